@@ -1,0 +1,1 @@
+//! The frozen CLIP model: configuration, tokenizer, preprocessing, signals and towers.

@@ -1,0 +1,1 @@
+//! Cross-modal hierarchical clustering: captions into topics, images into domains.

@@ -1,0 +1,1 @@
+//! Adaptation runs, protocols, metrics, results and the report.

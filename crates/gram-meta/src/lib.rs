@@ -1,0 +1,1 @@
+//! Episodes, the gradient regulating function, the exact meta-gradient and meta-training.

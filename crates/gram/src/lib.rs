@@ -1,0 +1,1 @@
+//! The command line of gram, and the front door of its libraries.

@@ -1,0 +1,2 @@
+//! The command line of gram-pack.
+fn main() {}
