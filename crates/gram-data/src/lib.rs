@@ -1,3 +1,36 @@
 //! Image-text pairs and labelled datasets: shards, manifests, looks, splits and few-shot sampling.
+//!
+//! [`read_pairs`] gives what is learned from without labels, [`LabelledDataset`] what a prompt is tuned and tested on;
+//! [`few_shot`] draws the shots, [`Augmentation`] varies them, and [`random`] keeps all draws apart. Images stay
+//! encoded until they are asked for.
+//!
+//! ```
+//! use gram_data::{ClassSubset, LabelledDataset, Split, few_shot};
+//!
+//! let shapes = LabelledDataset::open("tests/fixtures/shapes.tar.gz")?;
+//! assert_eq!(shapes.class_names(ClassSubset::Base), ["circle", "cross", "ring"]);
+//!
+//! let support_set = few_shot::sample(&shapes, Split::Train, ClassSubset::Base, None, 2, 7);
+//! assert_eq!(support_set.len(), 3 * 2);
+//! let image = shapes.images[support_set[0]].image.decode()?;
+//! assert_eq!(image.dimensions(), (8, 8));
+//! # Ok::<(), gram_data::DataError>(())
+//! ```
 
+mod archive;
+mod augment;
+mod classes;
+mod dataset;
+mod error;
+pub mod few_shot;
+mod image_file;
+mod pairs;
 pub mod random;
+mod table;
+
+pub use augment::Augmentation;
+pub use classes::ClassSubset;
+pub use dataset::{LabelledDataset, LabelledImage, Split, UnknownSplitName};
+pub use error::DataError;
+pub use image_file::ImageFile;
+pub use pairs::{Pair, Pairs, SkipCause, Skipped, read_pairs, read_shard};

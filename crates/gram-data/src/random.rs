@@ -21,9 +21,9 @@ pub type Stream = ChaCha8Rng;
 /// The random stream of one `purpose` under one `seed`.
 pub fn stream(seed: u64, purpose: &str) -> Stream {
     // FNV-1a: stable across platforms and releases, unlike the standard library's hasher.
-    let hash = purpose
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let hash = purpose.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..16].copy_from_slice(&hash.to_le_bytes());

@@ -1,1 +1,23 @@
 //! Adaptation runs, protocols, metrics, results and the report.
+//!
+//! [`results`] is what a run measured, as it stands in `results.json`; [`tables`] and [`report`] are computed
+//! from it alone, with the means and intervals of [`statistics`].
+//!
+//! ```
+//! use gram_eval::results::{BaseToNewRun, Method, Results};
+//!
+//! let mut results = Results::new("gram demo", "tiny", serde_json::json!({"shots": 16}));
+//! results.datasets = vec!["food".into()];
+//! for (seed, base, new) in [(1, 74.0, 61.0), (2, 76.0, 63.0)] {
+//!     let run = BaseToNewRun { dataset: "food".into(), method: Method::Coop, seed, base, new };
+//!     results.base_to_new.push(run);
+//! }
+//! let table = gram_eval::tables::base_to_new_average(&results).ok_or("nothing was run")?;
+//! assert_eq!(table.rows[0].cells[0].text, "75.00 ± 12.71");
+//! # Ok::<(), &str>(())
+//! ```
+
+pub mod report;
+pub mod results;
+pub mod statistics;
+pub mod tables;

@@ -1,0 +1,64 @@
+//! The whole model: two towers and the scale of their logits.
+
+use std::fs;
+use std::path::Path;
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor};
+
+use crate::checkpoint::Weights;
+use crate::config::ClipConfig;
+use crate::error::ClipError;
+use crate::signal::Signal;
+use crate::text_tower::TextTower;
+use crate::vision_tower::VisionTower;
+
+/// A CLIP model.
+#[derive(Module, Debug)]
+pub struct Clip {
+    /// The text tower.
+    pub text: TextTower,
+    /// The vision tower.
+    pub vision: VisionTower,
+    /// `[1]`: the logarithm of the factor on cosine similarities.
+    pub logit_scale: Param<Tensor<1>>,
+    /// Sizes.
+    #[module(skip)]
+    pub config: ClipConfig,
+}
+
+impl Clip {
+    /// Reads `config.json` and `model.safetensors` of a folder in Hugging Face's layout.
+    ///
+    /// # Errors
+    /// [`ClipError`] names the file, and the key or tensor that is missing or wrong.
+    pub fn open(folder: &Path, device: &Device) -> Result<Self, ClipError> {
+        let file = |name: &str| folder.join(name);
+        let config = fs::read_to_string(file("config.json"))
+            .map_err(|source| ClipError::File { path: file("config.json"), source })?;
+        Self::from_weights(&config, Weights::open(&file("model.safetensors"))?, device)
+    }
+
+    /// Builds the model from the text of `config.json` and the bytes of `model.safetensors`.
+    ///
+    /// # Errors
+    /// As [`Clip::open`].
+    pub fn from_bytes(config: &str, weights: &[u8], device: &Device) -> Result<Self, ClipError> {
+        Self::from_weights(config, Weights::parse("model.safetensors", weights)?, device)
+    }
+
+    fn from_weights(config: &str, mut weights: Weights, device: &Device) -> Result<Self, ClipError> {
+        Self::read(&ClipConfig::parse(config)?, &mut weights, device)
+    }
+
+    /// `exp(logit_scale) * image @ text^T` (eq. 1).
+    ///
+    /// # Shapes
+    /// - image: `[images, joint width]`, normalised
+    /// - text: `[classes, joint width]`, normalised
+    /// - output: `[images, classes]`
+    pub fn logits(&self, image: Signal<2>, text: Signal<2>) -> Signal<2> {
+        let scale = self.logit_scale.val().exp().unsqueeze::<2>();
+        image.matmul(text.linear_map(|tensor| tensor.transpose())).linear_map(|tensor| tensor * scale.clone())
+    }
+}

@@ -1,0 +1,219 @@
+//! Cross-modal hierarchical clustering (CHC): image-text pairs into topics, and topics into visual domains.
+//!
+//! Section 3.2 of the paper, step by step as [`cluster`] takes them:
+//!
+//! 1. Pairs whose image and caption do not match are left out, by CLIP's own similarity.
+//! 2. Caption embeddings are brought to few dimensions by UMAP, where HDBSCAN finds topics and noise.
+//! 3. The word of highest cluster-wise TF-IDF names each topic (eq. 3), and no other.
+//! 4. k-means on CLIP's image features divides the images of each topic into domains.
+//!
+//! Beyond the paper, which says nothing of it: topics with too few images for one domain are dropped before any is
+//! named, and topics that no word is left for after; both are counted, and their pairs have no topic. Last, a
+//! two-dimensional layout of the same neighbour graph is made, to look at.
+//!
+//! A seed gives one result, whatever the number of threads and the order in which pairs are given.
+//!
+//! Reference: Li et al., "Gradient-Regulated Meta-Prompt Learning for Generalizable Vision-Language Models", ICCV
+//! 2023, arXiv 2303.06571.
+
+mod input;
+mod settings;
+
+use std::cmp::Reverse;
+use std::fmt;
+
+use gram_data::random::{indexed_stream, stream};
+use ndarray::{Array2, ArrayView2, Axis};
+use rand::Rng;
+
+pub use input::ChcInput;
+pub use settings::ChcSettings;
+
+use crate::clusters::{ClusteredPair, Clusters, Counts, Topic};
+use crate::domains::domains;
+use crate::error::ClusterError;
+use crate::hdbscan::{Clustering, hdbscan};
+use crate::topic_words::{TopicWords, topic_words};
+use crate::umap;
+
+/// A step of the clustering, reported as it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Leaving out pairs that do not match.
+    Filter,
+    /// Finding the nearest captions of every caption.
+    Neighbours,
+    /// Laying captions out in few dimensions.
+    Reduction,
+    /// Finding dense groups of captions.
+    Topics,
+    /// Naming them.
+    Words,
+    /// Dividing them by how their images look.
+    Domains,
+    /// Laying captions out in two dimensions.
+    Map,
+}
+
+impl Stage {
+    /// Every stage, in order.
+    pub const ALL: [Self; 7] = [
+        Self::Filter,
+        Self::Neighbours,
+        Self::Reduction,
+        Self::Topics,
+        Self::Words,
+        Self::Domains,
+        Self::Map,
+    ];
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Filter => "leaving out pairs that do not match",
+            Self::Neighbours => "finding neighbouring captions",
+            Self::Reduction => "reducing dimensions (UMAP)",
+            Self::Topics => "finding topics (HDBSCAN)",
+            Self::Words => "naming topics (TF-IDF)",
+            Self::Domains => "dividing topics into domains (k-means)",
+            Self::Map => "drawing the map (UMAP)",
+        })
+    }
+}
+
+/// Clusters pairs; `progress` hears of every stage as it begins.
+///
+/// # Errors
+/// If a setting is out of range, the input has holes, too few pairs pass the filter, or no topic is found.
+pub fn cluster(
+    input: &ChcInput,
+    settings: &ChcSettings,
+    seed: u64,
+    progress: &mut dyn FnMut(Stage),
+) -> Result<Clusters, ClusterError> {
+    settings.validate()?;
+    input.validate()?;
+
+    progress(Stage::Filter);
+    let kept = input.kept_rows(settings)?;
+    progress(Stage::Neighbours);
+    let graph = umap::neighbour_graph(input.caption_embeddings.select(Axis(0), &kept).view(), &settings.umap);
+    progress(Stage::Reduction);
+    let reduced = umap::embed(&graph, &settings.umap, seed);
+    progress(Stage::Topics);
+    let clustering = hdbscan(reduced.view(), &settings.hdbscan);
+    progress(Stage::Words);
+    let mut hierarchy = Hierarchy::new(input, settings, &kept, &clustering);
+    progress(Stage::Domains);
+    hierarchy.divide(input.image_features, seed);
+    if hierarchy.topics.is_empty() {
+        let min_cluster_size = settings.hdbscan.min_cluster_size;
+        return Err(ClusterError::NoTopics { pairs: kept.len(), min_cluster_size });
+    }
+    progress(Stage::Map);
+    let map = umap::embed(&graph, &settings.map(), stream(seed, "topic map").next_u64());
+
+    Ok(hierarchy.into_clusters(input, seed, &kept, &clustering, &map))
+}
+
+/// Topics as they take shape.
+struct Hierarchy<'a> {
+    settings: &'a ChcSettings,
+    topics: Vec<NamedTopic>,
+    counts: Counts,
+}
+
+struct NamedTopic {
+    label: String,
+    words: Vec<(String, f64)>,
+    /// Rows of the input, in the order of their keys.
+    members: Vec<usize>,
+    /// Rows of the input by domain.
+    domains: Vec<Vec<usize>>,
+}
+
+impl<'a> Hierarchy<'a> {
+    /// Names the clusters that are large enough to be divided.
+    fn new(input: &ChcInput, settings: &'a ChcSettings, kept: &[usize], clustering: &Clustering) -> Self {
+        let mut members = vec![vec![]; clustering.clusters];
+        let mut counts = Counts { filtered: input.keys.len() - kept.len(), ..Counts::default() };
+        for (row, label) in kept.iter().zip(&clustering.labels) {
+            match label {
+                Some(cluster) => members[*cluster].push(*row),
+                None => counts.noise += 1,
+            }
+        }
+        members.retain(|rows| rows.len() >= settings.minimum_domain_size);
+        counts.small_topics = clustering.clusters - members.len();
+
+        let captions: Vec<Vec<&str>> = members
+            .iter()
+            .map(|rows| rows.iter().map(|row| input.captions[*row].as_str()).collect())
+            .collect();
+        let named = |(members, TopicWords { label, words })| {
+            label.map(|label| NamedTopic { label, words, members, domains: vec![] })
+        };
+        let described = topic_words(&captions, &settings.topic_words);
+        let large_topics = members.len();
+        let mut topics: Vec<NamedTopic> = members.into_iter().zip(described).filter_map(named).collect();
+        counts.unnamed_topics = large_topics - topics.len();
+        let named_pairs: usize = topics.iter().map(|topic| topic.members.len()).sum();
+        counts.dropped = kept.len() - counts.noise - named_pairs;
+        topics.sort_by(|one, other| {
+            (Reverse(one.members.len()), &one.label).cmp(&(Reverse(other.members.len()), &other.label))
+        });
+        Self { settings, topics, counts }
+    }
+
+    /// Divides every topic by how its images look.
+    fn divide(&mut self, image_features: ArrayView2<f32>, seed: u64) {
+        let ChcSettings { domains: most, minimum_domain_size, .. } = *self.settings;
+        for (index, topic) in self.topics.iter_mut().enumerate() {
+            let images = image_features.select(Axis(0), &topic.members);
+            let mut random = indexed_stream(seed, "domains", index as u64);
+            // Never without a domain: small topics are gone already.
+            let found = domains(images.view(), most, minimum_domain_size, &mut random).unwrap_or_default();
+            let rows = |domain: Vec<usize>| domain.into_iter().map(|image| topic.members[image]).collect();
+            topic.domains = found.into_iter().map(rows).collect();
+        }
+    }
+
+    fn into_clusters(
+        self,
+        input: &ChcInput,
+        seed: u64,
+        kept: &[usize],
+        clustering: &Clustering,
+        map: &Array2<f32>,
+    ) -> Clusters {
+        let mut pairs: Vec<ClusteredPair> = (0..input.keys.len())
+            .map(|row| {
+                ClusteredPair::filtered(&input.keys[row], &input.captions[row], input.similarities[row])
+            })
+            .collect();
+        let mut layout = vec![None; pairs.len()];
+        for (point, row) in kept.iter().enumerate() {
+            pairs[*row].kept = true;
+            layout[*row] = Some([map[[point, 0]], map[[point, 1]]]);
+        }
+        for (index, topic) in self.topics.iter().enumerate() {
+            for (domain, rows) in topic.domains.iter().enumerate() {
+                rows.iter()
+                    .for_each(|row| (pairs[*row].topic, pairs[*row].domain) = (Some(index), Some(domain)));
+            }
+        }
+        for (row, strength) in kept.iter().zip(&clustering.strengths) {
+            pairs[*row].strength = if pairs[*row].topic.is_some() { *strength } else { 0.0 };
+        }
+        let topics = self.topics.into_iter().map(NamedTopic::finish).collect();
+        Clusters { pairs, topics, layout, counts: self.counts, settings: self.settings.clone(), seed }
+    }
+}
+
+impl NamedTopic {
+    fn finish(self) -> Topic {
+        let domains = self.domains.iter().map(Vec::len).collect();
+        Topic { label: self.label, words: self.words, domains, size: self.members.len() }
+    }
+}

@@ -1,0 +1,108 @@
+//! What is clustered, checked, and which of it is kept.
+
+use std::collections::HashSet;
+
+use ndarray::ArrayView2;
+
+use super::ChcSettings;
+use crate::error::ClusterError;
+
+/// Image-text pairs as numbers, one row a pair.
+///
+/// # Shapes
+/// - image_features: [pairs, joint width]
+/// - caption_embeddings: [pairs, caption width]
+#[derive(Clone, Copy, Debug)]
+pub struct ChcInput<'a> {
+    /// Names of the pairs, all different.
+    pub keys: &'a [String],
+    /// What the texts say.
+    pub captions: &'a [String],
+    /// CLIP's image features; their lengths do not matter.
+    pub image_features: ArrayView2<'a, f32>,
+    /// Cosine similarity of every pair's image and text features.
+    pub similarities: &'a [f32],
+    /// Sentence embeddings of the captions.
+    pub caption_embeddings: ArrayView2<'a, f32>,
+}
+
+impl ChcInput<'_> {
+    /// Checks lengths, keys and values.
+    ///
+    /// # Errors
+    /// [`ClusterError::Length`], [`ClusterError::DuplicateKey`], [`ClusterError::NotFinite`], [`ClusterError::Zero`].
+    pub fn validate(&self) -> Result<(), ClusterError> {
+        let same_length = |what, found| match self.keys.len() {
+            expected if expected == found => Ok(()),
+            expected => Err(ClusterError::Length { what, found, expected }),
+        };
+        same_length("captions", self.captions.len())?;
+        same_length("image features", self.image_features.nrows())?;
+        same_length("similarities", self.similarities.len())?;
+        same_length("caption embeddings", self.caption_embeddings.nrows())?;
+        let mut seen = HashSet::new();
+        if let Some(key) = self.keys.iter().find(|key| !seen.insert(key.as_str())) {
+            return Err(ClusterError::DuplicateKey { key: key.clone() });
+        }
+        if let Some(row) = self.similarities.iter().position(|value| !value.is_finite()) {
+            return Err(ClusterError::NotFinite { what: "similarity", key: self.keys[row].clone() });
+        }
+        self.check_rows("image features", self.image_features)?;
+        self.check_rows("caption embedding", self.caption_embeddings)
+    }
+
+    fn check_rows(&self, what: &'static str, rows: ArrayView2<f32>) -> Result<(), ClusterError> {
+        for (row, key) in rows.rows().into_iter().zip(self.keys) {
+            if row.iter().any(|value| !value.is_finite()) {
+                return Err(ClusterError::NotFinite { what, key: key.clone() });
+            }
+            if row.iter().all(|value| *value == 0.0) {
+                return Err(ClusterError::Zero { what, key: key.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows that pass the similarity filter, in the order of their keys: what follows does not depend on the
+    /// order in which pairs are given.
+    ///
+    /// # Errors
+    /// [`ClusterError::TooFewPairs`] if too few are left.
+    pub(super) fn kept_rows(&self, settings: &ChcSettings) -> Result<Vec<usize>, ClusterError> {
+        let least = least_similarity(self.similarities, settings);
+        let given = self.keys.len();
+        let mut kept: Vec<usize> = (0..given).filter(|row| self.similarities[*row] >= least).collect();
+        kept.sort_by_key(|row| &self.keys[*row]);
+        let (found, needed) = (kept.len(), settings.needed_pairs());
+        if found < needed { Err(ClusterError::TooFewPairs { found, given, needed }) } else { Ok(kept) }
+    }
+}
+
+/// The similarity below which pairs are left out.
+fn least_similarity(similarities: &[f32], settings: &ChcSettings) -> f32 {
+    let mut ascending = similarities.to_vec();
+    ascending.sort_by(f32::total_cmp);
+    let dropped = (f64::from(settings.similarity_quantile) * similarities.len() as f64) as usize;
+    let quantile = ascending.get(dropped).copied().unwrap_or(f32::NEG_INFINITY);
+    settings.minimum_similarity.map_or(quantile, |least| least.max(quantile))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_filter_drops_the_lowest_share_and_what_is_below_the_minimum() {
+        let similarities = [0.3, 0.1, 0.2, 0.2, 0.5];
+        let least = |minimum_similarity, similarity_quantile| {
+            let settings = ChcSettings { minimum_similarity, similarity_quantile, ..ChcSettings::default() };
+            least_similarity(&similarities, &settings)
+        };
+        assert_eq!(least(None, 0.0), 0.1);
+        assert_eq!(least(None, 0.39), 0.2);
+        assert_eq!(least(None, 0.4), 0.2);
+        assert_eq!(least(None, 0.99), 0.5);
+        assert_eq!(least(Some(0.25), 0.4), 0.25);
+        assert_eq!(least(Some(0.25), 0.7), 0.3);
+    }
+}

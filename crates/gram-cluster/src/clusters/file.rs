@@ -1,0 +1,98 @@
+//! Clusters in a folder: `pairs.parquet`, a row for every pair, and `topics.json`, what the topics are.
+//!
+//! `topics.json` also holds the settings and the seed, so that the folder says how to make it again.
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Clusters, Counts, Topic, table};
+use crate::chc::ChcSettings;
+use crate::error::ClusterError;
+
+/// The version of the two files; it rises when either changes its meaning.
+const VERSION: u32 = 1;
+const PAIRS: &str = "pairs.parquet";
+const TOPICS: &str = "topics.json";
+
+/// `topics.json`.
+#[derive(Serialize, Deserialize)]
+struct Description {
+    version: u32,
+    seed: u64,
+    settings: ChcSettings,
+    counts: Counts,
+    topics: Vec<Topic>,
+}
+
+impl Clusters {
+    /// Writes the clusters into `folder`, made if it is not there; clusters saved there before are replaced.
+    ///
+    /// # Errors
+    /// [`ClusterError::Write`] names the file that cannot be written.
+    pub fn save(&self, folder: &Path) -> Result<(), ClusterError> {
+        fs::create_dir_all(folder).map_err(|error| ClusterError::write(folder, error))?;
+        let path = folder.join(PAIRS);
+        table::write(&path, self).map_err(|error| ClusterError::write(&path, error))?;
+        let description = Description {
+            version: VERSION,
+            seed: self.seed,
+            settings: self.settings.clone(),
+            counts: self.counts,
+            topics: self.topics.clone(),
+        };
+        let path = folder.join(TOPICS);
+        let text =
+            serde_json::to_string_pretty(&description).map_err(|error| ClusterError::write(&path, error))?;
+        fs::write(&path, text + "\n").map_err(|error| ClusterError::write(&path, error))
+    }
+
+    /// Reads the clusters that [`save`](Self::save) wrote.
+    ///
+    /// # Errors
+    /// [`ClusterError::Read`] if a file is not there or is damaged, [`ClusterError::Content`] if the two files do not
+    /// fit together or were written by another version.
+    pub fn load(folder: &Path) -> Result<Self, ClusterError> {
+        let path = folder.join(TOPICS);
+        let text = fs::read_to_string(&path).map_err(|error| ClusterError::read(&path, error))?;
+        let Description { version, seed, settings, counts, topics } =
+            serde_json::from_str(&text).map_err(|error| ClusterError::read(&path, error))?;
+        if version != VERSION {
+            let problem = format!("version {version}, this program reads version {VERSION}");
+            return Err(ClusterError::Content { path, problem });
+        }
+        let path = folder.join(PAIRS);
+        let (pairs, layout) = table::read(&path).map_err(|error| ClusterError::read(&path, error))?;
+        let clusters = Self { pairs, topics, layout, counts, settings, seed };
+        clusters.check().map_err(|problem| ClusterError::Content { path, problem })?;
+        Ok(clusters)
+    }
+
+    /// Whether pairs and topics tell the same story.
+    fn check(&self) -> Result<(), String> {
+        for pair in &self.pairs {
+            let known = match (pair.topic, pair.domain) {
+                (None, None) => true,
+                (Some(topic), Some(domain)) => {
+                    pair.kept && self.topics.get(topic).is_some_and(|topic| domain < topic.domains.len())
+                }
+                _ => false,
+            };
+            if !known {
+                return Err(format!("pair `{}` is in a domain that {TOPICS} does not have", pair.key));
+            }
+        }
+        for (topic, members) in self.topics.iter().zip(self.members()) {
+            let sizes: Vec<usize> = members.iter().map(Vec::len).collect();
+            if sizes != topic.domains || sizes.iter().sum::<usize>() != topic.size {
+                let (label, expected) = (&topic.label, &topic.domains);
+                return Err(format!(
+                    "topic `{label}` has domains of {sizes:?} pairs, {TOPICS} says {expected:?} of {}",
+                    topic.size
+                ));
+            }
+        }
+        Ok(())
+    }
+}

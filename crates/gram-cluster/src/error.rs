@@ -1,0 +1,113 @@
+//! What can go wrong, and the way out.
+
+use std::error::Error;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+
+/// Why pairs could not be clustered, or clusters not be saved or loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// A setting is out of range.
+    #[error("{field} = {value}: must be {range}")]
+    Setting {
+        /// Its name in the settings.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// What it must be.
+        range: &'static str,
+    },
+    /// Two inputs differ in length.
+    #[error("{what}: {found} rows for {expected} pairs: give one row per pair")]
+    Length {
+        /// Which input.
+        what: &'static str,
+        /// Rows it has.
+        found: usize,
+        /// Number of keys.
+        expected: usize,
+    },
+    /// An input holds a value that is not a number, or infinite.
+    #[error("{what} of pair `{key}` is not finite: drop the pair or compute its features again")]
+    NotFinite {
+        /// Which input.
+        what: &'static str,
+        /// The pair's key.
+        key: String,
+    },
+    /// A feature vector has no direction.
+    #[error("{what} of pair `{key}` is all zeros: drop the pair or compute its features again")]
+    Zero {
+        /// Which input.
+        what: &'static str,
+        /// The pair's key.
+        key: String,
+    },
+    /// Too few pairs to find neighbourhoods in.
+    #[error("{found} pairs are left of {given}, {needed} are needed: give more pairs or filter fewer out")]
+    TooFewPairs {
+        /// Pairs left after filtering.
+        found: usize,
+        /// Pairs given.
+        given: usize,
+        /// The least that can be clustered.
+        needed: usize,
+    },
+    /// Everything was noise, or no topic could be named or divided.
+    #[error("no topic found among {pairs} pairs: lower hdbscan.min_cluster_size (now {min_cluster_size})")]
+    NoTopics {
+        /// Pairs clustered.
+        pairs: usize,
+        /// The setting.
+        min_cluster_size: usize,
+    },
+    /// Two pairs have one key.
+    #[error("key `{key}` names two pairs: give every pair a key of its own")]
+    DuplicateKey {
+        /// The key.
+        key: String,
+    },
+    /// A file of clusters cannot be read.
+    #[error("{}: cannot be read as clusters ({source}): give a folder that clusters were saved in, or cluster again", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// A file of clusters cannot be written.
+    #[error("{}: cannot be written ({source}): give a folder that can be written to", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// A file is well formed but not what this version writes.
+    #[error("{}: {problem}: cluster again", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+impl ClusterError {
+    /// An error unless `valid`.
+    pub(crate) fn check_setting(
+        valid: bool,
+        field: &'static str,
+        value: &dyn Display,
+        range: &'static str,
+    ) -> Result<(), Self> {
+        if valid { Ok(()) } else { Err(Self::Setting { field, value: value.to_string(), range }) }
+    }
+    pub(crate) fn read(path: &Path, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Read { path: path.to_owned(), source: source.into() }
+    }
+
+    pub(crate) fn write(path: &Path, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Write { path: path.to_owned(), source: source.into() }
+    }
+}

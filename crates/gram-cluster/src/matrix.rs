@@ -1,0 +1,53 @@
+//! The few matrix steps that nearest neighbours and k-means share. Matrices are row-major, one point a row.
+//!
+//! Products go through `ndarray`, on one thread each: callers run fixed blocks of rows side by side, so that no sum
+//! depends on the number of threads.
+
+use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut2, linalg::general_mat_mul};
+
+/// How many products a block of rows may hold: 4 Mi values, 16 MB.
+const BLOCK_VALUES: usize = 1 << 22;
+
+/// How many rows to multiply at once so that a block of products with `columns` columns stays small.
+pub(crate) fn block_rows(columns: usize) -> usize {
+    (BLOCK_VALUES / columns.max(1)).clamp(16, 256)
+}
+
+/// `left @ right^T` into `product`: `left` [m, d], `right` [n, d], `product` [m, n].
+pub(crate) fn dot_products(left: ArrayView2<f32>, right: ArrayView2<f32>, mut product: ArrayViewMut2<f32>) {
+    general_mat_mul(1.0, &left, &right.t(), 0.0, &mut product);
+}
+
+/// The squared length of every row.
+pub(crate) fn squared_norms(points: ArrayView2<f32>) -> Vec<f32> {
+    points.rows().into_iter().map(|row| row.dot(&row)).collect()
+}
+
+/// The squared Euclidean distance of two rows, difference by difference (no cancellation).
+pub(crate) fn squared_distance(left: ArrayView1<f32>, right: ArrayView1<f32>) -> f64 {
+    left.iter().zip(right).map(|(l, r)| f64::from(l - r) * f64::from(l - r)).sum()
+}
+
+/// Every row divided by its length; rows of zeros stay zero.
+pub fn normalised_rows(points: ArrayView2<f32>) -> Array2<f32> {
+    let mut normalised = points.as_standard_layout().into_owned();
+    for mut row in normalised.rows_mut() {
+        let length = row.iter().map(|value| f64::from(*value) * f64::from(*value)).sum::<f64>().sqrt();
+        if length > 0.0 {
+            row.mapv_inplace(|value| (f64::from(value) / length) as f32);
+        }
+    }
+    normalised
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::array;
+
+    #[test]
+    fn normalised_rows_have_length_one_and_zero_stays_zero() {
+        let rows = normalised_rows(array![[3.0, 4.0], [0.0, 0.0]].view());
+        assert_eq!(rows, array![[0.6, 0.8], [0.0, 0.0]]);
+    }
+}

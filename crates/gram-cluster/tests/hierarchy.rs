@@ -1,0 +1,181 @@
+//! Clustering as a user sees it, on a small world whose topics and looks are known.
+#![allow(clippy::unwrap_used)]
+
+mod world;
+
+use std::collections::BTreeSet;
+
+use gram_cluster::{ChcSettings, ClusterError, Clusters, Counts, Stage, cluster};
+use ndarray::Axis;
+use world::{LOOKS, PAIRS_EACH, THINGS, World};
+
+/// What a pair's key says of it.
+fn thing_and_look(key: &str) -> (usize, usize) {
+    let mut numbers = key.split('-').skip(1).map(|number| number.parse().unwrap());
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
+/// Some pairs of a world, in this order.
+fn select(world: &World, order: &[usize]) -> World {
+    World {
+        keys: order.iter().map(|row| world.keys[*row].clone()).collect(),
+        captions: order.iter().map(|row| world.captions[*row].clone()).collect(),
+        similarities: order.iter().map(|row| world.similarities[*row]).collect(),
+        image_features: world.image_features.select(Axis(0), order),
+        caption_embeddings: world.caption_embeddings.select(Axis(0), order),
+    }
+}
+
+/// Key, topic, domain, strength and point on the map.
+type Place = (String, Option<usize>, Option<usize>, f64, Option<[f32; 2]>);
+
+/// Where every pair is, in the order of the keys.
+fn places(clusters: &Clusters) -> Vec<Place> {
+    let places = clusters.pairs.iter().zip(&clusters.layout);
+    let mut places: Vec<Place> = places
+        .map(|(pair, place)| (pair.key.clone(), pair.topic, pair.domain, pair.strength, *place))
+        .collect();
+    places.sort_by(|one, other| one.0.cmp(&other.0));
+    places
+}
+
+#[test]
+fn topics_are_the_things_and_domains_their_looks() {
+    let world = World::new();
+    let clusters = world.cluster(&ChcSettings::default()).unwrap();
+
+    let labels: BTreeSet<&str> = clusters.topics.iter().map(|topic| topic.label.as_str()).collect();
+    assert_eq!(labels, BTreeSet::from(THINGS));
+    assert_eq!(clusters.topics.len(), THINGS.len());
+    let placed = clusters.pairs.iter().filter(|pair| pair.topic.is_some()).count();
+    assert!(placed * 10 >= clusters.pairs.len() * 9, "{placed} of {}", clusters.pairs.len());
+    for pair in &clusters.pairs {
+        let (thing, _) = thing_and_look(&pair.key);
+        assert!(pair.topic.is_none_or(|topic| clusters.topics[topic].label == THINGS[thing]), "{}", pair.key);
+        assert_eq!(pair.topic.is_some(), pair.domain.is_some());
+        assert_eq!(pair.topic.is_some(), pair.strength > 0.0);
+    }
+    for domains in clusters.members() {
+        assert_eq!(domains.len(), LOOKS.len());
+        let look = |pair: &usize| thing_and_look(&clusters.pairs[*pair].key).1;
+        assert!(domains.iter().all(|domain| domain.iter().map(look).collect::<BTreeSet<_>>().len() == 1));
+    }
+}
+
+#[test]
+fn sizes_and_counts_add_up() {
+    let clusters = World::new().cluster(&ChcSettings::default()).unwrap();
+    let Counts { filtered, noise, dropped, .. } = clusters.counts;
+    let sizes: Vec<usize> = clusters.topics.iter().map(|topic| topic.size).collect();
+    assert_eq!(filtered + noise + dropped + sizes.iter().sum::<usize>(), clusters.pairs.len());
+    assert!(sizes.is_sorted_by(|one, other| one >= other));
+    for (topic, domains) in clusters.topics.iter().zip(clusters.members()) {
+        let found: Vec<usize> = domains.iter().map(Vec::len).collect();
+        assert_eq!((&found, found.iter().sum()), (&topic.domains, topic.size));
+        assert!(found.is_sorted_by(|one, other| one >= other));
+    }
+}
+
+#[test]
+fn neither_the_order_of_pairs_nor_the_number_of_threads_changes_anything() {
+    let world = World::new();
+    let given = world.cluster(&ChcSettings::default()).unwrap();
+    let order: Vec<usize> = (0..world.keys.len()).map(|row| row * 5 % world.keys.len()).collect();
+    assert_eq!(order.iter().collect::<BTreeSet<_>>().len(), world.keys.len());
+    let reordered = select(&world, &order).cluster(&ChcSettings::default()).unwrap();
+    assert_eq!(places(&reordered), places(&given));
+    assert_eq!(reordered.topics, given.topics);
+    for threads in [1, 2, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let found = pool.install(|| world.cluster(&ChcSettings::default())).unwrap();
+        assert_eq!(found, given, "{threads} threads");
+    }
+}
+
+#[test]
+fn another_seed_draws_another_map() {
+    let world = World::new();
+    let map = |seed| cluster(&world.input(), &ChcSettings::default(), seed, &mut |_| ()).unwrap().layout;
+    assert_ne!(map(1), map(2));
+}
+
+#[test]
+fn pairs_that_do_not_match_are_left_out_and_counted() {
+    let world = World::new();
+    // Similarities run from 0.20 to 0.33: as many pairs at every step.
+    let settings = ChcSettings { minimum_similarity: Some(0.215), ..ChcSettings::default() };
+    let clusters = world.cluster(&settings).unwrap();
+    assert_eq!(clusters.counts.filtered, 2 * THINGS.len() * LOOKS.len());
+    for (pair, place) in clusters.pairs.iter().zip(&clusters.layout) {
+        assert_eq!(pair.kept, pair.similarity >= 0.215);
+        assert_eq!(pair.kept, place.is_some());
+        assert!(pair.kept || pair.topic.is_none());
+    }
+    let settings = ChcSettings { similarity_quantile: 0.5, ..ChcSettings::default() };
+    let clusters = world.cluster(&settings).unwrap();
+    assert_eq!(clusters.counts.filtered, world.keys.len() / 2);
+}
+
+#[test]
+fn topics_too_small_for_a_domain_or_without_a_word_are_dropped_and_counted() {
+    let mut world = World::new();
+    // Of the tigers all but twelve go, and nothing is said of pears.
+    let mut tigers = 0;
+    let order: Vec<usize> = (0..world.keys.len())
+        .filter(|row| {
+            let tiger = thing_and_look(&world.keys[*row]).0 == 0;
+            tigers += usize::from(tiger);
+            !tiger || tigers <= 12
+        })
+        .collect();
+    world = select(&world, &order);
+    world.captions.iter_mut().filter(|caption| caption.ends_with("pear")).for_each(|caption| caption.clear());
+    let settings = ChcSettings { minimum_domain_size: 20, ..ChcSettings::default() };
+    let clusters = world.cluster(&settings).unwrap();
+
+    let labels: BTreeSet<&str> = clusters.topics.iter().map(|topic| topic.label.as_str()).collect();
+    assert_eq!(labels, BTreeSet::from(["teapot", "rocket", "violin", "castle"]));
+    let Counts { small_topics, unnamed_topics, dropped, .. } = clusters.counts;
+    assert_eq!((small_topics, unnamed_topics), (1, 1));
+    assert!(dropped > PAIRS_EACH * LOOKS.len() && dropped <= 12 + PAIRS_EACH * LOOKS.len());
+    let nameless = |key: &str| [0, 5].contains(&thing_and_look(key).0);
+    assert!(clusters.pairs.iter().filter(|pair| nameless(&pair.key)).all(|pair| pair.topic.is_none()));
+}
+
+#[test]
+fn every_stage_is_reported_in_order() {
+    let mut stages = vec![];
+    cluster(&World::new().input(), &ChcSettings::default(), 7, &mut |stage| stages.push(stage)).unwrap();
+    assert_eq!(stages, Stage::ALL);
+}
+
+#[test]
+fn input_with_holes_is_refused_by_name() {
+    let refused = |change: fn(&mut World)| {
+        let mut world = World::new();
+        change(&mut world);
+        world.cluster(&ChcSettings::default()).unwrap_err().to_string()
+    };
+    let found = refused(|world| world.similarities.truncate(251));
+    assert_eq!(found, "similarities: 251 rows for 252 pairs: give one row per pair");
+    let found = refused(|world| world.image_features[[3, 1]] = f32::NAN);
+    assert!(found.starts_with("image features of pair `00-1-0` is not finite"), "{found}");
+    let found = refused(|world| world.caption_embeddings.row_mut(1).fill(0.0));
+    assert!(found.starts_with("caption embedding of pair `00-0-1` is all zeros"), "{found}");
+    let found = refused(|world| world.similarities[0] = f32::INFINITY);
+    assert!(found.starts_with("similarity of pair `00-0-0` is not finite"), "{found}");
+    let found = refused(|world| world.keys[1] = world.keys[0].clone());
+    assert!(found.starts_with("key `00-0-0` names two pairs"), "{found}");
+}
+
+#[test]
+fn too_few_pairs_and_no_topic_are_errors_that_say_what_to_do() {
+    let world = World::new();
+    let few = select(&world, &[0, 1, 2]).cluster(&ChcSettings::default());
+    assert!(matches!(few, Err(ClusterError::TooFewPairs { found: 3, given: 3, needed: 20 })));
+    let none = select(&world, &[]).cluster(&ChcSettings::default());
+    assert!(matches!(none, Err(ClusterError::TooFewPairs { found: 0, given: 0, needed: 20 })));
+    let coarse = ChcSettings { minimum_domain_size: 1000, ..ChcSettings::default() };
+    let message = world.cluster(&coarse).unwrap_err().to_string();
+    assert!(message.starts_with("no topic found among 252 pairs"), "{message}");
+}

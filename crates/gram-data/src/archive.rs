@@ -1,0 +1,177 @@
+//! Members of a tar archive, plain or compressed, read into memory within bounds.
+//!
+//! Nothing is ever written to disk, so a member's path can do no harm; and no member takes in more than
+//! [`MEMBER_LIMIT`] bytes, nor its headers more than [`HEADER_LIMIT`], however well they compress.
+
+use std::cell::Cell;
+use std::io::{self, Cursor, ErrorKind, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use flate2::read::MultiGzDecoder;
+use tar::{Archive, Entry};
+
+use crate::DataError;
+
+/// The largest member that is read, in bytes.
+pub(crate) const MEMBER_LIMIT: u64 = 256 << 20;
+
+/// The most that the headers of one member (long names, extensions) may take, in bytes.
+const HEADER_LIMIT: u64 = 1 << 20;
+
+/// A file of an archive: its path and content.
+pub(crate) type Member = (String, Arc<[u8]>);
+
+/// The archive's stem, if `path` is named as a tar archive.
+pub(crate) fn archive_stem(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_string_lossy();
+    let lower = name.to_ascii_lowercase();
+    let ending = [".tar", ".tar.gz", ".tgz"].into_iter().find(|ending| lower.ends_with(ending))?;
+    Some(name[..name.len() - ending.len()].to_owned())
+}
+
+/// The files of a tar archive whose path is `wanted`, in the archive's order.
+pub(crate) fn read_members(
+    name: &str,
+    reader: impl Read,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<Member>, DataError> {
+    let budget = Budget::default();
+    let source = decompressed(reader).map_err(|source| budget.error(name, 0, source))?;
+    let mut archive = Archive::new(Metered { source, budget: &budget });
+    let mut members = Vec::new();
+    let mut read = 0;
+    let mut entries = archive.entries().map_err(|source| budget.error(name, read, source))?;
+    loop {
+        budget.allow(HEADER_LIMIT);
+        let Some(entry) = entries.next() else { break };
+        let entry = entry.map_err(|source| budget.error(name, read, source))?;
+        let path = member_path(&entry);
+        if entry.size() > MEMBER_LIMIT {
+            return Err(too_large(name, path, entry.size()));
+        }
+        budget.allow(MEMBER_LIMIT);
+        let keep = entry.header().entry_type().is_file() && wanted(&path);
+        let content = read_entry(entry, keep).map_err(|source| budget.error(name, read, source))?;
+        members.extend(content.map(|content| (path, content)));
+        read += 1;
+    }
+    finish(&budget, archive.into_inner()).map_err(|source| budget.error(name, read, source))?;
+    Ok(members)
+}
+
+/// The reader itself, or what it unpacks to if it begins with the magic bytes of gzip.
+fn decompressed<'a>(mut reader: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    let mut head = Vec::new();
+    reader.by_ref().take(2).read_to_end(&mut head)?;
+    let compressed = head == [0x1f, 0x8b];
+    let whole = Cursor::new(head).chain(reader);
+    Ok(if compressed { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) })
+}
+
+fn member_path(entry: &Entry<'_, impl Read>) -> String {
+    let path = entry.path_bytes();
+    let path = String::from_utf8_lossy(&path);
+    path.strip_prefix("./").unwrap_or(&path).to_owned()
+}
+
+/// Reads a member to its end, and keeps it if asked.
+fn read_entry(mut entry: Entry<'_, impl Read>, keep: bool) -> io::Result<Option<Arc<[u8]>>> {
+    let size = entry.size();
+    let mut content = Vec::new();
+    let read =
+        if keep { entry.read_to_end(&mut content)? as u64 } else { io::copy(&mut entry, &mut io::sink())? };
+    if read < size {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
+    Ok(keep.then(|| content.into()))
+}
+
+/// Checks that an end mark closed the archive, then reads on, for gzip's checksum comes last.
+fn finish(budget: &Budget, mut rest: impl Read) -> io::Result<()> {
+    if budget.ended.get() {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
+    budget.allow(MEMBER_LIMIT);
+    io::copy(&mut rest.by_ref().take(MEMBER_LIMIT), &mut io::sink()).map(|_| ())
+}
+
+fn too_large(name: &str, member: String, size: u64) -> DataError {
+    DataError::MemberTooLarge { name: name.to_owned(), member, size, limit: MEMBER_LIMIT }
+}
+
+/// How much may still be read, in bytes, and whether the source has ended.
+#[derive(Default)]
+struct Budget {
+    left: Cell<u64>,
+    ended: Cell<bool>,
+}
+
+impl Budget {
+    fn allow(&self, bytes: u64) {
+        self.left.set(bytes);
+    }
+
+    fn error(&self, name: &str, members: usize, source: io::Error) -> DataError {
+        let name = name.to_owned();
+        if self.ended.get() || source.kind() == ErrorKind::UnexpectedEof {
+            DataError::ArchiveTruncated { name, members }
+        } else {
+            DataError::ArchiveDamaged { name, members, source }
+        }
+    }
+}
+
+/// A reader on a budget.
+struct Metered<'a, R> {
+    source: R,
+    budget: &'a Budget,
+}
+
+impl<R: Read> Read for Metered<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.budget.left.get() == 0 {
+            return Err(io::Error::other("a member's headers are too large"));
+        }
+        let read = self.source.read(buffer)?;
+        self.budget.ended.set(read == 0 && !buffer.is_empty());
+        self.budget.left.set(self.budget.left.get().saturating_sub(read as u64));
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_is_told_by_its_name() {
+        let stem = |name: &str| archive_stem(Path::new(name));
+        assert_eq!(stem("data/pairs-000.tar").as_deref(), Some("pairs-000"));
+        assert_eq!(stem("Pairs.TAR.GZ").as_deref(), Some("Pairs"));
+        assert_eq!(stem("a.b.tgz").as_deref(), Some("a.b"));
+        assert_eq!(stem("pairs.csv"), None);
+    }
+
+    #[test]
+    fn a_member_above_the_limit_is_refused_by_its_header_alone() {
+        let mut header = tar::Header::new_gnu();
+        header.set_path("huge.png").unwrap();
+        header.set_size(MEMBER_LIMIT + 1);
+        header.set_cksum();
+        let error = read_members("big.tar", header.as_bytes().as_slice(), |_| true).unwrap_err();
+        assert!(error.to_string().starts_with("big.tar: member `huge.png` has 268435457 bytes"), "{error}");
+    }
+
+    #[test]
+    fn a_name_without_end_is_refused() {
+        let mut header = tar::Header::new_gnu();
+        header.set_path("././@LongLink").unwrap();
+        header.set_entry_type(tar::EntryType::GNULongName);
+        header.set_size(u64::MAX >> 8);
+        header.set_cksum();
+        let endless = header.as_bytes().as_slice().chain(io::repeat(b'a'));
+        let error = read_members("bomb.tar", endless, |_| true).unwrap_err();
+        assert!(error.to_string().contains("headers are too large"), "{error}");
+    }
+}

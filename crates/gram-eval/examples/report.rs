@@ -1,0 +1,25 @@
+//! Shows an old run again: reads its `results.json`, prints the tables and writes the report.
+//!
+//! ```text
+//! cargo run --release -p gram-eval --example report -- results.json report.html
+//! ```
+
+use std::error::Error;
+use std::path::Path;
+
+use gram_eval::report::write_report;
+use gram_eval::results::Results;
+use gram_eval::tables;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(input), Some(output)) = (arguments.next(), arguments.next()) else {
+        return Err("usage: report RESULTS.json REPORT.html".into());
+    };
+    let results = Results::read(Path::new(&input))?;
+    for table in tables::all(&results) {
+        println!("{}", table.to_text());
+    }
+    write_report(&results, Path::new(&output))?;
+    Ok(())
+}

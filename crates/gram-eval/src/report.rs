@@ -1,0 +1,158 @@
+//! The report of a run: one HTML page that opens offline and loads nothing.
+//!
+//! Everything on it comes from [`Results`]: tables, plots as inline SVG, the map of the topics with its
+//! pictures, times, and the command that repeats the run. A part that was not measured has no section. Style
+//! sheet and script stand in `report/style.css` and `report/topics.js` and are written into the page.
+
+mod axis;
+mod curves;
+mod palette;
+mod plot;
+mod sections;
+mod topic_map;
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use crate::results::Results;
+use crate::tables::escape;
+use sections::Section;
+
+const STYLE: &str = include_str!("report/style.css");
+const SCRIPT: &str = include_str!("report/topics.js");
+
+/// What the page may do: show what is inside it. It cannot load or send anything.
+const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
+
+/// Why a report could not be written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReportError {
+    /// The file could not be written.
+    #[error("{}: {source}: check that the folder exists and is yours", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Writes the report of a run, commonly to `report.html`.
+///
+/// # Errors
+/// [`ReportError::File`] if the file cannot be written.
+pub fn write_report(results: &Results, path: &Path) -> Result<(), ReportError> {
+    fs::write(path, page(results)).map_err(|source| ReportError::File { path: path.to_owned(), source })
+}
+
+/// The whole page.
+fn page(results: &Results) -> String {
+    let sections = sections::all(results);
+    let links: String = sections.iter().map(Section::link).collect();
+    let body: String = sections.iter().map(Section::to_html).collect();
+    let model = escape(&results.model);
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
+         <title>GRAM report: {model}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
+         <header>\n<h1>Gradient-regulated meta-prompt learning</h1>\n\
+         <p>Prompts for a frozen image-text model, tuned on a few images, with and without GRAM: \
+         what one run measured.</p>\n\
+         <nav aria-label=\"Sections\"><ul>\n{links}</ul></nav>\n</header>\n<main>\n{body}</main>\n\
+         <footer>Written by gram. This page holds all it shows and loads nothing.</footer>\n\
+         <script>\n{SCRIPT}</script>\n</body>\n</html>\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::example;
+
+    /// Opening tags without a closing one are the sign of a page cut short.
+    fn assert_whole(page: &str) {
+        assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
+        for name in ["main", "section", "figure", "table", "details", "svg", "g", "ul", "script"] {
+            let opened =
+                page.matches(&format!("<{name}>")).count() + page.matches(&format!("<{name} ")).count();
+            assert_eq!(opened, page.matches(&format!("</{name}>")).count(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_full_report_has_every_section_and_reaches_for_nothing_outside() {
+        let page = page(&example::results());
+        assert_whole(&page);
+        for id in [
+            "run",
+            "base-to-new",
+            "cross-domain",
+            "gram",
+            "epochs",
+            "meta-training",
+            "topics",
+            "time",
+            "again",
+        ] {
+            assert!(page.contains(&format!("<section id=\"{id}\"")), "{id}");
+            assert!(page.contains(&format!("href=\"#{id}\"")), "{id}");
+        }
+        for outside in ["http://", "https://", "//cdn", "@import", "url(", "fetch("] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+    }
+
+    #[test]
+    fn a_report_of_base_to_new_alone_is_whole() {
+        let mut results = Results::new("gram bench", "tiny", serde_json::Value::Null);
+        results.datasets = example::results().datasets;
+        results.base_to_new = example::results().base_to_new;
+        let page = page(&results);
+        assert_whole(&page);
+        assert!(page.contains("77.50 ± 6.35"));
+        for id in ["cross-domain", "epochs", "meta-training", "topics", "time"] {
+            assert!(!page.contains(&format!("id=\"{id}\"")), "{id}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_measured_nothing_still_has_a_page() {
+        assert_whole(&page(&Results::new("gram demo", "tiny", serde_json::Value::Null)));
+    }
+
+    #[test]
+    fn texts_from_outside_stay_texts() {
+        let mut results = example::results();
+        for text in
+            [&mut results.command, &mut results.model, &mut results.notes[0], &mut results.stages[0].name]
+        {
+            *text = "<img src=x onerror=alert(1)>".into();
+        }
+        results.settings = serde_json::json!({"name": "<img src=x onerror=alert(1)>"});
+        let page = page(&results);
+        assert_whole(&page);
+        assert!(!page.contains("<img"));
+    }
+
+    #[test]
+    fn diverged_losses_do_not_break_a_path() {
+        let mut results = example::results();
+        results.meta_training[0].points[1].query_loss = f64::NAN;
+        results.curves[0].loss = f64::INFINITY;
+        let page = page(&results);
+        let paths = page.split(" d=\"").skip(1).filter_map(|rest| rest.split('"').next());
+        for path in paths {
+            let allowed = |character: char| character.is_ascii_digit() || " .-MLHVhvZ".contains(character);
+            assert!(path.chars().all(allowed), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_named() {
+        let error = write_report(&example::results(), Path::new("/nowhere/report.html")).unwrap_err();
+        assert!(error.to_string().starts_with("/nowhere/report.html: "));
+    }
+}

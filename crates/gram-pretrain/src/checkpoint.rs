@@ -1,0 +1,122 @@
+//! Checkpoints: a folder that appears whole or not at all.
+//!
+//! `OUT/checkpoint/` holds `state.json` (step and configuration), `weights.safetensors` (32-bit), `optimizer.bpk`
+//! (AdamW's moments) and `tokenizer.json`. A new one is written beside it and put in its place by renaming.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::optim::ModuleOptimizer;
+use burn::tensor::Device;
+use gram_clip::Clip;
+use gram_clip::checkpoint::{Weights, to_f32_bytes};
+use serde::{Deserialize, Serialize};
+
+use crate::PretrainError;
+use crate::config::PretrainConfig;
+
+/// Where a run stands.
+#[derive(Serialize, Deserialize)]
+struct State {
+    step: usize,
+    config: PretrainConfig,
+}
+
+/// What a run goes on from.
+pub struct Checkpoint {
+    /// Steps done.
+    pub step: usize,
+    /// The model.
+    pub clip: Clip,
+    /// The optimiser.
+    pub optimizer: ModuleOptimizer,
+    /// The text of the tokenizer's file.
+    pub tokenizer: String,
+}
+
+fn folder(out: &Path) -> PathBuf {
+    out.join("checkpoint")
+}
+
+/// Saves the state after `step` steps.
+///
+/// # Errors
+/// [`PretrainError::File`] or [`PretrainError::Checkpoint`].
+pub fn save(
+    out: &Path,
+    step: usize,
+    config: &PretrainConfig,
+    clip: &Clip,
+    optimizer: &ModuleOptimizer,
+    tokenizer: &str,
+) -> Result<(), PretrainError> {
+    let (next, current, old) = (out.join("checkpoint.next"), folder(out), out.join("checkpoint.old"));
+    remove(&next)?;
+    fs::create_dir_all(&next).map_err(|source| PretrainError::File { path: next.clone(), source })?;
+    let state = State { step, config: config.clone() };
+    let text = serde_json::to_string_pretty(&state).map_err(|error| damaged(&next, &error))?;
+    write(&next.join("state.json"), text.as_bytes())?;
+    write(&next.join("weights.safetensors"), &to_f32_bytes(&clip.named_weights())?)?;
+    write(&next.join("tokenizer.json"), tokenizer.as_bytes())?;
+    optimizer.save(next.join("optimizer.bpk")).map_err(|error| damaged(&next, &error))?;
+    remove(&old)?;
+    if current.exists() {
+        rename(&current, &old)?;
+    }
+    rename(&next, &current)?;
+    remove(&old)
+}
+
+/// Loads the checkpoint of `out`, if there is one.
+///
+/// # Errors
+/// [`PretrainError::Checkpoint`] if it belongs to another configuration or is damaged.
+pub fn load(
+    out: &Path,
+    config: &PretrainConfig,
+    fresh: ModuleOptimizer,
+    device: &Device,
+) -> Result<Option<Checkpoint>, PretrainError> {
+    // A run that was stopped between the two renames left the checkpoint under its old name.
+    let folder = [folder(out), out.join("checkpoint.old")].into_iter().find(|folder| folder.exists());
+    let Some(folder) = folder else { return Ok(None) };
+    let read = |name: &str| {
+        let path = folder.join(name);
+        fs::read_to_string(&path).map_err(|source| PretrainError::File { path, source })
+    };
+    let state: State =
+        serde_json::from_str(&read("state.json")?).map_err(|error| damaged(&folder, &error))?;
+    let same = |a: &PretrainConfig, b: &PretrainConfig| {
+        let mut a = a.clone();
+        a.model.text_config.vocab_size = b.model.text_config.vocab_size;
+        a == *b
+    };
+    if !same(&state.config, config) {
+        return Err(damaged(&folder, &"the configuration is not the one of this run"));
+    }
+    let clip =
+        Clip::read(&state.config.model, &mut Weights::open(&folder.join("weights.safetensors"))?, device)?;
+    let optimizer = fresh.load(folder.join("optimizer.bpk")).map_err(|error| damaged(&folder, &error))?;
+    Ok(Some(Checkpoint { step: state.step, clip, optimizer, tokenizer: read("tokenizer.json")? }))
+}
+
+fn damaged(path: &Path, problem: &dyn std::fmt::Display) -> PretrainError {
+    PretrainError::Checkpoint { path: path.to_owned(), problem: problem.to_string() }
+}
+
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), PretrainError> {
+    fs::write(path, bytes).map_err(|source| PretrainError::File { path: path.to_owned(), source })
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), PretrainError> {
+    fs::rename(from, to).map_err(|source| PretrainError::File { path: from.to_owned(), source })
+}
+
+fn remove(path: &Path) -> Result<(), PretrainError> {
+    match fs::remove_dir_all(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(PretrainError::File { path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}

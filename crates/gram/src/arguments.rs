@@ -1,0 +1,50 @@
+//! The words of the command line.
+
+use anyhow::bail;
+use burn::tensor::Device;
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands::pretrain::PretrainArguments;
+
+/// Tunes prompts for frozen CLIP models, from a meta-learned start and with a regulated gradient (GRAM, ICCV 2023).
+#[derive(Parser, Debug)]
+#[command(name = "gram", version, about, max_term_width = 100)]
+pub struct Arguments {
+    /// What every command takes.
+    #[command(flatten)]
+    pub common: Common,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Args, Debug)]
+pub struct Common {
+    /// Decides everything that is drawn at random.
+    #[arg(long, global = true, default_value_t = 1, value_name = "N")]
+    pub seed: u64,
+    /// Where tensors live.
+    #[arg(long, global = true, default_value = "cpu", value_name = "NAME")]
+    pub device: String,
+    /// Prints one machine-readable result on standard output.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+impl Common {
+    /// The device of that name.
+    pub fn device(&self) -> anyhow::Result<Device> {
+        match self.device.as_str() {
+            "cpu" => Ok(Device::default()),
+            other => bail!("--device {other}: this build computes on `cpu` only"),
+        }
+    }
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Trains a small CLIP from image-text pairs.
+    Pretrain(PretrainArguments),
+}

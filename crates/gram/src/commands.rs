@@ -1,0 +1,3 @@
+//! One file for every command.
+
+pub mod pretrain;

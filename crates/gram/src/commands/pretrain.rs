@@ -1,0 +1,66 @@
+//! `gram pretrain`: contrastive training of a small CLIP, how the built-in model is made.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use gram_data::LabelledDataset;
+use gram_data::read_pairs;
+use gram_pretrain::{Metric, PretrainConfig, Pretraining};
+
+use crate::arguments::Common;
+use crate::progress::bar;
+
+/// Arguments of `gram pretrain`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  gram pretrain --pairs shards/ --config assets/tiny/pretrain.toml --out runs/tiny"
+)]
+pub struct PretrainArguments {
+    /// Image-text pairs: WebDataset shards, a folder of them, or a manifest.
+    #[arg(long, value_name = "SRC")]
+    pairs: PathBuf,
+    /// Sizes and optimisation (TOML); its seed counts, not --seed.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// The run's folder; a run that was stopped goes on from its last checkpoint.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Labelled datasets to report zero-shot accuracy on after every epoch.
+    #[arg(long, value_name = "D")]
+    held_out: Vec<PathBuf>,
+}
+
+/// Runs the command.
+pub fn run(arguments: &PretrainArguments, common: &Common) -> anyhow::Result<()> {
+    let file = arguments.config.display().to_string();
+    let text = fs::read_to_string(&arguments.config).with_context(|| file.clone())?;
+    let config = PretrainConfig::parse(&file, &text)?;
+    let source = read_pairs(&arguments.pairs)?;
+    eprintln!("{} pairs, {} skipped", source.pairs.len(), source.skipped.len());
+    let held_out = arguments.held_out.iter().map(LabelledDataset::open).collect::<Result<Vec<_>, _>>()?;
+    let progress = bar("pre-training");
+    let mut last = None;
+    let run = Pretraining { config, pairs: &source.pairs, held_out: &held_out, out: &arguments.out };
+    run.run(&common.device()?, &mut |metric| {
+        match metric {
+            Metric::Step { step, steps, loss, pairs_per_second, .. } => {
+                progress.set_length(*steps as u64);
+                progress.set_position(*step as u64);
+                progress.set_message(format!("loss {loss:.3}, {pairs_per_second:.0} pairs/s"));
+            }
+            Metric::ZeroShot { dataset, accuracy, step, .. } => {
+                progress.suspend(|| eprintln!("step {step}: {accuracy:.1} % zero-shot on {dataset}"));
+            }
+        }
+        last = Some(metric.clone());
+    })?;
+    progress.finish_and_clear();
+    let model = arguments.out.join("model");
+    match common.json {
+        true => println!("{}", serde_json::json!({"model": model, "last": last})),
+        false => println!("{}", model.display()),
+    }
+    Ok(())
+}
