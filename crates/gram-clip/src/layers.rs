@@ -139,8 +139,10 @@ impl Block {
 /// `softmax(q k^T / sqrt(d) + mask) v`.
 fn attention(queries: Signal<4>, read: KeysValues, mask: Option<Tensor<4>>) -> Signal<4> {
     let [batch, heads, positions, head] = queries.value.dims();
-    let plain = queries.tangent.is_none() && read.keys.tangent.is_none() && read.values.tangent.is_none();
-    if plain && !queries.value.is_autodiff() {
+    // The fused kernel has no tangent and no reverse pass. Keys and values may need them where queries do not: those of
+    // a learned prefix in the first layer.
+    let differentiated = |part: &Signal<4>| part.tangent.is_some() || part.value.is_autodiff();
+    if ![&queries, &read.keys, &read.values].into_iter().any(differentiated) {
         let width = read.keys.value.dims()[2];
         let bias = mask.map(|mask| mask.expand([batch, heads, positions, width]));
         let options = AttentionModuleOptions::default();

@@ -1,1 +1,29 @@
 //! Episodes, the gradient regulating function, the exact meta-gradient and meta-training.
+//!
+//! [`episode`] draws tasks from clustered pairs, [`regulator`] bends gradients (eqs. 5, 6), [`meta_gradient`] is the
+//! inner loop (eq. 7) and the derivative through it (eqs. 8 to 10), [`meta_training`] the outer loop.
+//!
+//! ```
+//! use burn::tensor::Device;
+//! use gram_meta::{Regulator, RegulatorStart};
+//! use gram_prompt::{Modality, Prompt};
+//!
+//! let device = Device::default();
+//! let vectors = Prompt::random(Modality::Text, [4, 8], 1.0, 1, &device);
+//! let gradient: Prompt = [(Modality::Text, vectors)].into_iter().collect();
+//! let start = RegulatorStart { deviation: 0.0, gamma_bias: 9.0 };
+//! let regulator = Regulator::near_identity(&gradient, start, 1, &device);
+//! assert!(regulator.regulate(&gradient).add_scaled(&gradient, -1.0).norm() < 1e-4);
+//! ```
+
+pub mod episode;
+pub mod meta_gradient;
+pub mod meta_training;
+pub mod outer_optimizer;
+pub mod regulator;
+
+pub use episode::{Episode, EpisodeSettings, TopicPool};
+pub use meta_gradient::{InnerLoop, MetaGradient, Task};
+pub use meta_training::{Material, MetaState, MetaStep, MetaTrainingError, MetaTrainingSettings, meta_train};
+pub use outer_optimizer::OuterOptimizer;
+pub use regulator::{Regulator, RegulatorStart};

@@ -1,1 +1,28 @@
 //! What is learned and where it enters: textual, visual and joint prompts, and the prompt file.
+//!
+//! A [`Prompt`] holds the vectors, [`PromptedClip`] gives the frozen model's logits, losses and derivatives under it,
+//! [`ClassStore`] and [`ImageStore`] feed it, and a [`PromptFile`] keeps it.
+//!
+//! ```
+//! use burn::tensor::Device;
+//! use gram_prompt::{Modality, Prompt};
+//!
+//! let device = Device::default();
+//! let vectors = Prompt::random(Modality::Text, [4, 128], 0.02, 1, &device);
+//! let prompt: Prompt = [(Modality::Text, vectors)].into_iter().collect();
+//! assert!(prompt.norm() > 0.0 && prompt.get(Modality::Visual).is_none());
+//! ```
+
+pub mod class_store;
+pub mod image_store;
+pub mod prompt;
+pub mod prompt_file;
+pub mod prompted_clip;
+pub mod template;
+
+pub use class_store::ClassStore;
+pub use image_store::{ImageStore, PixelStore};
+pub use prompt::{Modality, Prompt, PromptKind};
+pub use prompt_file::{Header, PromptFile, PromptFileError};
+pub use prompted_clip::{Classes, Images, LabelledImages, PromptedClip};
+pub use template::{Template, TemplateError};

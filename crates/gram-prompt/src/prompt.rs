@@ -8,6 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use gram_clip::Clip;
 use gram_clip::signal::leaf;
 use gram_data::random::{normal, stream};
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,14 @@ impl Modality {
         match self {
             Modality::Text => "text",
             Modality::Visual => "visual",
+        }
+    }
+
+    /// Width of the vectors that a model's tower reads.
+    pub fn width(self, clip: &Clip) -> usize {
+        match self {
+            Modality::Text => clip.config.text_config.hidden_size,
+            Modality::Visual => clip.config.vision_config.hidden_size,
         }
     }
 }

@@ -82,11 +82,14 @@ impl PromptedClip<'_> {
         self.logits(prompt, tangent, classes, &set.images).cross_entropy(set.labels.clone())
     }
 
-    /// The loss and its gradient at `prompt`.
-    pub fn gradient(&self, prompt: &Prompt, classes: &Classes, set: &LabelledImages) -> (f32, Prompt) {
+    /// Loss, accuracy and gradient at `prompt`.
+    pub fn gradient(&self, prompt: &Prompt, classes: &Classes, set: &LabelledImages) -> Gradient {
         let leaf = prompt.leaf();
-        let loss = self.loss(&leaf, None, classes, set).value;
-        (loss.clone().inner().into_scalar::<f32>(), derivative(loss, &leaf))
+        let logits = self.logits(&leaf, None, classes, &set.images);
+        let accuracy = accuracy(logits.value.clone().inner(), set.labels.clone());
+        let loss = logits.cross_entropy(set.labels.clone()).value;
+        let value = loss.clone().inner().into_scalar::<f32>();
+        Gradient { loss: value, accuracy, gradient: derivative(loss, &leaf) }
     }
 
     /// The Hessian of the loss at `prompt` times `direction`: the gradient of the directional derivative, by reverse
@@ -104,6 +107,28 @@ impl PromptedClip<'_> {
             None => prompt.map(|_, part| part.zeros_like()),
         }
     }
+}
+
+/// A loss, and what is known once its gradient is.
+#[derive(Clone, Debug)]
+pub struct Gradient {
+    /// Mean cross-entropy.
+    pub loss: f32,
+    /// Images whose own class has the largest logit, in percent.
+    pub accuracy: f32,
+    /// The gradient for the prompt.
+    pub gradient: Prompt,
+}
+
+/// Images whose own class has the largest logit, in percent.
+///
+/// # Shapes
+/// - logits: `[images, classes]`
+/// - labels: `[images]`
+pub fn accuracy(logits: Tensor<2>, labels: Tensor<1, Int>) -> f32 {
+    let images = labels.dims()[0];
+    let chosen = logits.argmax(1).reshape([images]);
+    100.0 * chosen.equal(labels).float().mean().into_scalar::<f32>()
 }
 
 /// The derivative of a scalar for the vectors of `leaf`; zero where it does not depend on them.

@@ -1,0 +1,176 @@
+//! What saves work changes no number: shared prefixes, grouping, cutting off, computing only what is read.
+
+mod fixtures;
+
+use burn::tensor::{Device, Int, Tensor};
+use fixtures::{Fixture, MODELS, assert_close, values, wave};
+use gram_clip::Signal;
+use gram_clip::layers::{Block, KeysValues};
+use gram_clip::signal::leaf;
+use gram_clip::text_tower::Batching;
+
+const ROUNDING: f64 = 1e-5;
+
+fn fixtures() -> Vec<(&'static str, Fixture)> {
+    MODELS.map(|model| (model, Fixture::open(model, &Device::default()))).into()
+}
+
+/// The texts that leave room for two tokens more.
+fn short_texts(fixture: &Fixture) -> Vec<Vec<u32>> {
+    let most = fixture.clip.config.text_config.max_position_embeddings - 3;
+    let texts: Vec<_> = fixture.texts().into_iter().filter(|ids| ids.len() <= most).collect();
+    assert!(texts.len() >= 5);
+    texts
+}
+
+fn text_features(
+    fixture: &Fixture,
+    context: Option<Tensor<2>>,
+    texts: &[Vec<u32>],
+    batching: Batching,
+) -> Vec<f64> {
+    values(fixture.clip.text.forward(fixture.start(), context.map(Signal::from), texts, batching).value)
+}
+
+#[test]
+fn a_shared_prefix_gives_the_features_of_the_same_words_written_out() {
+    for (model, fixture) in fixtures() {
+        let words =
+            [fixture.tokenizer.encode("cat").unwrap()[0], fixture.tokenizer.encode("hill").unwrap()[0]];
+        let texts = short_texts(&fixture);
+        let written: Vec<Vec<u32>> = texts.iter().map(|ids| [&words[..], ids].concat()).collect();
+        for batching in [Batching::ByLength, Batching::Padded] {
+            let shared = text_features(&fixture, Some(fixture.clip.text.embed(&words)), &texts, batching);
+            let plain = text_features(&fixture, None, &written, batching);
+            assert_close(&shared, &plain, ROUNDING, model);
+            let without = text_features(&fixture, None, &texts, batching);
+            assert!(shared.iter().zip(&without).any(|(a, b)| (a - b).abs() > 0.05), "the words say nothing");
+        }
+    }
+}
+
+#[test]
+fn grouping_by_length_and_padding_give_the_same_features() {
+    for (model, fixture) in fixtures() {
+        let context = Some(wave([2, 32], 0.4, &Device::default()));
+        let texts = short_texts(&fixture);
+        let grouped = text_features(&fixture, context.clone(), &texts, Batching::ByLength);
+        let padded = text_features(&fixture, context.clone(), &texts, Batching::Padded);
+        let alone =
+            texts.chunks(1).flat_map(|text| text_features(&fixture, context.clone(), text, Batching::Padded));
+        assert_close(&grouped, &padded, ROUNDING, model);
+        assert_close(&grouped, &alone.collect::<Vec<_>>(), ROUNDING, model);
+    }
+}
+
+#[test]
+fn tokens_after_the_end_change_nothing() {
+    for (model, fixture) in fixtures() {
+        let texts = fixture.texts();
+        let followed: Vec<Vec<u32>> =
+            texts.iter().map(|ids| [&ids[..], &[5, fixture.tokenizer.end(), 9]].concat()).collect();
+        for batching in [Batching::ByLength, Batching::Padded] {
+            let cut = text_features(&fixture, None, &texts, batching);
+            assert_eq!(text_features(&fixture, None, &followed, batching), cut, "{model}");
+        }
+    }
+}
+
+#[test]
+fn classes_in_another_order_give_their_logits_in_that_order() {
+    for (model, fixture) in fixtures() {
+        let device = Device::default();
+        let image = fixture.clip.vision.forward(fixture.pixels(&device), None);
+        let logits = |texts: &[Vec<u32>]| {
+            let text = fixture.clip.text.forward(fixture.start(), None, texts, Batching::ByLength);
+            fixture.clip.logits(image.clone(), text).value
+        };
+        let texts = fixture.texts();
+        let order = [4, 0, 6, 2, 5, 1, 3];
+        let permuted: Vec<Vec<u32>> = order.iter().map(|class| texts[*class].clone()).collect();
+        let columns = Tensor::<1, Int>::from_data(order.map(|class| class as i64), &device);
+        let expected = values(logits(&texts).select(1, columns));
+        assert_close(&values(logits(&permuted)), &expected, ROUNDING, model);
+    }
+}
+
+/// A block of the text tower, five positions in two texts, and three shared positions before them.
+fn block_case(block: &Block) -> (Tensor<3>, KeysValues, Tensor<4>) {
+    let device = Device::default();
+    let prefix = block.prefix(wave([1, 3, 32], 0.9, &device).into());
+    let hidden = |query: usize, key: usize| if key > query + 3 { -1e9_f32 } else { 0.0 };
+    let mask: Vec<f32> = (0..5).flat_map(|query| (0..8).map(move |key| hidden(query, key))).collect();
+    let mask = Tensor::<1>::from_floats(mask.as_slice(), &device).reshape([1, 1, 5, 8]);
+    (wave([2, 5, 32], 0.1, &device), prefix, mask)
+}
+
+#[test]
+fn computing_one_position_of_the_last_layer_gives_what_all_give_there() {
+    for (model, fixture) in fixtures() {
+        let block = &fixture.clip.text.blocks[0];
+        let (x, prefix, mask) = block_case(block);
+        let all = block.forward(x.clone().into(), Some(&prefix), Some(mask.clone())).value;
+        for position in [0, 3, 4] {
+            let pick = |tensor: Tensor<3>| tensor.narrow(1, position, 1);
+            let here = mask.clone().narrow(2, position, 1);
+            let one = block.forward_at(x.clone().into(), Some(&prefix), Some(here), pick).value;
+            assert_close(&values(one), &values(pick(all.clone())), ROUNDING, model);
+        }
+        let unmasked = block.forward(x.clone().into(), None, None).value.narrow(1, 0, 1);
+        let first = block.forward_at(x.into(), None, None, |tensor| tensor.narrow(1, 0, 1)).value;
+        assert_close(&values(first), &values(unmasked), ROUNDING, model);
+    }
+}
+
+#[test]
+fn a_position_sees_nothing_of_those_after_it() {
+    for (model, fixture) in fixtures() {
+        let block = &fixture.clip.text.blocks[0];
+        let (x, prefix, mask) = block_case(block);
+        let changed = Tensor::cat(vec![x.clone().narrow(1, 0, 3), x.clone().narrow(1, 3, 2) * -2.0], 1);
+        let first =
+            |x: Tensor<3>| block.forward(x.into(), Some(&prefix), Some(mask.clone())).value.narrow(1, 0, 3);
+        assert_close(&values(first(changed)), &values(first(x)), ROUNDING, model);
+    }
+}
+
+#[test]
+fn visual_prompt_vectors_in_another_order_give_the_same_features() {
+    for (model, fixture) in fixtures() {
+        let device = Device::default();
+        let prompt = wave([3, 48], 0.2, &device);
+        let features = |prompt: Tensor<2>| {
+            values(fixture.clip.vision.forward(fixture.pixels(&device), Some(prompt.into())).value)
+        };
+        let other = prompt.clone().select(0, Tensor::from_ints([2, 0, 1], &device));
+        assert_close(&features(other), &features(prompt), ROUNDING, model);
+    }
+}
+
+/// Without gradients and tangents the fused operations run, with either of them the plain ones.
+#[test]
+fn gradients_and_tangents_change_no_value() {
+    for (model, fixture) in fixtures() {
+        let device = Device::default();
+        let (context, prompt) = (wave([2, 32], 0.4, &device), wave([3, 48], 0.2, &device));
+        let direction = |like: &Tensor<2>| wave(like.dims(), 1.7, &device);
+        let features = |modes: [fn(Tensor<2>, Tensor<2>) -> Signal<2>; 2]| {
+            let context = modes[0](context.clone(), direction(&context));
+            let prompt = modes[1](prompt.clone(), direction(&prompt));
+            let texts = short_texts(&fixture);
+            let text = fixture.clip.text.forward(fixture.start(), Some(context), &texts, Batching::ByLength);
+            let image = fixture.clip.vision.forward(fixture.pixels(&device), Some(prompt));
+            let logits = values(fixture.clip.logits(image.clone(), text.clone()).value);
+            [values(text.value), values(image.value), logits].concat()
+        };
+        let plain: fn(Tensor<2>, Tensor<2>) -> Signal<2> = |value, _| value.into();
+        let recorded: fn(Tensor<2>, Tensor<2>) -> Signal<2> = |value, _| leaf(value).into();
+        let dual: fn(Tensor<2>, Tensor<2>) -> Signal<2> = Signal::dual;
+        let both: fn(Tensor<2>, Tensor<2>) -> Signal<2> =
+            |value, direction| Signal::dual(leaf(value), direction);
+        let expected = features([plain, plain]);
+        for modes in [[recorded, recorded], [recorded, plain], [dual, dual], [both, both]] {
+            assert_close(&features(modes), &expected, ROUNDING, model);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The model is the one that transformers computes: features, logits, token ids and pixels.
+
+mod fixtures;
+
+use burn::tensor::Device;
+use fixtures::{Fixture, MODELS, assert_close, folder, numbers, values};
+use gram_clip::checkpoint::{Weights, to_f16_bytes};
+use gram_clip::config::ClipConfig;
+use gram_clip::text_tower::Batching;
+use gram_clip::{Clip, Preprocess};
+use serde::Deserialize;
+
+#[test]
+fn features_and_logits_are_those_of_transformers() {
+    let device = Device::default();
+    for model in MODELS {
+        let fixture = Fixture::open(model, &device);
+        let (clip, case) = (&fixture.clip, &fixture.case);
+        let image = clip.vision.forward(fixture.pixels(&device), None);
+        assert_close(&values(image.value.clone()), &case["image_features"].values, 1e-5, model);
+        for texts in [fixture.texts(), fixture.padded_texts()] {
+            for batching in [Batching::ByLength, Batching::Padded] {
+                let text = clip.text.forward(fixture.start(), None, &texts, batching);
+                assert_close(&values(text.value.clone()), &case["text_features"].values, 1e-5, model);
+                let logits = clip.logits(image.clone(), text);
+                assert_close(&values(logits.value), &case["logits_per_image"].values, 1e-5, model);
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Tokens {
+    text: String,
+    ids: Vec<u32>,
+}
+
+#[test]
+fn token_ids_are_those_of_transformers() {
+    let device = Device::default();
+    for model in MODELS {
+        let tokenizer = Fixture::open(model, &device).tokenizer;
+        let file = std::fs::read(folder(model).join("tokens.json")).unwrap();
+        let expected: Vec<Tokens> = serde_json::from_slice(&file).unwrap();
+        assert!(expected.len() > 10);
+        for Tokens { text, ids } in expected {
+            let mut found = vec![tokenizer.start()];
+            found.extend(tokenizer.sentence(&text, 1, 1000).unwrap());
+            assert_eq!(found, ids, "{model}: {text:?}");
+        }
+    }
+}
+
+/// Fixed-point resampling rounds in other places than Pillow's: now and then a pixel is one or two levels off.
+#[test]
+fn pixels_are_those_of_pillow_to_a_level_or_two() {
+    for model in MODELS {
+        let preprocess = Preprocess::open(&folder(model)).unwrap();
+        let expected = numbers(&folder(model).join("preprocessed.safetensors"));
+        for picture in ["colour", "alpha", "grey"] {
+            let image = image::open(folder(model).join(format!("{picture}.png"))).unwrap().to_rgb8();
+            let found = preprocess.pixels(&image).unwrap();
+            let channel = (preprocess.crop * preprocess.crop) as usize;
+            let level = |index: usize| 255.0 * f64::from(preprocess.deviation[index / channel]);
+            let expected = &expected[picture].values;
+            assert_eq!(found.len(), expected.len());
+            let pairs = found.iter().zip(expected).enumerate();
+            let off: Vec<f64> =
+                pairs.map(|(index, (a, b))| (f64::from(*a) - b).abs() * level(index)).collect();
+            let most = off.iter().fold(0.0_f64, |most, one| most.max(*one));
+            let mean = off.iter().sum::<f64>() / off.len() as f64;
+            assert!(
+                most < 2.01 && mean < 0.2,
+                "{model}, {picture}: {most} levels at most, {mean} on average"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_model_is_written_as_it_was_read() {
+    for model in MODELS {
+        let (device, file) = (Device::default(), folder(model).join("model.safetensors"));
+        let written = Clip::open(&folder(model), &device).unwrap().named_weights();
+        let stored = numbers(&file);
+        for (name, tensor) in &stored {
+            let Some((shape, values)) = written.get(name) else {
+                assert!(name.ends_with("position_ids"), "{name} is lost");
+                continue;
+            };
+            assert_eq!(*shape, tensor.shape, "{name}");
+            assert!(values.iter().map(|value| f64::from(*value)).eq(tensor.values.iter().copied()), "{name}");
+        }
+        assert!(written.keys().all(|name| stored.contains_key(name)));
+        let config = std::fs::read_to_string(folder(model).join("config.json")).unwrap();
+        let mut weights = Weights::parse("copy", &to_f16_bytes(&written).unwrap()).unwrap();
+        let copy = Clip::read(&ClipConfig::parse(&config).unwrap(), &mut weights, &device).unwrap();
+        assert_eq!(copy.named_weights(), written);
+    }
+}

@@ -1,0 +1,182 @@
+//! Episodes: classification tasks drawn from clustered pairs (section 3.2).
+//!
+//! An episode has `ways` topics as classes. The support images of each come from one domain of its topic, the query
+//! images from all of its domains, and no image is in both: what is learned in one look must hold in others.
+
+use gram_cluster::Clusters;
+use gram_data::random::Stream;
+use rand::seq::{IndexedRandom, SliceRandom, index};
+use serde::{Deserialize, Serialize};
+
+/// How large episodes are.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EpisodeSettings {
+    /// Classes of an episode. 2 or more.
+    pub ways: usize,
+    /// Support images of a class. 1 or more.
+    pub support_shots: usize,
+    /// Query images of a class. 1 or more.
+    pub query_shots: usize,
+}
+
+/// A topic to draw from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EpisodeTopic {
+    /// Number of the topic among all.
+    pub topic: usize,
+    /// Pairs of every domain, by their number.
+    pub domains: Vec<Vec<usize>>,
+}
+
+/// The topics that episodes are drawn from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopicPool {
+    /// The topics.
+    pub topics: Vec<EpisodeTopic>,
+    /// Topics left out because they are too small.
+    pub too_small: usize,
+}
+
+/// One image of an episode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shot {
+    /// Number of the pair.
+    pub pair: usize,
+    /// Its class in the episode.
+    pub class: usize,
+}
+
+/// A meta-training task, by numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Episode {
+    /// Topic of every class.
+    pub topics: Vec<usize>,
+    /// Support set.
+    pub support: Vec<Shot>,
+    /// Query set.
+    pub query: Vec<Shot>,
+}
+
+/// There are fewer topics than an episode has classes.
+#[derive(Debug, thiserror::Error)]
+#[error("{found} topics are large enough for {ways}-way episodes: lower ways or shots, or cluster more pairs")]
+pub struct TooFewTopics {
+    /// Topics that are large enough.
+    pub found: usize,
+    /// Classes of an episode.
+    pub ways: usize,
+}
+
+impl EpisodeSettings {
+    /// Whether a topic can give both sets.
+    fn fits(&self, topic: &EpisodeTopic) -> bool {
+        let images: usize = topic.domains.iter().map(Vec::len).sum();
+        let largest = topic.domains.iter().map(Vec::len).max().unwrap_or(0);
+        largest >= self.support_shots && images >= self.support_shots + self.query_shots
+    }
+}
+
+impl TopicPool {
+    /// The topics of `clusters` that are large enough.
+    pub fn new(clusters: &Clusters, settings: &EpisodeSettings) -> Self {
+        let topics = clusters.members().into_iter().enumerate();
+        let all: Vec<EpisodeTopic> = topics.map(|(topic, domains)| EpisodeTopic { topic, domains }).collect();
+        let count = all.len();
+        let topics: Vec<EpisodeTopic> = all.into_iter().filter(|topic| settings.fits(topic)).collect();
+        Self { too_small: count - topics.len(), topics }
+    }
+
+    /// Divides the topics in two: a `fraction` of them for validation, the rest to learn from.
+    pub fn hold_out(mut self, fraction: f64, random: &mut Stream) -> (Self, Self) {
+        self.topics.shuffle(random);
+        let held_out = (fraction * self.topics.len() as f64).round() as usize;
+        let mut validation = self.topics.split_off(self.topics.len() - held_out);
+        self.topics.sort_by_key(|topic| topic.topic);
+        validation.sort_by_key(|topic| topic.topic);
+        (self, Self { topics: validation, too_small: 0 })
+    }
+
+    /// Draws an episode.
+    ///
+    /// # Errors
+    /// [`TooFewTopics`].
+    pub fn sample(&self, settings: &EpisodeSettings, random: &mut Stream) -> Result<Episode, TooFewTopics> {
+        let (found, ways) = (self.topics.len(), settings.ways);
+        if found < ways {
+            return Err(TooFewTopics { found, ways });
+        }
+        let mut episode = Episode { topics: Vec::new(), support: Vec::new(), query: Vec::new() };
+        for (class, chosen) in index::sample(random, found, ways).into_iter().enumerate() {
+            let topic = &self.topics[chosen];
+            episode.topics.push(topic.topic);
+            let (support, query) = draw_shots(topic, settings, random);
+            episode.support.extend(support.into_iter().map(|pair| Shot { pair, class }));
+            episode.query.extend(query.into_iter().map(|pair| Shot { pair, class }));
+        }
+        Ok(episode)
+    }
+}
+
+/// Support images from one domain, query images from what is left of all domains.
+fn draw_shots(topic: &EpisodeTopic, settings: &EpisodeSettings, random: &mut Stream) -> (Vec<usize>, Vec<usize>) {
+    let large: Vec<&Vec<usize>> =
+        topic.domains.iter().filter(|domain| domain.len() >= settings.support_shots).collect();
+    let domain = large.choose(random).map_or(&[][..], |domain| domain.as_slice());
+    let support: Vec<usize> = domain.sample(random, settings.support_shots).copied().collect();
+    let rest: Vec<usize> =
+        topic.domains.iter().flatten().copied().filter(|pair| !support.contains(pair)).collect();
+    let query = rest.sample(random, settings.query_shots).copied().collect();
+    (support, query)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gram_data::random::stream;
+    use std::collections::HashSet;
+
+    const SETTINGS: EpisodeSettings = EpisodeSettings { ways: 3, support_shots: 2, query_shots: 4 };
+
+    /// Six topics with two domains of five.
+    fn pool() -> TopicPool {
+        let domain = |topic: usize, domain: usize| (0..5).map(|pair| topic * 10 + domain * 5 + pair).collect();
+        let topics = (0..6).map(|topic| EpisodeTopic { topic, domains: vec![domain(topic, 0), domain(topic, 1)] });
+        TopicPool { topics: topics.collect(), too_small: 0 }
+    }
+
+    #[test]
+    fn support_is_of_one_domain_and_no_image_is_in_both_sets() {
+        let mut seen = HashSet::new();
+        for seed in 0..50 {
+            let episode = pool().sample(&SETTINGS, &mut stream(seed, "episodes")).unwrap();
+            assert_eq!((episode.support.len(), episode.query.len()), (6, 12));
+            for class in 0..3 {
+                let of = |shots: &[Shot]| -> Vec<usize> {
+                    shots.iter().filter(|shot| shot.class == class).map(|shot| shot.pair).collect()
+                };
+                let (support, query) = (of(&episode.support), of(&episode.query));
+                assert_eq!(support.iter().map(|pair| pair / 5).collect::<HashSet<_>>().len(), 1);
+                assert!(support.iter().chain(&query).all(|pair| pair / 10 == episode.topics[class]));
+                assert!(query.iter().all(|pair| !support.contains(pair)));
+                seen.extend(query.iter().map(|pair| pair / 5 % 2));
+            }
+        }
+        assert_eq!(seen.len(), 2, "queries come from both domains");
+    }
+
+    #[test]
+    fn held_out_topics_are_never_learned_from() {
+        let (learned, validation) = pool().hold_out(0.34, &mut stream(1, "validation topics"));
+        assert_eq!((learned.topics.len(), validation.topics.len()), (4, 2));
+        let learned: HashSet<usize> = learned.topics.iter().map(|topic| topic.topic).collect();
+        assert!(validation.topics.iter().all(|topic| !learned.contains(&topic.topic)));
+    }
+
+    #[test]
+    fn too_few_topics_are_an_error() {
+        let settings = EpisodeSettings { ways: 7, ..SETTINGS };
+        let error = pool().sample(&settings, &mut stream(1, "episodes")).unwrap_err();
+        assert!(error.to_string().starts_with("6 topics are large enough for 7-way episodes"));
+    }
+}

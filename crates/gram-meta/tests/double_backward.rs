@@ -1,0 +1,214 @@
+//! Every number of GRAM against PyTorch's double backward in float64 (`fixtures/make_fixtures.py`).
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use gram_clip::Clip;
+use gram_clip::checkpoint::float_values;
+use gram_meta::meta_gradient::regulated;
+use gram_meta::{InnerLoop, Regulator, Task};
+use gram_prompt::{Classes, Images, LabelledImages, Modality, Prompt, PromptKind, PromptedClip};
+use safetensors::SafeTensors;
+
+/// Largest deviation allowed, relative to the norm of what is compared. Values are 32-bit here.
+const TOLERANCE: f32 = 2e-4;
+const CASES: [&str; 2] = ["seed-11-quick-gelu", "seed-12-gelu"];
+const METHODS: [(&str, PromptKind); 3] =
+    [("textual", PromptKind::Textual), ("visual", PromptKind::Visual), ("joint", PromptKind::Joint)];
+
+struct Case {
+    device: Device,
+    clip: Clip,
+    tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    integers: BTreeMap<String, (Vec<usize>, Vec<i64>)>,
+    settings: serde_json::Value,
+}
+
+impl Case {
+    fn open(name: &str) -> Self {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+        let device = Device::default();
+        let bytes = fs::read(folder.join("case.safetensors")).unwrap();
+        let header = SafeTensors::read_metadata(&bytes).unwrap().1;
+        let settings = serde_json::from_str(&header.metadata().as_ref().unwrap()["case"]).unwrap();
+        let (mut tensors, mut integers) = (BTreeMap::new(), BTreeMap::new());
+        for (name, view) in SafeTensors::deserialize(&bytes).unwrap().tensors() {
+            match float_values(&view) {
+                Some(values) => _ = tensors.insert(name, (view.shape().to_vec(), values)),
+                None => {
+                    let values = view.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()));
+                    integers.insert(name, (view.shape().to_vec(), values.collect()));
+                }
+            }
+        }
+        Self { clip: Clip::open(&folder, &device).unwrap(), device, tensors, integers, settings }
+    }
+
+    fn tensor<const D: usize>(&self, name: &str) -> Tensor<D> {
+        let (shape, values) = self.tensors.get(name).unwrap_or_else(|| panic!("no {name}"));
+        let shape: [usize; D] = match shape.len() {
+            0 => [1; D],
+            _ => {
+                // A vector where a row is asked for.
+                let ones = vec![1; D - shape.len()];
+                [ones, shape.clone()].concat().try_into().unwrap()
+            }
+        };
+        Tensor::from_data(TensorData::new(values.clone(), shape), &self.device)
+    }
+
+    fn setting(&self, name: &str) -> f32 {
+        self.settings[name].as_f64().unwrap() as f32
+    }
+
+    fn model(&self) -> PromptedClip<'_> {
+        PromptedClip { clip: &self.clip, start: self.settings["sos"].as_u64().unwrap() as u32 }
+    }
+
+    fn task(&self) -> Task {
+        let (shape, names) = &self.integers["names"];
+        let end = self.settings["eos"].as_u64().unwrap() as u32;
+        let sentence = |row: &[i64]| {
+            let name = row.iter().filter(|id| **id >= 0).map(|id| *id as u32);
+            name.chain([end]).collect()
+        };
+        let set = |part: &str| LabelledImages {
+            images: Images::Pixels(self.tensor(&format!("{part}_pixels"))),
+            labels: {
+                let (shape, labels) = &self.integers[&format!("{part}_labels")];
+                Tensor::from_data(TensorData::new(labels.clone(), [shape[0]]), &self.device)
+            },
+        };
+        Task {
+            classes: Classes::Sentences(names.chunks(shape[1]).map(sentence).collect()),
+            support_set: set("support"),
+            query_set: set("query"),
+        }
+    }
+
+    fn prompt(&self, kind: PromptKind, name: impl Fn(&str) -> String) -> Prompt {
+        let part = |modality: &Modality| (*modality, self.tensor::<2>(&name(modality.name())));
+        kind.modalities().iter().map(part).collect()
+    }
+
+    fn theta(&self, kind: PromptKind) -> Prompt {
+        self.prompt(kind, |part| format!("theta.{part}"))
+    }
+
+    fn regulator(&self, kind: PromptKind, prefix: &str) -> Regulator {
+        let theta = self.theta(kind);
+        let named = theta.parts().flat_map(|(modality, _)| {
+            ["gamma_weight", "gamma_bias", "beta_weight", "beta_bias"].map(|parameter| {
+                let name = format!("{}.{parameter}", modality.name());
+                (name.clone(), self.tensor::<2>(&format!("{prefix}.{name}")))
+            })
+        });
+        Regulator::from_named(&theta, &named.collect()).unwrap().unwrap()
+    }
+}
+
+fn assert_close(found: &Prompt, expected: &Prompt, what: &str) {
+    for (modality, part) in expected.parts() {
+        close(found.get(modality).unwrap(), part, &format!("{what} {}", modality.name()));
+    }
+}
+
+fn close(found: &Tensor<2>, expected: &Tensor<2>, what: &str) {
+    let norm = |tensor: Tensor<2>| tensor.square().sum().into_scalar::<f32>().sqrt();
+    let deviation = norm(found.clone() - expected.clone()) / norm(expected.clone());
+    assert!(deviation < TOLERANCE, "{what}: {deviation:e} off");
+}
+
+/// Runs `check` for both cases and the three kinds of prompt.
+fn for_every_method(check: impl Fn(&Case, &str, PromptKind)) {
+    for case in CASES.map(Case::open) {
+        METHODS.iter().for_each(|(method, kind)| check(&case, method, *kind));
+    }
+}
+
+#[test]
+fn prompted_features_are_those_of_pytorch() {
+    for case in CASES.map(Case::open) {
+        let (task, model) = (case.task(), case.model());
+        let (Classes::Sentences(sentences), Images::Pixels(pixels)) = (&task.classes, &task.query_set.images) else {
+            unreachable!("fixtures have sentences and pixels");
+        };
+        let by_length = gram_clip::text_tower::Batching::ByLength;
+        let text = |prompt: Option<Tensor<2>>| {
+            case.clip.text.forward(model.start, prompt.map(Into::into), sentences, by_length).value
+        };
+        let image =
+            |prompt: Option<Tensor<2>>| case.clip.vision.forward(pixels.clone(), prompt.map(Into::into)).value;
+        close(&text(None), &case.tensor("text_features.plain"), "plain text");
+        close(&text(Some(case.tensor("theta.text"))), &case.tensor("text_features.prompted"), "prompted text");
+        close(&image(None), &case.tensor("image_features.plain"), "plain image");
+        close(&image(Some(case.tensor("theta.visual"))), &case.tensor("image_features.prompted"), "prompted image");
+    }
+}
+
+#[test]
+fn support_loss_gradient_and_regulated_gradient_are_those_of_pytorch() {
+    for_every_method(|case, method, kind| {
+        let task = case.task();
+        let found = case.model().gradient(&case.theta(kind), &task.classes, &task.support_set);
+        let loss = case.tensor::<1>(&format!("{method}.support_loss")).into_scalar::<f32>();
+        assert!((found.loss - loss).abs() < 1e-4 * loss, "{method}: {} is not {loss}", found.loss);
+        let expected = case.prompt(kind, |part| format!("{method}.support_gradient.{part}"));
+        assert_close(&found.gradient, &expected, method);
+        let bent = case.regulator(kind, "phi").regulate(&found.gradient);
+        let expected = case.prompt(kind, |part| format!("{method}.regulated_gradient.{part}"));
+        assert_close(&bent, &expected, method);
+    });
+}
+
+#[test]
+fn the_hessian_vector_product_is_that_of_double_backward() {
+    for_every_method(|case, method, kind| {
+        let task = case.task();
+        let direction = case.prompt(kind, |part| format!("{method}.direction.{part}"));
+        let theta = case.theta(kind);
+        let found = case.model().hessian_vector_product(&theta, &direction, &task.classes, &task.support_set);
+        let expected = case.prompt(kind, |part| format!("{method}.hessian_vector_product.{part}"));
+        assert_close(&found, &expected, method);
+    });
+}
+
+#[test]
+fn meta_gradients_are_those_of_double_backward() {
+    for_every_method(|case, method, kind| {
+        let (task, theta, phi) = (case.task(), case.theta(kind), case.regulator(kind, "phi"));
+        for steps in [1, 3] {
+            for (order, first_order) in [("exact", false), ("first_order", true)] {
+                let tag = format!("{method}.steps{steps}.{order}");
+                let inner = InnerLoop { steps, rate: case.setting("alpha"), first_order };
+                let found = inner.meta_gradient(&case.model(), &theta, Some(&phi), &task);
+                let loss = case.tensor::<1>(&format!("{tag}.query_loss")).into_scalar::<f32>();
+                assert!((found.query_loss - loss).abs() < 1e-4 * loss, "{tag}: {} is not {loss}", found.query_loss);
+                let expected = case.prompt(kind, |part| format!("{tag}.theta.{part}"));
+                assert_close(&found.theta, &expected, &tag);
+                let (found, expected) = (found.phi.unwrap().named(), case.regulator(kind, &format!("{tag}.phi")));
+                for (name, expected) in expected.named() {
+                    close(&found[&name], &expected, &format!("{tag} {name}"));
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn adaptation_with_the_regulated_gradient_is_that_of_pytorch() {
+    for_every_method(|case, method, kind| {
+        let (task, phi) = (case.task(), case.regulator(kind, "phi"));
+        let mut theta = case.theta(kind);
+        let mut velocity = theta.map(|_, part| part.zeros_like());
+        for _ in 0..case.settings["adaptation_steps"].as_u64().unwrap() {
+            let g = case.model().gradient(&theta, &task.classes, &task.support_set).gradient;
+            velocity = regulated(Some(&phi), &g).add_scaled(&velocity, case.setting("momentum"));
+            theta = theta.add_scaled(&velocity, -case.setting("adaptation_rate"));
+        }
+        assert_close(&theta, &case.prompt(kind, |part| format!("{method}.adapted.{part}")), method);
+    });
+}

@@ -1,0 +1,63 @@
+//! Class names by number, as a prompt's text side wants them: features computed once, or tokens for the tower.
+
+use burn::tensor::{Device, Tensor};
+use gram_clip::text_tower::Batching;
+use gram_clip::{Clip, ClipError, ClipTokenizer};
+
+use crate::image_store::indices;
+use crate::prompted_clip::Classes;
+use crate::template::Template;
+
+/// Where a text side takes its classes from.
+#[derive(Clone, Debug)]
+pub enum ClassStore {
+    /// Token ids after SOS and context: the text tower is prompted.
+    Sentences(Vec<Vec<u32>>),
+    /// Features `[classes, joint width]` of the hand-written sentences: it is not.
+    Features(Tensor<2>),
+}
+
+impl ClassStore {
+    /// Names for a prompt of `context_tokens` learned vectors.
+    ///
+    /// # Errors
+    /// [`ClipError::TooLong`] names the class.
+    pub fn prompted(
+        names: &[String],
+        template: &Template,
+        context_tokens: usize,
+        clip: &Clip,
+        tokenizer: &ClipTokenizer,
+    ) -> Result<Self, ClipError> {
+        let sentences = names.iter().map(|name| template.name(name, context_tokens, clip, tokenizer));
+        Ok(ClassStore::Sentences(sentences.collect::<Result<_, _>>()?))
+    }
+
+    /// Features of the hand-written sentences.
+    ///
+    /// # Errors
+    /// [`ClipError::TooLong`] names the class.
+    pub fn hand_written(
+        names: &[String],
+        template: &Template,
+        clip: &Clip,
+        tokenizer: &ClipTokenizer,
+    ) -> Result<Self, ClipError> {
+        let sentences =
+            names.iter().map(|name| template.sentence(name, clip, tokenizer)).collect::<Result<Vec<_>, _>>()?;
+        let features = clip.text.forward(tokenizer.start(), None, &sentences, Batching::ByLength);
+        Ok(ClassStore::Features(features.value))
+    }
+
+    /// The chosen classes.
+    pub fn classes(&self, chosen: &[usize], device: &Device) -> Classes {
+        match self {
+            ClassStore::Sentences(all) => {
+                Classes::Sentences(chosen.iter().map(|class| all[*class].clone()).collect())
+            }
+            ClassStore::Features(features) => {
+                Classes::Features(features.clone().select(0, indices(chosen, device)))
+            }
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The prompt file: safetensors with a JSON header that says what made it, enough to predict with.
+//!
+//! Tensors: `prompt.text` `[context tokens, width]`, `prompt.visual` `[vectors, width]`, and for a GRAM start the
+//! regulator's `regulator.{text|visual}.{gamma_weight|gamma_bias|beta_weight|beta_bias}`. The file's metadata holds one
+//! key, `gram`: a [`Header`] in JSON. All values are 32-bit.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, Tensor, TensorData};
+use gram_clip::Clip;
+use gram_clip::checkpoint::float_values;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+
+use crate::prompt::{Modality, Prompt, PromptKind};
+
+/// The version of the format.
+pub const VERSION: u32 = 1;
+
+/// What made a prompt, and what it is for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Version of the program that wrote it.
+    pub program: String,
+    /// Name of the model it was made for.
+    pub model: String,
+    /// The towers it speaks to.
+    pub kind: PromptKind,
+    /// The sentence around a name; its words before the name are replaced by the context tokens, if there are any.
+    pub template: String,
+    /// Names of the classes it was tuned on; none for a meta-trained start.
+    #[serde(default)]
+    pub classes: Vec<String>,
+    /// Every setting in force, the seed among them.
+    pub settings: serde_json::Value,
+    /// The command that made it.
+    pub command: String,
+}
+
+/// A prompt with its header and, for a GRAM start, the regulator's tensors `[rows, columns]` by name.
+#[derive(Clone, Debug)]
+pub struct PromptFile {
+    /// What made it.
+    pub header: Header,
+    /// The vectors.
+    pub prompt: Prompt,
+    /// The regulator's tensors under their names in the file, without `regulator.`; empty if there is none.
+    pub regulator: BTreeMap<String, Tensor<2>>,
+}
+
+/// Why a prompt file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PromptFileError {
+    /// The file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is not a prompt file.
+    #[error("{}: {problem}: is this a prompt file of gram?", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// It was made for another model.
+    #[error(
+        "{}: made for {found}, {modality} width {width}, but this model has width {expected}: pass the model it was made for",
+        path.display()
+    )]
+    Model {
+        /// The file.
+        path: PathBuf,
+        /// The model it was made for.
+        found: String,
+        /// The tower that does not fit.
+        modality: &'static str,
+        /// Width of the prompt.
+        width: usize,
+        /// Width of the model's tower.
+        expected: usize,
+    },
+}
+
+impl PromptFile {
+    /// Writes the file, whole or not at all.
+    ///
+    /// # Errors
+    /// [`PromptFileError`].
+    pub fn save(&self, path: &Path) -> Result<(), PromptFileError> {
+        let wrong = |error: &dyn std::fmt::Display| format(path, error.to_string());
+        let prompts = self.prompt.parts().map(|(modality, part)| (format!("prompt.{}", modality.name()), part));
+        let regulator = self.regulator.iter().map(|(name, part)| (format!("regulator.{name}"), part));
+        let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = prompts
+            .chain(regulator)
+            .map(|(name, part)| {
+                let values: Vec<f32> = part.to_data().try_to_vec().unwrap_or_default();
+                (name, part.dims().to_vec(), values.iter().flat_map(|value| value.to_le_bytes()).collect())
+            })
+            .collect();
+        let views = tensors
+            .iter()
+            .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+            .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
+            .map_err(|error| wrong(&error))?;
+        let header = serde_json::to_string(&self.header).map_err(|error| wrong(&error))?;
+        let metadata = HashMap::from([("gram".to_owned(), header)]);
+        let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| wrong(&error))?;
+        let failed = |source| PromptFileError::File { path: path.to_owned(), source };
+        let partial = path.with_extension("partial");
+        fs::write(&partial, bytes).map_err(failed)?;
+        fs::rename(&partial, path).map_err(failed)
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`PromptFileError`] names the file and what is wrong with it.
+    pub fn load(path: &Path, device: &Device) -> Result<Self, PromptFileError> {
+        let bytes = fs::read(path).map_err(|source| PromptFileError::File { path: path.to_owned(), source })?;
+        Self::parse(path, &bytes, device)
+    }
+
+    /// Reads the bytes of the file called `path`.
+    ///
+    /// # Errors
+    /// As [`PromptFile::load`].
+    pub fn parse(path: &Path, bytes: &[u8], device: &Device) -> Result<Self, PromptFileError> {
+        let wrong = |error: &dyn std::fmt::Display| format(path, error.to_string());
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| wrong(&error))?;
+        let header = metadata.metadata().as_ref().and_then(|metadata| metadata.get("gram"));
+        let header = header.ok_or_else(|| wrong(&"no header `gram`"))?;
+        let header: Header = serde_json::from_str(header).map_err(|error| wrong(&error))?;
+        if header.version != VERSION {
+            return Err(wrong(&format!("version {}, this program reads {VERSION}", header.version)));
+        }
+        let parsed = SafeTensors::deserialize(bytes).map_err(|error| wrong(&error))?;
+        let (mut parts, mut regulator) = (Vec::new(), BTreeMap::new());
+        for (name, view) in parsed.tensors() {
+            let tensor = matrix(&view, device).map_err(|problem| wrong(&format!("tensor `{name}` {problem}")))?;
+            match name.as_str() {
+                "prompt.text" => parts.push((Modality::Text, tensor)),
+                "prompt.visual" => parts.push((Modality::Visual, tensor)),
+                _ => match name.strip_prefix("regulator.") {
+                    Some(name) => _ = regulator.insert(name.to_owned(), tensor),
+                    None => return Err(wrong(&format!("tensor `{name}` is unknown"))),
+                },
+            }
+        }
+        let prompt: Prompt = parts.into_iter().collect();
+        if let Some(missing) = header.kind.modalities().iter().find(|modality| prompt.get(**modality).is_none()) {
+            return Err(wrong(&format!("no tensor `prompt.{}`", missing.name())));
+        }
+        Ok(Self { header, prompt, regulator })
+    }
+
+    /// Checks that the prompt fits a model.
+    ///
+    /// # Errors
+    /// [`PromptFileError::Model`] names the model it was made for.
+    pub fn check_model(&self, path: &Path, clip: &Clip) -> Result<(), PromptFileError> {
+        for (modality, part) in self.prompt.parts() {
+            let expected = modality.width(clip);
+            let width = part.dims()[1];
+            if width != expected {
+                let (path, found) = (path.to_owned(), self.header.model.clone());
+                return Err(PromptFileError::Model { path, found, modality: modality.name(), width, expected });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn format(path: &Path, problem: String) -> PromptFileError {
+    PromptFileError::Format { path: path.to_owned(), problem }
+}
+
+/// A finite matrix.
+fn matrix(view: &TensorView, device: &Device) -> Result<Tensor<2>, String> {
+    let shape: [usize; 2] =
+        view.shape().try_into().map_err(|_| format!("is {:?}, not a matrix", view.shape()))?;
+    let values = float_values(view).ok_or_else(|| format!("is of type {:?}", view.dtype()))?;
+    if values.is_empty() || values.iter().any(|value| !value.is_finite()) {
+        return Err("is empty or holds a value that is not finite".into());
+    }
+    Ok(Tensor::from_data(TensorData::new(values, shape), device))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(device: &Device) -> PromptFile {
+        let prompt = [(Modality::Text, Prompt::random(Modality::Text, [4, 8], 0.02, 3, device))];
+        PromptFile {
+            header: Header {
+                version: VERSION,
+                program: "0.1.0".into(),
+                model: "tiny".into(),
+                kind: PromptKind::Textual,
+                template: "a photo of a {}.".into(),
+                classes: vec!["cat".into()],
+                settings: serde_json::json!({"seed": 3}),
+                command: "gram adapt".into(),
+            },
+            prompt: prompt.into_iter().collect(),
+            regulator: BTreeMap::from([("text.gamma_bias".into(), Tensor::ones([1, 8], device))]),
+        }
+    }
+
+    #[test]
+    fn a_prompt_survives_the_way_through_its_file() {
+        let (device, folder) = (Device::default(), tempfile::tempdir().unwrap());
+        let (path, written) = (folder.path().join("prompt.safetensors"), file(&device));
+        written.save(&path).unwrap();
+        let read = PromptFile::load(&path, &device).unwrap();
+        assert_eq!(read.header, written.header);
+        assert_eq!(read.prompt.add_scaled(&written.prompt, -1.0).norm(), 0.0);
+        assert_eq!(read.regulator.keys().collect::<Vec<_>>(), ["text.gamma_bias"]);
+    }
+
+    #[test]
+    fn what_is_no_prompt_file_is_refused_by_name() {
+        let (device, path) = (Device::default(), Path::new("x.safetensors"));
+        let error = PromptFile::parse(path, b"garbage", &device).unwrap_err().to_string();
+        assert!(error.starts_with("x.safetensors: "), "{error}");
+        let other = safetensors::serialize(Vec::<(&str, TensorView)>::new(), None).unwrap();
+        let error = PromptFile::parse(path, &other, &device).unwrap_err().to_string();
+        assert!(error.contains("no header `gram`"), "{error}");
+    }
+
+    #[test]
+    fn a_file_without_the_vectors_of_its_kind_is_refused() {
+        let (device, folder) = (Device::default(), tempfile::tempdir().unwrap());
+        let path = folder.path().join("prompt.safetensors");
+        let mut joint = file(&device);
+        joint.header.kind = PromptKind::Joint;
+        joint.save(&path).unwrap();
+        let error = PromptFile::load(&path, &device).unwrap_err().to_string();
+        assert!(error.contains("no tensor `prompt.visual`"), "{error}");
+    }
+}
