@@ -1,11 +1,14 @@
 //! Images to pixel values, as `preprocessor_config.json` says: shorter side, centre crop, mean and deviation.
 //!
-//! Resizing is bicubic with antialias (a = -1/2, PIL's), on 8-bit values, as in CLIP's own preprocessing.
+//! Resizing is bicubic with antialias (a = -1/2), on 8-bit values, rows before columns: PIL's, as in CLIP's own
+//! preprocessing.
 
 use std::fs;
 use std::path::Path;
 
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer, images::Image};
+use fast_image_resize::{
+    FilterType, PixelType, ResizeAlg, ResizeError, ResizeOptions, Resizer, images::Image,
+};
 use image::RgbImage;
 use serde::Deserialize;
 
@@ -145,14 +148,22 @@ impl Preprocess {
             _ if width <= height => (self.shorter_side, longer(height, width)),
             _ => (longer(width, height), self.shorter_side),
         };
-        let source = Image::from_vec_u8(width, height, image.as_raw().clone(), PixelType::U8x3)
+        let whole = Image::from_vec_u8(width, height, image.as_raw().clone(), PixelType::U8x3)
             .map_err(|error| failed(error.to_string()))?;
-        let mut target = Image::new(new_width, new_height, PixelType::U8x3);
-        let bicubic = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom));
-        Resizer::new().resize(&source, &mut target, &bicubic).map_err(|error| failed(error.to_string()))?;
-        RgbImage::from_raw(new_width, new_height, target.into_vec())
+        // The library would take columns first; between the passes values are rounded and cut off, so order matters.
+        let rows = scale(&whole, new_width, height).map_err(|error| failed(error.to_string()))?;
+        let both = scale(&rows, new_width, new_height).map_err(|error| failed(error.to_string()))?;
+        RgbImage::from_raw(new_width, new_height, both.into_vec())
             .ok_or_else(|| failed("it cannot be resized".into()))
     }
+}
+
+/// `image` at another size.
+fn scale(image: &Image, width: u32, height: u32) -> Result<Image<'static>, ResizeError> {
+    let mut scaled = Image::new(width, height, PixelType::U8x3);
+    let bicubic = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom));
+    Resizer::new().resize(image, &mut scaled, &bicubic)?;
+    Ok(scaled)
 }
 
 #[cfg(test)]

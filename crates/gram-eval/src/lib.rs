@@ -1,5 +1,6 @@
 //! Adaptation runs, protocols, metrics, results and the report.
 //!
+//! [`adaptation`] tunes a prompt on a few shots, [`protocol`] runs it as the paper's tables do, for every [`method`].
 //! [`results`] is what a run measured, as it stands in `results.json`; [`tables`] and [`report`] are computed
 //! from it alone, with the means and intervals of [`statistics`].
 //!
@@ -17,6 +18,10 @@
 //! # Ok::<(), &str>(())
 //! ```
 
+pub mod adaptation;
+pub mod method;
+pub mod prepared;
+pub mod protocol;
 pub mod report;
 pub mod results;
 pub mod statistics;

@@ -10,6 +10,7 @@ use gram_data::random::{indexed_stream, stream};
 use gram_prompt::image_store::indices;
 use gram_prompt::prompted_clip::accuracy;
 use gram_prompt::{ClassStore, ImageStore, LabelledImages, Prompt, PromptedClip};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::episode::{Episode, EpisodeSettings, Shot, TooFewTopics, TopicPool};
@@ -194,25 +195,17 @@ fn meta_batch(
     step: usize,
     device: &Device,
 ) -> Result<(MetaState, MetaStep), MetaTrainingError> {
-    let mut summed: Option<MetaState> = None;
-    let mut gradients = Vec::with_capacity(settings.meta_batch);
-    for index in 0..settings.meta_batch {
-        let draw = (step * settings.meta_batch + index) as u64;
-        let episode = pool.sample(&settings.episodes, &mut indexed_stream(settings.seed, "episodes", draw))?;
-        let task = material.task(&episode, device)?;
-        let gradient = settings.inner.meta_gradient(clip, &state.theta, state.phi.as_ref(), &task);
-        if !(gradient.theta.is_finite() && gradient.phi.as_ref().is_none_or(Regulator::is_finite)) {
-            return Err(MetaTrainingError::Diverged { step, episode: index });
-        }
-        summed = Some(match summed {
-            None => MetaState { theta: gradient.theta.clone(), phi: gradient.phi.clone() },
-            Some(sum) => MetaState {
-                theta: sum.theta.add_scaled(&gradient.theta, 1.0),
-                phi: sum.phi.zip(gradient.phi.as_ref()).map(|(sum, phi)| sum.add_scaled(phi, 1.0)),
-            },
-        });
-        gradients.push(gradient);
-    }
+    let gradients = (0..settings.meta_batch)
+        .into_par_iter()
+        .map(|index| {
+            let draw = (step * settings.meta_batch + index) as u64;
+            let mut random = indexed_stream(settings.seed, "episodes", draw);
+            let task = material.task(&pool.sample(&settings.episodes, &mut random)?, device)?;
+            let gradient = settings.inner.meta_gradient(clip, &state.theta, state.phi.as_ref(), &task);
+            let finite = gradient.theta.is_finite() && gradient.phi.as_ref().is_none_or(Regulator::is_finite);
+            if finite { Ok(gradient) } else { Err(MetaTrainingError::Diverged { step, episode: index }) }
+        })
+        .collect::<Result<Vec<_>, _>>()?;
     let mean = |value: fn(&MetaGradient) -> f32| gradients.iter().map(value).sum::<f32>() / gradients.len() as f32;
     let measured = MetaStep {
         step: step + 1,
@@ -222,7 +215,19 @@ fn meta_batch(
         regulated_over_raw: mean(|gradient| gradient.regulated_over_raw),
         validation: None,
     };
-    Ok((summed.unwrap_or_else(|| state.clone()), measured))
+    Ok((sum(&gradients, state), measured))
+}
+
+/// The sum of meta-gradients, in the order of their episodes.
+fn sum(gradients: &[MetaGradient], state: &MetaState) -> MetaState {
+    let zero = MetaState {
+        theta: state.theta.map(|_, part| part.zeros_like()),
+        phi: state.phi.as_ref().map(|phi| phi.map(|_, tensor| tensor.zeros_like())),
+    };
+    gradients.iter().fold(zero, |sum, gradient| MetaState {
+        theta: sum.theta.add_scaled(&gradient.theta, 1.0),
+        phi: sum.phi.zip(gradient.phi.as_ref()).map(|(sum, phi)| sum.add_scaled(phi, 1.0)),
+    })
 }
 
 impl Material {
@@ -268,14 +273,14 @@ impl ValidationTasks {
     }
 
     fn measure(&self, clip: &PromptedClip, state: &MetaState, settings: &MetaTrainingSettings) -> Option<Validation> {
-        let measured = self.0.iter().map(|task| {
+        let measured: Vec<(f32, f32)> = self.0.par_iter().map(|task| {
             let trajectory = settings.inner.run(clip, &state.theta, state.phi.as_ref(), task);
             let logits = clip.logits(trajectory.adapted(), None, &task.classes, &task.query_set.images);
             let labels = task.query_set.labels.clone();
             let accuracy = accuracy(logits.value.clone(), labels.clone());
             (logits.cross_entropy(labels).value.into_scalar::<f32>(), accuracy)
-        });
-        let (losses, accuracies): (Vec<f32>, Vec<f32>) = measured.unzip();
+        }).collect();
+        let (losses, accuracies): (Vec<f32>, Vec<f32>) = measured.into_iter().unzip();
         let count = losses.len() as f32;
         (!losses.is_empty()).then(|| Validation {
             loss: losses.iter().sum::<f32>() / count,

@@ -86,18 +86,23 @@ pub fn load(
     };
     let state: State =
         serde_json::from_str(&read("state.json")?).map_err(|error| damaged(&folder, &error))?;
-    let same = |a: &PretrainConfig, b: &PretrainConfig| {
-        let mut a = a.clone();
-        a.model.text_config.vocab_size = b.model.text_config.vocab_size;
-        a == *b
-    };
     if !same(&state.config, config) {
-        return Err(damaged(&folder, &"the configuration is not the one of this run"));
+        let problem = "made under another configuration than this run's";
+        return Err(damaged(&folder.join("state.json"), &problem));
     }
     let clip =
         Clip::read(&state.config.model, &mut Weights::open(&folder.join("weights.safetensors"))?, device)?;
     let optimizer = fresh.load(folder.join("optimizer.bpk")).map_err(|error| damaged(&folder, &error))?;
     Ok(Some(Checkpoint { step: state.step, clip, optimizer, tokenizer: read("tokenizer.json")? }))
+}
+
+/// Whether two configurations are equal, but for what the tokenizer decides.
+fn same(saved: &PretrainConfig, given: &PretrainConfig) -> bool {
+    let mut saved = saved.clone();
+    let (text, given_text) = (&mut saved.model.text_config, &given.model.text_config);
+    text.vocab_size = given_text.vocab_size;
+    (text.bos_token_id, text.eos_token_id) = (given_text.bos_token_id, given_text.eos_token_id);
+    saved == *given
 }
 
 fn damaged(path: &Path, problem: &dyn std::fmt::Display) -> PretrainError {

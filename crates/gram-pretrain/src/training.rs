@@ -88,6 +88,7 @@ impl Pretraining<'_> {
             Some(checkpoint) => checkpoint,
             None => self.fresh(device)?,
         };
+        self.forget_metrics_after(start.step)?;
         let tokenizer = ClipTokenizer::from_bytes(start.tokenizer.as_bytes())?;
         self.config.model = start.clip.config.clone();
         let preprocess = Preprocess::clip(self.config.model.vision_config.image_size as u32);
@@ -199,6 +200,22 @@ impl Pretraining<'_> {
             .open(&path)
             .and_then(|mut file| writeln!(file, "{line}"))
             .map_err(|source| PretrainError::File { path, source })
+    }
+
+    /// Drops the metrics of steps that an interrupted run did after its last checkpoint: they are done again.
+    fn forget_metrics_after(&self, step: usize) -> Result<(), PretrainError> {
+        let path = self.out.join("metrics.jsonl");
+        if !path.exists() {
+            return Ok(());
+        }
+        let text = fs::read_to_string(&path)
+            .map_err(|source| PretrainError::File { path: path.clone(), source })?;
+        let done = |line: &&str| {
+            let metric = serde_json::from_str::<serde_json::Value>(line).unwrap_or_default();
+            metric["step"].as_u64().is_some_and(|of| of <= step as u64)
+        };
+        let kept: String = text.lines().filter(done).flat_map(|line| [line, "\n"]).collect();
+        checkpoint::write(&path, kept.as_bytes())
     }
 
     fn write_model(
