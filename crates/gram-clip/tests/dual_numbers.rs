@@ -1,6 +1,7 @@
 //! Tangents are directional derivatives, and their reverse pass gives products with the Hessian.
 //!
 //! Everything here is computed in 64 bits, where a central difference with step 1e-5 is good to about 1e-9.
+#![allow(clippy::unwrap_used)]
 
 mod fixtures;
 

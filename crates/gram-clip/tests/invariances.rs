@@ -1,4 +1,5 @@
 //! What saves work changes no number: shared prefixes, grouping, cutting off, computing only what is read.
+#![allow(clippy::unwrap_used)]
 
 mod fixtures;
 

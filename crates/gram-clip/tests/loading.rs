@@ -1,4 +1,5 @@
 //! A model that cannot be read says in one line which file and which tensor is wrong.
+#![allow(clippy::unwrap_used)]
 
 mod fixtures;
 

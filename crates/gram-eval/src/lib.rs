@@ -26,3 +26,4 @@ pub mod report;
 pub mod results;
 pub mod statistics;
 pub mod tables;
+pub mod tuning;

@@ -97,7 +97,7 @@ pub struct MetaState {
 }
 
 /// What one outer step measured, means over its episodes.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MetaStep {
     /// Steps done.
     pub step: usize,
@@ -114,7 +114,7 @@ pub struct MetaStep {
 }
 
 /// Query loss and accuracy after the inner loop, on held-out topics.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Validation {
     /// Mean loss.
     pub loss: f32,

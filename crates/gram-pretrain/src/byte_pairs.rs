@@ -13,8 +13,8 @@ use tokenizers::pre_tokenizers::sequence::Sequence as Splits;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::{
-    AddedToken, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
-    SplitDelimiterBehavior, Tokenizer, TokenizerBuilder, Trainer,
+    AddedToken, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString,
+    PreTokenizer, SplitDelimiterBehavior, Tokenizer, TokenizerBuilder, Trainer,
 };
 
 use crate::PretrainError;
@@ -125,7 +125,10 @@ mod tests {
     #[test]
     fn capitals_and_spaces_make_no_difference() {
         let tokenizer = learned(600);
-        assert_eq!(tokenizer.encode("  A  Photo\tof a\nTIGER ").unwrap(), tokenizer.encode(CAPTIONS[0]).unwrap());
+        assert_eq!(
+            tokenizer.encode("  A  Photo\tof a\nTIGER ").unwrap(),
+            tokenizer.encode(CAPTIONS[0]).unwrap()
+        );
     }
 
     #[test]
@@ -139,8 +142,9 @@ mod tests {
 
     #[test]
     fn the_same_captions_give_the_same_tokenizer() {
-        let captions: Vec<String> =
-            (0..400_u64).map(|index| format!("{:x} {}", index * 2_654_435_761 % 99_991, index % 37)).collect();
+        let captions: Vec<String> = (0..400_u64)
+            .map(|index| format!("{:x} {}", index * 2_654_435_761 % 99_991, index % 37))
+            .collect();
         let captions: Vec<&str> = captions.iter().map(String::as_str).collect();
         let learn = || learn_tokenizer(&captions, 900).unwrap().to_string(false).unwrap();
         let first = learn();

@@ -84,15 +84,15 @@ pub fn load(
         let path = folder.join(name);
         fs::read_to_string(&path).map_err(|source| PretrainError::File { path, source })
     };
+    let (state_file, optimizer_file) = (folder.join("state.json"), folder.join("optimizer.bpk"));
     let state: State =
-        serde_json::from_str(&read("state.json")?).map_err(|error| damaged(&folder, &error))?;
+        serde_json::from_str(&read("state.json")?).map_err(|error| damaged(&state_file, &error))?;
     if !same(&state.config, config) {
-        let problem = "made under another configuration than this run's";
-        return Err(damaged(&folder.join("state.json"), &problem));
+        return Err(damaged(&state_file, &"made under another configuration than this run's"));
     }
     let clip =
         Clip::read(&state.config.model, &mut Weights::open(&folder.join("weights.safetensors"))?, device)?;
-    let optimizer = fresh.load(folder.join("optimizer.bpk")).map_err(|error| damaged(&folder, &error))?;
+    let optimizer = fresh.load(&optimizer_file).map_err(|error| damaged(&optimizer_file, &error))?;
     Ok(Some(Checkpoint { step: state.step, clip, optimizer, tokenizer: read("tokenizer.json")? }))
 }
 

@@ -208,8 +208,8 @@ impl Pretraining<'_> {
         if !path.exists() {
             return Ok(());
         }
-        let text = fs::read_to_string(&path)
-            .map_err(|source| PretrainError::File { path: path.clone(), source })?;
+        let text =
+            fs::read_to_string(&path).map_err(|source| PretrainError::File { path: path.clone(), source })?;
         let done = |line: &&str| {
             let metric = serde_json::from_str::<serde_json::Value>(line).unwrap_or_default();
             metric["step"].as_u64().is_some_and(|of| of <= step as u64)

@@ -4,6 +4,9 @@ use anyhow::bail;
 use burn::tensor::Device;
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::demo::DemoArguments;
+use crate::commands::cluster::ClusterArguments;
+use crate::commands::meta_train::MetaTrainArguments;
 use crate::commands::pretrain::PretrainArguments;
 
 /// Tunes prompts for frozen CLIP models, from a meta-learned start and with a regulated gradient (GRAM, ICCV 2023).
@@ -45,6 +48,12 @@ impl Common {
 /// The commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    /// Runs the whole paper in small, on the built-in model and data.
+    Demo(DemoArguments),
+    /// Groups image-text pairs into topics and their images into domains.
+    Cluster(ClusterArguments),
+    /// Learns where a prompt starts and how its gradient is regulated.
+    MetaTrain(MetaTrainArguments),
     /// Trains a small CLIP from image-text pairs.
     Pretrain(PretrainArguments),
 }

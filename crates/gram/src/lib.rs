@@ -1,1 +1,24 @@
-//! The command line of gram, and the front door of its libraries.
+//! The front door of gram's libraries: what the command line does, for programs.
+//!
+//! [`assets`] holds the built-in model and data, [`model`] opens those or files by the name they have on the command
+//! line, [`clustering`] and [`meta_training`] lead from pairs to topics and from topics to a meta-trained start, and
+//! [`defaults`] are the settings of the demo.
+//!
+//! ```
+//! use burn::tensor::Device;
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! let model = gram::model::open_model("tiny", &Device::default())?;
+//! let animals = gram::model::open_dataset("demo:animals")?;
+//! assert_eq!((model.name.as_str(), animals.classes.len()), ("tiny", 40));
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod assets;
+pub mod clustering;
+pub mod defaults;
+pub mod demo;
+pub mod meta_training;
+pub mod model;
+pub mod starts;

@@ -1,5 +1,6 @@
 //! Progress bars on standard error, with the time that is left.
 
+use gram::clustering::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// A bar for the work called `name`; its length is set by whoever moves it.
@@ -9,5 +10,32 @@ pub fn bar(name: &str) -> ProgressBar {
     match style {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
+    }
+}
+
+/// A bar for pairs on their way to topics.
+pub struct PairsBar(ProgressBar);
+
+/// A bar for pairs on their way to topics.
+pub fn pairs_bar() -> PairsBar {
+    PairsBar(bar("pairs"))
+}
+
+impl PairsBar {
+    /// Shows how far the work is.
+    pub fn show(&mut self, now: Progress) {
+        match now {
+            Progress::Images { done, of } => {
+                self.0.set_length(of as u64);
+                self.0.set_position(done as u64);
+            }
+            Progress::Captions => self.0.set_message("reading captions"),
+            Progress::Stage(stage) => self.0.set_message(stage.to_string()),
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(self) {
+        self.0.finish_and_clear();
     }
 }

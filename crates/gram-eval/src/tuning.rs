@@ -1,0 +1,59 @@
+//! Where rates are chosen: inside the base classes, on training and validation images. Test images and new classes
+//! have no part in it.
+
+use gram_data::{ClassSubset, LabelledDataset, LabelledImage, Split};
+
+/// The base classes of a dataset as a dataset of their own, whose base and new halves are halves of them: training
+/// images to tune on, validation images in the place of test images. `None` if there are fewer than four base classes.
+pub fn among_base_classes(dataset: &LabelledDataset) -> Option<LabelledDataset> {
+    let base = ClassSubset::Base.indices(dataset.classes.len());
+    if base.len() < 4 {
+        return None;
+    }
+    let image = |image: &LabelledImage| {
+        let split = match image.split {
+            Split::Train => Split::Train,
+            Split::Validation => Split::Test,
+            Split::Test => return None,
+        };
+        base.contains(&image.class).then(|| LabelledImage { split, ..image.clone() })
+    };
+    Some(LabelledDataset {
+        name: dataset.name.clone(),
+        classes: dataset.classes[base.clone()].to_vec(),
+        domains: dataset.domains.clone(),
+        images: dataset.images.iter().filter_map(image).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gram_data::ImageFile;
+
+    #[test]
+    fn no_test_image_and_no_new_class_is_left() {
+        let image = |class, split, name: &str| LabelledImage {
+            image: ImageFile::Path(name.into()),
+            class,
+            domain: None,
+            split,
+        };
+        let images = (0..8).flat_map(|class| {
+            [(Split::Train, "train"), (Split::Validation, "validation"), (Split::Test, "test")]
+                .map(|(split, name)| image(class, split, name))
+        });
+        let dataset = LabelledDataset {
+            name: "eight".into(),
+            classes: (0..8).map(|class| format!("class {class}")).collect(),
+            domains: Vec::new(),
+            images: images.collect(),
+        };
+        let inside = among_base_classes(&dataset).unwrap();
+        assert_eq!(inside.classes, ["class 0", "class 1", "class 2", "class 3"]);
+        assert_eq!(inside.images.len(), 8);
+        assert!(inside.images.iter().all(|image| image.image != ImageFile::Path("test".into())));
+        let tested = inside.select(Split::Test, ClassSubset::New, None);
+        assert!(tested.iter().all(|image| inside.images[*image].image == ImageFile::Path("validation".into())));
+    }
+}

@@ -1,0 +1,124 @@
+//! The built-in model and data: they are part of the program, so that it can be tried with nothing else at hand.
+
+use anyhow::{Result, bail};
+use burn::tensor::Device;
+use gram_clip::{Clip, ClipTokenizer, Model, Preprocess};
+use gram_prompt::PromptKind;
+use gram_data::{LabelledDataset, Pairs, read_shard};
+
+/// The built-in model's name.
+pub const TINY: &str = "tiny";
+
+/// The labelled datasets, one for each of Unicode's groups.
+pub const DATASETS: [&str; 8] =
+    ["animals", "food", "travel", "activities", "objects", "smileys", "people", "symbols"];
+
+/// The bytes of a file below `assets`.
+macro_rules! asset {
+    ($path:literal) => {
+        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/", $path)).as_slice()
+    };
+}
+
+/// The small CLIP that `gram pretrain` made.
+///
+/// # Errors
+/// If this program was built from damaged assets.
+pub fn tiny(device: &Device) -> Result<Model> {
+    Ok(Model {
+        name: TINY.into(),
+        clip: Clip::from_bytes(
+            std::str::from_utf8(asset!("tiny/config.json"))?,
+            asset!("tiny/model.safetensors"),
+            device,
+        )?,
+        tokenizer: ClipTokenizer::from_bytes(asset!("tiny/tokenizer.json"))?,
+        preprocess: Preprocess::parse(std::str::from_utf8(asset!("tiny/preprocessor_config.json"))?)?,
+    })
+}
+
+/// The image-text pairs for clustering and meta-training.
+///
+/// # Errors
+/// If this program was built from damaged assets.
+pub fn pairs() -> Result<Pairs> {
+    Ok(read_shard("demo", asset!("demo/pairs-00000.tar.gz"))?)
+}
+
+/// One of [`DATASETS`].
+///
+/// # Errors
+/// If there is none of that name.
+pub fn dataset(name: &str) -> Result<LabelledDataset> {
+    let archive = match name {
+        "animals" => asset!("demo/animals.tar.gz"),
+        "food" => asset!("demo/food.tar.gz"),
+        "travel" => asset!("demo/travel.tar.gz"),
+        "activities" => asset!("demo/activities.tar.gz"),
+        "objects" => asset!("demo/objects.tar.gz"),
+        "smileys" => asset!("demo/smileys.tar.gz"),
+        "people" => asset!("demo/people.tar.gz"),
+        "symbols" => asset!("demo/symbols.tar.gz"),
+        other => {
+            bail!("demo:{other}: no dataset of that name is built in, choose one of {}", DATASETS.join(", "))
+        }
+    };
+    Ok(LabelledDataset::from_archive(name, archive)?)
+}
+
+/// A meta-trained start that is part of the program.
+pub struct ShippedStart {
+    /// Its file below `assets`.
+    pub name: &'static str,
+    /// The prompt file.
+    pub file: &'static [u8],
+    /// What was measured as it was made, a JSON line for every outer step.
+    pub metrics: &'static str,
+}
+
+/// The start of a visual or joint prompt, made by `gram meta-train` at full length. A textual one takes a minute: the
+/// demo makes it anew.
+///
+/// # Errors
+/// If none is shipped.
+pub fn start(kind: PromptKind) -> Result<ShippedStart> {
+    let shipped = |name, file, metrics| Ok(ShippedStart { name, file, metrics: std::str::from_utf8(metrics)? });
+    match kind {
+        PromptKind::Textual => bail!("no textual start is shipped: meta-train one"),
+        PromptKind::Visual => shipped(
+            "starts/vpt.safetensors",
+            asset!("starts/vpt.safetensors"),
+            asset!("starts/vpt.metrics.jsonl"),
+        ),
+        PromptKind::Joint => shipped(
+            "starts/joint.safetensors",
+            asset!("starts/joint.safetensors"),
+            asset!("starts/joint.metrics.jsonl"),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_dataset_is_there_with_all_its_domains() {
+        for name in DATASETS {
+            let dataset = dataset(name).unwrap();
+            assert_eq!((dataset.name.as_str(), dataset.classes.len()), (name, 40));
+            assert!(dataset.domains.len() >= 2, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_pairs_are_all_there() {
+        let pairs = pairs().unwrap();
+        assert_eq!((pairs.pairs.len(), pairs.skipped.len()), (4000, 0));
+    }
+
+    #[test]
+    fn a_misspelt_dataset_is_told_the_names() {
+        assert!(dataset("animal").unwrap_err().to_string().ends_with("smileys, people, symbols"));
+    }
+}

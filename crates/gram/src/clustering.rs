@@ -1,0 +1,255 @@
+//! Pairs to topics: what a model sees in image-text pairs, and their cross-modal hierarchical clustering.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use burn::tensor::{Device, Tensor, TensorData};
+use gram_clip::Model;
+use gram_clip::text_tower::Batching;
+use gram_cluster::sentence_bert::SentenceBert;
+use gram_cluster::{ChcInput, ChcSettings, Clusters, Stage, TopicWordSettings, cluster};
+use gram_data::{Pair, Pairs};
+use gram_prompt::PixelStore;
+use image::RgbImage;
+use ndarray::Array2;
+use rayon::prelude::*;
+
+/// Images that are decoded at a time.
+const DECODED: usize = 512;
+/// Texts that pass through the text tower at a time.
+const BATCH: usize = 64;
+
+/// How far the work is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Pairs whose images have passed the vision tower.
+    Images {
+        /// So many.
+        done: usize,
+        /// Of so many.
+        of: usize,
+    },
+    /// Captions begin to pass the text tower.
+    Captions,
+    /// A step of the clustering begins.
+    Stage(Stage),
+}
+
+/// What models see in pairs; rows are the pairs whose images can be read.
+#[derive(Clone, Debug)]
+pub struct PairFeatures {
+    /// The number of every row's pair.
+    pub rows: Vec<usize>,
+    /// Normalised image features, `[rows, joint width]`.
+    pub images: Array2<f32>,
+    /// Caption embeddings that topics are found in, `[rows, width]`.
+    pub captions: Array2<f32>,
+    /// Cosine similarity of every row's image and caption features.
+    pub similarities: Vec<f32>,
+    /// Captions that were cut because the text tower has too few positions.
+    pub cut_captions: usize,
+}
+
+impl PairFeatures {
+    /// Sees `pairs` through `model`.
+    ///
+    /// Topics are found among Sentence-BERT embeddings of the whole captions if its folder is given, as in the paper.
+    /// Else the model's own text tower embeds what captions say of the thing shown: the stop words and caption words of
+    /// `words` are left out, for the tower of a model that was trained on looks puts captions of one look together.
+    ///
+    /// # Errors
+    /// If no image can be read, a caption cannot be tokenised, or the Sentence-BERT folder cannot be read.
+    pub fn new(
+        model: &Model,
+        pairs: &Pairs,
+        sentence_bert: Option<&Path>,
+        words: &TopicWordSettings,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self> {
+        let (rows, images) = image_features(model, &pairs.pairs, progress)?;
+        progress(Progress::Captions);
+        let captions: Vec<&str> = rows.iter().map(|row| pairs.pairs[*row].caption.as_str()).collect();
+        let (texts, cut_captions) = text_features(model, &captions)?;
+        let similarities = (&images * &texts).sum_axis(ndarray::Axis(1)).to_vec();
+        let captions = match sentence_bert {
+            Some(folder) => SentenceBert::open(folder, &device(model))
+                .and_then(|encoder| encoder.embed(&captions))
+                .with_context(|| format!("Sentence-BERT model {}", folder.display()))?,
+            None => text_features(model, &things_shown(&captions, words))?.0,
+        };
+        Ok(Self { rows, images, captions, similarities, cut_captions })
+    }
+
+    /// Clusters the pairs, which are those that were seen.
+    ///
+    /// # Errors
+    /// If a setting is out of range, too few pairs pass the similarity filter, or no topic is found.
+    pub fn cluster(
+        &self,
+        pairs: &Pairs,
+        settings: &ChcSettings,
+        seed: u64,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Clusters> {
+        let of_pairs = |text: fn(&Pair) -> &String| -> Vec<String> {
+            self.rows.iter().map(|row| text(&pairs.pairs[*row]).clone()).collect()
+        };
+        let input = ChcInput {
+            keys: &of_pairs(|pair| &pair.key),
+            captions: &of_pairs(|pair| &pair.caption),
+            image_features: self.images.view(),
+            similarities: &self.similarities,
+            caption_embeddings: self.captions.view(),
+        };
+        Ok(cluster(&input, settings, seed, &mut |stage| progress(Progress::Stage(stage)))?)
+    }
+
+    /// The image features as a tensor, `[rows, joint width]`.
+    pub fn image_tensor(&self, device: &Device) -> Tensor<2> {
+        tensor(&self.images, device)
+    }
+
+    /// The rows' images, decoded, for a prompted vision tower.
+    ///
+    /// # Errors
+    /// If an image cannot be read any more.
+    pub fn pixels(&self, pairs: &Pairs, model: &Model) -> Result<PixelStore> {
+        decoded(model, self.rows.iter().map(|row| &pairs.pairs[*row]))
+    }
+}
+
+/// Topics and domains of `pairs`, and what the model saw in them: [`PairFeatures::new`] and
+/// [`PairFeatures::cluster`].
+///
+/// # Errors
+/// As those two.
+pub fn cluster_pairs(
+    model: &Model,
+    pairs: &Pairs,
+    sentence_bert: Option<&Path>,
+    settings: &ChcSettings,
+    seed: u64,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(Clusters, PairFeatures)> {
+    let features = PairFeatures::new(model, pairs, sentence_bert, &settings.topic_words, progress)?;
+    let clusters = features.cluster(pairs, settings, seed, progress)?;
+    Ok((clusters, features))
+}
+
+/// Numbers of the pairs whose images can be read, and normalised features of those, `[rows, joint width]`.
+///
+/// # Errors
+/// If no image can be read.
+pub fn image_features(
+    model: &Model,
+    pairs: &[Pair],
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(Vec<usize>, Array2<f32>)> {
+    let (mut rows, mut parts) = (Vec::with_capacity(pairs.len()), Vec::new());
+    progress(Progress::Images { done: 0, of: pairs.len() });
+    for (chunk, chosen) in pairs.chunks(DECODED).enumerate() {
+        let decoded: Vec<Option<RgbImage>> = chosen.par_iter().map(|pair| pair.image.decode().ok()).collect();
+        let first = chunk * DECODED;
+        rows.extend((first..).zip(&decoded).filter_map(|(row, image)| image.as_ref().map(|_| row)));
+        let images: Vec<RgbImage> = decoded.into_iter().flatten().collect();
+        if !images.is_empty() {
+            let store = PixelStore::new(images, model.preprocess.clone());
+            parts.push(store.features(&model.clip, &device(model))?);
+        }
+        progress(Progress::Images { done: first + chosen.len(), of: pairs.len() });
+    }
+    ensure!(!parts.is_empty(), "none of {} images can be read: are they JPEG, PNG or WebP?", pairs.len());
+    Ok((rows, matrix(Tensor::cat(parts, 0))?))
+}
+
+/// Normalised text features, `[texts, joint width]`, and how many texts were cut to the tower's positions.
+fn text_features(model: &Model, texts: &[impl AsRef<str>]) -> Result<(Array2<f32>, usize)> {
+    // One position is the start's, one the end's.
+    let most = model.clip.config.text_config.max_position_embeddings.saturating_sub(2);
+    let (mut parts, mut cut) = (Vec::new(), 0);
+    for batch in texts.chunks(BATCH) {
+        let mut sentences = Vec::with_capacity(batch.len());
+        for text in batch {
+            let mut ids = model.tokenizer.encode(text.as_ref())?;
+            cut += usize::from(ids.len() > most);
+            ids.truncate(most);
+            ids.push(model.tokenizer.end());
+            sentences.push(ids);
+        }
+        parts
+            .push(model.clip.text.forward(model.tokenizer.start(), None, &sentences, Batching::Padded).value);
+    }
+    Ok((matrix(Tensor::cat(parts, 0))?, cut))
+}
+
+/// Captions without words that say nothing or speak of the picture; whole where nothing else is said.
+fn things_shown(captions: &[&str], settings: &TopicWordSettings) -> Vec<String> {
+    let left_out: HashSet<&str> =
+        settings.stop_words.iter().chain(&settings.caption_words).map(String::as_str).collect();
+    let shown = |caption: &&str| {
+        let words = caption.split(|letter: char| !letter.is_alphanumeric() && letter != '\'');
+        let kept: Vec<&str> = words
+            .filter(|word| !word.is_empty() && !left_out.contains(word.to_lowercase().as_str()))
+            .collect();
+        if kept.is_empty() { (*caption).to_owned() } else { kept.join(" ") }
+    };
+    captions.iter().map(shown).collect()
+}
+
+/// The images of `pairs`, all of them.
+pub(crate) fn decoded<'a>(model: &Model, pairs: impl Iterator<Item = &'a Pair>) -> Result<PixelStore> {
+    let pairs: Vec<&Pair> = pairs.collect();
+    let images = pairs.par_iter().map(|pair| pair.image.decode()).collect::<Result<Vec<_>, _>>()?;
+    Ok(PixelStore::new(images, model.preprocess.clone()))
+}
+
+/// Where a model's tensors live.
+pub(crate) fn device(model: &Model) -> Device {
+    model.clip.logit_scale.val().device()
+}
+
+/// A matrix as a tensor.
+pub(crate) fn tensor(matrix: &Array2<f32>, device: &Device) -> Tensor<2> {
+    let values: Vec<f32> = matrix.iter().copied().collect();
+    Tensor::from_data(TensorData::new(values, [matrix.nrows(), matrix.ncols()]), device)
+}
+
+/// A tensor's numbers as a matrix.
+fn matrix(tensor: Tensor<2>) -> Result<Array2<f32>> {
+    let [rows, columns] = tensor.dims();
+    let values = tensor.into_data().convert::<f32>().try_to_vec::<f32>();
+    let values =
+        values.map_err(|error| anyhow::anyhow!("the device does not hand out its result: {error:?}"))?;
+    Ok(Array2::from_shape_vec((rows, columns), values)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn captions_are_reduced_to_the_thing_shown() {
+        let settings = crate::defaults::demo_clustering().topic_words;
+        let captions = [
+            "a blurry small drawing of a tiger on a green background",
+            "a close-up of a red heart",
+            "a photo",
+        ];
+        assert_eq!(things_shown(&captions, &settings), ["tiger", "heart", "a photo"]);
+    }
+
+    #[test]
+    fn unreadable_images_are_left_out() {
+        let model = crate::assets::tiny(&Device::default()).unwrap();
+        let mut pairs = crate::assets::pairs().unwrap();
+        pairs.pairs.truncate(5);
+        pairs.pairs[2].image = gram_data::ImageFile::Path("nowhere.png".into());
+        let words = TopicWordSettings::default();
+        let features = PairFeatures::new(&model, &pairs, None, &words, &mut |_| ()).unwrap();
+        assert_eq!(features.rows, [0, 1, 3, 4]);
+        assert_eq!(features.images.nrows(), 4);
+        let product = features.images.row(2).dot(&features.images.row(2));
+        assert!((product - 1.0).abs() < 1e-4, "{product}");
+    }
+}

@@ -1,0 +1,83 @@
+//! `gram demo`: the whole paper in small, on the built-in model and data.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use gram::demo::{self, Plan, Progress};
+use indicatif::ProgressBar;
+
+use crate::arguments::Common;
+use crate::progress::bar;
+
+/// Arguments of `gram demo`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  gram demo --out runs/demo")]
+pub struct DemoArguments {
+    /// Where report.html, results.json and the artefacts go.
+    #[arg(long, value_name = "DIR", default_value = "runs/demo")]
+    out: PathBuf,
+    /// Seeds of shots and tuning.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    seeds: Option<u16>,
+    /// Two datasets, one seed, a short meta-training.
+    #[arg(long, conflicts_with_all = ["full", "seeds"])]
+    quick: bool,
+    /// Makes everything anew, the visual and joint starts too, with 3 seeds.
+    #[arg(long)]
+    full: bool,
+}
+
+/// Runs the command.
+pub fn run(arguments: &DemoArguments, common: &Common) -> anyhow::Result<()> {
+    let seeds = |usual: usize| arguments.seeds.map_or(usual, usize::from);
+    let plan = match (arguments.quick, arguments.full) {
+        (true, _) => Plan::quick(common.seed),
+        (_, true) => Plan::full(common.seed, seeds(3)),
+        _ => Plan::standard(common.seed, seeds(gram::defaults::DEMO_SEEDS)),
+    };
+    for note in plan.notes() {
+        eprintln!("{note}");
+    }
+    let bar = Bar(bar(""));
+    let results = demo::run(&plan, &command_line(), &arguments.out, &common.device()?, &bar)?;
+    bar.0.finish_and_clear();
+    let report = arguments.out.join("report.html");
+    if common.json {
+        println!("{}", serde_json::to_string(&results)?);
+    } else {
+        for table in gram_eval::tables::all(&results) {
+            println!("{}", table.to_text());
+        }
+        println!("{}", report.display());
+    }
+    Ok(())
+}
+
+/// The command as it was given.
+pub fn command_line() -> String {
+    std::iter::once("gram".to_owned()).chain(std::env::args().skip(1)).collect::<Vec<_>>().join(" ")
+}
+
+struct Bar(ProgressBar);
+
+impl Progress for Bar {
+    fn begin(&self, stage: &str, steps: usize) {
+        if self.0.is_hidden() {
+            eprintln!("{stage}");
+        }
+        self.0.set_prefix(stage.to_owned());
+        self.0.set_message("");
+        self.0.reset();
+        self.0.set_length(steps as u64);
+    }
+
+    fn advance(&self, message: &str) {
+        self.0.inc(1);
+        self.0.set_message(message.to_owned());
+    }
+
+    fn reach(&self, done: usize, message: &str) {
+        self.0.set_position(done as u64);
+        self.0.set_message(message.to_owned());
+    }
+}

@@ -1,0 +1,97 @@
+//! The settings of the demo, and of commands that are given none.
+
+use gram_cluster::{ChcSettings, HdbscanSettings, UmapSettings};
+use gram_data::Augmentation;
+use gram_eval::adaptation::AdaptationSettings;
+use gram_eval::protocol::ProtocolSettings;
+use gram_meta::{EpisodeSettings, InnerLoop, MetaTrainingSettings, OuterOptimizer, RegulatorStart};
+use gram_prompt::{Modality, PromptKind};
+
+use crate::model::DEMO;
+
+/// The sentence around a name, in the words of the built-in model's captions.
+pub const TEMPLATE: &str = "a picture of a {}";
+/// Vectors of a visual prompt, and of the visual half of a joint one (the paper's).
+pub const VISUAL_TOKENS: usize = 2;
+/// Images of a class that the demo tunes on.
+pub const SHOTS: usize = 4;
+/// Seeds that the demo runs.
+pub const DEMO_SEEDS: usize = 2;
+/// Outer steps of the textual meta-training in a quick demo.
+pub const QUICK_TEXTUAL_STEPS: usize = 60;
+
+/// What the demo's captions say of a picture's look.
+const LOOK_WORDS: &str = "blurry pixelated noisy faded small tiny large tilted upside inverted colours striped \
+    black white grey red orange yellow green blue purple pink brown monochrome simple duotone \
+    flat shaded outlined outline solid cartoon line bold silhouette";
+
+/// How the pairs `source` are clustered: the paper's steps with BERTopic's settings, but the demo's pairs as
+/// [`demo_clustering`] says.
+pub fn clustering(source: &str) -> ChcSettings {
+    if source == DEMO { demo_clustering() } else { ChcSettings::default() }
+}
+
+/// How the demo's pairs are clustered: 16 pictures of every concept, captions that also speak of looks.
+pub fn demo_clustering() -> ChcSettings {
+    let mut settings = ChcSettings {
+        umap: UmapSettings { neighbours: 15, ..UmapSettings::default() },
+        hdbscan: HdbscanSettings { min_cluster_size: 10, min_samples: Some(3) },
+        ..ChcSettings::default()
+    };
+    settings.topic_words.caption_words.extend(LOOK_WORDS.split_whitespace().map(str::to_owned));
+    settings
+}
+
+/// How a start of that kind is meta-trained.
+pub fn meta_training(kind: PromptKind, seed: u64) -> MetaTrainingSettings {
+    // A visual prompt passes every image through the tower, forward and backward: fewer of everything.
+    let textual = !kind.has(Modality::Visual);
+    MetaTrainingSettings {
+        seed,
+        episodes: EpisodeSettings { ways: 8, support_shots: 4, query_shots: 8 },
+        inner: InnerLoop { steps: 1, rate: 0.02, first_order: false },
+        regulator: Some(RegulatorStart { deviation: 0.01, gamma_bias: 2.0 }),
+        optimizer: OuterOptimizer::Adam,
+        prompt_rate: 1e-3,
+        regulator_rate: 1e-3,
+        steps: if textual { 400 } else { 200 },
+        meta_batch: 4,
+        validation_topics: 0.2,
+        validation_episodes: if textual { 40 } else { 12 },
+        validation_steps: 25,
+    }
+}
+
+/// How prompts are tuned and tested: 10 epochs of SGD with momentum 0.9 in batches of 32, a warm-up epoch at 1e-5, then a
+/// cosine, as in CoCoOp. The rates are those that did best inside the base classes (`examples/tune_rates.rs`).
+pub fn protocol(shots: usize, image_size: u32) -> ProtocolSettings {
+    let adaptation = |rate| AdaptationSettings {
+        epochs: 10,
+        batch_size: 32,
+        rate,
+        momentum: 0.9,
+        warmup_epochs: 1,
+        warmup_rate: 1e-5,
+    };
+    ProtocolSettings {
+        shots,
+        visual_tokens: VISUAL_TOKENS,
+        baseline: adaptation(0.002),
+        regulated: adaptation(0.002),
+        augmentation: Augmentation { scale: (0.6, 1.0), flip: true, size: image_size },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_in_range() {
+        for kind in [PromptKind::Textual, PromptKind::Visual, PromptKind::Joint] {
+            meta_training(kind, 1).validate().unwrap();
+        }
+        clustering(DEMO).validate().unwrap();
+        clustering("pairs.tar").validate().unwrap();
+    }
+}

@@ -1,0 +1,226 @@
+//! The whole paper in small: pairs → topics and domains → meta-training → few-shot adaptation → the two tables.
+//!
+//! Every stage is the library's own; this file only says in which order, on how much, and writes down what came out.
+
+mod plan;
+mod topic_map;
+
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use burn::tensor::Device;
+use gram_clip::Model;
+use gram_cluster::{Clusters, Stage};
+use gram_data::{ClassSubset, LabelledDataset, Pairs};
+use gram_eval::method::Starts;
+use gram_eval::prepared::Prepared;
+use gram_eval::protocol::Protocol;
+use gram_eval::results::{BaseToNewRun, CrossDomainRun, CurvePoint, MetaCurve, Method, Results, StageTime};
+use gram_meta::{MetaTrainingSettings, meta_train};
+use gram_prompt::{ImageStore, Modality, PromptKind, PromptedClip, Template};
+use rayon::prelude::*;
+
+use crate::assets;
+use crate::clustering::{self, PairFeatures};
+use crate::defaults;
+use crate::meta_training::{images_of, material, save_start, start_prompt};
+use crate::starts::{TrainedStart, curve_point, shipped_start};
+
+pub use plan::Plan;
+
+/// Where a demo tells how far it is.
+pub trait Progress: Sync {
+    /// A stage of `steps` begins.
+    fn begin(&self, stage: &str, steps: usize);
+    /// One more step of it is done; `message` says how it stands.
+    fn advance(&self, message: &str);
+    /// So many steps of it are done.
+    fn reach(&self, done: usize, message: &str);
+}
+
+/// Runs the plan and writes `results.json`, `report.html` and the artefacts into `out`.
+///
+/// # Errors
+/// What any stage says.
+pub fn run(
+    plan: &Plan,
+    command: &str,
+    out: &Path,
+    device: &Device,
+    progress: &dyn Progress,
+) -> Result<Results> {
+    fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+    let mut demo = Demo::new(plan, command, device, progress)?;
+    let (clusters, features, pairs) = demo.stage("clustering", |demo| demo.cluster(out))?;
+    demo.results.topics = Some(topic_map::topic_map(&clusters, &pairs.pairs)?);
+    let starts = demo.stage("meta-training", |demo| demo.meta_train(&clusters, &features, &pairs, out))?;
+    demo.stage("adaptation", |demo| demo.protocols(&starts))?;
+    demo.results.write(&out.join("results.json"))?;
+    gram_eval::report::write_report(&demo.results, &out.join("report.html"))?;
+    Ok(demo.results)
+}
+
+struct Demo<'a> {
+    plan: &'a Plan,
+    command: &'a str,
+    model: Model,
+    template: Template,
+    device: &'a Device,
+    progress: &'a dyn Progress,
+    results: Results,
+}
+
+impl<'a> Demo<'a> {
+    fn new(plan: &'a Plan, command: &'a str, device: &'a Device, progress: &'a dyn Progress) -> Result<Self> {
+        let model = assets::tiny(device)?;
+        let settings = serde_json::json!({
+            "plan": plan,
+            "template": defaults::TEMPLATE,
+            "protocol": defaults::protocol(plan.shots, model.preprocess.crop),
+            "clustering": defaults::demo_clustering(),
+            "textual_meta_training": defaults::meta_training(PromptKind::Textual, plan.seed()),
+        });
+        let mut results = Results::new(command, model.name.clone(), settings);
+        results.notes = plan.notes();
+        results.datasets = plan.datasets.clone();
+        results.seeds = plan.seeds.clone();
+        Ok(Self { plan, command, model, template: defaults::TEMPLATE.parse()?, device, progress, results })
+    }
+
+    fn stage<T>(&mut self, name: &str, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let clock = Instant::now();
+        let done = work(self).with_context(|| format!("in {name}"))?;
+        self.results.stages.push(StageTime { name: name.to_owned(), seconds: clock.elapsed().as_secs_f64() });
+        Ok(done)
+    }
+
+    fn cluster(&mut self, out: &Path) -> Result<(Clusters, PairFeatures, Pairs)> {
+        let pairs = assets::pairs()?;
+        let settings = defaults::demo_clustering();
+        let mut show = |now: clustering::Progress| match now {
+            clustering::Progress::Images { done: 0, of } => self.progress.begin("image features", of),
+            clustering::Progress::Images { done, .. } => self.progress.reach(done, ""),
+            clustering::Progress::Captions => self.progress.begin("captions", 1),
+            clustering::Progress::Stage(Stage::Filter) => {
+                self.progress.begin("topics and domains", Stage::ALL.len());
+            }
+            clustering::Progress::Stage(stage) => self.progress.advance(&stage.to_string()),
+        };
+        let features = PairFeatures::new(&self.model, &pairs, None, &settings.topic_words, &mut show)?;
+        let clusters = features.cluster(&pairs, &settings, self.plan.seed(), &mut show)?;
+        clusters.save(&out.join("clusters"))?;
+        Ok((clusters, features, pairs))
+    }
+
+    /// Meta-trains what the plan says, and takes the rest from the shipped starts.
+    fn meta_train(
+        &mut self,
+        clusters: &Clusters,
+        features: &PairFeatures,
+        pairs: &Pairs,
+        out: &Path,
+    ) -> Result<Starts> {
+        let mut starts = Starts::default();
+        for method in [Method::CoopGram, Method::VptGram, Method::Unigram] {
+            let Some(kind) = method.kind().filter(|_| self.plan.methods.contains(&method)) else { continue };
+            let start = match self.plan.live_steps(kind) {
+                Some(steps) => self.meta_train_live(kind, steps, clusters, features, pairs, out)?,
+                None => shipped_start(kind, &self.model, self.device)?,
+            };
+            let TrainedStart { source, state, course } = start;
+            self.results.meta_training.push(MetaCurve { method, source, points: course });
+            starts.insert(method, state);
+        }
+        Ok(starts)
+    }
+
+    fn meta_train_live(
+        &self,
+        kind: PromptKind,
+        steps: usize,
+        clusters: &Clusters,
+        features: &PairFeatures,
+        pairs: &Pairs,
+        out: &Path,
+    ) -> Result<TrainedStart> {
+        let settings = MetaTrainingSettings { steps, ..defaults::meta_training(kind, self.plan.seed()) };
+        let images = match kind.has(Modality::Visual) {
+            true => images_of(&self.model, clusters, pairs, kind, &mut |_| ())?,
+            false => ImageStore::Features(clustering::tensor(&features.images, self.device)),
+        };
+        let start = start_prompt(&self.model, kind, &self.template, defaults::VISUAL_TOKENS, settings.seed)?;
+        let material = material(&self.model, clusters, images, &start, &self.template, &settings)?;
+        self.progress.begin(&format!("meta-training {kind}"), steps);
+        let clip = PromptedClip { clip: &self.model.clip, start: self.model.tokenizer.start() };
+        let mut course = Vec::new();
+        let state = meta_train(&clip, &material, start, &settings, self.device, &mut |step| {
+            self.progress.advance(&format!("query loss {:.3}", step.query_loss));
+            course.push(curve_point(step));
+        })?;
+        let folder = out.join("starts");
+        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let path = folder.join(format!("{kind}.safetensors"));
+        save_start(&path, &self.model, kind, &self.template, &settings, &state, self.command)?;
+        Ok(TrainedStart { source: "trained live".into(), state, course })
+    }
+
+    fn protocols(&mut self, starts: &Starts) -> Result<()> {
+        let methods = self.plan.methods.len();
+        self.progress.begin("adaptation", 2 * self.plan.datasets.len() * self.plan.seeds.len() * methods);
+        for name in &self.plan.datasets {
+            let dataset = assets::dataset(name)?;
+            let runs = self.dataset(&dataset, starts).with_context(|| format!("dataset {name}"))?;
+            self.results.base_to_new.extend(runs.base_to_new);
+            self.results.cross_domain.extend(runs.cross_domain);
+            self.results.curves.extend(runs.curves);
+        }
+        Ok(())
+    }
+
+    fn dataset(&self, dataset: &LabelledDataset, starts: &Starts) -> Result<Runs> {
+        let prepared = Prepared::new(dataset, &self.model, &self.template, self.device)?;
+        let settings = defaults::protocol(self.plan.shots, self.model.preprocess.crop);
+        let protocol = Protocol {
+            prepared: &prepared,
+            settings: &settings,
+            starts,
+            model: &self.model,
+            template: &self.template,
+            device: self.device,
+        };
+        let mut runs = Runs::default();
+        for (index, seed) in self.plan.seeds.iter().enumerate() {
+            let base_shots = protocol.shots(ClassSubset::Base, None, *seed)?;
+            let source = index % dataset.domains.len().max(1);
+            let source_shots = protocol.shots(ClassSubset::All, Some(source), *seed)?;
+            let finished = self
+                .plan
+                .methods
+                .par_iter()
+                .map(|method| {
+                    let base_to_new = protocol.base_to_new(*method, &base_shots, index == 0)?;
+                    self.progress.advance(&format!("{} base to new, {method}", dataset.name));
+                    let cross_domain = protocol.cross_domain(*method, &source_shots, source)?;
+                    self.progress.advance(&format!("{} cross-domain, {method}", dataset.name));
+                    Ok((base_to_new, cross_domain))
+                })
+                .collect::<Result<Vec<_>>>()?;
+            for (base_to_new, cross_domain) in finished {
+                let (run, curves) = base_to_new.unzip();
+                runs.base_to_new.extend(run);
+                runs.curves.extend(curves.unwrap_or_default());
+                runs.cross_domain.extend(cross_domain);
+            }
+        }
+        Ok(runs)
+    }
+}
+
+#[derive(Default)]
+struct Runs {
+    base_to_new: Vec<BaseToNewRun>,
+    cross_domain: Vec<CrossDomainRun>,
+    curves: Vec<CurvePoint>,
+}

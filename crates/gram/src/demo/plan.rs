@@ -1,0 +1,86 @@
+//! How much of the demo is run: what fits into the time, and what is said about the rest.
+
+use gram_eval::results::Method;
+use gram_prompt::PromptKind;
+use serde::Serialize;
+
+use crate::assets::DATASETS;
+use crate::defaults;
+
+/// What a demo runs.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// Labelled datasets.
+    pub datasets: Vec<String>,
+    /// Seeds of shots and tuning.
+    pub seeds: Vec<u64>,
+    /// Methods.
+    pub methods: Vec<Method>,
+    /// Images of a class to tune on.
+    pub shots: usize,
+    /// Outer steps of the textual meta-training, always live.
+    pub textual_steps: usize,
+    /// Whether visual and joint meta-training are run too.
+    pub everything_live: bool,
+    first_seed: u64,
+}
+
+impl Plan {
+    /// Within about 10 minutes on 2 cores.
+    pub fn standard(first_seed: u64, seeds: usize) -> Self {
+        Self {
+            datasets: DATASETS.map(str::to_owned).to_vec(),
+            seeds: (first_seed..).take(seeds).collect(),
+            methods: Method::ALL.to_vec(),
+            shots: 4,
+            textual_steps: defaults::meta_training(PromptKind::Textual, first_seed).steps,
+            everything_live: false,
+            first_seed,
+        }
+    }
+
+    /// Within about 2 minutes on 2 cores: two datasets, one seed, a short meta-training.
+    pub fn quick(first_seed: u64) -> Self {
+        let datasets = DATASETS[..2].iter().map(|name| (*name).to_owned()).collect();
+        let textual_steps = defaults::QUICK_TEXTUAL_STEPS;
+        Self { datasets, textual_steps, ..Self::standard(first_seed, 1) }
+    }
+
+    /// Everything anew: visual and joint meta-training too. Hours.
+    pub fn full(first_seed: u64, seeds: usize) -> Self {
+        Self { everything_live: true, ..Self::standard(first_seed, seeds) }
+    }
+
+    /// Seed of clustering and meta-training.
+    pub fn seed(&self) -> u64 {
+        self.first_seed
+    }
+
+    /// Outer steps of a meta-training that is run; none if its start is shipped.
+    pub fn live_steps(&self, kind: PromptKind) -> Option<usize> {
+        match kind {
+            PromptKind::Textual => Some(self.textual_steps),
+            _ => self.everything_live.then(|| defaults::meta_training(kind, self.first_seed).steps),
+        }
+    }
+
+    /// What was left out or made smaller, a sentence each.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.datasets.len() < DATASETS.len() {
+            let (run, all) = (self.datasets.len(), DATASETS.len());
+            notes.push(format!("{run} of {all} datasets were run: {}.", self.datasets.join(", ")));
+        }
+        let usual = defaults::meta_training(PromptKind::Textual, self.first_seed).steps;
+        if self.textual_steps < usual {
+            notes.push(format!("Textual meta-training took {} of {usual} steps.", self.textual_steps));
+        }
+        if !self.everything_live {
+            notes.push("The visual and joint starts are the shipped ones; --full trains them anew.".into());
+        }
+        if self.seeds.len() == 1 {
+            notes.push("One seed was run: no intervals.".into());
+        }
+        notes
+    }
+}

@@ -1,0 +1,79 @@
+//! Models, pairs and datasets by the name they have on the command line: built in, or a path.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use burn::tensor::Device;
+use gram_clip::Model;
+use gram_data::{LabelledDataset, Pairs, read_pairs};
+
+use crate::assets;
+
+/// What the built-in data is called.
+pub const DEMO: &str = "demo";
+
+/// The model `tiny`, or a folder in Hugging Face's layout.
+///
+/// # Errors
+/// If it is neither, or a file of it is missing or wrong.
+pub fn open_model(name_or_path: &str, device: &Device) -> Result<Model> {
+    let folder = Path::new(name_or_path);
+    if name_or_path == assets::TINY {
+        return assets::tiny(device);
+    }
+    if !folder.is_dir() {
+        let kind = if folder.exists() { "is a file" } else { "does not exist" };
+        bail!(
+            "model {name_or_path} {kind}: name a folder with config.json, model.safetensors, tokenizer.json and \
+             preprocessor_config.json, or `{}`, which is built in",
+            assets::TINY
+        );
+    }
+    Model::open(folder, device).with_context(|| format!("model {name_or_path}"))
+}
+
+/// The pairs `demo`, or those of a shard, a folder of shards or a manifest.
+///
+/// # Errors
+/// If it is none of those, cannot be read, or holds no pair.
+pub fn open_pairs(name_or_path: &str) -> Result<Pairs> {
+    match name_or_path {
+        DEMO => assets::pairs(),
+        path => {
+            let hint = || format!("pairs {path} (`{DEMO}` is built in)");
+            read_pairs(Path::new(path)).with_context(hint)
+        }
+    }
+}
+
+/// A dataset `demo:NAME`, or a folder, a manifest or an archive.
+///
+/// # Errors
+/// If it is none of those, or cannot be read.
+pub fn open_dataset(name_or_path: &str) -> Result<LabelledDataset> {
+    match name_or_path.strip_prefix("demo:") {
+        Some(name) => assets::dataset(name),
+        None => {
+            let hint =
+                || format!("dataset {name_or_path} (`demo:{}` and others are built in)", assets::DATASETS[0]);
+            LabelledDataset::open(name_or_path).with_context(hint)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_model_is_named_with_the_way_out() {
+        let error = open_model("nowhere", &Device::default()).unwrap_err().to_string();
+        assert!(error.starts_with("model nowhere does not exist") && error.contains("`tiny`"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_data_is_named() {
+        assert!(format!("{:#}", open_pairs("nowhere").unwrap_err()).starts_with("pairs nowhere"));
+        assert!(format!("{:#}", open_dataset("nowhere").unwrap_err()).starts_with("dataset nowhere"));
+    }
+}

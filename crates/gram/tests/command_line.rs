@@ -1,0 +1,178 @@
+//! The program as its user meets it: outputs, files and exit codes.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use burn::tensor::Device;
+use gram_cluster::Clusters;
+use gram_prompt::{Modality, PromptFile, PromptKind};
+use serde_json::Value;
+
+fn gram(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_gram")).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// The one JSON value that a command that went well prints.
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The first 40 concepts of the built-in pairs as a manifest, 640 pairs: enough to cluster, soon done.
+fn few_pairs(folder: &Path) -> PathBuf {
+    let pairs = gram::assets::pairs().unwrap().pairs;
+    let concept =
+        |metadata: &Option<Value>| metadata.as_ref().unwrap()["concept"].as_str().unwrap().to_owned();
+    let concepts: BTreeSet<String> = pairs.iter().map(|pair| concept(&pair.metadata)).collect();
+    let chosen: Vec<String> = concepts.into_iter().take(40).collect();
+    let mut lines = String::new();
+    for pair in pairs.iter().filter(|pair| chosen.contains(&concept(&pair.metadata))) {
+        let image = format!("{}.jpg", pair.key);
+        std::fs::write(folder.join(&image), pair.image.bytes().unwrap()).unwrap();
+        lines +=
+            &format!("{}\n", serde_json::json!({"key": pair.key, "image": image, "caption": pair.caption}));
+    }
+    let manifest = folder.join("pairs.jsonl");
+    std::fs::write(&manifest, lines).unwrap();
+    manifest
+}
+
+/// The few pairs and their clusters, made once for all tests.
+struct Clustered {
+    folder: tempfile::TempDir,
+    summary: Value,
+}
+
+impl Clustered {
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+}
+
+fn clustered() -> &'static Clustered {
+    static CLUSTERED: OnceLock<Clustered> = OnceLock::new();
+    CLUSTERED.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let pairs = few_pairs(folder.path()).display().to_string();
+        let out = folder.path().join("clusters").display().to_string();
+        let output =
+            gram(&["cluster", "--pairs", &pairs, "--out", &out, "--min-cluster-size", "8", "--json"]);
+        Clustered { summary: json(&output), folder }
+    })
+}
+
+#[test]
+fn pairs_that_do_not_exist_are_one_line_and_exit_code_1() {
+    let output = gram(&["cluster", "--pairs", "/nowhere/pairs", "--out", "/nowhere/clusters"]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    assert_eq!(error.lines().count(), 1, "{error}");
+    assert!(error.starts_with("gram: pairs /nowhere/pairs"), "{error}");
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn a_model_that_does_not_exist_is_named() {
+    let output = gram(&["cluster", "--model", "nowhere", "--pairs", "demo", "--out", "/nowhere/clusters"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).starts_with("gram: model nowhere does not exist"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    for arguments in [&["cluster"][..], &["meta-train", "--method", "cocoop"], &["paint"]] {
+        assert_eq!(gram(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_built_in_pairs_become_topics() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().display().to_string();
+    let summary = json(&gram(&["cluster", "--pairs", "demo", "--out", &out, "--json"]));
+    let topics = summary["topics"].as_array().unwrap();
+    assert_eq!(summary["pairs"], 4000);
+    assert!(topics.len() > 100, "{} topics", topics.len());
+    let saved = Clusters::load(folder.path()).unwrap();
+    assert_eq!(serde_json::to_value(&saved.topics).unwrap(), summary["topics"]);
+    let look = |label: &Value| {
+        ["blurry", "green", "tilted", "background", "drawing"].contains(&label.as_str().unwrap())
+    };
+    assert!(!topics.iter().any(|topic| look(&topic["label"])), "a topic is named after a look");
+}
+
+#[test]
+fn clustering_the_same_pairs_again_gives_the_same_topics() {
+    let clustered = clustered();
+    let out = clustered.path("again");
+    let pairs = clustered.path("pairs.jsonl");
+    let again =
+        json(&gram(&["cluster", "--pairs", &pairs, "--out", &out, "--min-cluster-size", "8", "--json"]));
+    assert_eq!(again["topics"], clustered.summary["topics"]);
+}
+
+/// Meta-trains a start of two steps on the few pairs.
+fn meta_trained(method: &str) -> (PromptFile, Vec<Value>) {
+    let clustered = clustered();
+    let out = clustered.path(&format!("{method}.safetensors"));
+    let (pairs, clusters) = (clustered.path("pairs.jsonl"), clustered.path("clusters"));
+    let mut arguments = vec!["meta-train", "--pairs", &pairs, "--clusters", &clusters, "--method", method];
+    arguments.extend(["--steps", "2", "--meta-batch", "1", "--ways", "2", "--out", &out, "--json"]);
+    let printed = json(&gram(&arguments));
+    assert_eq!(printed["start"], out);
+    let metrics = std::fs::read_to_string(clustered.path(&format!("{method}.metrics.jsonl"))).unwrap();
+    let steps: Vec<Value> = metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(printed["last"], steps[1]);
+    (PromptFile::load(Path::new(&out), &Device::default()).unwrap(), steps)
+}
+
+#[test]
+fn a_textual_start_is_meta_trained_and_written_with_its_regulator() {
+    let (file, steps) = meta_trained("coop");
+    assert_eq!((file.header.model.as_str(), file.header.kind), ("tiny", PromptKind::Textual));
+    assert_eq!(file.header.template, "a picture of a {}");
+    assert_eq!(
+        (&file.header.settings["steps"], &file.header.settings["episodes"]["ways"]),
+        (&2.into(), &2.into())
+    );
+    assert!(file.header.command.starts_with("gram meta-train --pairs "));
+    assert_eq!(file.regulator.len(), 4);
+    assert_eq!(steps.len(), 2);
+    assert!(steps[1]["validation"]["loss"].as_f64().unwrap().is_finite());
+}
+
+#[test]
+fn a_joint_start_has_both_prompts() {
+    let (file, _) = meta_trained("joint");
+    assert_eq!(file.prompt.get(Modality::Visual).unwrap().dims()[0], 2);
+    assert!(file.prompt.get(Modality::Text).is_some());
+    assert_eq!(file.regulator.len(), 8);
+}
+
+#[test]
+fn clusters_of_other_pairs_are_refused() {
+    let clustered = clustered();
+    let folder = tempfile::tempdir().unwrap();
+    let one = folder.path().join("one.jsonl");
+    let lines = std::fs::read_to_string(clustered.path("pairs.jsonl")).unwrap();
+    let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    let image = clustered.path(first["image"].as_str().unwrap());
+    let line = serde_json::json!({"key": "another", "image": image, "caption": "a tiger"});
+    std::fs::write(&one, format!("{line}\n")).unwrap();
+    let (pairs, clusters) = (one.display().to_string(), clustered.path("clusters"));
+    let out = clustered.path("refused.safetensors");
+    let output =
+        gram(&["meta-train", "--pairs", &pairs, "--clusters", &clusters, "--method", "coop", "--out", &out]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("give the pairs that were clustered"), "{}", text(&output.stderr));
+}
