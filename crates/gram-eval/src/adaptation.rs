@@ -85,7 +85,8 @@ pub fn adapt(
             let batch =
                 LabelledImages { images: view.images(chosen, device)?, labels: indices(&labels, device) };
             let found = clip.gradient(&theta, &set.classes, &batch);
-            velocity = regulated(start.phi.as_ref(), &found.gradient).add_scaled(&velocity, settings.momentum);
+            velocity =
+                regulated(start.phi.as_ref(), &found.gradient).add_scaled(&velocity, settings.momentum);
             theta = theta.add_scaled(&velocity, -settings.rate_of(epoch));
             losses += found.loss * chosen.len() as f32;
         }

@@ -27,7 +27,9 @@ pub enum EvaluationError {
     #[error(transparent)]
     Clip(#[from] ClipError),
     /// There are no images to tune on or to test.
-    #[error("dataset {dataset}: no {split} images of the {classes} classes: check the split and domain columns")]
+    #[error(
+        "dataset {dataset}: no {split} images of the {classes} classes: check the split and domain columns"
+    )]
     Empty {
         /// The dataset.
         dataset: String,

@@ -161,6 +161,12 @@ impl Protocol<'_> {
             accuracies.push((name.clone(), self.prepared.accuracy(prompt, &set)?));
         }
         let source = dataset.domains[source].clone();
-        Ok(Some(CrossDomainRun { dataset: dataset.name.clone(), method, seed: shots.seed, source, accuracies }))
+        Ok(Some(CrossDomainRun {
+            dataset: dataset.name.clone(),
+            method,
+            seed: shots.seed,
+            source,
+            accuracies,
+        }))
     }
 }

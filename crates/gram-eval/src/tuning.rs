@@ -54,6 +54,8 @@ mod tests {
         assert_eq!(inside.images.len(), 8);
         assert!(inside.images.iter().all(|image| image.image != ImageFile::Path("test".into())));
         let tested = inside.select(Split::Test, ClassSubset::New, None);
-        assert!(tested.iter().all(|image| inside.images[*image].image == ImageFile::Path("validation".into())));
+        assert!(
+            tested.iter().all(|image| inside.images[*image].image == ImageFile::Path("validation".into()))
+        );
     }
 }

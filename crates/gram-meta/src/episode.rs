@@ -60,7 +60,9 @@ pub struct Episode {
 
 /// There are fewer topics than an episode has classes.
 #[derive(Debug, thiserror::Error)]
-#[error("{found} topics are large enough for {ways}-way episodes: lower ways or shots, or cluster more pairs")]
+#[error(
+    "{found} topics are large enough for {ways}-way episodes: lower ways or shots, or cluster more pairs"
+)]
 pub struct TooFewTopics {
     /// Topics that are large enough.
     pub found: usize,
@@ -119,7 +121,11 @@ impl TopicPool {
 }
 
 /// Support images from one domain, query images from what is left of all domains.
-fn draw_shots(topic: &EpisodeTopic, settings: &EpisodeSettings, random: &mut Stream) -> (Vec<usize>, Vec<usize>) {
+fn draw_shots(
+    topic: &EpisodeTopic,
+    settings: &EpisodeSettings,
+    random: &mut Stream,
+) -> (Vec<usize>, Vec<usize>) {
     let large: Vec<&Vec<usize>> =
         topic.domains.iter().filter(|domain| domain.len() >= settings.support_shots).collect();
     let domain = large.choose(random).map_or(&[][..], |domain| domain.as_slice());
@@ -140,8 +146,10 @@ mod tests {
 
     /// Six topics with two domains of five.
     fn pool() -> TopicPool {
-        let domain = |topic: usize, domain: usize| (0..5).map(|pair| topic * 10 + domain * 5 + pair).collect();
-        let topics = (0..6).map(|topic| EpisodeTopic { topic, domains: vec![domain(topic, 0), domain(topic, 1)] });
+        let domain =
+            |topic: usize, domain: usize| (0..5).map(|pair| topic * 10 + domain * 5 + pair).collect();
+        let topics =
+            (0..6).map(|topic| EpisodeTopic { topic, domains: vec![domain(topic, 0), domain(topic, 1)] });
         TopicPool { topics: topics.collect(), too_small: 0 }
     }
 

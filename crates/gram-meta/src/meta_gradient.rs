@@ -79,7 +79,13 @@ pub fn regulated(phi: Option<&Regulator>, gradient: &Prompt) -> Prompt {
 
 impl InnerLoop {
     /// Eq. 7, `steps` times from `theta`.
-    pub fn run(&self, clip: &PromptedClip, theta: &Prompt, phi: Option<&Regulator>, task: &Task) -> Trajectory {
+    pub fn run(
+        &self,
+        clip: &PromptedClip,
+        theta: &Prompt,
+        phi: Option<&Regulator>,
+        task: &Task,
+    ) -> Trajectory {
         let (mut prompts, mut support_gradients) = (vec![theta.clone()], Vec::new());
         for step in 0..self.steps {
             let g = clip.gradient(&prompts[step], &task.classes, &task.support_set).gradient;

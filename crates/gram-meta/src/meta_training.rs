@@ -59,7 +59,9 @@ pub enum MetaTrainingError {
     #[error(transparent)]
     Clip(#[from] ClipError),
     /// A number is not finite any more.
-    #[error("step {step}: the meta-gradient of episode {episode} is not finite: lower inner.rate or prompt_rate")]
+    #[error(
+        "step {step}: the meta-gradient of episode {episode} is not finite: lower inner.rate or prompt_rate"
+    )]
     Diverged {
         /// Outer step.
         step: usize,
@@ -160,10 +162,8 @@ pub fn meta_train(
     let seed = settings.seed;
     let phi = settings.regulator.map(|start| Regulator::near_identity(&theta, start, seed, device));
     let mut state = MetaState { theta, phi };
-    let (learned, held_out) = material
-        .pool
-        .clone()
-        .hold_out(settings.validation_topics, &mut stream(seed, "validation topics"));
+    let (learned, held_out) =
+        material.pool.clone().hold_out(settings.validation_topics, &mut stream(seed, "validation topics"));
     let validation = ValidationTasks::new(&held_out, material, settings, device)?;
     let mut outer = OuterStep::new(settings.optimizer);
     let mut best = (f32::INFINITY, state.clone());
@@ -206,7 +206,8 @@ fn meta_batch(
             if finite { Ok(gradient) } else { Err(MetaTrainingError::Diverged { step, episode: index }) }
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let mean = |value: fn(&MetaGradient) -> f32| gradients.iter().map(value).sum::<f32>() / gradients.len() as f32;
+    let mean =
+        |value: fn(&MetaGradient) -> f32| gradients.iter().map(value).sum::<f32>() / gradients.len() as f32;
     let measured = MetaStep {
         step: step + 1,
         query_loss: mean(|gradient| gradient.query_loss),
@@ -272,14 +273,23 @@ impl ValidationTasks {
         Ok(Self(tasks.collect::<Result<_, MetaTrainingError>>()?))
     }
 
-    fn measure(&self, clip: &PromptedClip, state: &MetaState, settings: &MetaTrainingSettings) -> Option<Validation> {
-        let measured: Vec<(f32, f32)> = self.0.par_iter().map(|task| {
-            let trajectory = settings.inner.run(clip, &state.theta, state.phi.as_ref(), task);
-            let logits = clip.logits(trajectory.adapted(), None, &task.classes, &task.query_set.images);
-            let labels = task.query_set.labels.clone();
-            let accuracy = accuracy(logits.value.clone(), labels.clone());
-            (logits.cross_entropy(labels).value.into_scalar::<f32>(), accuracy)
-        }).collect();
+    fn measure(
+        &self,
+        clip: &PromptedClip,
+        state: &MetaState,
+        settings: &MetaTrainingSettings,
+    ) -> Option<Validation> {
+        let measured: Vec<(f32, f32)> = self
+            .0
+            .par_iter()
+            .map(|task| {
+                let trajectory = settings.inner.run(clip, &state.theta, state.phi.as_ref(), task);
+                let logits = clip.logits(trajectory.adapted(), None, &task.classes, &task.query_set.images);
+                let labels = task.query_set.labels.clone();
+                let accuracy = accuracy(logits.value.clone(), labels.clone());
+                (logits.cross_entropy(labels).value.into_scalar::<f32>(), accuracy)
+            })
+            .collect();
         let (losses, accuracies): (Vec<f32>, Vec<f32>) = measured.into_iter().unzip();
         let count = losses.len() as f32;
         (!losses.is_empty()).then(|| Validation {

@@ -38,7 +38,8 @@ impl OuterStep {
     pub fn step_prompt(&mut self, theta: &Prompt, gradient: &Prompt, rate: f64) -> Prompt {
         let moved = theta.parts().filter_map(|(modality, part)| {
             let gradient = gradient.get(modality)?.clone();
-            let (moved, state) = descend(self.kind, &self.adam, part, gradient, rate, self.theta.remove(&modality));
+            let (moved, state) =
+                descend(self.kind, &self.adam, part, gradient, rate, self.theta.remove(&modality));
             state.map(|state| self.theta.insert(modality, state));
             Some((modality, moved))
         });

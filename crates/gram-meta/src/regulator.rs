@@ -107,7 +107,9 @@ impl Regulator {
 
     /// The tensors by name.
     pub fn named(&self) -> BTreeMap<String, Tensor<2>> {
-        let name = |(modality, parameter): &(Modality, Parameter)| format!("{}.{}", modality.name(), parameter.name());
+        let name = |(modality, parameter): &(Modality, Parameter)| {
+            format!("{}.{}", modality.name(), parameter.name())
+        };
         self.parameters.iter().map(|(key, tensor)| (name(key), tensor.clone())).collect()
     }
 
@@ -154,7 +156,10 @@ impl Regulator {
     fn gamma_beta(&self, modality: Modality, g: &Tensor<2>) -> (Option<Tensor<2>>, Option<Tensor<2>>) {
         let layer = |weight, bias| {
             let weight = self.parameters.get(&(modality, weight))?.clone();
-            Some((g.clone().matmul(weight.transpose()) + self.parameters.get(&(modality, bias))?.clone()).tanh())
+            Some(
+                (g.clone().matmul(weight.transpose()) + self.parameters.get(&(modality, bias))?.clone())
+                    .tanh(),
+            )
         };
         (
             layer(Parameter::GammaWeight, Parameter::GammaBias),
@@ -166,7 +171,8 @@ impl Regulator {
     pub fn pull_back(&self, gradient: &Prompt, v: &Prompt) -> (Prompt, Regulator) {
         let (g, phi) = (gradient.leaf(), self.map(|_, tensor| leaf(tensor)));
         let product = phi.regulate(&g).zip(v, |regulated, v| regulated * v);
-        let Some(scalar) = product.parts().map(|(_, part)| part.clone().sum()).reduce(|sum, part| sum + part) else {
+        let Some(scalar) = product.parts().map(|(_, part)| part.clone().sum()).reduce(|sum, part| sum + part)
+        else {
             return (gradient.clone(), self.clone());
         };
         let gradients = scalar.backward();

@@ -39,7 +39,8 @@ impl Case {
             match float_values(&view) {
                 Some(values) => _ = tensors.insert(name, (view.shape().to_vec(), values)),
                 None => {
-                    let values = view.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()));
+                    let values =
+                        view.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()));
                     integers.insert(name, (view.shape().to_vec(), values.collect()));
                 }
             }
@@ -133,19 +134,29 @@ fn for_every_method(check: impl Fn(&Case, &str, PromptKind)) {
 fn prompted_features_are_those_of_pytorch() {
     for case in CASES.map(Case::open) {
         let (task, model) = (case.task(), case.model());
-        let (Classes::Sentences(sentences), Images::Pixels(pixels)) = (&task.classes, &task.query_set.images) else {
+        let (Classes::Sentences(sentences), Images::Pixels(pixels)) = (&task.classes, &task.query_set.images)
+        else {
             unreachable!("fixtures have sentences and pixels");
         };
         let by_length = gram_clip::text_tower::Batching::ByLength;
         let text = |prompt: Option<Tensor<2>>| {
             case.clip.text.forward(model.start, prompt.map(Into::into), sentences, by_length).value
         };
-        let image =
-            |prompt: Option<Tensor<2>>| case.clip.vision.forward(pixels.clone(), prompt.map(Into::into)).value;
+        let image = |prompt: Option<Tensor<2>>| {
+            case.clip.vision.forward(pixels.clone(), prompt.map(Into::into)).value
+        };
         close(&text(None), &case.tensor("text_features.plain"), "plain text");
-        close(&text(Some(case.tensor("theta.text"))), &case.tensor("text_features.prompted"), "prompted text");
+        close(
+            &text(Some(case.tensor("theta.text"))),
+            &case.tensor("text_features.prompted"),
+            "prompted text",
+        );
         close(&image(None), &case.tensor("image_features.plain"), "plain image");
-        close(&image(Some(case.tensor("theta.visual"))), &case.tensor("image_features.prompted"), "prompted image");
+        close(
+            &image(Some(case.tensor("theta.visual"))),
+            &case.tensor("image_features.prompted"),
+            "prompted image",
+        );
     }
 }
 
@@ -186,10 +197,15 @@ fn meta_gradients_are_those_of_double_backward() {
                 let inner = InnerLoop { steps, rate: case.setting("alpha"), first_order };
                 let found = inner.meta_gradient(&case.model(), &theta, Some(&phi), &task);
                 let loss = case.tensor::<1>(&format!("{tag}.query_loss")).into_scalar::<f32>();
-                assert!((found.query_loss - loss).abs() < 1e-4 * loss, "{tag}: {} is not {loss}", found.query_loss);
+                assert!(
+                    (found.query_loss - loss).abs() < 1e-4 * loss,
+                    "{tag}: {} is not {loss}",
+                    found.query_loss
+                );
                 let expected = case.prompt(kind, |part| format!("{tag}.theta.{part}"));
                 assert_close(&found.theta, &expected, &tag);
-                let (found, expected) = (found.phi.unwrap().named(), case.regulator(kind, &format!("{tag}.phi")));
+                let (found, expected) =
+                    (found.phi.unwrap().named(), case.regulator(kind, &format!("{tag}.phi")));
                 for (name, expected) in expected.named() {
                     close(&found[&name], &expected, &format!("{tag} {name}"));
                 }

@@ -43,8 +43,10 @@ impl ClassStore {
         clip: &Clip,
         tokenizer: &ClipTokenizer,
     ) -> Result<Self, ClipError> {
-        let sentences =
-            names.iter().map(|name| template.sentence(name, clip, tokenizer)).collect::<Result<Vec<_>, _>>()?;
+        let sentences = names
+            .iter()
+            .map(|name| template.sentence(name, clip, tokenizer))
+            .collect::<Result<Vec<_>, _>>()?;
         let features = clip.text.forward(tokenizer.start(), None, &sentences, Batching::ByLength);
         Ok(ClassStore::Features(features.value))
     }

@@ -89,7 +89,9 @@ impl ImageStore {
     pub fn images(&self, chosen: &[usize], device: &Device) -> Result<Images, ClipError> {
         Ok(match self {
             ImageStore::Pixels(store) => Images::Pixels(store.pixels(chosen, device)?),
-            ImageStore::Features(features) => Images::Features(features.clone().select(0, indices(chosen, device))),
+            ImageStore::Features(features) => {
+                Images::Features(features.clone().select(0, indices(chosen, device)))
+            }
         })
     }
 }

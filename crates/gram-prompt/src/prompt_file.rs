@@ -98,7 +98,8 @@ impl PromptFile {
     /// [`PromptFileError`].
     pub fn save(&self, path: &Path) -> Result<(), PromptFileError> {
         let wrong = |error: &dyn std::fmt::Display| format(path, error.to_string());
-        let prompts = self.prompt.parts().map(|(modality, part)| (format!("prompt.{}", modality.name()), part));
+        let prompts =
+            self.prompt.parts().map(|(modality, part)| (format!("prompt.{}", modality.name()), part));
         let regulator = self.regulator.iter().map(|(name, part)| (format!("regulator.{name}"), part));
         let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = prompts
             .chain(regulator)
@@ -126,7 +127,8 @@ impl PromptFile {
     /// # Errors
     /// [`PromptFileError`] names the file and what is wrong with it.
     pub fn load(path: &Path, device: &Device) -> Result<Self, PromptFileError> {
-        let bytes = fs::read(path).map_err(|source| PromptFileError::File { path: path.to_owned(), source })?;
+        let bytes =
+            fs::read(path).map_err(|source| PromptFileError::File { path: path.to_owned(), source })?;
         Self::parse(path, &bytes, device)
     }
 
@@ -146,7 +148,8 @@ impl PromptFile {
         let parsed = SafeTensors::deserialize(bytes).map_err(|error| wrong(&error))?;
         let (mut parts, mut regulator) = (Vec::new(), BTreeMap::new());
         for (name, view) in parsed.tensors() {
-            let tensor = matrix(&view, device).map_err(|problem| wrong(&format!("tensor `{name}` {problem}")))?;
+            let tensor =
+                matrix(&view, device).map_err(|problem| wrong(&format!("tensor `{name}` {problem}")))?;
             match name.as_str() {
                 "prompt.text" => parts.push((Modality::Text, tensor)),
                 "prompt.visual" => parts.push((Modality::Visual, tensor)),
@@ -157,7 +160,9 @@ impl PromptFile {
             }
         }
         let prompt: Prompt = parts.into_iter().collect();
-        if let Some(missing) = header.kind.modalities().iter().find(|modality| prompt.get(**modality).is_none()) {
+        if let Some(missing) =
+            header.kind.modalities().iter().find(|modality| prompt.get(**modality).is_none())
+        {
             return Err(wrong(&format!("no tensor `prompt.{}`", missing.name())));
         }
         Ok(Self { header, prompt, regulator })
@@ -173,7 +178,13 @@ impl PromptFile {
             let width = part.dims()[1];
             if width != expected {
                 let (path, found) = (path.to_owned(), self.header.model.clone());
-                return Err(PromptFileError::Model { path, found, modality: modality.name(), width, expected });
+                return Err(PromptFileError::Model {
+                    path,
+                    found,
+                    modality: modality.name(),
+                    width,
+                    expected,
+                });
             }
         }
         Ok(())

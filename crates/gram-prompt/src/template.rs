@@ -40,7 +40,12 @@ impl Template {
     ///
     /// # Errors
     /// [`ClipError::TooLong`] names the sentence.
-    pub fn sentence(&self, name: &str, clip: &Clip, tokenizer: &ClipTokenizer) -> Result<Vec<u32>, ClipError> {
+    pub fn sentence(
+        &self,
+        name: &str,
+        clip: &Clip,
+        tokenizer: &ClipTokenizer,
+    ) -> Result<Vec<u32>, ClipError> {
         let positions = clip.config.text_config.max_position_embeddings;
         tokenizer.sentence(&format!("{} {name}{}", self.before, self.after), 1, positions)
     }

@@ -63,7 +63,8 @@ fn main() -> Result<()> {
                         device: &device,
                     };
                     let shots = protocol.shots(ClassSubset::Base, None, seed)?;
-                    let run = protocol.base_to_new(method, &shots, false)?.context("pass the start's file")?.0;
+                    let run =
+                        protocol.base_to_new(method, &shots, false)?.context("pass the start's file")?.0;
                     Ok((run.base, run.new))
                 })
                 .collect::<Result<Vec<_>>>()?;

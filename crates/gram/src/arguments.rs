@@ -4,8 +4,8 @@ use anyhow::bail;
 use burn::tensor::Device;
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::demo::DemoArguments;
 use crate::commands::cluster::ClusterArguments;
+use crate::commands::demo::DemoArguments;
 use crate::commands::meta_train::MetaTrainArguments;
 use crate::commands::pretrain::PretrainArguments;
 

@@ -3,8 +3,8 @@
 use anyhow::{Result, bail};
 use burn::tensor::Device;
 use gram_clip::{Clip, ClipTokenizer, Model, Preprocess};
-use gram_prompt::PromptKind;
 use gram_data::{LabelledDataset, Pairs, read_shard};
+use gram_prompt::PromptKind;
 
 /// The built-in model's name.
 pub const TINY: &str = "tiny";
@@ -82,7 +82,8 @@ pub struct ShippedStart {
 /// # Errors
 /// If none is shipped.
 pub fn start(kind: PromptKind) -> Result<ShippedStart> {
-    let shipped = |name, file, metrics| Ok(ShippedStart { name, file, metrics: std::str::from_utf8(metrics)? });
+    let shipped =
+        |name, file, metrics| Ok(ShippedStart { name, file, metrics: std::str::from_utf8(metrics)? });
     match kind {
         PromptKind::Textual => bail!("no textual start is shipped: meta-train one"),
         PromptKind::Visual => shipped(

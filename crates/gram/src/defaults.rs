@@ -34,7 +34,8 @@ pub fn clustering(source: &str) -> ChcSettings {
 /// How the demo's pairs are clustered: 16 pictures of every concept, captions that also speak of looks.
 pub fn demo_clustering() -> ChcSettings {
     let mut settings = ChcSettings {
-        umap: UmapSettings { neighbours: 15, ..UmapSettings::default() },
+        // 500 passes, the default for so few pairs, find the same topics in twice the time.
+        umap: UmapSettings { epochs: Some(200), ..UmapSettings::default() },
         hdbscan: HdbscanSettings { min_cluster_size: 10, min_samples: Some(3) },
         ..ChcSettings::default()
     };

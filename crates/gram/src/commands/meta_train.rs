@@ -13,6 +13,7 @@ use gram_cluster::Clusters;
 use gram_meta::{MetaStep, MetaTrainingSettings, OuterOptimizer, meta_train};
 use gram_prompt::{PromptKind, PromptedClip, Template};
 use indicatif::ProgressBar;
+use serde::Serialize;
 
 use crate::arguments::Common;
 use crate::progress::{bar, pairs_bar};
@@ -85,6 +86,13 @@ enum OptimizerName {
     Sgd,
 }
 
+/// What is printed for machines.
+#[derive(Serialize)]
+struct Trained<'a> {
+    start: &'a Path,
+    last: Option<MetaStep>,
+}
+
 /// Runs the command.
 pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
     let device = common.device()?;
@@ -107,7 +115,7 @@ pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
     let last = record.finish()?;
     save_start(&arguments.out, &model, kind, template, &settings, &state, &command_line())?;
     match common.json {
-        true => println!("{}", serde_json::json!({"start": arguments.out, "last": last})),
+        true => println!("{}", serde_json::to_string(&Trained { start: &arguments.out, last })?),
         false => println!("{}", arguments.out.display()),
     }
     Ok(())
