@@ -124,9 +124,9 @@ impl Block {
         let queries = self.split_heads(normed.linear(&self.query));
         let mixed = attention(queries, read, mask)
             .linear_map(|tensor| tensor.swap_dims(1, 2).reshape([batch, positions, width]));
-        let x = x.add(mixed.linear(&self.output));
+        let x = x.plus(mixed.linear(&self.output));
         let hidden = x.clone().layer_norm(&self.norm2).linear(&self.expand).activation(self.activation);
-        x.add(hidden.linear(&self.contract))
+        x.plus(hidden.linear(&self.contract))
     }
 
     fn split_heads(&self, x: Signal<3>) -> Signal<4> {

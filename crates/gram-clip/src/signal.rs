@@ -49,7 +49,7 @@ impl<const D: usize> Signal<D> {
     }
 
     /// The sum of two signals.
-    pub fn add(self, other: Self) -> Self {
+    pub fn plus(self, other: Self) -> Self {
         Self { value: self.value + other.value, tangent: sum_of_present(self.tangent, other.tangent) }
     }
 

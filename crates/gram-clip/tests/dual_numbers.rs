@@ -70,7 +70,7 @@ fn layer_norm() -> LayerNorm {
 fn the_tangent_of_every_operation_is_its_directional_derivative() {
     let device = device();
     let constant = wave([2, 3, 4], 0.5, &device);
-    check_wave("sum", |x| x.clone().linear_map(|tensor| tensor * 3.0).add(x).add_constant(constant.clone()));
+    check_wave("sum", |x| x.clone().linear_map(|tensor| tensor * 3.0).plus(x).add_constant(constant.clone()));
     check_wave("product", |x| x.clone().multiply(x.multiply(constant.clone().into())));
     check_wave("product of matrices", |x| {
         x.clone().matmul(x.clone().linear_map(|tensor| tensor.swap_dims(1, 2))).matmul(x)

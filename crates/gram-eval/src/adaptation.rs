@@ -15,7 +15,7 @@ use gram_clip::ClipError;
 use gram_data::random::indexed_stream;
 use gram_meta::meta_gradient::regulated;
 use gram_prompt::image_store::indices;
-use gram_prompt::{Classes, ImageStore, LabelledImages, Prompt, PromptedClip};
+use gram_prompt::{Classes, ImageStore, LabelledImages, Prompt, PromptedClip, Rates};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
@@ -29,8 +29,8 @@ pub struct AdaptationSettings {
     pub epochs: usize,
     /// Images of a step.
     pub batch_size: usize,
-    /// Highest learning rate.
-    pub rate: f32,
+    /// Highest learning rates.
+    pub rates: Rates,
     /// SGD's momentum.
     pub momentum: f32,
     /// Epochs at the warm-up rate.
@@ -40,13 +40,18 @@ pub struct AdaptationSettings {
 }
 
 impl AdaptationSettings {
-    /// The rate of `epoch`.
-    pub fn rate_of(&self, epoch: usize) -> f32 {
-        if epoch < self.warmup_epochs {
-            return self.warmup_rate.min(self.rate);
+    /// A step of `epoch` along `velocity`.
+    fn step(&self, velocity: &Prompt, epoch: usize) -> Prompt {
+        match epoch < self.warmup_epochs {
+            true => Rates::both(self.warmup_rate).scale(velocity, 1.0),
+            false => self.rates.scale(velocity, self.annealing(epoch)),
         }
+    }
+
+    /// What the highest rates are multiplied with in `epoch`, after the warm-up.
+    fn annealing(&self, epoch: usize) -> f32 {
         let done = (epoch - self.warmup_epochs) as f32 / (self.epochs - self.warmup_epochs).max(1) as f32;
-        self.rate * 0.5 * (1.0 + (std::f32::consts::PI * done).cos())
+        0.5 * (1.0 + (std::f32::consts::PI * done).cos())
     }
 }
 
@@ -87,7 +92,7 @@ pub fn adapt(
             let found = clip.gradient(&theta, &set.classes, &batch);
             velocity =
                 regulated(start.phi.as_ref(), &found.gradient).add_scaled(&velocity, settings.momentum);
-            theta = theta.add_scaled(&velocity, -settings.rate_of(epoch));
+            theta = theta.add_scaled(&settings.step(&velocity, epoch), -1.0);
             losses += found.loss * chosen.len() as f32;
         }
         observe(epoch + 1, &theta, losses / set.labels.len() as f32);
@@ -104,13 +109,16 @@ mod tests {
         let settings = AdaptationSettings {
             epochs: 10,
             batch_size: 32,
-            rate: 0.002,
+            rates: Rates::both(0.002),
             momentum: 0.9,
             warmup_epochs: 1,
             warmup_rate: 1e-5,
         };
-        assert_eq!((settings.rate_of(0), settings.rate_of(1)), (1e-5, 0.002));
-        assert!((settings.rate_of(1) / 2.0 - settings.rate_of(5)).abs() < 2e-4);
-        assert!(settings.rate_of(9) > 0.0 && settings.rate_of(9) < settings.rate_of(8));
+        let ones = burn::tensor::Tensor::ones([1, 1], &Device::default());
+        let velocity: Prompt = [(gram_prompt::Modality::Text, ones)].into_iter().collect();
+        let rate = |epoch| settings.step(&velocity, epoch).norm();
+        assert_eq!((rate(0), rate(1)), (1e-5, 0.002));
+        assert!((rate(1) / 2.0 - rate(5)).abs() < 2e-4);
+        assert!(rate(9) > 0.0 && rate(9) < rate(8));
     }
 }

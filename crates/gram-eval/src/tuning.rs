@@ -3,17 +3,19 @@
 
 use gram_data::{ClassSubset, LabelledDataset, LabelledImage, Split};
 
-/// The base classes of a dataset as a dataset of their own, whose base and new halves are halves of them: training
-/// images to tune on, validation images in the place of test images. `None` if there are fewer than four base classes.
+/// The base classes of a dataset as a dataset of their own, whose base and new halves are halves of them. In its base
+/// half training images are tuned on, and validation images stand in the place of test images; of its new half, which
+/// is not tuned on, both do. `None` if there are fewer than four base classes.
 pub fn among_base_classes(dataset: &LabelledDataset) -> Option<LabelledDataset> {
     let base = ClassSubset::Base.indices(dataset.classes.len());
     if base.len() < 4 {
         return None;
     }
+    let tuned = ClassSubset::Base.indices(base.len());
     let image = |image: &LabelledImage| {
         let split = match image.split {
-            Split::Train => Split::Train,
-            Split::Validation => Split::Test,
+            Split::Train if tuned.contains(&image.class) => Split::Train,
+            Split::Train | Split::Validation => Split::Test,
             Split::Test => return None,
         };
         base.contains(&image.class).then(|| LabelledImage { split, ..image.clone() })

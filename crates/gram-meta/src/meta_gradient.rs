@@ -2,16 +2,16 @@
 //!
 //! ```text
 //! theta_{k+1} = theta_k - alpha R(g_k),    g_k = grad L_support(theta_k)                        (eq. 7)
-//! v_K = grad L_query(theta_K);  for k = K-1 … 0, with u_k = (dR/dg at g_k)^T v_{k+1}:
-//!     d_phi  accumulates  -alpha (dR/dphi at g_k)^T v_{k+1}
-//!     v_k    =  v_{k+1} - alpha H_k u_k,   H_k the Hessian of L_support at theta_k
+//! v_K = grad L_query(theta_K);  for k = K-1 … 0, with u_k = (dR/dg at g_k)^T (alpha v_{k+1}):
+//!     d_phi  accumulates  -(dR/dphi at g_k)^T (alpha v_{k+1})
+//!     v_k    =  v_{k+1} - H_k u_k,   H_k the Hessian of L_support at theta_k
 //! d_theta = v_0
 //! ```
 //!
-//! `H_k u_k` is the gradient of a directional derivative: one pass in dual numbers, one ordinary reverse pass. Only the
+//! `alpha` is a number for each tower. `H_k u_k` is the gradient of a directional derivative: one pass in dual numbers, one ordinary reverse pass. Only the
 //! K small prompts and gradients are kept, so memory does not grow with K. First order drops `H_k u_k`.
 
-use gram_prompt::{Classes, LabelledImages, Prompt, PromptedClip};
+use gram_prompt::{Classes, LabelledImages, Prompt, PromptedClip, Rates};
 use serde::{Deserialize, Serialize};
 
 use crate::regulator::Regulator;
@@ -33,8 +33,8 @@ pub struct Task {
 pub struct InnerLoop {
     /// `K`, steps on the support set. "One or a few" in the paper. 1 or more.
     pub steps: usize,
-    /// `alpha`, their rate. Above 0.
-    pub rate: f32,
+    /// `alpha`, their rates. Above 0.
+    pub rates: Rates,
     /// Whether the Hessian is left out of the meta-gradient.
     pub first_order: bool,
 }
@@ -89,7 +89,7 @@ impl InnerLoop {
         let (mut prompts, mut support_gradients) = (vec![theta.clone()], Vec::new());
         for step in 0..self.steps {
             let g = clip.gradient(&prompts[step], &task.classes, &task.support_set).gradient;
-            prompts.push(prompts[step].add_scaled(&regulated(phi, &g), -self.rate));
+            prompts.push(prompts[step].add_scaled(&self.rates.scale(&regulated(phi, &g), 1.0), -1.0));
             support_gradients.push(g);
         }
         Trajectory { prompts, support_gradients }
@@ -112,17 +112,18 @@ impl InnerLoop {
 
         let (mut v, mut d_phi) = (query.gradient, phi.map(|_| Regulator::default()));
         for (theta_k, g_k) in trajectory.prompts.iter().zip(&trajectory.support_gradients).rev() {
+            let alpha_v = self.rates.scale(&v, 1.0);
             let u = match (phi, &mut d_phi) {
                 (Some(phi), Some(d_phi)) => {
-                    let (u, along_phi) = phi.pull_back(g_k, &v);
-                    *d_phi = d_phi.add_scaled(&along_phi, -self.rate);
+                    let (u, along_phi) = phi.pull_back(g_k, &alpha_v);
+                    *d_phi = d_phi.add_scaled(&along_phi, -1.0);
                     u
                 }
-                _ => v.clone(),
+                _ => alpha_v,
             };
             if !self.first_order {
                 let bend = clip.hessian_vector_product(theta_k, &u, &task.classes, &task.support_set);
-                v = v.add_scaled(&bend, -self.rate);
+                v = v.add_scaled(&bend, -1.0);
             }
         }
         let (query_loss, query_accuracy) = (query.loss, query.accuracy);

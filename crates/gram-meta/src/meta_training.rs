@@ -60,7 +60,7 @@ pub enum MetaTrainingError {
     Clip(#[from] ClipError),
     /// A number is not finite any more.
     #[error(
-        "step {step}: the meta-gradient of episode {episode} is not finite: lower inner.rate or prompt_rate"
+        "step {step}: the meta-gradient of episode {episode} is not finite: lower inner.rates or prompt_rate"
     )]
     Diverged {
         /// Outer step.
@@ -138,7 +138,7 @@ impl MetaTrainingSettings {
         check(self.episodes.support_shots >= 1, "episodes.support_shots", "1 or more")?;
         check(self.episodes.query_shots >= 1, "episodes.query_shots", "1 or more")?;
         check(self.inner.steps >= 1, "inner.steps", "1 or more")?;
-        check(self.inner.rate > 0.0, "inner.rate", "above 0")?;
+        check(self.inner.rates.are_positive(), "inner.rates", "above 0")?;
         check(self.steps >= 1, "steps", "1 or more")?;
         check(self.meta_batch >= 1, "meta_batch", "1 or more")?;
         check(self.validation_steps >= 1, "validation_steps", "1 or more")?;

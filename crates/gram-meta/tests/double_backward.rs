@@ -10,7 +10,7 @@ use gram_clip::Clip;
 use gram_clip::checkpoint::float_values;
 use gram_meta::meta_gradient::regulated;
 use gram_meta::{InnerLoop, Regulator, Task};
-use gram_prompt::{Classes, Images, LabelledImages, Modality, Prompt, PromptKind, PromptedClip};
+use gram_prompt::{Classes, Images, LabelledImages, Modality, Prompt, PromptKind, PromptedClip, Rates};
 use safetensors::SafeTensors;
 
 /// Largest deviation allowed, relative to the norm of what is compared. Values are 32-bit here.
@@ -194,7 +194,7 @@ fn meta_gradients_are_those_of_double_backward() {
         for steps in [1, 3] {
             for (order, first_order) in [("exact", false), ("first_order", true)] {
                 let tag = format!("{method}.steps{steps}.{order}");
-                let inner = InnerLoop { steps, rate: case.setting("alpha"), first_order };
+                let inner = InnerLoop { steps, rates: Rates::both(case.setting("alpha")), first_order };
                 let found = inner.meta_gradient(&case.model(), &theta, Some(&phi), &task);
                 let loss = case.tensor::<1>(&format!("{tag}.query_loss")).into_scalar::<f32>();
                 assert!(

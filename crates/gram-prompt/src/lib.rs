@@ -18,6 +18,7 @@ pub mod image_store;
 pub mod prompt;
 pub mod prompt_file;
 pub mod prompted_clip;
+pub mod rates;
 pub mod template;
 
 pub use class_store::ClassStore;
@@ -25,4 +26,5 @@ pub use image_store::{ImageStore, PixelStore};
 pub use prompt::{Modality, Prompt, PromptKind};
 pub use prompt_file::{Header, PromptFile, PromptFileError};
 pub use prompted_clip::{Classes, Images, LabelledImages, PromptedClip};
+pub use rates::Rates;
 pub use template::{Template, TemplateError};

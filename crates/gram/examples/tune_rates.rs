@@ -1,15 +1,16 @@
 //! How the demo's tuning rates were chosen: every method at several rates, inside the base classes of the built-in
 //! datasets (training and validation images only).
 //!
-//!     cargo run --release --workspace --example tune_rates -- METHOD RATE,RATE,… SEEDS [START.safetensors]
+//!     cargo run --release --workspace --example tune_rates -- MODEL METHOD RATE,RATE,… SEEDS [START.safetensors]
 //!
-//! Prints a line for every rate: base, new and H, means over datasets, with 95 % intervals over seeds.
+//! A rate is `0.02`, or `0.02/0.002` for text and visual. Prints a line for every rate: base, new and H, means over datasets, with 95 % intervals over seeds.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use burn::tensor::Device;
+use gram::model::open_model;
 use gram::starts::start_of;
 use gram::{assets, defaults};
 use gram_data::ClassSubset;
@@ -19,7 +20,7 @@ use gram_eval::protocol::Protocol;
 use gram_eval::results::Method;
 use gram_eval::statistics::{Estimate, harmonic_mean, mean};
 use gram_eval::tuning::among_base_classes;
-use gram_prompt::PromptFile;
+use gram_prompt::{PromptFile, Rates};
 use rayon::prelude::*;
 
 #[global_allocator]
@@ -27,14 +28,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [method, rates, seeds, start @ ..] = arguments.as_slice() else {
-        anyhow::bail!("usage: tune_rates METHOD RATE,RATE,… SEEDS [START.safetensors]");
+    let [model, method, rates, seeds, start @ ..] = arguments.as_slice() else {
+        anyhow::bail!("usage: tune_rates MODEL METHOD RATE,RATE,… SEEDS [START.safetensors]");
     };
     let method: Method = method.parse()?;
-    let rates = rates.split(',').map(str::parse).collect::<Result<Vec<f32>, _>>().context("rates")?;
+    let rates: Vec<Rates> =
+        rates.split(',').map(str::parse).collect::<Result<_, _>>().map_err(anyhow::Error::msg)?;
     let seeds: u64 = seeds.parse().context("seeds")?;
     let device = Device::default();
-    let model = assets::tiny(&device)?;
+    let model = open_model(model, &device)?;
     let template = defaults::TEMPLATE.parse()?;
     let mut starts = Starts::default();
     if let [path] = start {
@@ -52,8 +54,8 @@ fn main() -> Result<()> {
                 .par_iter()
                 .map(|rate| {
                     let mut settings = defaults::protocol(defaults::SHOTS, model.preprocess.crop);
-                    settings.baseline.rate = *rate;
-                    settings.regulated.rate = *rate;
+                    settings.baseline.rates = *rate;
+                    settings.regulated.rates = *rate;
                     let protocol = Protocol {
                         prepared: &prepared,
                         settings: &settings,

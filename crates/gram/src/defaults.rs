@@ -5,7 +5,7 @@ use gram_data::Augmentation;
 use gram_eval::adaptation::AdaptationSettings;
 use gram_eval::protocol::ProtocolSettings;
 use gram_meta::{EpisodeSettings, InnerLoop, MetaTrainingSettings, OuterOptimizer, RegulatorStart};
-use gram_prompt::{Modality, PromptKind};
+use gram_prompt::{Modality, PromptKind, Rates};
 
 use crate::model::DEMO;
 
@@ -19,6 +19,11 @@ pub const SHOTS: usize = 4;
 pub const DEMO_SEEDS: usize = 2;
 /// Outer steps of the textual meta-training in a quick demo.
 pub const QUICK_TEXTUAL_STEPS: usize = 60;
+
+/// Tuning rates of prompts that start as usual.
+pub const BASELINE_RATES: Rates = Rates { text: 0.03, visual: 0.002 };
+/// Tuning rates of prompts with a meta-trained start and a regulator.
+pub const REGULATED_RATES: Rates = Rates { text: 0.03, visual: 0.002 };
 
 /// What the demo's captions say of a picture's look.
 const LOOK_WORDS: &str = "blurry pixelated noisy faded small tiny large tilted upside inverted colours striped \
@@ -50,7 +55,7 @@ pub fn meta_training(kind: PromptKind, seed: u64) -> MetaTrainingSettings {
     MetaTrainingSettings {
         seed,
         episodes: EpisodeSettings { ways: 8, support_shots: 4, query_shots: 8 },
-        inner: InnerLoop { steps: 1, rate: 0.02, first_order: false },
+        inner: InnerLoop { steps: 1, rates: Rates { text: 0.05, visual: 0.005 }, first_order: false },
         regulator: Some(RegulatorStart { deviation: 0.01, gamma_bias: 2.0 }),
         optimizer: OuterOptimizer::Adam,
         prompt_rate: 1e-3,
@@ -66,10 +71,10 @@ pub fn meta_training(kind: PromptKind, seed: u64) -> MetaTrainingSettings {
 /// How prompts are tuned and tested: 10 epochs of SGD with momentum 0.9 in batches of 32, a warm-up epoch at 1e-5, then a
 /// cosine, as in CoCoOp. The rates are those that did best inside the base classes (`examples/tune_rates.rs`).
 pub fn protocol(shots: usize, image_size: u32) -> ProtocolSettings {
-    let adaptation = |rate| AdaptationSettings {
+    let adaptation = |rates| AdaptationSettings {
         epochs: 10,
         batch_size: 32,
-        rate,
+        rates,
         momentum: 0.9,
         warmup_epochs: 1,
         warmup_rate: 1e-5,
@@ -77,8 +82,8 @@ pub fn protocol(shots: usize, image_size: u32) -> ProtocolSettings {
     ProtocolSettings {
         shots,
         visual_tokens: VISUAL_TOKENS,
-        baseline: adaptation(0.002),
-        regulated: adaptation(0.002),
+        baseline: adaptation(BASELINE_RATES),
+        regulated: adaptation(REGULATED_RATES),
         augmentation: Augmentation { scale: (0.6, 1.0), flip: true, size: image_size },
     }
 }

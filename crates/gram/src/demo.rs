@@ -169,9 +169,11 @@ impl<'a> Demo<'a> {
     fn protocols(&mut self, starts: &Starts) -> Result<()> {
         let methods = self.plan.methods.len();
         self.progress.begin("adaptation", 2 * self.plan.datasets.len() * self.plan.seeds.len() * methods);
-        for name in &self.plan.datasets {
+        for (index, name) in self.plan.datasets.iter().enumerate() {
             let dataset = assets::dataset(name)?;
-            let runs = self.dataset(&dataset, starts).with_context(|| format!("dataset {name}"))?;
+            let with_course = index < self.plan.course_datasets;
+            let runs =
+                self.dataset(&dataset, starts, with_course).with_context(|| format!("dataset {name}"))?;
             self.results.base_to_new.extend(runs.base_to_new);
             self.results.cross_domain.extend(runs.cross_domain);
             self.results.curves.extend(runs.curves);
@@ -179,7 +181,7 @@ impl<'a> Demo<'a> {
         Ok(())
     }
 
-    fn dataset(&self, dataset: &LabelledDataset, starts: &Starts) -> Result<Runs> {
+    fn dataset(&self, dataset: &LabelledDataset, starts: &Starts, with_course: bool) -> Result<Runs> {
         let prepared = Prepared::new(dataset, &self.model, &self.template, self.device)?;
         let settings = defaults::protocol(self.plan.shots, self.model.preprocess.crop);
         let protocol = Protocol {
@@ -200,7 +202,8 @@ impl<'a> Demo<'a> {
                 .methods
                 .par_iter()
                 .map(|method| {
-                    let base_to_new = protocol.base_to_new(*method, &base_shots, index == 0)?;
+                    let base_to_new =
+                        protocol.base_to_new(*method, &base_shots, with_course && index == 0)?;
                     self.progress.advance(&format!("{} base to new, {method}", dataset.name));
                     let cross_domain = protocol.cross_domain(*method, &source_shots, source)?;
                     self.progress.advance(&format!("{} cross-domain, {method}", dataset.name));

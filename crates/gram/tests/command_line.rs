@@ -1,4 +1,5 @@
 //! The program as its user meets it: outputs, files and exit codes.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -11,7 +11,7 @@ use gram::meta_training::{images_of, material, save_start, start_prompt};
 use gram::model::{open_model, open_pairs};
 use gram_cluster::Clusters;
 use gram_meta::{MetaStep, MetaTrainingSettings, OuterOptimizer, meta_train};
-use gram_prompt::{PromptKind, PromptedClip, Template};
+use gram_prompt::{PromptKind, PromptedClip, Rates, Template};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
@@ -65,9 +65,9 @@ struct Overrides {
     /// Inner steps.
     #[arg(long, value_name = "K")]
     inner_steps: Option<usize>,
-    /// Inner rate.
+    /// Inner rate, or one for text and one for visual: TEXT/VISUAL.
     #[arg(long, value_name = "ALPHA")]
-    inner_rate: Option<f32>,
+    inner_rate: Option<Rates>,
     /// Classes of an episode.
     #[arg(long, value_name = "N")]
     ways: Option<usize>,
@@ -142,7 +142,7 @@ impl Overrides {
         settings.steps = self.steps.unwrap_or(settings.steps);
         settings.meta_batch = self.meta_batch.unwrap_or(settings.meta_batch);
         settings.inner.steps = self.inner_steps.unwrap_or(settings.inner.steps);
-        settings.inner.rate = self.inner_rate.unwrap_or(settings.inner.rate);
+        settings.inner.rates = self.inner_rate.unwrap_or(settings.inner.rates);
         settings.episodes.ways = self.ways.unwrap_or(settings.episodes.ways);
         settings.prompt_rate = self.outer_lr.unwrap_or(settings.prompt_rate);
         settings.regulator_rate = self.outer_lr.unwrap_or(settings.regulator_rate);

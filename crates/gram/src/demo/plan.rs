@@ -20,6 +20,8 @@ pub struct Plan {
     pub shots: usize,
     /// Outer steps of the textual meta-training, always live.
     pub textual_steps: usize,
+    /// How many datasets are also tested after every epoch, with the first seed.
+    pub course_datasets: usize,
     /// Whether visual and joint meta-training are run too.
     pub everything_live: bool,
     first_seed: u64,
@@ -34,6 +36,7 @@ impl Plan {
             methods: Method::ALL.to_vec(),
             shots: 4,
             textual_steps: defaults::meta_training(PromptKind::Textual, first_seed).steps,
+            course_datasets: 2,
             everything_live: false,
             first_seed,
         }
@@ -43,12 +46,12 @@ impl Plan {
     pub fn quick(first_seed: u64) -> Self {
         let datasets = DATASETS[..2].iter().map(|name| (*name).to_owned()).collect();
         let textual_steps = defaults::QUICK_TEXTUAL_STEPS;
-        Self { datasets, textual_steps, ..Self::standard(first_seed, 1) }
+        Self { datasets, textual_steps, course_datasets: 1, ..Self::standard(first_seed, 1) }
     }
 
     /// Everything anew: visual and joint meta-training too. Hours.
     pub fn full(first_seed: u64, seeds: usize) -> Self {
-        Self { everything_live: true, ..Self::standard(first_seed, seeds) }
+        Self { everything_live: true, course_datasets: DATASETS.len(), ..Self::standard(first_seed, seeds) }
     }
 
     /// Seed of clustering and meta-training.
@@ -74,6 +77,10 @@ impl Plan {
         let usual = defaults::meta_training(PromptKind::Textual, self.first_seed).steps;
         if self.textual_steps < usual {
             notes.push(format!("Textual meta-training took {} of {usual} steps.", self.textual_steps));
+        }
+        if self.course_datasets < self.datasets.len() {
+            let shown = self.datasets[..self.course_datasets].join(", ");
+            notes.push(format!("Accuracy by epoch was measured with the first seed on: {shown}."));
         }
         if !self.everything_live {
             notes.push("The visual and joint starts are the shipped ones; --full trains them anew.".into());
