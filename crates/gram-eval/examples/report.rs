@@ -1,7 +1,7 @@
 //! Shows an old run again: reads its `results.json`, prints the tables and writes the report.
 //!
 //! ```text
-//! cargo run --release -p gram-eval --example report -- results.json report.html
+//! cargo run --release --workspace --example report -- results.json report.html
 //! ```
 
 use std::error::Error;

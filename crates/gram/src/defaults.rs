@@ -21,9 +21,9 @@ pub const DEMO_SEEDS: usize = 2;
 pub const QUICK_TEXTUAL_STEPS: usize = 60;
 
 /// Tuning rates of prompts that start as usual.
-pub const BASELINE_RATES: Rates = Rates { text: 0.03, visual: 0.002 };
+pub const BASELINE_RATES: Rates = Rates { text: 0.01, visual: 0.002 };
 /// Tuning rates of prompts with a meta-trained start and a regulator.
-pub const REGULATED_RATES: Rates = Rates { text: 0.03, visual: 0.002 };
+pub const REGULATED_RATES: Rates = Rates { text: 0.01, visual: 0.004 };
 
 /// What the demo's captions say of a picture's look.
 const LOOK_WORDS: &str = "blurry pixelated noisy faded small tiny large tilted upside inverted colours striped \
@@ -55,12 +55,12 @@ pub fn meta_training(kind: PromptKind, seed: u64) -> MetaTrainingSettings {
     MetaTrainingSettings {
         seed,
         episodes: EpisodeSettings { ways: 8, support_shots: 4, query_shots: 8 },
-        inner: InnerLoop { steps: 1, rates: Rates { text: 0.05, visual: 0.005 }, first_order: false },
+        inner: InnerLoop { steps: 1, rates: Rates { text: 0.5, visual: 0.03 }, first_order: false },
         regulator: Some(RegulatorStart { deviation: 0.01, gamma_bias: 2.0 }),
         optimizer: OuterOptimizer::Adam,
         prompt_rate: 1e-3,
         regulator_rate: 1e-3,
-        steps: if textual { 400 } else { 200 },
+        steps: 200,
         meta_batch: 4,
         validation_topics: 0.2,
         validation_episodes: if textual { 40 } else { 12 },

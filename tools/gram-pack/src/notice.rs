@@ -74,7 +74,7 @@ pub fn readme(seed: u64) -> Result<String, std::fmt::Error> {
         "
 Made by
 
-    cargo run --release -p gram-pack -- demo --icons ICONS --out assets/demo --seed {seed}
+    cargo run --release --bin gram-pack -- demo --icons ICONS --out assets/demo --seed {seed}
 
 where ICONS is a folder with the unpacked npm packages `unicode-emoji-json` and `@iconify-json/SET` in the versions
 that NOTICE names. The same packages and seed give the same bytes.
