@@ -100,13 +100,23 @@ pub(super) struct CrossDomain {
 }
 
 impl CrossDomain {
-    /// The average over settings, for the seeds that ran every one of them.
+    /// For every seed that ran all datasets, the average over its settings: each seed may tune in domains of its own.
     pub(super) fn average(results: &Results, settings: &[Setting<'_>], method: Method) -> Self {
-        let source: Vec<BySeed> =
-            settings.iter().map(|setting| setting.in_domain(results, method, setting.source)).collect();
-        let target: Vec<BySeed> =
-            settings.iter().map(|setting| setting.on_targets(results, method)).collect();
-        CrossDomain { source: average_within_seeds(&source), target: average_within_seeds(&target) }
+        let datasets = distinct(settings.iter().map(|setting| setting.dataset)).len();
+        let (mut source, mut target) = (BySeed::new(), BySeed::new());
+        for seed in distinct(results.cross_domain.iter().map(|run| run.seed)) {
+            let ran = |setting: &&Setting<'_>| setting.runs(results).any(|run| run.seed == seed);
+            let own: Vec<&Setting<'_>> = settings.iter().filter(ran).collect();
+            if distinct(own.iter().map(|setting| setting.dataset)).len() < datasets {
+                continue;
+            }
+            let average = |scores: Vec<BySeed>| average_within_seeds(&scores).remove(&seed);
+            let in_source = own.iter().map(|setting| setting.in_domain(results, method, setting.source));
+            source.extend(average(in_source.collect()).map(|mean| (seed, mean)));
+            let on_targets = own.iter().map(|setting| setting.on_targets(results, method));
+            target.extend(average(on_targets.collect()).map(|mean| (seed, mean)));
+        }
+        CrossDomain { source, target }
     }
 }
 

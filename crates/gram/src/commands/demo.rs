@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use gram::demo::{self, Plan, Progress};
+use gram_eval::results::Results;
+use gram_eval::tables::{self, Table};
 use indicatif::ProgressBar;
 
 use crate::arguments::Common;
@@ -45,12 +47,21 @@ pub fn run(arguments: &DemoArguments, common: &Common) -> anyhow::Result<()> {
     if common.json {
         println!("{}", serde_json::to_string(&results)?);
     } else {
-        for table in gram_eval::tables::all(&results) {
+        for table in summary(&results) {
             println!("{}", table.to_text());
         }
         println!("{}", report.display());
     }
     Ok(())
+}
+
+/// The tables that fit on a screen; the report has all.
+fn summary(results: &Results) -> impl Iterator<Item = Table> {
+    let averages = tables::base_to_new_average(results)
+        .into_iter()
+        .chain(tables::cross_domain(results).into_iter().take(1));
+    let beside = tables::differences(results).into_iter().chain(tables::beside_the_paper(results));
+    averages.chain(beside).chain(tables::stage_times(results))
 }
 
 /// The command as it was given.

@@ -49,7 +49,7 @@ impl Plan {
         Self { datasets, textual_steps, course_datasets: 1, ..Self::standard(first_seed, 1) }
     }
 
-    /// Everything anew: visual and joint meta-training too. Hours.
+    /// Everything anew: visual and joint meta-training too. About an hour on 2 cores.
     pub fn full(first_seed: u64, seeds: usize) -> Self {
         Self { everything_live: true, course_datasets: DATASETS.len(), ..Self::standard(first_seed, seeds) }
     }
