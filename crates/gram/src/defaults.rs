@@ -17,8 +17,6 @@ pub const VISUAL_TOKENS: usize = 2;
 pub const SHOTS: usize = 4;
 /// Seeds that the demo runs.
 pub const DEMO_SEEDS: usize = 2;
-/// Outer steps of the textual meta-training in a quick demo.
-pub const QUICK_TEXTUAL_STEPS: usize = 60;
 
 /// Tuning rates of prompts that start as usual.
 pub const BASELINE_RATES: Rates = Rates { text: 0.01, visual: 0.002 };

@@ -18,7 +18,7 @@ use gram_eval::method::Starts;
 use gram_eval::prepared::Prepared;
 use gram_eval::protocol::Protocol;
 use gram_eval::results::{BaseToNewRun, CrossDomainRun, CurvePoint, MetaCurve, Method, Results, StageTime};
-use gram_meta::{MetaTrainingSettings, meta_train};
+use gram_meta::meta_train;
 use gram_prompt::{ImageStore, Modality, PromptKind, PromptedClip, Template};
 use rayon::prelude::*;
 
@@ -125,9 +125,9 @@ impl<'a> Demo<'a> {
         let mut starts = Starts::default();
         for method in [Method::CoopGram, Method::VptGram, Method::Unigram] {
             let Some(kind) = method.kind().filter(|_| self.plan.methods.contains(&method)) else { continue };
-            let start = match self.plan.live_steps(kind) {
-                Some(steps) => self.meta_train_live(kind, steps, clusters, features, pairs, out)?,
-                None => shipped_start(kind, &self.model, self.device)?,
+            let start = match self.plan.is_live(kind) {
+                true => self.meta_train_live(kind, clusters, features, pairs, out)?,
+                false => shipped_start(kind, &self.model, self.device)?,
             };
             let TrainedStart { source, state, course } = start;
             self.results.meta_training.push(MetaCurve { method, source, points: course });
@@ -139,20 +139,19 @@ impl<'a> Demo<'a> {
     fn meta_train_live(
         &self,
         kind: PromptKind,
-        steps: usize,
         clusters: &Clusters,
         features: &PairFeatures,
         pairs: &Pairs,
         out: &Path,
     ) -> Result<TrainedStart> {
-        let settings = MetaTrainingSettings { steps, ..defaults::meta_training(kind, self.plan.seed()) };
+        let settings = defaults::meta_training(kind, self.plan.seed());
         let images = match kind.has(Modality::Visual) {
             true => images_of(&self.model, clusters, pairs, kind, &mut |_| ())?,
             false => ImageStore::Features(clustering::tensor(&features.images, self.device)),
         };
         let start = start_prompt(&self.model, kind, &self.template, defaults::VISUAL_TOKENS, settings.seed)?;
         let material = material(&self.model, clusters, images, &start, &self.template, &settings)?;
-        self.progress.begin(&format!("meta-training {kind}"), steps);
+        self.progress.begin(&format!("meta-training {kind}"), settings.steps);
         let clip = PromptedClip { clip: &self.model.clip, start: self.model.tokenizer.start() };
         let mut course = Vec::new();
         let state = meta_train(&clip, &material, start, &settings, self.device, &mut |step| {

@@ -21,7 +21,7 @@ pub struct DemoArguments {
     /// Seeds of shots and tuning.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     seeds: Option<u16>,
-    /// Two datasets, one seed, a short meta-training.
+    /// Two datasets and one seed.
     #[arg(long, conflicts_with_all = ["full", "seeds"])]
     quick: bool,
     /// Makes everything anew, the visual and joint starts too, with 3 seeds.

@@ -5,7 +5,6 @@ use gram_prompt::PromptKind;
 use serde::Serialize;
 
 use crate::assets::DATASETS;
-use crate::defaults;
 
 /// What a demo runs.
 #[derive(Clone, Debug, Serialize)]
@@ -18,8 +17,6 @@ pub struct Plan {
     pub methods: Vec<Method>,
     /// Images of a class to tune on.
     pub shots: usize,
-    /// Outer steps of the textual meta-training, always live.
-    pub textual_steps: usize,
     /// How many datasets are also tested after every epoch, with the first seed.
     pub course_datasets: usize,
     /// Whether visual and joint meta-training are run too.
@@ -35,18 +32,16 @@ impl Plan {
             seeds: (first_seed..).take(seeds).collect(),
             methods: Method::ALL.to_vec(),
             shots: 4,
-            textual_steps: defaults::meta_training(PromptKind::Textual, first_seed).steps,
             course_datasets: 2,
             everything_live: false,
             first_seed,
         }
     }
 
-    /// Within about 2 minutes on 2 cores: two datasets, one seed, a short meta-training.
+    /// Within about 2 minutes on 2 cores: two datasets and one seed.
     pub fn quick(first_seed: u64) -> Self {
         let datasets = DATASETS[..2].iter().map(|name| (*name).to_owned()).collect();
-        let textual_steps = defaults::QUICK_TEXTUAL_STEPS;
-        Self { datasets, textual_steps, course_datasets: 1, ..Self::standard(first_seed, 1) }
+        Self { datasets, course_datasets: 1, ..Self::standard(first_seed, 1) }
     }
 
     /// Everything anew: visual and joint meta-training too. About an hour on 2 cores.
@@ -59,12 +54,10 @@ impl Plan {
         self.first_seed
     }
 
-    /// Outer steps of a meta-training that is run; none if its start is shipped.
-    pub fn live_steps(&self, kind: PromptKind) -> Option<usize> {
-        match kind {
-            PromptKind::Textual => Some(self.textual_steps),
-            _ => self.everything_live.then(|| defaults::meta_training(kind, self.first_seed).steps),
-        }
+    /// Whether a meta-training is run, or its start taken from those that are shipped. Textual meta-training takes
+    /// seconds.
+    pub fn is_live(&self, kind: PromptKind) -> bool {
+        self.everything_live || kind == PromptKind::Textual
     }
 
     /// What was left out or made smaller, a sentence each.
@@ -73,10 +66,6 @@ impl Plan {
         if self.datasets.len() < DATASETS.len() {
             let (run, all) = (self.datasets.len(), DATASETS.len());
             notes.push(format!("{run} of {all} datasets were run: {}.", self.datasets.join(", ")));
-        }
-        let usual = defaults::meta_training(PromptKind::Textual, self.first_seed).steps;
-        if self.textual_steps < usual {
-            notes.push(format!("Textual meta-training took {} of {usual} steps.", self.textual_steps));
         }
         if self.course_datasets < self.datasets.len() {
             let shown = self.datasets[..self.course_datasets].join(", ");
