@@ -75,6 +75,7 @@ fn pairs_that_do_not_exist_are_one_line_and_exit_code_1() {
     let error = text(&output.stderr);
     assert_eq!(error.lines().count(), 1, "{error}");
     assert!(error.starts_with("gram: pairs /nowhere/pairs"), "{error}");
+    assert_eq!(error.matches("No such file").count(), 1, "{error}");
     assert!(output.stdout.is_empty());
 }
 
