@@ -4,9 +4,11 @@ use burn::tensor::{Device, Tensor};
 use gram_clip::{ClipError, Model};
 use gram_data::random::indexed_stream;
 use gram_data::{Augmentation, ClassSubset, DataError, LabelledDataset, Split};
-use gram_prompt::image_store::indices;
+use gram_prompt::image_store::{indices, pixels};
 use gram_prompt::prompted_clip::accuracy;
-use gram_prompt::{ClassStore, Classes, ImageStore, Modality, PixelStore, Prompt, PromptedClip, Template};
+use gram_prompt::{
+    ClassStore, Classes, ImageStore, Images, Modality, PixelStore, Prompt, PromptedClip, Template,
+};
 use image::RgbImage;
 use rayon::prelude::*;
 
@@ -157,14 +159,10 @@ impl<'a> Prepared<'a> {
         for (images, labels) in set.images.chunks(BATCH).zip(set.labels.chunks(BATCH)) {
             let store = match visual {
                 true => {
-                    let chosen = images.iter().map(|image| self.images[*image].clone()).collect();
-                    let store = PixelStore::new(chosen, self.model.preprocess.clone());
-                    let all: Vec<usize> = (0..images.len()).collect();
-                    gram_prompt::Images::Pixels(store.pixels(&all, self.device)?)
+                    let chosen = images.iter().map(|image| &self.images[*image]);
+                    Images::Pixels(pixels(chosen, &self.model.preprocess, self.device)?)
                 }
-                false => gram_prompt::Images::Features(
-                    self.features.clone().select(0, indices(images, self.device)),
-                ),
+                false => Images::Features(self.features.clone().select(0, indices(images, self.device))),
             };
             let logits = self.clip().logits(prompt, None, &classes, &store).value;
             right += f64::from(accuracy(logits, indices(labels, self.device))) * labels.len() as f64;

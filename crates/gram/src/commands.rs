@@ -4,3 +4,8 @@ pub mod cluster;
 pub mod demo;
 pub mod meta_train;
 pub mod pretrain;
+
+/// The command as it was given, for the files that say what made them.
+pub fn command_line() -> String {
+    std::iter::once("gram".to_owned()).chain(std::env::args().skip(1)).collect::<Vec<_>>().join(" ")
+}

@@ -25,7 +25,7 @@ use rayon::prelude::*;
 use crate::assets;
 use crate::clustering::{self, PairFeatures};
 use crate::defaults;
-use crate::meta_training::{images_of, material, save_start, start_prompt};
+use crate::meta_training::{material, save_start, start_prompt};
 use crate::starts::{TrainedStart, curve_point, shipped_start};
 
 pub use plan::Plan;
@@ -146,8 +146,8 @@ impl<'a> Demo<'a> {
     ) -> Result<TrainedStart> {
         let settings = defaults::meta_training(kind, self.plan.seed());
         let images = match kind.has(Modality::Visual) {
-            true => images_of(&self.model, clusters, pairs, kind, &mut |_| ())?,
-            false => ImageStore::Features(clustering::tensor(&features.images, self.device)),
+            true => ImageStore::Pixels(features.pixels(pairs, &self.model)?),
+            false => ImageStore::Features(features.image_tensor(self.device)),
         };
         let start = start_prompt(&self.model, kind, &self.template, defaults::VISUAL_TOKENS, settings.seed)?;
         let material = material(&self.model, clusters, images, &start, &self.template, &settings)?;

@@ -9,6 +9,7 @@ use gram_eval::tables::{self, Table};
 use indicatif::ProgressBar;
 
 use crate::arguments::Common;
+use crate::commands::command_line;
 use crate::progress::bar;
 
 /// Arguments of `gram demo`.
@@ -62,11 +63,6 @@ fn summary(results: &Results) -> impl Iterator<Item = Table> {
         .chain(tables::cross_domain(results).into_iter().take(1));
     let beside = tables::differences(results).into_iter().chain(tables::beside_the_paper(results));
     averages.chain(beside).chain(tables::stage_times(results))
-}
-
-/// The command as it was given.
-pub fn command_line() -> String {
-    std::iter::once("gram".to_owned()).chain(std::env::args().skip(1)).collect::<Vec<_>>().join(" ")
 }
 
 struct Bar(ProgressBar);

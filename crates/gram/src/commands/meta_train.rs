@@ -16,6 +16,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::arguments::Common;
+use crate::commands::command_line;
 use crate::progress::{bar, pairs_bar};
 
 /// Arguments of `gram meta-train`.
@@ -200,9 +201,4 @@ impl Record {
             None => Ok(self.last),
         }
     }
-}
-
-/// This command as it was typed, without the folder of the program.
-fn command_line() -> String {
-    std::iter::once("gram".to_owned()).chain(std::env::args().skip(1)).collect::<Vec<_>>().join(" ")
 }
