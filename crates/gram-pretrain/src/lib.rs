@@ -18,6 +18,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod contrastive_loss;
 pub mod error;
+pub mod gradients;
 pub mod random_start;
 pub mod training;
 pub mod zero_shot;

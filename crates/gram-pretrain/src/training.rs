@@ -6,10 +6,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use burn::module::{Module, ParamGroup};
-use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
+use burn::optim::{AdamWConfig, ModuleOptimizer};
 use burn::tensor::Device;
 use gram_clip::checkpoint::to_f16_bytes;
-use gram_clip::text_tower::Batching;
 use gram_clip::{Clip, ClipTokenizer, Preprocess};
 use gram_data::Augmentation;
 use gram_data::LabelledDataset;
@@ -21,7 +20,7 @@ use crate::batches::{Batch, Batches};
 use crate::byte_pairs::learn_tokenizer;
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::PretrainConfig;
-use crate::contrastive_loss::{contrastive_loss, targets};
+use crate::gradients::loss_and_gradients;
 use crate::random_start::RandomStart;
 use crate::zero_shot::zero_shot;
 
@@ -241,15 +240,11 @@ impl Pretraining<'_> {
 
 /// One step of AdamW on one batch; the loss before it.
 fn descend(clip: Clip, optimizer: &mut ModuleOptimizer, batch: &Batch, start: u32, rate: f64) -> (Clip, f32) {
-    let text = clip.text.forward(start, None, &batch.texts, Batching::Padded);
-    let image = clip.vision.forward(batch.pixels.clone(), None);
-    let device = batch.pixels.device();
-    let loss = contrastive_loss(clip.logits(image, text).value, targets(&batch.captions, &device));
-    let gradients = GradientsParams::from_grads(loss.backward(), &clip);
+    let (loss, gradients) = loss_and_gradients(&clip, batch, start);
     let mut clip = optimizer.step(rate, clip, gradients);
     clip.logit_scale = clip.logit_scale.map(|scale| {
         let clamped = scale.clone().inner().clamp_max(HIGHEST_LOGIT_SCALE);
         gram_clip::signal::leaf(clamped)
     });
-    (clip, loss.inner().into_scalar::<f32>())
+    (clip, loss)
 }

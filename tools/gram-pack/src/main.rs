@@ -59,10 +59,10 @@ enum Command {
         #[command(flatten)]
         common: Common,
         /// Pairs for every emoji of the pool.
-        #[arg(long, default_value_t = 9)]
+        #[arg(long, default_value_t = 14)]
         emoji_variations: usize,
         /// Pairs for every interface icon of the pool.
-        #[arg(long, default_value_t = 2)]
+        #[arg(long, default_value_t = 1)]
         icon_variations: usize,
         /// Pixels along each edge of a picture.
         #[arg(long, default_value_t = 48)]
@@ -103,7 +103,9 @@ fn pack_pretraining(common: &Common, variations: Variations, settings: PairSetti
     let Input { packages, concepts } = Input::read(common)?;
     let (pool, counts) = drawings::collect(&packages, &concepts, Role::Pool);
     print(&counts, &pool);
-    pretraining::write_pairs(&common.out, &pool, variations, settings)?;
+    let shards = common.out.join("pairs");
+    archive::make_folder(&shards)?;
+    pretraining::write_pairs(&shards, &pool, variations, settings)?;
     let (held_out, counts) = drawings::collect(&packages, &concepts, Role::HeldOut);
     print(&counts, &held_out);
     let validation = common.out.join("plain-validation.tar.gz");
