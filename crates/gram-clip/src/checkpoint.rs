@@ -1,15 +1,28 @@
-//! Weights by name: what is in `model.safetensors`, and what writes it.
+//! Weights by name: what is in the files that people have, and what writes them.
 //!
 //! A [`Source`] is where a model that is built gets the values of its tensors from: a file ([`Weights`]), or a random
-//! start before training. Which tensors there are, `names.rs` says.
+//! start before training. Which tensors there are, `names.rs` says, in Hugging Face's words.
+//!
+//! Files are told apart by what is in them, not by their names: safetensors, an index of several files, what
+//! `torch.save` writes, and TorchScript archives; with tensors named as in Hugging Face's or in OpenAI's layout.
 
-use std::collections::BTreeMap;
+mod openai_names;
+pub mod pickle;
+mod place;
+mod torch;
+mod write;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
-use half::{bf16, f16};
 use memmap2::Mmap;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{SafeTensors, TensorView};
+
+pub use place::Place;
+pub use torch::TorchError;
+pub use write::{Named, to_f16_bytes, to_f32_bytes};
 
 use crate::error::ClipError;
 
@@ -22,10 +35,28 @@ pub trait Source {
     fn values(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ClipError>;
 }
 
-/// The tensors of a safetensors file, as 32-bit values.
+/// The bytes of a file, mapped or at hand.
+type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
+
+/// The tensors of a checkpoint. They stay in the file until they are asked for.
 pub struct Weights {
+    /// What messages call the checkpoint.
     file: String,
-    tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    /// The bytes of its files.
+    files: Vec<Bytes>,
+    /// File and place of every tensor.
+    tensors: BTreeMap<String, (usize, Place)>,
+    layout: Layout,
+    torch_script: bool,
+}
+
+/// Whose names the tensors have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Those of transformers' `CLIPModel`.
+    HuggingFace,
+    /// Those of OpenAI and open_clip, the text tower's after this prefix.
+    OpenAi(&'static str),
 }
 
 impl Weights {
@@ -34,104 +65,199 @@ impl Weights {
     /// # Errors
     /// [`ClipError`] names the file and, where it applies, the tensor.
     pub fn open(path: &Path) -> Result<Self, ClipError> {
-        let failed = |source| ClipError::File { path: path.to_owned(), source };
-        let file = File::open(path).map_err(failed)?;
-        let bytes = map(&file).map_err(failed)?;
-        Self::parse(&path.display().to_string(), &bytes)
+        let file = path.display().to_string();
+        let bytes = map(path)?;
+        match shards(&file, bytes.as_ref().as_ref())? {
+            Some(shards) => {
+                let folder = path.parent().unwrap_or(Path::new(""));
+                let files = shards.iter().map(|shard| Ok((shard.clone(), map(&folder.join(shard))?)));
+                Self::of_files(file, files.collect::<Result<_, ClipError>>()?)
+            }
+            None => Self::of_files(file.clone(), vec![(file, bytes)]),
+        }
     }
 
     /// Reads the bytes of a file called `file`.
     ///
     /// # Errors
     /// As [`Weights::open`].
-    pub fn parse(file: &str, bytes: &[u8]) -> Result<Self, ClipError> {
-        let parsed = SafeTensors::deserialize(bytes)
-            .map_err(|source| ClipError::Safetensors { file: file.to_owned(), source })?;
-        let mut tensors = BTreeMap::new();
-        for (name, view) in parsed.tensors() {
-            // Counters that old versions of transformers kept among the weights are no weights.
-            if let Some(values) = float_values(&view) {
-                if values.iter().any(|value| !value.is_finite()) {
-                    return Err(ClipError::NotFinite { file: file.to_owned(), name });
-                }
-                tensors.insert(name, (view.shape().to_vec(), values));
-            } else if !name.ends_with("position_ids") {
-                let found = format!("{:?}", view.dtype());
-                return Err(ClipError::Type { file: file.to_owned(), name, found });
-            }
-        }
-        Ok(Self { file: file.to_owned(), tensors })
+    pub fn parse(file: &str, bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Result<Self, ClipError> {
+        Self::of_files(file.to_owned(), vec![(file.to_owned(), Arc::new(bytes))])
     }
-}
 
-/// Maps a file into memory.
-#[allow(unsafe_code)]
-fn map(file: &File) -> std::io::Result<Mmap> {
-    // SAFETY: the map is read once, here, and copied out before it is dropped; a model file that another process
-    // truncates meanwhile ends this program, as it would end any reader of a mapped file.
-    unsafe { Mmap::map(file) }
+    fn of_files(file: String, parts: Vec<(String, Bytes)>) -> Result<Self, ClipError> {
+        let (mut tensors, mut files, mut torch_script) = (BTreeMap::new(), Vec::new(), false);
+        for (index, (name, bytes)) in parts.into_iter().enumerate() {
+            let content = bytes.as_ref().as_ref();
+            torch_script |= torch::is_torch_script(content);
+            tensors.extend(places(&name, content)?.into_iter().map(|(name, place)| (name, (index, place))));
+            files.push(bytes);
+        }
+        let tensors = unwrapped(tensors);
+        let layout = Layout::of(&file, &tensors)?;
+        Ok(Self { file, files, tensors, layout, torch_script })
+    }
+
+    /// Whose names the tensors have.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Whether they come from a TorchScript archive, as OpenAI's own files do.
+    pub fn is_torch_script(&self) -> bool {
+        self.torch_script
+    }
+
+    /// The shape of the tensor that Hugging Face calls `name`.
+    pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        let (_, place, part) = self.find(name)?;
+        Some(part.shape(&place.shape))
+    }
+
+    /// What messages call the checkpoint.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    fn find(&self, name: &str) -> Option<(usize, &Place, openai_names::Part)> {
+        let stored = match self.layout {
+            Layout::HuggingFace => {
+                openai_names::Stored { name: name.to_owned(), part: openai_names::Part::Whole }
+            }
+            Layout::OpenAi(text) => openai_names::stored(name, text)?,
+        };
+        let (file, place) = self.tensors.get(&stored.name)?;
+        // A part is one of a matrix, or of a vector of biases.
+        let divides = match stored.part {
+            openai_names::Part::Whole => true,
+            openai_names::Part::Third(_) => place.shape.first().is_some_and(|rows| rows.is_multiple_of(3)),
+            openai_names::Part::Transposed => place.shape.len() == 2,
+        };
+        divides.then_some((*file, place, stored.part))
+    }
 }
 
 impl Source for Weights {
     fn values(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ClipError> {
         let missing = || ClipError::MissingTensor { file: self.file.clone(), name: name.to_owned() };
-        let (found, _) = self.tensors.get(name).ok_or_else(missing)?;
+        let (file, place, part) = self.find(name).ok_or_else(missing)?;
+        let found = part.shape(&place.shape);
         if found != shape && !(shape == [1] && found.is_empty()) {
-            let (found, expected) = (found.clone(), shape.to_vec());
+            let expected = shape.to_vec();
             return Err(ClipError::Shape { file: self.file.clone(), name: name.to_owned(), found, expected });
         }
-        Ok(self.tensors.remove(name).map(|(_, values)| values).unwrap_or_default())
+        let values = place.values((*self.files[file]).as_ref()).ok_or_else(|| {
+            let found = format!("{:?}", place.dtype());
+            ClipError::Type { file: self.file.clone(), name: name.to_owned(), found }
+        })?;
+        if values.iter().any(|value| !value.is_finite()) {
+            return Err(ClipError::NotFinite { file: self.file.clone(), name: name.to_owned() });
+        }
+        Ok(part.of(values, &place.shape))
     }
+}
+
+impl Layout {
+    /// Told from the names of the tensors.
+    fn of(file: &str, tensors: &BTreeMap<String, (usize, Place)>) -> Result<Self, ClipError> {
+        let has = |name: &str| tensors.contains_key(name);
+        let begins = |prefix: &str| {
+            tensors.range(prefix.to_owned()..).next().is_some_and(|(name, _)| name.starts_with(prefix))
+        };
+        let other = |found| Err(ClipError::Architecture { file: file.to_owned(), found });
+        if begins("visual.layer1.") || begins("visual.attnpool.") {
+            other("a ResNet in the vision tower")
+        } else if begins("visual.trunk.") {
+            other("a vision tower of timm")
+        } else if begins("text.transformer.encoder.") || begins("text.transformer.embeddings.") {
+            other("a text tower of another family")
+        } else if has("visual.class_embedding") && has("token_embedding.weight") {
+            Ok(Self::OpenAi(""))
+        } else if has("visual.class_embedding") && has("text.token_embedding.weight") {
+            Ok(Self::OpenAi("text."))
+        } else if begins("text_model.") || begins("vision_model.") {
+            Ok(Self::HuggingFace)
+        } else {
+            let some = tensors.keys().next().map_or("nothing".into(), |name| format!("`{name}`"));
+            Err(ClipError::NoClip { file: file.to_owned(), tensors: tensors.len(), some })
+        }
+    }
+}
+
+/// Without what training scripts wrap around the names: an outer `state_dict`, `module.` of parallel training, and
+/// `_orig_mod.` of compiled models.
+fn unwrapped<T>(tensors: BTreeMap<String, T>) -> BTreeMap<String, T> {
+    let within = |tensors: BTreeMap<String, T>, prefix: &str, others: bool| {
+        let (inner, outer): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            tensors.into_iter().partition(|(name, _)| name.starts_with(prefix));
+        match inner.is_empty() || (!others && !outer.is_empty()) {
+            true => inner.into_iter().chain(outer).collect(),
+            false => {
+                inner.into_iter().map(|(name, tensor)| (name[prefix.len()..].to_owned(), tensor)).collect()
+            }
+        }
+    };
+    let model = within(tensors, "state_dict.", true);
+    within(within(model, "module.", false), "_orig_mod.", false)
+}
+
+/// Maps a file into memory.
+#[allow(unsafe_code)]
+fn map(path: &Path) -> Result<Bytes, ClipError> {
+    let failed = |source| ClipError::File { path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    // SAFETY: nothing here writes to the map; a model file that another process truncates while it is read ends this
+    // program, as it would end any reader of a mapped file.
+    let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
+    Ok(Arc::new(map))
+}
+
+/// The files that an index lists (`model.safetensors.index.json`); [`None`] if the bytes are no index.
+fn shards(file: &str, bytes: &[u8]) -> Result<Option<BTreeSet<String>>, ClipError> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Ok(None);
+    }
+    let index: Index =
+        serde_json::from_slice(bytes).map_err(|source| ClipError::Json { file: file.to_owned(), source })?;
+    let shards: BTreeSet<String> = index.weight_map.into_values().collect();
+    match shards.iter().find(|shard| shard.contains(['/', '\\'])) {
+        Some(outside) => Err(ClipError::Index { file: file.to_owned(), shard: outside.clone() }),
+        None => Ok(Some(shards)),
+    }
+}
+
+/// The tensors of a file, whatever its format.
+fn places(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Place>, ClipError> {
+    if torch::is_torch(bytes) {
+        return torch::tensors(bytes).map_err(|source| ClipError::Torch { file: file.to_owned(), source });
+    }
+    let refused = |source| ClipError::Safetensors { file: file.to_owned(), source };
+    let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(refused)?;
+    let place = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
+        let (start, end) = info.data_offsets;
+        let shift = |offset: usize| offset.checked_add(8 + header).filter(|end| *end <= bytes.len());
+        let range = shift(start).zip(shift(end)).map(|(start, end)| start..end);
+        let place = range.and_then(|range| Place::ordered(range, info.dtype, info.shape.clone()));
+        let cut = || refused(safetensors::SafeTensorError::MetadataIncompleteBuffer);
+        Ok((name, place.ok_or_else(cut)?))
+    };
+    metadata.tensors().into_iter().map(place).collect()
 }
 
 /// The values of a tensor of floating-point numbers.
 pub fn float_values(view: &TensorView) -> Option<Vec<f32>> {
-    let bytes = view.data();
-    Some(match view.dtype() {
-        Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-        Dtype::F16 => bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-        Dtype::BF16 => bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-        Dtype::F64 => bytes
-            .chunks_exact(8)
-            .map(|b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32)
-            .collect(),
-        _ => return None,
-    })
+    place::float_values(view.dtype(), view.data())
 }
 
-/// Named tensors on their way into a file.
-pub type Named = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
-
-/// The bytes of a safetensors file with 16-bit values.
-///
-/// # Errors
-/// [`ClipError::Safetensors`] if the library refuses.
-pub fn to_f16_bytes(tensors: &Named) -> Result<Vec<u8>, ClipError> {
-    serialize(tensors, Dtype::F16, |values| {
-        values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect()
-    })
-}
-
-/// The bytes of a safetensors file with 32-bit values.
-///
-/// # Errors
-/// [`ClipError::Safetensors`] if the library refuses.
-pub fn to_f32_bytes(tensors: &Named) -> Result<Vec<u8>, ClipError> {
-    serialize(tensors, Dtype::F32, |values| values.iter().flat_map(|value| value.to_le_bytes()).collect())
-}
-
-fn serialize(
-    tensors: &Named,
-    dtype: Dtype,
-    encode: impl Fn(&[f32]) -> Vec<u8>,
-) -> Result<Vec<u8>, ClipError> {
-    let encoded: Vec<(&String, &Vec<usize>, Vec<u8>)> =
-        tensors.iter().map(|(name, (shape, values))| (name, shape, encode(values))).collect();
-    let refused = |source| ClipError::Safetensors { file: "model.safetensors".into(), source };
-    let views = encoded
-        .iter()
-        .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(dtype, shape.to_vec(), bytes)?)))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(refused)?;
-    safetensors::serialize(views, None).map_err(refused)
+/// Checks that fuzzing runs: whatever the bytes are, reading them ends in tensors or in an error.
+pub fn read_anything(bytes: &[u8]) {
+    if let Ok(places) = places("fuzzed", bytes) {
+        for place in places.values() {
+            place.values(bytes);
+        }
+    }
 }

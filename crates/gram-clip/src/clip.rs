@@ -1,8 +1,5 @@
 //! The whole model: two towers and the scale of their logits.
 
-use std::fs;
-use std::path::Path;
-
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
@@ -28,26 +25,12 @@ pub struct Clip {
 }
 
 impl Clip {
-    /// Reads `config.json` and `model.safetensors` of a folder in Hugging Face's layout.
-    ///
-    /// # Errors
-    /// [`ClipError`] names the file, and the key or tensor that is missing or wrong.
-    pub fn open(folder: &Path, device: &Device) -> Result<Self, ClipError> {
-        let file = |name: &str| folder.join(name);
-        let config = fs::read_to_string(file("config.json"))
-            .map_err(|source| ClipError::File { path: file("config.json"), source })?;
-        Self::from_weights(&config, Weights::open(&file("model.safetensors"))?, device)
-    }
-
     /// Builds the model from the text of `config.json` and the bytes of `model.safetensors`.
     ///
     /// # Errors
-    /// As [`Clip::open`].
+    /// [`ClipError`] names the file, and the key or tensor that is missing or wrong.
     pub fn from_bytes(config: &str, weights: &[u8], device: &Device) -> Result<Self, ClipError> {
-        Self::from_weights(config, Weights::parse("model.safetensors", weights)?, device)
-    }
-
-    fn from_weights(config: &str, mut weights: Weights, device: &Device) -> Result<Self, ClipError> {
+        let mut weights = Weights::parse("model.safetensors", weights.to_vec())?;
         Self::read(&ClipConfig::parse(config)?, &mut weights, device)
     }
 

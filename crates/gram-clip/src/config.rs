@@ -120,8 +120,17 @@ impl ClipConfig {
     /// # Errors
     /// [`ClipError::Json`] where the text is no configuration, [`ClipError::Config`] where a size makes no sense.
     pub fn parse(text: &str) -> Result<Self, ClipError> {
-        let config: Self = serde_json::from_str(text)
-            .map_err(|source| ClipError::Json { file: "config.json".into(), source })?;
+        #[derive(Deserialize)]
+        struct Kind {
+            model_type: Option<String>,
+        }
+        let wrong = |source| ClipError::Json { file: "config.json".into(), source };
+        let kind: Kind = serde_json::from_str(text).map_err(wrong)?;
+        if let Some(value) = kind.model_type.filter(|model| model != "clip") {
+            let (key, expected) = ("model_type".to_owned(), "clip".to_owned());
+            return Err(ClipError::Config { file: "config.json", key, value, expected });
+        }
+        let config: Self = serde_json::from_str(text).map_err(wrong)?;
         config.validate()?;
         Ok(config)
     }
@@ -158,7 +167,12 @@ fn check(valid: bool, key: &'static str, value: usize, expected: impl Into<Strin
     if valid {
         return Ok(());
     }
-    Err(ClipError::Config { file: "config.json", key, value: value.to_string(), expected: expected.into() })
+    Err(ClipError::Config {
+        file: "config.json",
+        key: key.to_owned(),
+        value: value.to_string(),
+        expected: expected.into(),
+    })
 }
 
 impl TextConfig {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum ClipError {
     /// A file cannot be read or written.
-    #[error("{}: {source}: a model folder holds config.json, model.safetensors, tokenizer.json and preprocessor_config.json", path.display())]
+    #[error("{}: {source}", path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -28,14 +28,74 @@ pub enum ClipError {
         /// The file's name.
         file: &'static str,
         /// The key.
-        key: &'static str,
+        key: String,
         /// Its value.
         value: String,
         /// What it must be.
         expected: String,
     },
+    /// A folder holds no weights.
+    #[error(
+        "{}: no weights: a model folder holds model.safetensors, pytorch_model.bin, open_clip_model.safetensors, open_clip_pytorch_model.bin, or one other checkpoint", folder.display()
+    )]
+    NoWeights {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A folder holds several checkpoints, none under a usual name.
+    #[error("{}: several checkpoints, {}: name one of them", folder.display(), names.join(", "))]
+    ManyWeights {
+        /// The folder.
+        folder: PathBuf,
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// A folder lacks a file that a model needs.
+    #[error("{}: no {what}: put it there from where the weights came", folder.display())]
+    Lacking {
+        /// The folder.
+        folder: PathBuf,
+        /// The files that would do.
+        what: &'static str,
+    },
+    /// The weights are of a model that is no CLIP with two transformers.
+    #[error("{file}: {found}: gram reads CLIP models of a vision transformer and CLIP's own text tower")]
+    Architecture {
+        /// The file's name.
+        file: String,
+        /// What was found.
+        found: &'static str,
+    },
+    /// The tensors are of no CLIP.
+    #[error(
+        "{file}: none of its {tensors} tensors ({some}, …) is named as in a CLIP model, by Hugging Face's or OpenAI's names"
+    )]
+    NoClip {
+        /// The file's name.
+        file: String,
+        /// Tensors in the file.
+        tensors: usize,
+        /// One of them.
+        some: String,
+    },
+    /// An index lists a file that is not beside it.
+    #[error("{file}: lists {shard}, which is not the name of a file beside it")]
+    Index {
+        /// The index.
+        file: String,
+        /// What it lists.
+        shard: String,
+    },
+    /// The weights are no file that PyTorch wrote.
+    #[error("{file}: {source}")]
+    Torch {
+        /// The file's name.
+        file: String,
+        /// What is wrong with it.
+        source: crate::checkpoint::TorchError,
+    },
     /// The weights are no safetensors file.
-    #[error("{file}: not a safetensors file: {source}")]
+    #[error("{file}: neither a safetensors file nor one of PyTorch: {source}")]
     Safetensors {
         /// The file's name.
         file: String,
@@ -81,8 +141,10 @@ pub enum ClipError {
         name: String,
     },
     /// The tokenizer cannot be read, or cannot read a text.
-    #[error("tokenizer.json: {problem}")]
+    #[error("{file}: {problem}")]
     Tokenizer {
+        /// The file's name.
+        file: String,
         /// What is wrong.
         problem: String,
     },

@@ -1,16 +1,16 @@
 //! The frozen CLIP model: configuration, tokenizer, preprocessing, signals and towers.
 //!
 //! [`Clip`] classifies images by comparing them with sentences (eq. 1 of GRAM, arXiv 2303.06571). Its towers are
-//! written once, over [`signal::Signal`]s, so that they carry values or dual numbers. They read Hugging Face's layout.
+//! written once, over [`signal::Signal`]s, so that they carry values or dual numbers. [`Model::open`] reads the files
+//! of Hugging Face, open_clip and OpenAI.
 //!
 //! ```no_run
 //! use burn::tensor::Device;
-//! use gram_clip::{Clip, ClipTokenizer, text_tower::Batching};
+//! use gram_clip::{Model, text_tower::Batching};
 //!
 //! # fn main() -> Result<(), gram_clip::ClipError> {
-//! let folder = std::path::Path::new("clip-vit-base-patch16");
-//! let clip = Clip::open(folder, &Device::default())?;
-//! let tokenizer = ClipTokenizer::open(folder)?;
+//! let model = Model::open("clip-vit-base-patch16".as_ref(), &Device::default())?;
+//! let (clip, tokenizer) = (&model.clip, &model.tokenizer);
 //! let texts = [tokenizer.sentence("a photo of a tiger.", 1, 77)?, tokenizer.sentence("a photo of a cat.", 1, 77)?];
 //! let features = clip.text.forward(tokenizer.start(), None, &texts, Batching::ByLength);
 //! assert_eq!(features.value.dims()[0], 2);
@@ -25,8 +25,10 @@ pub mod error;
 pub mod layers;
 pub mod model;
 mod names;
+pub mod open_clip;
 pub mod preprocess;
 pub mod signal;
+mod sizes;
 pub mod text_tower;
 pub mod tokenizer;
 pub mod vision_tower;

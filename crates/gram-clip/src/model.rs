@@ -1,13 +1,30 @@
 //! A model as people have it: towers, tokenizer and preprocessing under one name.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 
+use crate::checkpoint::{Layout, Weights};
 use crate::clip::Clip;
+use crate::config::ClipConfig;
 use crate::error::ClipError;
+use crate::open_clip;
 use crate::preprocess::Preprocess;
+use crate::sizes::config_of;
 use crate::tokenizer::ClipTokenizer;
+
+/// The usual names of weights, the first found counts.
+const WEIGHTS: [&str; 6] = [
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.bin",
+];
+/// How other checkpoints end.
+const ENDINGS: [&str; 5] = ["safetensors", "bin", "pt", "pth", "ckpt"];
 
 /// A CLIP model, ready to read images and texts.
 #[derive(Clone, Debug)]
@@ -23,16 +40,114 @@ pub struct Model {
 }
 
 impl Model {
-    /// Opens a folder in Hugging Face's layout; the folder's name is the model's.
+    /// Opens a checkpoint: a file, or a folder with one. What lies beside the weights counts too: Hugging Face's
+    /// `config.json`, `tokenizer.json` and `preprocessor_config.json`, or open_clip's `open_clip_config.json`. Without a
+    /// configuration the sizes are read off the tensors. The folder's name, or the file's, is the model's.
     ///
     /// # Errors
     /// [`ClipError`] names the file that is missing or wrong.
-    pub fn open(folder: &Path, device: &Device) -> Result<Self, ClipError> {
+    pub fn open(path: &Path, device: &Device) -> Result<Self, ClipError> {
+        let Opened { folder, mut weights, config, preprocess } = Opened::new(path)?;
+        let tokenizer = ClipTokenizer::open(folder, config.text_config.vocab_size)?;
         Ok(Self {
-            name: folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned(),
-            clip: Clip::open(folder, device)?,
-            tokenizer: ClipTokenizer::open(folder)?,
-            preprocess: Preprocess::open(folder)?,
+            name: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
+            clip: Clip::read(&config, &mut weights, device)?,
+            tokenizer,
+            preprocess,
         })
     }
+
+    /// The model for images of `side` pixels: position embeddings are interpolated.
+    ///
+    /// # Errors
+    /// [`ClipError::Config`] if patches do not fill such an image.
+    pub fn at_image_size(mut self, side: usize) -> Result<Self, ClipError> {
+        self.clip.vision = self.clip.vision.at_image_size(side)?;
+        self.clip.config.vision_config.image_size = side;
+        self.preprocess = Preprocess { shorter_side: side as u32, crop: side as u32, ..self.preprocess };
+        Ok(self)
+    }
+}
+
+impl Clip {
+    /// Opens the towers of a checkpoint, as [`Model::open`] does, without a tokenizer.
+    ///
+    /// # Errors
+    /// [`ClipError`] names the file that is missing or wrong.
+    pub fn open(path: &Path, device: &Device) -> Result<Self, ClipError> {
+        let Opened { mut weights, config, .. } = Opened::new(path)?;
+        Self::read(&config, &mut weights, device)
+    }
+}
+
+/// A checkpoint whose files are found and described, before its tensors are read.
+struct Opened<'a> {
+    folder: &'a Path,
+    weights: Weights,
+    config: ClipConfig,
+    preprocess: Preprocess,
+}
+
+impl<'a> Opened<'a> {
+    fn new(path: &'a Path) -> Result<Self, ClipError> {
+        let (folder, file) = match path.is_dir() {
+            true => (path, find_weights(path)?),
+            false => (path.parent().unwrap_or(Path::new("")), path.to_owned()),
+        };
+        let weights = Weights::open(&file)?;
+        let (config, preprocess) = describe(folder, &weights)?;
+        Ok(Self { folder, weights, config, preprocess })
+    }
+}
+
+/// The weights in a folder.
+fn find_weights(folder: &Path) -> Result<PathBuf, ClipError> {
+    if let Some(name) = WEIGHTS.iter().find(|name| folder.join(name).is_file()) {
+        return Ok(folder.join(name));
+    }
+    let failed = |source| ClipError::File { path: folder.to_owned(), source };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let ending = path.extension().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_file() && ENDINGS.contains(&ending.as_str()) {
+            names.push(path.file_name().unwrap_or_default().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    match names.as_slice() {
+        [] => Err(ClipError::NoWeights { folder: folder.to_owned() }),
+        [name] => Ok(folder.join(name)),
+        _ => Err(ClipError::ManyWeights { folder: folder.to_owned(), names }),
+    }
+}
+
+/// Sizes and preprocessing, from the files that go with the layout of the weights, or from the tensors.
+fn describe(folder: &Path, weights: &Weights) -> Result<(ClipConfig, Preprocess), ClipError> {
+    let read = |name: &str| match fs::read_to_string(folder.join(name)) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ClipError::File { path: folder.join(name), source }),
+    };
+    if let Layout::OpenAi(_) = weights.layout()
+        && let Some(text) = read(open_clip::FILE)?
+    {
+        let described = open_clip::parse(&text)?;
+        return Ok((described.model, described.preprocess));
+    }
+    let config = match (weights.layout(), read("config.json")?) {
+        (Layout::HuggingFace, Some(text)) => ClipConfig::parse(&text)?,
+        _ => config_of(weights)?,
+    };
+    let side = config.vision_config.image_size;
+    let preprocess = match read("preprocessor_config.json")? {
+        Some(text) => Preprocess::parse(&text)?,
+        None => Preprocess::clip(side as u32),
+    };
+    if preprocess.crop as usize != side {
+        let expected = format!("the image_size of the model, {side}");
+        let (key, value) = ("crop_size".into(), preprocess.crop.to_string());
+        return Err(ClipError::Config { file: "preprocessor_config.json", key, value, expected });
+    }
+    Ok((config, preprocess))
 }

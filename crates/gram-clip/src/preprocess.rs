@@ -3,9 +3,6 @@
 //! Resizing is bicubic with antialias (a = -1/2), on 8-bit values, rows before columns: PIL's, as in CLIP's own
 //! preprocessing.
 
-use std::fs;
-use std::path::Path;
-
 use fast_image_resize::{
     FilterType, PixelType, ResizeAlg, ResizeError, ResizeOptions, Resizer, images::Image,
 };
@@ -67,16 +64,6 @@ impl Preprocess {
         }
     }
 
-    /// Reads `preprocessor_config.json` of a model folder.
-    ///
-    /// # Errors
-    /// [`ClipError::File`], [`ClipError::Json`] or [`ClipError::Config`].
-    pub fn open(folder: &Path) -> Result<Self, ClipError> {
-        let path = folder.join("preprocessor_config.json");
-        let text = fs::read_to_string(&path).map_err(|source| ClipError::File { path, source })?;
-        Self::parse(&text)
-    }
-
     /// Reads the text of a `preprocessor_config.json`; keys that are absent are CLIP's.
     ///
     /// # Errors
@@ -90,6 +77,7 @@ impl Preprocess {
         let shorter_side = read.size.as_ref().map_or(crop, Size::side);
         if crop == 0 || shorter_side < crop {
             let (key, expected) = ("size", format!("at least crop_size, {crop}, and above 0"));
+            let key = key.to_owned();
             return Err(ClipError::Config { file, key, value: shorter_side.to_string(), expected });
         }
         let mean = read.image_mean.unwrap_or(clip.mean);

@@ -1,5 +1,13 @@
-//! Text to token ids, as `tokenizer.json` says (the format of Hugging Face's `tokenizers`, which reads it here).
+//! Text to token ids.
+//!
+//! A vocabulary comes as `tokenizer.json` (the format of Hugging Face's `tokenizers`, which reads it here), as
+//! `vocab.json` with `merges.txt`, or as OpenAI's `bpe_simple_vocab_16e6.txt.gz`, which is also built in. With OpenAI's
+//! file goes OpenAI's cleaning of texts; the others say themselves how a text is prepared.
 
+pub mod pipeline;
+mod vocabulary;
+
+use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
 
@@ -11,6 +19,8 @@ use crate::error::ClipError;
 #[derive(Clone, Debug)]
 pub struct ClipTokenizer {
     tokenizer: Tokenizer,
+    /// Whether texts are cleaned as OpenAI's code does.
+    cleaned: bool,
     start: u32,
     end: u32,
 }
@@ -20,15 +30,49 @@ pub const START: &str = "<|startoftext|>";
 /// How CLIP's vocabulary spells EOS.
 pub const END: &str = "<|endoftext|>";
 
+/// OpenAI's name for the list of its merges.
+const OPENAI_FILE: &str = "bpe_simple_vocab_16e6.txt.gz";
+/// Entries of OpenAI's vocabulary, which every published CLIP has.
+const OPENAI_ENTRIES: usize = 49_408;
+
 impl ClipTokenizer {
-    /// Reads `tokenizer.json` of a model folder.
+    /// Reads the vocabulary of a model folder. A folder without one, of a model with OpenAI's 49,408 entries, has
+    /// OpenAI's.
     ///
     /// # Errors
-    /// [`ClipError::File`] or [`ClipError::Tokenizer`].
-    pub fn open(folder: &Path) -> Result<Self, ClipError> {
-        let path = folder.join("tokenizer.json");
-        let bytes = fs::read(&path).map_err(|source| ClipError::File { path, source })?;
-        Self::from_bytes(&bytes)
+    /// [`ClipError`] names the file that is missing or wrong.
+    pub fn open(folder: &Path, entries: usize) -> Result<Self, ClipError> {
+        let read = |name: &str| match fs::read(folder.join(name)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(ClipError::File { path: folder.join(name), source }),
+        };
+        if let Some(bytes) = read("tokenizer.json")? {
+            return Self::from_bytes(&bytes);
+        }
+        if let (Some(vocabulary), Some(merges)) = (read("vocab.json")?, read("merges.txt")?) {
+            return Self::new(
+                vocabulary::of_vocabulary(&vocabulary, &String::from_utf8_lossy(&merges))?,
+                false,
+            );
+        }
+        match read(OPENAI_FILE)? {
+            Some(bytes) => Self::new(vocabulary::of_openai(OPENAI_FILE, &bytes)?, true),
+            None if entries == OPENAI_ENTRIES => Self::openai(),
+            None => Err(ClipError::Lacking {
+                folder: folder.to_owned(),
+                what: "tokenizer.json, nor vocab.json with merges.txt, nor bpe_simple_vocab_16e6.txt.gz",
+            }),
+        }
+    }
+
+    /// OpenAI's tokenizer, which is built in.
+    ///
+    /// # Errors
+    /// [`ClipError::Tokenizer`] if this program was built from a damaged file.
+    pub fn openai() -> Result<Self, ClipError> {
+        let file = include_bytes!("../../../assets/tokenizer/bpe_simple_vocab_16e6.txt.gz");
+        Self::new(vocabulary::of_openai(OPENAI_FILE, file)?, true)
     }
 
     /// Reads the bytes of a `tokenizer.json`.
@@ -36,16 +80,19 @@ impl ClipTokenizer {
     /// # Errors
     /// [`ClipError::Tokenizer`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ClipError> {
-        let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(failed)?;
+        Self::new(Tokenizer::from_bytes(bytes).map_err(failed)?, false)
+    }
+
+    fn new(mut tokenizer: Tokenizer, cleaned: bool) -> Result<Self, ClipError> {
         // A text is cut at its EOS and never padded here, whatever the file was saved with.
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(failed)?;
         let id = |token: &str| {
             let problem = format!("no token {token}: this is not the tokenizer of a CLIP model");
-            tokenizer.token_to_id(token).ok_or(ClipError::Tokenizer { problem })
+            tokenizer.token_to_id(token).ok_or_else(|| failed(problem.into()))
         };
         let (start, end) = (id(START)?, id(END)?);
-        Ok(Self { tokenizer, start, end })
+        Ok(Self { tokenizer, cleaned, start, end })
     }
 
     /// The token that starts every text.
@@ -63,7 +110,8 @@ impl ClipTokenizer {
     /// # Errors
     /// [`ClipError::Tokenizer`] if the text cannot be encoded.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, ClipError> {
-        Ok(self.tokenizer.encode(text, false).map_err(failed)?.get_ids().to_vec())
+        let text = if self.cleaned { clean(text) } else { Cow::Borrowed(text) };
+        Ok(self.tokenizer.encode(text.as_ref(), false).map_err(failed)?.get_ids().to_vec())
     }
 
     /// The ids of `text` and EOS: what follows the shared prefix. With `before` tokens in front of it (SOS and the
@@ -82,6 +130,42 @@ impl ClipTokenizer {
     }
 }
 
+/// OpenAI's `basic_clean`: HTML entities, twice over, and the straight form of curly quotes. Of `ftfy`, which OpenAI's
+/// code calls first, only that is done: texts here are valid UTF-8, and their letters are composed by the tokenizer.
+fn clean(text: &str) -> Cow<'_, str> {
+    let once = html_escape::decode_html_entities(text);
+    let twice = html_escape::decode_html_entities(&once).into_owned();
+    let straight = |letter: char| match letter {
+        '\u{2bc}' | '\u{2018}'..='\u{201b}' => '\'',
+        '\u{201c}'..='\u{201f}' => '"',
+        other => other,
+    };
+    match twice == text && !text.contains(|letter| straight(letter) != letter) {
+        true => Cow::Borrowed(text),
+        false => Cow::Owned(twice.chars().map(straight).collect()),
+    }
+}
+
 fn failed(error: tokenizers::Error) -> ClipError {
-    ClipError::Tokenizer { problem: error.to_string() }
+    ClipError::Tokenizer { file: "tokenizer.json".into(), problem: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn openai_s_vocabulary_gives_openai_s_ids() {
+        let tokenizer = ClipTokenizer::openai().unwrap();
+        assert_eq!((tokenizer.start(), tokenizer.end()), (49_406, 49_407));
+        // From the examples in OpenAI's repository and its papers' notebooks: "a photo of a cat" and "hello world!".
+        assert_eq!(tokenizer.encode("a photo of a cat").unwrap(), [320, 1125, 539, 320, 2368]);
+        assert_eq!(tokenizer.encode("Hello  world!").unwrap(), [3306, 1002, 256]);
+    }
+
+    #[test]
+    fn entities_and_curly_quotes_are_cleaned() {
+        assert_eq!(clean("caf&eacute; &amp;amp; the dog\u{2019}s"), "caf\u{e9} & the dog's");
+        assert!(matches!(clean("a cat"), Cow::Borrowed(_)));
+    }
 }

@@ -4,11 +4,16 @@
 //! they have no position. In the last layer only the class token is computed, for nothing else is read.
 
 use burn::module::{Module, Param};
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
+use rayon::prelude::*;
 
 use crate::config::VisionConfig;
+use crate::error::ClipError;
 use crate::layers::{Block, LayerNorm, Linear};
 use crate::signal::Signal;
+
+/// Images of a part: what one core takes through the tower at once.
+const PART: usize = 8;
 
 /// The vision transformer of CLIP.
 #[derive(Module, Debug)]
@@ -56,6 +61,43 @@ impl VisionTower {
             .normalize()
     }
 
+    /// Normalised features of images of which no gradient is wanted, `[images, joint width]`, as
+    /// [`forward`](Self::forward) gives them: parts of the batch pass through the tower side by side, on all cores.
+    pub fn features(&self, pixels: Tensor<4>, prompt: Option<&Tensor<2>>) -> Tensor<2> {
+        let images = pixels.dims()[0];
+        let firsts: Vec<usize> = (0..images).step_by(PART).collect();
+        let part = |first: usize| {
+            let part = pixels.clone().narrow(0, first, PART.min(images - first));
+            self.forward(part, prompt.cloned().map(Signal::from)).value
+        };
+        Tensor::cat(firsts.into_par_iter().map(part).collect(), 0)
+    }
+
+    /// The tower for images of `side` pixels: the positions of patches are interpolated (bicubic, a = -3/4, pixel
+    /// centres aligned, as `interpolate_pos_encoding` of transformers), that of the class token stays.
+    ///
+    /// # Errors
+    /// [`ClipError::Config`] if patches do not fill such an image.
+    pub fn at_image_size(mut self, side: usize) -> Result<Self, ClipError> {
+        let (patch, old) = (self.config.patch_size, self.config.image_size);
+        if side == 0 || !side.is_multiple_of(patch) {
+            let (key, expected) = ("image_size".into(), format!("a multiple of patch_size, {patch}"));
+            return Err(ClipError::Config { file: "config.json", key, value: side.to_string(), expected });
+        }
+        let (from, to, width) = (old / patch, side / patch, self.config.hidden_size);
+        let positions = self.position_embedding.val();
+        let device = positions.device().without_autodiff();
+        let along = Tensor::<2>::from_data(TensorData::new(bicubic(from, to), [to, from]), &device);
+        let patches = positions.clone().narrow(0, 1, from * from);
+        let rows = along.clone().matmul(patches.reshape([from, from * width])).reshape([to, from, width]);
+        let columns = along.matmul(rows.swap_dims(0, 1).reshape([from, to * width])).reshape([to, to, width]);
+        let patches = columns.swap_dims(0, 1).reshape([to * to, width]);
+        let interpolated = Tensor::cat(vec![positions.narrow(0, 0, 1), patches], 0);
+        self.position_embedding = self.position_embedding.map(|_| interpolated);
+        self.config.image_size = side;
+        Ok(self)
+    }
+
     /// Class token, prompt and patches: `[images, 1 + prompt vectors + patches, width]`.
     fn tokens(&self, pixels: Tensor<4>, prompt: Option<Signal<2>>) -> Signal<3> {
         let images = pixels.dims()[0];
@@ -90,4 +132,23 @@ impl VisionTower {
             channels * side * side,
         ])
     }
+}
+
+/// Weights `[to, from]` of a bicubic interpolation of `from` values at `to` places; values beyond the ends are the last.
+fn bicubic(from: usize, to: usize) -> Vec<f32> {
+    const A: f64 = -0.75;
+    let near = |t: f64| ((A + 2.0) * t - (A + 3.0)) * t * t + 1.0;
+    let far = |t: f64| ((A * t - 5.0 * A) * t + 8.0 * A) * t - 4.0 * A;
+    let mut weights = vec![0.0; to * from];
+    for (place, row) in weights.chunks_exact_mut(from).enumerate() {
+        let centre = (place as f64 + 0.5) * from as f64 / to as f64 - 0.5;
+        let (first, t) = (centre.floor(), centre - centre.floor());
+        for (offset, weight) in
+            [(-1.0, far(1.0 + t)), (0.0, near(t)), (1.0, near(1.0 - t)), (2.0, far(2.0 - t))]
+        {
+            let value = (first + offset).clamp(0.0, (from - 1) as f64) as usize;
+            row[value] += weight as f32;
+        }
+    }
+    weights
 }

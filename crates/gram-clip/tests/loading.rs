@@ -6,13 +6,13 @@ mod fixtures;
 use std::fs;
 
 use burn::tensor::Device;
-use fixtures::{MODELS, folder};
+use fixtures::{Fixture, MODELS, folder};
 use gram_clip::checkpoint::{Named, to_f32_bytes};
-use gram_clip::{Clip, ClipError, ClipTokenizer, Preprocess};
+use gram_clip::{Clip, ClipError, ClipTokenizer, Model};
 
 /// The error of the first fixture's model with its weights changed.
 fn error_with(change: impl Fn(&mut Named)) -> String {
-    let mut weights = Clip::open(&folder(MODELS[0]), &Device::default()).unwrap().named_weights();
+    let mut weights = Fixture::open(MODELS[0], &Device::default()).clip.named_weights();
     change(&mut weights);
     error_of(&to_f32_bytes(&weights).unwrap())
 }
@@ -56,7 +56,9 @@ fn a_weight_that_is_not_finite_is_named() {
 fn a_file_that_is_no_safetensors_is_named() {
     let whole = fs::read(folder(MODELS[0]).join("model.safetensors")).unwrap();
     for bytes in [&b"not a model"[..], &[], &whole[..whole.len() - 1]] {
-        assert!(error_of(bytes).starts_with("model.safetensors: not a safetensors file: "));
+        assert!(
+            error_of(bytes).starts_with("model.safetensors: neither a safetensors file nor one of PyTorch: ")
+        );
     }
 }
 
@@ -67,26 +69,33 @@ fn a_tensor_of_whole_numbers_is_no_weight() {
     let bytes = 3_i64.to_le_bytes();
     let count = safetensors::tensor::TensorView::new(safetensors::Dtype::I64, vec![1], &bytes).unwrap();
     let mut tensors = parsed.tensors();
-    tensors.push(("counter".to_owned(), count));
+    tensors.retain(|(name, _)| name != "logit_scale");
+    tensors.push(("logit_scale".to_owned(), count));
     let message = error_of(&safetensors::serialize(tensors, None).unwrap());
     assert_eq!(
         message,
-        "model.safetensors: tensor `counter` is of type I64: weights are F32, F16, BF16 or F64"
+        "model.safetensors: tensor `logit_scale` is of type I64: weights are F32, F16, BF16 or F64"
     );
 }
 
 #[test]
 fn a_folder_without_a_model_says_what_is_missing() {
-    let empty = folder("no-such-model");
-    let errors = [
-        ("config.json", Clip::open(&empty, &Device::default()).err()),
-        ("tokenizer.json", ClipTokenizer::open(&empty).err()),
-        ("preprocessor_config.json", Preprocess::open(&empty).err()),
-    ];
-    for (file, error) in errors {
-        let Some(ClipError::File { path, .. }) = error else { panic!("{file}: {error:?}") };
-        assert_eq!(path, empty.join(file));
-    }
+    let (device, empty) = (Device::default(), tempfile::tempdir().unwrap());
+    let error = Model::open(empty.path(), &device).unwrap_err().to_string();
+    assert!(error.contains("no weights: a model folder holds model.safetensors, "), "{error}");
+    let Err(ClipError::File { path, .. }) = Model::open(&empty.path().join("model.pt"), &device) else {
+        panic!()
+    };
+    assert!(path.ends_with("model.pt"));
+    fs::copy(folder(MODELS[0]).join("model.safetensors"), empty.path().join("a.safetensors")).unwrap();
+    let error = Model::open(empty.path(), &device).unwrap_err().to_string();
+    assert!(error.contains("no tokenizer.json, nor vocab.json with merges.txt"), "{error}");
+    fs::copy(folder(MODELS[0]).join("model.safetensors"), empty.path().join("b.safetensors")).unwrap();
+    let error = Model::open(empty.path(), &device).unwrap_err().to_string();
+    assert!(
+        error.ends_with("several checkpoints, a.safetensors, b.safetensors: name one of them"),
+        "{error}"
+    );
 }
 
 #[test]

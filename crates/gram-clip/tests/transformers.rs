@@ -5,10 +5,10 @@ mod fixtures;
 
 use burn::tensor::Device;
 use fixtures::{Fixture, MODELS, assert_close, folder, numbers, values};
+use gram_clip::Clip;
 use gram_clip::checkpoint::{Weights, to_f16_bytes};
 use gram_clip::config::ClipConfig;
 use gram_clip::text_tower::Batching;
-use gram_clip::{Clip, Preprocess};
 use serde::Deserialize;
 
 #[test]
@@ -65,7 +65,7 @@ fn on_white(image: image::DynamicImage) -> image::RgbImage {
 #[test]
 fn pixels_are_those_of_pillow_to_a_level() {
     for model in MODELS {
-        let preprocess = Preprocess::open(&folder(model)).unwrap();
+        let preprocess = Fixture::open(model, &Device::default()).preprocess;
         let expected = numbers(&folder(model).join("preprocessed.safetensors"));
         for picture in ["colour", "alpha", "grey"] {
             let image = on_white(image::open(folder(model).join(format!("{picture}.png"))).unwrap());
@@ -91,7 +91,7 @@ fn pixels_are_those_of_pillow_to_a_level() {
 fn a_model_is_written_as_it_was_read() {
     for model in MODELS {
         let (device, file) = (Device::default(), folder(model).join("model.safetensors"));
-        let written = Clip::open(&folder(model), &device).unwrap().named_weights();
+        let written = Fixture::open(model, &device).clip.named_weights();
         let stored = numbers(&file);
         for (name, tensor) in &stored {
             let Some((shape, values)) = written.get(name) else {
@@ -103,7 +103,7 @@ fn a_model_is_written_as_it_was_read() {
         }
         assert!(written.keys().all(|name| stored.contains_key(name)));
         let config = std::fs::read_to_string(folder(model).join("config.json")).unwrap();
-        let mut weights = Weights::parse("copy", &to_f16_bytes(&written).unwrap()).unwrap();
+        let mut weights = Weights::parse("copy", to_f16_bytes(&written).unwrap()).unwrap();
         let copy = Clip::read(&ClipConfig::parse(&config).unwrap(), &mut weights, &device).unwrap();
         assert_eq!(copy.named_weights(), written);
     }

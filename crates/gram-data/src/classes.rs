@@ -1,6 +1,7 @@
 //! Base and new classes: the halves of a dataset's classes that are tuned on and that are never seen.
 
 use std::ops::Range;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,24 @@ pub enum ClassSubset {
     Base,
     /// The second half: classes that tuning never sees.
     New,
+}
+
+/// A name that is no subset's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected all, base or new")]
+pub struct UnknownSubsetName;
+
+impl FromStr for ClassSubset {
+    type Err = UnknownSubsetName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownSubsetName> {
+        match name {
+            "all" => Ok(Self::All),
+            "base" => Ok(Self::Base),
+            "new" => Ok(Self::New),
+            _ => Err(UnknownSubsetName),
+        }
+    }
 }
 
 impl ClassSubset {

@@ -2,17 +2,25 @@
 
 use std::borrow::Cow;
 use std::fs;
-use std::io::Cursor;
+use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use image::{DynamicImage, ImageReader, Rgb, RgbImage, RgbaImage};
+use image::error::{LimitError, LimitErrorKind};
+use image::metadata::Orientation;
+use image::{
+    DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageFormat, ImageReader, ImageResult, Rgb,
+    RgbImage, RgbaImage,
+};
 
 use crate::DataError;
 
-const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
+const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"];
 
-/// An encoded image (JPEG, PNG or WebP), read and decoded on demand.
+/// Bytes of a decoded image that are the most: 16,000 pixels square.
+const LARGEST: u64 = 1 << 30;
+
+/// An encoded image (JPEG, PNG, WebP, GIF, BMP or TIFF), read and decoded on demand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImageFile {
     /// A file on disk.
@@ -27,6 +35,30 @@ pub enum ImageFile {
 }
 
 impl ImageFile {
+    /// The images in a folder and the folders inside it, in the order of their paths; hidden ones are left out.
+    ///
+    /// # Errors
+    /// [`DataError::File`] names a folder that cannot be read.
+    pub fn in_folder(folder: &Path) -> Result<Vec<Self>, DataError> {
+        let mut images = Vec::new();
+        let mut folders = vec![folder.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).map_err(DataError::at(&folder))? {
+                let path = entry.map_err(DataError::at(&folder))?.path();
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                match name.starts_with('.') {
+                    true => {}
+                    // A link to a folder is not followed: it may lead back here.
+                    false if path.is_dir() && !path.is_symlink() => folders.push(path),
+                    false if has_image_extension(&name) => images.push(path),
+                    false => {}
+                }
+            }
+        }
+        images.sort();
+        Ok(images.into_iter().map(Self::Path).collect())
+    }
+
     /// The name by which messages call this image.
     pub fn name(&self) -> Cow<'_, str> {
         match self {
@@ -46,21 +78,42 @@ impl ImageFile {
         }
     }
 
-    /// The decoded image; what is transparent shows white.
+    /// The decoded image, as it is meant to be seen: turned as its EXIF data say, what is transparent on white; of an
+    /// animation the first frame. This is what transformers makes of an image with Pillow.
     ///
-    /// The format is told by the content, not by the name. An orientation noted in the file's EXIF data is not
-    /// applied, as CLIP's own preprocessing does not apply it.
+    /// The format is told by the content, not by the name. Greys of 16 bits are brought to 8, where Pillow would
+    /// cut off all above 255 and leave the image white.
     ///
     /// # Errors
     /// [`DataError::File`] if it cannot be read, [`DataError::Image`] if it cannot be decoded; both name the image.
     pub fn decode(&self) -> Result<RgbImage, DataError> {
-        let error = |source| DataError::Image { name: self.name().into_owned(), source };
         let bytes = self.bytes()?;
-        let reader = ImageReader::new(Cursor::new(bytes.as_ref()))
-            .with_guessed_format()
-            .map_err(|source| error(image::ImageError::IoError(source)))?;
-        Ok(on_white(reader.decode().map_err(error)?))
+        decode(&bytes).map_err(|source| DataError::Image { name: self.name().into_owned(), source })
     }
+}
+
+fn decode(bytes: &[u8]) -> ImageResult<RgbImage> {
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
+    if reader.format() == Some(ImageFormat::Jpeg) && is_cut(bytes) {
+        let cut = io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends before the image does");
+        return Err(ImageError::IoError(cut));
+    }
+    let mut decoder = reader.into_decoder()?;
+    if decoder.total_bytes() > LARGEST {
+        return Err(ImageError::Limits(LimitError::from_kind(LimitErrorKind::DimensionError)));
+    }
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut image = DynamicImage::from_decoder(decoder)?;
+    image.apply_orientation(orientation);
+    Ok(on_white(image))
+}
+
+/// Whether a JPEG ends before its end marker: the decoder would fill the rest with grey and say nothing. (The marker's
+/// bytes do not occur in the data between.)
+fn is_cut(jpeg: &[u8]) -> bool {
+    let last = |marker: u8| jpeg.windows(2).rposition(|pair| pair == [0xff, marker]);
+    let (scan, end) = (last(0xda), last(0xd9));
+    scan.is_some() && end < scan
 }
 
 /// Whether a file name's extension is that of an image.
@@ -75,7 +128,24 @@ pub(crate) fn is_image_extension(extension: &str) -> bool {
 }
 
 fn on_white(image: DynamicImage) -> RgbImage {
+    let image = higher_bytes(image);
     if image.color().has_alpha() { composite(&image.into_rgba8()) } else { image.into_rgb8() }
+}
+
+/// Colours of 16 bits cut to their higher 8, as Pillow does. (Greys of 16 bits are rounded to 8 by whoever reads them.)
+fn higher_bytes(image: DynamicImage) -> DynamicImage {
+    let cut = |values: &[u16]| values.iter().map(|value| (value >> 8) as u8).collect();
+    let (width, height) = (image.width(), image.height());
+    let cut = match &image {
+        DynamicImage::ImageRgb16(image) => {
+            ImageBuffer::from_raw(width, height, cut(image)).map(DynamicImage::ImageRgb8)
+        }
+        DynamicImage::ImageRgba16(image) => {
+            ImageBuffer::from_raw(width, height, cut(image)).map(DynamicImage::ImageRgba8)
+        }
+        _ => None,
+    };
+    cut.unwrap_or(image)
 }
 
 fn composite(image: &RgbaImage) -> RgbImage {

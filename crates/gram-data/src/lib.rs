@@ -29,7 +29,7 @@ pub mod random;
 mod table;
 
 pub use augment::Augmentation;
-pub use classes::ClassSubset;
+pub use classes::{ClassSubset, UnknownSubsetName};
 pub use dataset::{LabelledDataset, LabelledImage, Split, UnknownSplitName};
 pub use error::DataError;
 pub use image_file::ImageFile;

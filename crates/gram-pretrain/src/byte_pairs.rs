@@ -1,28 +1,19 @@
-//! A tokenizer of CLIP's kind learned from captions: lower case, CLIP's splitting, byte-pair encoding with `</w>`.
-//!
-//! Reference: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", 2021, section
-//! 2.4; the pipeline is that of `CLIPTokenizerFast`.
+//! A tokenizer of CLIP's kind learned from captions: CLIP's pipeline around byte pairs that are frequent in them.
 
 use std::collections::BTreeSet;
 
+use gram_clip::tokenizer::pipeline::{WORD_END, around, model, normalizer, special, splitter};
 use gram_clip::tokenizer::{END, START};
-use tokenizers::models::bpe::{BPE, BpeTrainer, BpeTrainerBuilder};
-use tokenizers::normalizers::{NFC, Replace, Sequence, replace::ReplacePattern, utils::Lowercase};
+use tokenizers::models::bpe::{BpeTrainer, BpeTrainerBuilder};
+use tokenizers::normalizers::Sequence;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence as Splits;
-use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::{
-    AddedToken, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString,
-    PreTokenizer, SplitDelimiterBehavior, Tokenizer, TokenizerBuilder, Trainer,
+    NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, Tokenizer,
+    Trainer,
 };
 
 use crate::PretrainError;
-
-/// What marks the last token of a word.
-const WORD_END: &str = "</w>";
-const WORDS: &str =
-    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 
 /// Learns a tokenizer of at most `vocabulary` entries from `captions`. SOS has id 0 and EOS id 1.
 ///
@@ -33,29 +24,12 @@ pub fn learn_tokenizer(captions: &[&str], vocabulary: usize) -> Result<Tokenizer
 }
 
 fn build(captions: &[&str], vocabulary: usize) -> tokenizers::Result<Tokenizer> {
-    let spaces = Replace::new(ReplacePattern::Regex(r"\s+".into()), " ")?;
-    let words = Split::new(SplitPattern::Regex(WORDS.into()), SplitDelimiterBehavior::Removed, true)?;
-    let bytes = ByteLevel::new(false, true, true);
-    let normalizer = Sequence::new(vec![NFC.into(), spaces.into(), Lowercase.into()]);
-    let splitter = Splits::new(vec![words.into(), bytes.into()]);
+    let (normalizer, splitter) = (normalizer()?, splitter()?);
     let mut trainer = trainer(vocabulary);
     trainer.feed(captions.iter(), |caption| split(&normalizer, &splitter, caption))?;
-    let mut model = BPE::builder().unk_token(END.into()).build()?;
+    let mut model = model().build()?;
     trainer.train(&mut model)?;
-    let mut tokenizer = TokenizerBuilder::new()
-        .with_model(model)
-        .with_normalizer(Some(normalizer))
-        .with_pre_tokenizer(Some(splitter))
-        .with_post_processor(Some(
-            RobertaProcessing::new((END.into(), 1), (START.into(), 0))
-                .trim_offsets(false)
-                .add_prefix_space(false),
-        ))
-        .with_decoder(Some(bytes))
-        .build()?;
-    tokenizer.add_special_tokens(&[special(START), special(END)]);
-    // Through the file format once: what is trained is then exactly what a reader of tokenizer.json gets.
-    Tokenizer::from_bytes(serde_json::to_vec(&tokenizer)?)
+    around(model, 0, 1)
 }
 
 /// A trainer whose vocabulary begins with SOS, EOS, all bytes, and all bytes as the end of a word.
@@ -84,10 +58,6 @@ fn split(normalizer: &Sequence, splitter: &Splits, caption: &str) -> tokenizers:
     splitter.pre_tokenize(&mut words)?;
     let words = words.get_splits(OffsetReferential::Original, OffsetType::Byte);
     Ok(words.into_iter().map(|(word, _, _)| word.to_owned()).collect())
-}
-
-fn special(token: &str) -> AddedToken {
-    AddedToken::from(token, true)
 }
 
 #[cfg(test)]

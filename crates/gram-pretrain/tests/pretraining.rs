@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::Device;
-use gram_clip::{Clip, ClipTokenizer, Preprocess};
+use gram_clip::Model;
 use gram_pretrain::Metric;
 use gram_pretrain::training::TEMPLATE;
 use gram_pretrain::zero_shot::zero_shot;
@@ -78,9 +78,7 @@ fn the_loss_falls_and_the_written_model_does_what_the_trained_one_did() {
     assert!((2.0..3.5).contains(&first) && last < 1.2, "from {first} to {last}");
 
     let (folder, device) = (out.path().join("model"), Device::default());
-    let clip = Clip::open(&folder, &device).unwrap();
-    let tokenizer = ClipTokenizer::open(&folder).unwrap();
-    let preprocess = Preprocess::open(&folder).unwrap();
+    let Model { clip, tokenizer, preprocess, .. } = Model::open(&folder, &device).unwrap();
     assert_eq!(clip.config.text_config.eos_token_id, tokenizer.end());
     let found = zero_shot(&clip, &tokenizer, &preprocess, &held_out(), TEMPLATE, &device).unwrap();
     assert!(found.0 > 80.0, "{found:?}");

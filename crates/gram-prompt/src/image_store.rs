@@ -48,7 +48,7 @@ impl PixelStore {
         let all: Vec<usize> = (0..self.len()).collect();
         let parts = all
             .chunks(BATCH)
-            .map(|chosen| Ok(clip.vision.forward(self.pixels(chosen, device)?, None).value))
+            .map(|chosen| Ok(clip.vision.features(self.pixels(chosen, device)?, None)))
             .collect::<Result<Vec<_>, ClipError>>()?;
         Ok(Tensor::cat(parts, 0))
     }

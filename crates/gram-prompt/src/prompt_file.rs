@@ -74,7 +74,7 @@ pub enum PromptFileError {
     },
     /// It was made for another model.
     #[error(
-        "{}: made for {found}, {modality} width {width}, but this model has width {expected}: pass the model it was made for",
+        "{}: made for {found}, {modality} width {width}, but {model} has width {expected}: pass the model it was made for",
         path.display()
     )]
     Model {
@@ -82,6 +82,8 @@ pub enum PromptFileError {
         path: PathBuf,
         /// The model it was made for.
         found: String,
+        /// The model that it was to be used with.
+        model: String,
         /// The tower that does not fit.
         modality: &'static str,
         /// Width of the prompt.
@@ -171,8 +173,8 @@ impl PromptFile {
     /// Checks that the prompt fits a model.
     ///
     /// # Errors
-    /// [`PromptFileError::Model`] names the model it was made for.
-    pub fn check_model(&self, path: &Path, clip: &Clip) -> Result<(), PromptFileError> {
+    /// [`PromptFileError::Model`] names the model it was made for, and this one, called `model`.
+    pub fn check_model(&self, path: &Path, model: &str, clip: &Clip) -> Result<(), PromptFileError> {
         for (modality, part) in self.prompt.parts() {
             let expected = modality.width(clip);
             let width = part.dims()[1];
@@ -181,6 +183,7 @@ impl PromptFile {
                 return Err(PromptFileError::Model {
                     path,
                     found,
+                    model: model.to_owned(),
                     modality: modality.name(),
                     width,
                     expected,

@@ -6,7 +6,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::cluster::ClusterArguments;
 use crate::commands::demo::DemoArguments;
+use crate::commands::embed::EmbedArguments;
+use crate::commands::eval::EvalArguments;
 use crate::commands::meta_train::MetaTrainArguments;
+use crate::commands::predict::PredictArguments;
 use crate::commands::pretrain::PretrainArguments;
 
 /// Tunes prompts for frozen CLIP models, from a meta-learned start and with a regulated gradient (GRAM, ICCV 2023).
@@ -54,6 +57,12 @@ pub enum Command {
     Cluster(ClusterArguments),
     /// Learns where a prompt starts and how its gradient is regulated.
     MetaTrain(MetaTrainArguments),
+    /// Names what is in images.
+    Predict(PredictArguments),
+    /// Measures accuracy on a labelled dataset.
+    Eval(EvalArguments),
+    /// Writes the features of images and captions.
+    Embed(EmbedArguments),
     /// Trains a small CLIP from image-text pairs.
     Pretrain(PretrainArguments),
 }

@@ -164,7 +164,7 @@ pub fn image_features(
 }
 
 /// Normalised text features, `[texts, joint width]`, and how many texts were cut to the tower's positions.
-fn text_features(model: &Model, texts: &[impl AsRef<str>]) -> Result<(Array2<f32>, usize)> {
+pub(crate) fn text_features(model: &Model, texts: &[impl AsRef<str>]) -> Result<(Array2<f32>, usize)> {
     // One position is the start's, one the end's.
     let most = model.clip.config.text_config.max_position_embeddings.saturating_sub(2);
     let (mut parts, mut cut) = (Vec::new(), 0);

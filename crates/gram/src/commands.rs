@@ -2,8 +2,12 @@
 
 pub mod cluster;
 pub mod demo;
+pub mod embed;
+pub mod eval;
 pub mod meta_train;
+pub mod predict;
 pub mod pretrain;
+pub mod prompting;
 
 /// The command as it was given, for the files that say what made them.
 pub fn command_line() -> String {

@@ -1,7 +1,8 @@
 //! The front door of gram's libraries: what the command line does, for programs.
 //!
 //! [`assets`] holds the built-in model and data, [`model`] opens those or files by the name they have on the command
-//! line, [`clustering`] and [`meta_training`] lead from pairs to topics and from topics to a meta-trained start, and
+//! line, [`classifier`] and
+//! [`embedding`] use a model as it is or under a prompt, [`clustering`] and [`meta_training`] lead from pairs to topics and from topics to a meta-trained start, and
 //! [`defaults`] are the settings of the demo.
 //!
 //! ```
@@ -16,9 +17,14 @@
 //! ```
 
 pub mod assets;
+pub mod classifier;
 pub mod clustering;
 pub mod defaults;
 pub mod demo;
+pub mod embedding;
+pub mod hub;
+pub mod image_batches;
 pub mod meta_training;
 pub mod model;
 pub mod starts;
+pub mod templates;

@@ -45,6 +45,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Command::Demo(arguments) => commands::demo::run(arguments, common),
         Command::Cluster(arguments) => commands::cluster::run(arguments, common),
         Command::MetaTrain(arguments) => commands::meta_train::run(arguments, common),
+        Command::Predict(arguments) => commands::predict::run(arguments, common),
+        Command::Eval(arguments) => commands::eval::run(arguments, common),
+        Command::Embed(arguments) => commands::embed::run(arguments, common),
         Command::Pretrain(arguments) => commands::pretrain::run(arguments, common),
     }
 }

@@ -7,29 +7,34 @@ use burn::tensor::Device;
 use gram_clip::Model;
 use gram_data::{LabelledDataset, Pairs, read_pairs};
 
-use crate::assets;
+use crate::{assets, hub};
 
 /// What the built-in data is called.
 pub const DEMO: &str = "demo";
 
-/// The model `tiny`, or a folder in Hugging Face's layout.
+/// The model `tiny`; a folder or file with a checkpoint of Hugging Face, open_clip or OpenAI; a short name such as
+/// `ViT-B/16`, or an id on the hub. What lies on disk under that name comes first.
 ///
 /// # Errors
-/// If it is neither, or a file of it is missing or wrong.
+/// If it is none of those, or a file of it is missing or wrong.
 pub fn open_model(name_or_path: &str, device: &Device) -> Result<Model> {
-    let folder = Path::new(name_or_path);
+    let path = Path::new(name_or_path);
     if name_or_path == assets::TINY {
         return assets::tiny(device);
     }
-    if !folder.is_dir() {
-        let kind = if folder.exists() { "is a file" } else { "does not exist" };
+    if path.exists() {
+        return Model::open(path, device).with_context(|| format!("model {name_or_path}"));
+    }
+    let Some(id) = hub::model_id(name_or_path) else {
         bail!(
-            "model {name_or_path} {kind}: name a folder with config.json, model.safetensors, tokenizer.json and \
-             preprocessor_config.json, or `{}`, which is built in",
+            "model {name_or_path} does not exist: name a checkpoint of Hugging Face, open_clip or OpenAI (a folder or a \
+             file), an id on the hub such as `openai/clip-vit-base-patch16`, or `{}`, which is built in",
             assets::TINY
         );
-    }
-    Model::open(folder, device).with_context(|| format!("model {name_or_path}"))
+    };
+    let folder = hub::fetch(id)?;
+    let model = Model::open(&folder, device).with_context(|| format!("model {id}"))?;
+    Ok(Model { name: id.to_owned(), ..model })
 }
 
 /// The pairs `demo`, or those of a shard, a folder of shards or a manifest.

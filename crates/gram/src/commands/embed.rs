@@ -1,0 +1,58 @@
+//! `gram embed`: features of images and captions, in files.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use gram::embedding::embed;
+use gram::model::{open_model, open_pairs};
+use serde_json::json;
+
+use crate::arguments::Common;
+use crate::progress::bar;
+
+/// Arguments of `gram embed`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  gram embed --model ViT-B/16 --pairs shards --out features")]
+pub struct EmbedArguments {
+    /// A checkpoint, an id on the hub, or `tiny`, which is built in.
+    #[arg(long, value_name = "M", default_value = "tiny")]
+    model: String,
+    /// Side of the images in pixels, if not the model's own: position embeddings are interpolated.
+    #[arg(long, value_name = "PIXELS")]
+    image_size: Option<usize>,
+    /// Image-text pairs: WebDataset shards, a folder of them, a manifest, or `demo`.
+    #[arg(long, value_name = "SRC")]
+    pairs: String,
+    /// Where the features go. A run that was stopped goes on from there.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+/// Runs the command.
+pub fn run(arguments: &EmbedArguments, common: &Common) -> Result<()> {
+    let mut model = open_model(&arguments.model, &common.device()?)?;
+    if let Some(side) = arguments.image_size {
+        model = model.at_image_size(side)?;
+    }
+    let pairs = open_pairs(&arguments.pairs)?;
+    eprintln!("{} pairs, {}", pairs.pairs.len(), pairs.skipped_summary());
+    let progress = bar("pairs");
+    progress.set_length(pairs.pairs.len() as u64);
+    let summary = embed(&model, &pairs.pairs, &arguments.pairs, &arguments.out, &mut |done| {
+        progress.set_position(done as u64);
+    })?;
+    progress.finish_and_clear();
+    match common.json {
+        true => println!("{}", json!({"features": arguments.out, "summary": summary})),
+        false => println!(
+            "{} pairs with features ({} of them from before), {} unreadable, {} captions cut\n{}",
+            summary.rows,
+            summary.resumed,
+            summary.unreadable,
+            summary.cut_captions,
+            arguments.out.display()
+        ),
+    }
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! `gram predict`: what is in images, with probabilities.
+
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use gram::image_batches::for_each_batch;
+use gram_data::ImageFile;
+use serde_json::json;
+
+use crate::arguments::Common;
+use crate::commands::prompting::{PromptingArguments, class_names};
+
+/// Arguments of `gram predict`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  gram predict --model ViT-B/16 --classes tiger,cat,dog photos/ holiday.jpg\n  \
+                        find . -name '*.jpg' | gram predict --prompt prompt.safetensors --json -"
+)]
+pub struct PredictArguments {
+    /// The model and its prompt.
+    #[command(flatten)]
+    prompting: PromptingArguments,
+    /// Names to choose from, between commas, or a file with one on each line; else the prompt's own.
+    #[arg(long, value_name = "NAMES")]
+    classes: Option<String>,
+    /// Classes that are told for each image.
+    #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    top: u16,
+    /// Images, folders of images, or `-` for paths on standard input, one on each line.
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+}
+
+/// Runs the command.
+pub fn run(arguments: &PredictArguments, common: &Common) -> Result<()> {
+    let device = common.device()?;
+    let images = images(&arguments.images)?;
+    let names = arguments.classes.as_deref().map(class_names).transpose()?;
+    let model = arguments.prompting.model(&device)?;
+    let classifier = arguments.prompting.classifier(&model, names)?;
+    let top = usize::from(arguments.top).min(classifier.names.len());
+    let mut readable = 0;
+    for_each_batch(&images, &model.preprocess, &device, |batch| {
+        for (row, problem) in &batch.unreadable {
+            eprintln!("gram: {problem}");
+            if common.json {
+                println!("{}", json!({"image": images[*row].name(), "error": problem}));
+            }
+        }
+        readable += batch.rows.len();
+        let Some(pixels) = batch.pixels else { return Ok(()) };
+        let probabilities = classifier.probabilities(pixels).into_data().convert::<f32>();
+        let probabilities =
+            probabilities.try_to_vec::<f32>().map_err(|error| anyhow::anyhow!("{error:?}"))?;
+        for (row, probabilities) in batch.rows.iter().zip(probabilities.chunks(classifier.names.len())) {
+            let name = images[*row].name();
+            let best = best(probabilities, top);
+            let named = best.iter().map(|class| (classifier.names[*class].as_str(), probabilities[*class]));
+            match common.json {
+                true => {
+                    let told: Vec<_> = named
+                        .map(|(class, probability)| json!({"class": class, "probability": probability}))
+                        .collect();
+                    println!("{}", json!({"image": name, "predictions": told}));
+                }
+                false => {
+                    let told: Vec<String> = named
+                        .map(|(class, probability)| format!("{class} {:.1} %", 100.0 * probability))
+                        .collect();
+                    println!("{name}\t{}", told.join("\t"));
+                }
+            }
+        }
+        Ok(())
+    })?;
+    if readable == 0 {
+        bail!("none of {} images can be read", images.len());
+    }
+    Ok(())
+}
+
+/// The `top` most probable classes, the first of equals first.
+fn best(probabilities: &[f32], top: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..probabilities.len()).collect();
+    order.sort_by(|one, other| probabilities[*other].total_cmp(&probabilities[*one]));
+    order.truncate(top);
+    order
+}
+
+/// The images that the arguments name.
+fn images(named: &[String]) -> Result<Vec<ImageFile>> {
+    let mut images = Vec::new();
+    for name in named {
+        let path = Path::new(name);
+        if name == "-" {
+            for line in std::io::stdin().lock().lines() {
+                let line = line.context("standard input")?;
+                if !line.trim().is_empty() {
+                    images.push(ImageFile::Path(PathBuf::from(line.trim())));
+                }
+            }
+        } else if path.is_dir() {
+            let found = ImageFile::in_folder(path)?;
+            if found.is_empty() {
+                bail!("{name}: no images in this folder");
+            }
+            images.extend(found);
+        } else {
+            images.push(ImageFile::Path(path.to_owned()));
+        }
+    }
+    Ok(images)
+}

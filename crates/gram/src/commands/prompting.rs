@@ -1,0 +1,73 @@
+//! What `gram predict` and `gram eval` have in common: a model, and what its classes are asked with.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use burn::tensor::Device;
+use clap::Args;
+use gram::classifier::Classifier;
+use gram::model::open_model;
+use gram::templates::ensemble;
+use gram_clip::Model;
+use gram_prompt::{PromptFile, Template};
+
+/// The model and its prompt.
+#[derive(Args, Debug)]
+pub struct PromptingArguments {
+    /// A checkpoint, an id on the hub, or `tiny`, which is built in.
+    #[arg(long, value_name = "M", default_value = "tiny")]
+    model: String,
+    /// Side of the images in pixels, if not the model's own: position embeddings are interpolated.
+    #[arg(long, value_name = "PIXELS")]
+    image_size: Option<usize>,
+    /// A learned prompt.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["template", "templates"])]
+    prompt: Option<PathBuf>,
+    /// The sentence around a name; given several times, their features are averaged.
+    #[arg(long, value_name = "TEXT")]
+    template: Vec<Template>,
+    /// A file with a sentence on each line, or the built-in `imagenet-80` or `imagenet-7`.
+    #[arg(long, value_name = "FILE", conflicts_with = "template")]
+    templates: Option<String>,
+}
+
+/// The sentence where none is given.
+const TEMPLATE: &str = "a photo of a {}";
+
+impl PromptingArguments {
+    /// The model.
+    pub fn model(&self, device: &Device) -> Result<Model> {
+        let model = open_model(&self.model, device)?;
+        match self.image_size {
+            Some(side) => Ok(model.at_image_size(side)?),
+            None => Ok(model),
+        }
+    }
+
+    /// The classifier of these classes; without names, of those that the prompt was tuned on.
+    pub fn classifier<'a>(&self, model: &'a Model, names: Option<Vec<String>>) -> Result<Classifier<'a>> {
+        if let Some(path) = &self.prompt {
+            let file = PromptFile::load(path, &model.clip.logit_scale.val().device())?;
+            return Classifier::prompted(model, names, path, &file);
+        }
+        let templates = match (&self.templates, self.template.as_slice()) {
+            (Some(name), _) => ensemble(name)?,
+            (None, []) => vec![TEMPLATE.parse()?],
+            (None, given) => given.to_vec(),
+        };
+        Classifier::zero_shot(model, names.unwrap_or_default(), &templates)
+    }
+}
+
+/// Class names: the lines of a file, or a list between commas.
+pub fn class_names(list_or_path: &str) -> Result<Vec<String>> {
+    let path = Path::new(list_or_path);
+    let names: Vec<String> = match path.is_file() {
+        true => {
+            let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+            text.lines().map(|line| line.trim().to_owned()).collect()
+        }
+        false => list_or_path.split(',').map(|name| name.trim().to_owned()).collect(),
+    };
+    Ok(names.into_iter().filter(|name| !name.is_empty()).collect())
+}
