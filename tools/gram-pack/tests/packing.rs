@@ -75,7 +75,7 @@ fn a_broken_icon_is_counted_and_all_others_become_pairs_of_the_pool_alone() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let emojione = report.lines().find(|line| line.starts_with("emojione")).unwrap();
     assert!(emojione.contains("2 drawings") && emojione.contains("1 broken"), "{emojione}");
-    let members = members(&out.path().join("pretraining-00000.tar"));
+    let members = members(&out.path().join("pairs/pretraining-00000.tar"));
     // Three emoji in five looks, one icon in three, three members each.
     assert_eq!(members.len(), 3 * (3 * 5 + 3));
     for (name, bytes) in members.iter().filter(|(name, _)| name.ends_with(".json")) {
@@ -94,7 +94,7 @@ fn the_same_seed_gives_the_same_bytes_on_any_number_of_threads() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     pretraining(icons.path(), one.path(), "1");
     pretraining(icons.path(), two.path(), "2");
-    for name in ["pretraining-00000.tar", "plain-validation.tar.gz"] {
+    for name in ["pairs/pretraining-00000.tar", "plain-validation.tar.gz"] {
         let [first, second] = [&one, &two].map(|folder| fs::read(folder.path().join(name)).unwrap());
         assert_eq!(first, second, "{name}");
     }
