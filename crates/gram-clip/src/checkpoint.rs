@@ -10,6 +10,7 @@ mod openai_names;
 pub mod pickle;
 mod place;
 mod torch;
+mod torch_writer;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +22,8 @@ use memmap2::Mmap;
 use safetensors::tensor::{SafeTensors, TensorView};
 
 pub use place::Place;
-pub use torch::TorchError;
+pub use torch::{TorchError, is_torch};
+pub use torch_writer::to_torch_bytes;
 pub use write::{Named, to_f16_bytes, to_f32_bytes};
 
 use crate::error::ClipError;
@@ -246,6 +248,17 @@ fn places(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Place>, ClipError
         Ok((name, place.ok_or_else(cut)?))
     };
     metadata.tensors().into_iter().map(place).collect()
+}
+
+/// The floating-point tensors of a file called `file`, whatever they belong to: what training scripts wrap around the
+/// names is taken away, and tensors of other types are left out.
+///
+/// # Errors
+/// [`ClipError`] names the file.
+pub fn read_tensors(file: &str, bytes: &[u8]) -> Result<Named, ClipError> {
+    let read =
+        |(name, place): (String, Place)| place.values(bytes).map(|values| (name, (place.shape, values)));
+    Ok(unwrapped(places(file, bytes)?).into_iter().filter_map(read).collect())
 }
 
 /// The values of a tensor of floating-point numbers.

@@ -14,6 +14,7 @@
 //! ```
 
 pub mod class_store;
+pub mod coop_file;
 pub mod image_store;
 pub mod prompt;
 pub mod prompt_file;

@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::Clip;
-use gram_clip::checkpoint::float_values;
+use gram_clip::checkpoint::{float_values, is_torch};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
+use crate::coop_file;
 use crate::prompt::{Modality, Prompt, PromptKind};
 
 /// The version of the format.
@@ -67,6 +68,14 @@ pub enum PromptFileError {
     /// It is not a prompt file.
     #[error("{}: {problem}: is this a prompt file of gram?", path.display())]
     Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// It is no prompt of CoOp's that can be used here.
+    #[error("{}: {problem}", path.display())]
+    Coop {
         /// The file.
         path: PathBuf,
         /// What is wrong.
@@ -134,11 +143,14 @@ impl PromptFile {
         Self::parse(path, &bytes, device)
     }
 
-    /// Reads the bytes of the file called `path`.
+    /// Reads the bytes of the file called `path`, which may also be one of CoOp's ([`coop_file`]).
     ///
     /// # Errors
     /// As [`PromptFile::load`].
     pub fn parse(path: &Path, bytes: &[u8], device: &Device) -> Result<Self, PromptFileError> {
+        if is_torch(bytes) {
+            return coop_file::read(path, bytes, device);
+        }
         let wrong = |error: &dyn std::fmt::Display| format(path, error.to_string());
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| wrong(&error))?;
         let header = metadata.metadata().as_ref().and_then(|metadata| metadata.get("gram"));

@@ -8,6 +8,7 @@ use crate::commands::cluster::ClusterArguments;
 use crate::commands::demo::DemoArguments;
 use crate::commands::embed::EmbedArguments;
 use crate::commands::eval::EvalArguments;
+use crate::commands::export::ExportArguments;
 use crate::commands::meta_train::MetaTrainArguments;
 use crate::commands::predict::PredictArguments;
 use crate::commands::pretrain::PretrainArguments;
@@ -61,6 +62,8 @@ pub enum Command {
     Predict(PredictArguments),
     /// Measures accuracy on a labelled dataset.
     Eval(EvalArguments),
+    /// Writes a prompt in the formats of other programs.
+    Export(ExportArguments),
     /// Writes the features of images and captions.
     Embed(EmbedArguments),
     /// Trains a small CLIP from image-text pairs.

@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
-use burn::tensor::Tensor;
+use anyhow::{Result, bail, ensure};
 use burn::tensor::activation::softmax;
+use burn::tensor::{Tensor, TensorData};
 use gram_clip::text_tower::Batching;
 use gram_clip::{Model, Signal};
 use gram_prompt::{ClassStore, Modality, PromptFile, Template};
 
 use crate::clustering::device;
+use crate::matrix_file::MatrixFile;
 
 /// Classes with their features, and what the vision tower is prompted with.
 #[derive(Clone, Debug)]
@@ -71,6 +72,25 @@ impl<'a> Classifier<'a> {
         let start = model.tokenizer.start();
         let text = model.clip.text.forward(start, Some(context.into()), &sentences, Batching::ByLength).value;
         Ok(Self { model, names, text, visual })
+    }
+
+    /// From a matrix with a row for each class; rows are normalised.
+    ///
+    /// # Errors
+    /// If rows and names are not as many, or the matrix has another width than the model.
+    pub fn of_weights(
+        model: &'a Model,
+        names: Option<Vec<String>>,
+        path: &Path,
+        matrix: MatrixFile,
+    ) -> Result<Self> {
+        let [rows, width] = matrix.shape;
+        let (path, joint) = (path.display(), model.clip.config.projection_dim);
+        ensure!(width == joint, "{path}: {width} columns, but {} has features of {joint}", model.name);
+        let Some(names) = names.or(matrix.names) else { bail!("{path}: it names no classes: use --classes") };
+        ensure!(names.len() == rows, "{path}: {rows} rows, but {} classes", names.len());
+        let text = Tensor::from_data(TensorData::new(matrix.values, [rows, width]), &device(model));
+        Ok(Self { text: Signal::from(text).normalize().value, model, names, visual: None })
     }
 
     /// Normalised features of the classes, `[classes, joint width]`.

@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod demo;
 pub mod embed;
 pub mod eval;
+pub mod export;
 pub mod meta_train;
 pub mod predict;
 pub mod pretrain;

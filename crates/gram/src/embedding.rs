@@ -13,13 +13,13 @@ use burn::tensor::Tensor;
 use gram_clip::Model;
 use gram_clip::checkpoint::float_values;
 use gram_data::{ImageFile, Pair};
-use npyz::WriterBuilder;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
 use crate::clustering::{device, text_features};
 use crate::image_batches::for_each_batch;
+use crate::matrix_file::npy;
 
 /// Pairs of a part: what is lost, at most, when a run is stopped.
 const PART: usize = 512;
@@ -203,7 +203,7 @@ fn join(pairs: &[Pair], parts: &Path, out: &Path, summary: &mut Summary) -> Resu
     write(&out.join("pairs.jsonl"), rows.as_bytes())?;
     write(&out.join("unreadable.jsonl"), unreadable.as_bytes())?;
     for (name, values) in [("image_features", &image), ("text_features", &text)] {
-        write(&out.join(format!("{name}.npy")), &npy(values, width)?)?;
+        write(&out.join(format!("{name}.npy")), &npy(values, [summary.rows, width])?)?;
     }
     let shape = vec![summary.rows, width];
     let raw = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
@@ -222,16 +222,6 @@ fn serialize(
         .map(|(name, shape, bytes)| Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
         .collect::<Result<Vec<_>>>()?;
     Ok(safetensors::serialize(views, metadata)?)
-}
-
-/// A matrix as NumPy writes it (version 1 of the format, row-major, 32-bit).
-fn npy(values: &[f32], width: usize) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let shape = [(values.len() / width.max(1)) as u64, width as u64];
-    let mut writer = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut bytes).begin_nd()?;
-    writer.extend(values)?;
-    writer.finish()?;
-    Ok(bytes)
 }
 
 fn bytes<const D: usize>(tensor: Tensor<D>) -> Result<Vec<u8>> {

@@ -24,6 +24,7 @@ pub mod demo;
 pub mod embedding;
 pub mod hub;
 pub mod image_batches;
+pub mod matrix_file;
 pub mod meta_training;
 pub mod model;
 pub mod starts;

@@ -47,6 +47,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Command::MetaTrain(arguments) => commands::meta_train::run(arguments, common),
         Command::Predict(arguments) => commands::predict::run(arguments, common),
         Command::Eval(arguments) => commands::eval::run(arguments, common),
+        Command::Export(arguments) => commands::export::run(arguments, common),
         Command::Embed(arguments) => commands::embed::run(arguments, common),
         Command::Pretrain(arguments) => commands::pretrain::run(arguments, common),
     }

@@ -115,6 +115,36 @@ fn a_prompt_file_is_enough_to_predict_with_and_fails_on_another_model_by_name() 
 }
 
 #[test]
+fn a_classifier_that_was_exported_predicts_as_the_sentences_did() {
+    let folder = tempfile::tempdir().unwrap();
+    animals(folder.path(), 1);
+    let image = folder.path().join("000.jpg").display().to_string();
+    let sentences = ["--template", "a drawing of a {}", "--classes", "cat,dog,fish"];
+    let expected = gram(&[&["predict", "--json"], &sentences[..], &[image.as_str()]].concat());
+    for (ending, classes) in [("npy", &["--classes", "cat,dog,fish"][..]), ("safetensors", &[])] {
+        let out = folder.path().join(format!("weights.{ending}")).display().to_string();
+        let exported = gram(&[&["export", "--to", "classifier", "--out", &out], &sentences[..]].concat());
+        assert!(exported.status.success(), "{exported:?}");
+        let found = gram(&[&["predict", "--json", "--weights", &out], classes, &[image.as_str()]].concat());
+        let (found, expected) = (lines(&found), lines(&expected));
+        for (one, other) in found[0]["predictions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .zip(expected[0]["predictions"].as_array().unwrap())
+        {
+            assert_eq!(one["class"], other["class"]);
+            assert!(
+                (one["probability"].as_f64().unwrap() - other["probability"].as_f64().unwrap()).abs() < 1e-5
+            );
+        }
+    }
+    let unnamed =
+        gram(&["predict", "--weights", &folder.path().join("weights.npy").display().to_string(), &image]);
+    assert!(String::from_utf8(unnamed.stderr).unwrap().contains("it names no classes: use --classes"));
+}
+
+#[test]
 fn evaluation_counts_by_domain_and_the_ensemble_is_another_classifier() {
     let evaluate = |more: &[&str]| {
         let arguments = [&["eval", "--data", "demo:animals", "--classes", "new", "--json"], more].concat();

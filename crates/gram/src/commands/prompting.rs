@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use burn::tensor::Device;
 use clap::Args;
 use gram::classifier::Classifier;
+use gram::matrix_file::MatrixFile;
 use gram::model::open_model;
 use gram::templates::ensemble;
 use gram_clip::Model;
@@ -20,9 +21,12 @@ pub struct PromptingArguments {
     /// Side of the images in pixels, if not the model's own: position embeddings are interpolated.
     #[arg(long, value_name = "PIXELS")]
     image_size: Option<usize>,
-    /// A learned prompt.
+    /// A learned prompt: a file of gram's, or CoOp's prompt_learner/model.pth.tar-N.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["template", "templates"])]
     prompt: Option<PathBuf>,
+    /// A classifier: a matrix with a row for each class, .npy or .safetensors.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "template", "templates"])]
+    weights: Option<PathBuf>,
     /// The sentence around a name; given several times, their features are averaged.
     #[arg(long, value_name = "TEXT")]
     template: Vec<Template>,
@@ -44,8 +48,16 @@ impl PromptingArguments {
         }
     }
 
+    /// The learned prompt's file.
+    pub fn prompt(&self) -> Option<&Path> {
+        self.prompt.as_deref()
+    }
+
     /// The classifier of these classes; without names, of those that the prompt was tuned on.
     pub fn classifier<'a>(&self, model: &'a Model, names: Option<Vec<String>>) -> Result<Classifier<'a>> {
+        if let Some(path) = &self.weights {
+            return Classifier::of_weights(model, names, path, MatrixFile::read(path)?);
+        }
         if let Some(path) = &self.prompt {
             let file = PromptFile::load(path, &model.clip.logit_scale.val().device())?;
             return Classifier::prompted(model, names, path, &file);

@@ -1,0 +1,70 @@
+//! `gram export`: a prompt in the formats of other programs.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use gram::matrix_file::MatrixFile;
+use gram_prompt::{PromptFile, coop_file};
+use serde_json::json;
+
+use crate::arguments::Common;
+use crate::commands::prompting::{PromptingArguments, class_names};
+
+/// Arguments of `gram export`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  gram export --prompt prompt.safetensors --to coop --out model.pth.tar-0\n  \
+                        gram export --templates imagenet-7 --classes cat,dog --to classifier --out weights.npy"
+)]
+pub struct ExportArguments {
+    /// The model and its prompt.
+    #[command(flatten)]
+    prompting: PromptingArguments,
+    /// coop: CoOp's own file. classifier: a row of features for each class, .npy or .safetensors.
+    #[arg(long)]
+    to: Format,
+    /// The classes of a classifier, between commas, or a file with one on each line; else the prompt's own.
+    #[arg(long, value_name = "NAMES")]
+    classes: Option<String>,
+    /// The file.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Coop,
+    Classifier,
+}
+
+/// Runs the command.
+pub fn run(arguments: &ExportArguments, common: &Common) -> Result<()> {
+    match arguments.to {
+        Format::Coop => coop(arguments, common)?,
+        Format::Classifier => classifier(arguments, common)?,
+    }
+    match common.json {
+        true => println!("{}", json!({"file": arguments.out})),
+        false => println!("{}", arguments.out.display()),
+    }
+    Ok(())
+}
+
+fn coop(arguments: &ExportArguments, common: &Common) -> Result<()> {
+    let path: &Path = arguments.prompting.prompt().context("name the prompt with --prompt")?;
+    let file = PromptFile::load(path, &common.device()?)?;
+    let bytes = coop_file::write(path, &file)?;
+    std::fs::write(&arguments.out, bytes).with_context(|| arguments.out.display().to_string())
+}
+
+fn classifier(arguments: &ExportArguments, common: &Common) -> Result<()> {
+    let model = arguments.prompting.model(&common.device()?)?;
+    let names = arguments.classes.as_deref().map(class_names).transpose()?;
+    let classifier = arguments.prompting.classifier(&model, names)?;
+    let weights = classifier.weights();
+    let shape = weights.dims();
+    let values = weights.into_data().convert::<f32>().try_to_vec::<f32>();
+    let values = values.map_err(|error| anyhow::anyhow!("{error:?}"))?;
+    MatrixFile { shape, values, names: Some(classifier.names) }.write(&arguments.out)
+}

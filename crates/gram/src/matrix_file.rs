@@ -1,0 +1,161 @@
+//! A matrix in a file that other programs read: NumPy's `.npy`, or safetensors. With a row for each class it is a
+//! classifier: what images are compared with.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use gram_clip::checkpoint::float_values;
+use npyz::{NpyFile, WriterBuilder};
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+
+/// A matrix, row-major, and what its rows are called if the file says so.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MatrixFile {
+    /// Rows and columns.
+    pub shape: [usize; 2],
+    /// The values.
+    pub values: Vec<f32>,
+    /// Names of the rows; NumPy's format keeps none.
+    pub names: Option<Vec<String>>,
+}
+
+impl MatrixFile {
+    /// Writes the matrix, in the format that the path ends with.
+    ///
+    /// # Errors
+    /// If the ending is neither `.npy` nor `.safetensors`, or the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let bytes = match ending(path).as_str() {
+            "npy" => npy(&self.values, self.shape)?,
+            "safetensors" => {
+                let bytes: Vec<u8> = self.values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                let view = TensorView::new(Dtype::F32, self.shape.to_vec(), &bytes)?;
+                let names = self.names.as_ref().map(serde_json::to_string).transpose()?;
+                let metadata = names.map(|names| HashMap::from([("classes".to_owned(), names)]));
+                safetensors::serialize([("weights", view)], metadata)?
+            }
+            other => {
+                return Err(anyhow!("{}: `.{other}` is no format: .npy or .safetensors", path.display()));
+            }
+        };
+        fs::write(path, bytes).with_context(|| path.display().to_string())
+    }
+
+    /// Reads a matrix of finite numbers; of a safetensors file the only one in it.
+    ///
+    /// # Errors
+    /// Names the file and what is wrong with it.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = fs::read(path).with_context(|| path.display().to_string())?;
+        let matrix = match bytes.starts_with(b"\x93NUMPY") {
+            true => of_npy(&bytes),
+            false => of_safetensors(&bytes),
+        };
+        let matrix = matrix.with_context(|| path.display().to_string())?;
+        ensure!(
+            !matrix.values.is_empty() && matrix.values.iter().all(|value| value.is_finite()),
+            "{}: it is empty, or holds a value that is not finite",
+            path.display()
+        );
+        Ok(matrix)
+    }
+}
+
+fn ending(path: &Path) -> String {
+    path.extension().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// A matrix as NumPy writes it (row-major, 32-bit).
+///
+/// # Errors
+/// If the library refuses.
+pub fn npy(values: &[f32], shape: [usize; 2]) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let shape = shape.map(|size| size as u64);
+    let mut writer = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut bytes).begin_nd()?;
+    writer.extend(values)?;
+    writer.finish()?;
+    Ok(bytes)
+}
+
+fn of_npy(bytes: &[u8]) -> Result<MatrixFile> {
+    let file = NpyFile::new(bytes)?;
+    let shape: [u64; 2] =
+        file.shape().try_into().map_err(|_| anyhow!("{:?} is not a matrix", file.shape()))?;
+    ensure!(
+        file.order() == npyz::Order::C,
+        "its columns come first: save it as `numpy.ascontiguousarray(matrix)`"
+    );
+    let shape = [usize::try_from(shape[0])?, usize::try_from(shape[1])?];
+    let count = shape[0].checked_mul(shape[1]).filter(|count| *count <= bytes.len());
+    ensure!(count.is_some(), "its header says {} x {}, the file is smaller", shape[0], shape[1]);
+    let values = match file.try_data::<f32>() {
+        Ok(values) => values.collect::<Result<Vec<f32>, _>>()?,
+        Err(file) => match file.try_data::<f64>() {
+            Ok(values) => {
+                values.map(|value| value.map(|value| value as f32)).collect::<Result<Vec<f32>, _>>()?
+            }
+            Err(_) => return Err(anyhow!("its numbers are neither float32 nor float64")),
+        },
+    };
+    Ok(MatrixFile { shape, values, names: None })
+}
+
+fn of_safetensors(bytes: &[u8]) -> Result<MatrixFile> {
+    let (_, header) = SafeTensors::read_metadata(bytes).context("neither .npy nor safetensors")?;
+    let tensors = SafeTensors::deserialize(bytes)?;
+    let [(name, view)] = &tensors.tensors()[..] else {
+        return Err(anyhow!("{} tensors: a classifier is one matrix", tensors.len()));
+    };
+    let shape = view
+        .shape()
+        .try_into()
+        .map_err(|_| anyhow!("tensor `{name}` is {:?}, not a matrix", view.shape()))?;
+    let values =
+        float_values(view).ok_or_else(|| anyhow!("tensor `{name}` holds no floating-point numbers"))?;
+    let names = header.metadata().as_ref().and_then(|metadata| metadata.get("classes"));
+    let names = names.map(|names| serde_json::from_str(names)).transpose().context("metadata `classes`")?;
+    Ok(MatrixFile { shape, values, names })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matrix(names: Option<Vec<String>>) -> MatrixFile {
+        MatrixFile { shape: [2, 3], values: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.5], names }
+    }
+
+    #[test]
+    fn a_matrix_survives_the_way_through_both_formats() {
+        let folder = tempfile::tempdir().unwrap();
+        let named = matrix(Some(vec!["cat".into(), "dog".into()]));
+        named.write(&folder.path().join("a.safetensors")).unwrap();
+        assert_eq!(MatrixFile::read(&folder.path().join("a.safetensors")).unwrap(), named);
+        named.write(&folder.path().join("a.npy")).unwrap();
+        assert_eq!(MatrixFile::read(&folder.path().join("a.npy")).unwrap(), matrix(None));
+        assert!(
+            named
+                .write(&folder.path().join("a.txt"))
+                .unwrap_err()
+                .to_string()
+                .contains(".npy or .safetensors")
+        );
+    }
+
+    #[test]
+    fn what_is_no_matrix_is_refused_by_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.npy");
+        let whole = npy(&[1.0; 6], [2, 3]).unwrap();
+        let nan = npy(&[f32::NAN; 6], [2, 3]).unwrap();
+        for bytes in [&b"no matrix"[..], &whole[..whole.len() - 4], &nan, &[]] {
+            fs::write(&path, bytes).unwrap();
+            let error = format!("{:#}", MatrixFile::read(&path).unwrap_err());
+            assert!(error.contains("a.npy") && !error.contains('\n'), "{error}");
+        }
+    }
+}
