@@ -64,7 +64,7 @@ fn tokenizer(file: &str, vocabulary: Vocab, merges: Merges) -> Result<Tokenizer,
 /// The pairs of a list of merges, a pair on a line; a first line with the version is passed over.
 fn parse_merges(file: &str, text: &str, most: usize) -> Result<Vec<(String, String)>, ClipError> {
     let lines = text.lines().enumerate();
-    let pairs = lines.filter(|(index, line)| !line.is_empty() && !(*index == 0 && line.contains("#version")));
+    let pairs = lines.filter(|(index, line)| !(line.is_empty() || *index == 0 && line.contains("#version")));
     let pair = |(index, line): (usize, &str)| match line.split_once(' ') {
         Some((left, right)) if !right.contains(' ') => Ok((left.to_owned(), right.to_owned())),
         _ => Err(wrong(file, format!("line {}: a merge is two tokens with a space between", index + 1))),
