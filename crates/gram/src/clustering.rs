@@ -218,10 +218,16 @@ pub(crate) fn tensor(matrix: &Array2<f32>, device: &Device) -> Tensor<2> {
 /// A tensor's numbers as a matrix.
 fn matrix(tensor: Tensor<2>) -> Result<Array2<f32>> {
     let [rows, columns] = tensor.dims();
+    Ok(Array2::from_shape_vec((rows, columns), values(tensor)?)?)
+}
+
+/// A tensor's numbers, row-major.
+///
+/// # Errors
+/// If the device does not hand them out.
+pub fn values<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
     let values = tensor.into_data().convert::<f32>().try_to_vec::<f32>();
-    let values =
-        values.map_err(|error| anyhow::anyhow!("the device does not hand out its result: {error:?}"))?;
-    Ok(Array2::from_shape_vec((rows, columns), values)?)
+    values.map_err(|error| anyhow::anyhow!("the device does not hand out its result: {error:?}"))
 }
 
 #[cfg(test)]

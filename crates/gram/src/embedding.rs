@@ -17,7 +17,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::clustering::{device, text_features};
+use crate::clustering::{device, text_features, values};
 use crate::image_batches::for_each_batch;
 use crate::matrix_file::npy;
 
@@ -225,10 +225,7 @@ fn serialize(
 }
 
 fn bytes<const D: usize>(tensor: Tensor<D>) -> Result<Vec<u8>> {
-    let values = tensor.into_data().convert::<f32>().try_to_vec::<f32>();
-    let values =
-        values.map_err(|error| anyhow::anyhow!("the device does not hand out its result: {error:?}"))?;
-    Ok(values.iter().flat_map(|value| value.to_le_bytes()).collect())
+    Ok(values(tensor)?.iter().flat_map(|value| value.to_le_bytes()).collect())
 }
 
 /// Writes a file, whole or not at all.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use gram::clustering::values;
 use gram::matrix_file::MatrixFile;
 use gram_prompt::{PromptFile, coop_file};
 use serde_json::json;
@@ -64,7 +65,6 @@ fn classifier(arguments: &ExportArguments, common: &Common) -> Result<()> {
     let classifier = arguments.prompting.classifier(&model, names)?;
     let weights = classifier.weights();
     let shape = weights.dims();
-    let values = weights.into_data().convert::<f32>().try_to_vec::<f32>();
-    let values = values.map_err(|error| anyhow::anyhow!("{error:?}"))?;
+    let values = values(weights)?;
     MatrixFile { shape, values, names: Some(classifier.names) }.write(&arguments.out)
 }

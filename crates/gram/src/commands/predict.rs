@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use gram::clustering::values;
 use gram::image_batches::for_each_batch;
 use gram_data::ImageFile;
 use serde_json::json;
@@ -51,9 +52,7 @@ pub fn run(arguments: &PredictArguments, common: &Common) -> Result<()> {
         }
         readable += batch.rows.len();
         let Some(pixels) = batch.pixels else { return Ok(()) };
-        let probabilities = classifier.probabilities(pixels).into_data().convert::<f32>();
-        let probabilities =
-            probabilities.try_to_vec::<f32>().map_err(|error| anyhow::anyhow!("{error:?}"))?;
+        let probabilities = values(classifier.probabilities(pixels))?;
         for (row, probabilities) in batch.rows.iter().zip(probabilities.chunks(classifier.names.len())) {
             let name = images[*row].name();
             let best = best(probabilities, top);
