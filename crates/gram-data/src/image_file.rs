@@ -1,8 +1,11 @@
 //! An image that is not decoded yet: a file, or bytes in memory.
 
+mod inks;
+mod jpeg;
+
 use std::borrow::Cow;
 use std::fs;
-use std::io::{self, Cursor};
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -94,26 +97,21 @@ impl ImageFile {
 
 fn decode(bytes: &[u8]) -> ImageResult<RgbImage> {
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
-    if reader.format() == Some(ImageFormat::Jpeg) && is_cut(bytes) {
-        let cut = io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends before the image does");
-        return Err(ImageError::IoError(cut));
-    }
-    let mut decoder = reader.into_decoder()?;
-    if decoder.total_bytes() > LARGEST {
-        return Err(ImageError::Limits(LimitError::from_kind(LimitErrorKind::DimensionError)));
-    }
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut image = DynamicImage::from_decoder(decoder)?;
+    let format = reader.format();
+    let (mut image, orientation) = match format {
+        Some(ImageFormat::Jpeg) => jpeg::decode(bytes)?,
+        _ => {
+            let mut decoder = reader.into_decoder()?;
+            if decoder.total_bytes() > LARGEST {
+                return Err(ImageError::Limits(LimitError::from_kind(LimitErrorKind::DimensionError)));
+            }
+            let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+            let inks = if format == Some(ImageFormat::Tiff) { inks::decode_tiff(bytes)? } else { None };
+            (inks.map_or_else(|| DynamicImage::from_decoder(decoder), Ok)?, orientation)
+        }
+    };
     image.apply_orientation(orientation);
     Ok(on_white(image))
-}
-
-/// Whether a JPEG ends before its end marker: the decoder would fill the rest with grey and say nothing. (The marker's
-/// bytes do not occur in the data between.)
-fn is_cut(jpeg: &[u8]) -> bool {
-    let last = |marker: u8| jpeg.windows(2).rposition(|pair| pair == [0xff, marker]);
-    let (scan, end) = (last(0xda), last(0xd9));
-    scan.is_some() && end < scan
 }
 
 /// Whether a file name's extension is that of an image.
