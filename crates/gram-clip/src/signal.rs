@@ -131,6 +131,12 @@ impl<const D: usize> Signal<D> {
         Self { value: activation::gelu(self.value), tangent }
     }
 
+    /// The positive part: `x'` where `x > 0`, else 0.
+    pub fn relu(self) -> Self {
+        let positive = self.value.clone().greater_elem(0.0).float();
+        Self { tangent: self.tangent.map(|tangent| tangent * positive), value: activation::relu(self.value) }
+    }
+
     /// Softmax over the last dimension: `s' = s (x' - sum(s x'))`.
     pub fn softmax(self) -> Self {
         let value = softmax(self.value, D - 1);

@@ -3,7 +3,7 @@
 //! A text is `[SOS] t_1 … t_M` (the shared prefix: start and context, eq. 2), then the tokens of its own up to EOS. The
 //! tower is causal, so the prefix has the same hidden states for every text: its keys and values are computed once per
 //! layer. Nothing after the pooled position can matter, so it is cut off. In the last layer only the pooled position is
-//! computed.
+//! computed. Context may also stand behind a name or differ between texts ([`Sentences`]); then less is shared.
 
 use std::collections::BTreeMap;
 
@@ -32,6 +32,31 @@ pub struct TextTower {
     pub config: TextConfig,
 }
 
+/// What stands at a position of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// A token of the vocabulary.
+    Word(u32),
+    /// A row of the context: a learned vector.
+    Context(usize),
+}
+
+impl Token {
+    /// The token of the vocabulary, if it is one.
+    pub fn word(self) -> Option<u32> {
+        if let Token::Word(id) = self { Some(id) } else { None }
+    }
+}
+
+/// Texts with learned vectors in them.
+#[derive(Clone, Debug)]
+pub struct Sentences {
+    /// What all begin with, SOS first.
+    pub prefix: Vec<Token>,
+    /// What follows in each, EOS included.
+    pub texts: Vec<Vec<Token>>,
+}
+
 /// How texts of different lengths share a pass. Both give the same numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Batching {
@@ -53,27 +78,45 @@ impl TextTower {
         texts: &[Vec<u32>],
         batching: Batching,
     ) -> Signal<2> {
-        let texts: Vec<&[u32]> =
-            texts.iter().map(|ids| &ids[..(self.config.pooled_position(ids) + 1).min(ids.len())]).collect();
-        let prefix = self.prefix(start, context);
+        let context_tokens = context.as_ref().map_or(0, |context| context.value.dims()[0]);
+        let prefix = std::iter::once(Token::Word(start)).chain((0..context_tokens).map(Token::Context));
+        let words = |ids: &Vec<u32>| ids.iter().copied().map(Token::Word).collect();
+        let sentences = Sentences { prefix: prefix.collect(), texts: texts.iter().map(words).collect() };
+        self.forward_sentences(&sentences, context, batching)
+    }
+
+    /// Normalised features `[texts, joint width]` of texts with the context's rows where they say.
+    ///
+    /// # Shapes
+    /// - context: `[rows, width]`, all rows that the texts name
+    pub fn forward_sentences(
+        &self,
+        sentences: &Sentences,
+        context: Option<Signal<2>>,
+        batching: Batching,
+    ) -> Signal<2> {
+        let texts: Vec<&[Token]> = sentences.texts.iter().map(|text| self.up_to_pooled(text)).collect();
+        let prefix = self.prefix(&sentences.prefix, context.as_ref());
         let groups = groups(&texts, batching);
         let features = groups.iter().map(|group| {
-            let texts: Vec<&[u32]> = group.iter().map(|index| texts[*index]).collect();
-            self.forward_group(&prefix, &texts)
+            let texts: Vec<&[Token]> = group.iter().map(|index| texts[*index]).collect();
+            self.forward_group(&prefix, &texts, context.as_ref())
         });
         let features = Signal::cat(features.collect(), 0);
         let order: Vec<usize> = groups.into_iter().flatten().collect();
         restore_order(features, &order)
     }
 
-    /// Keys and values of `[SOS] t_1 … t_M` in every layer.
-    fn prefix(&self, start: u32, context: Option<Signal<2>>) -> Prefix {
-        let start = Signal::from(self.embed(&[start]));
-        let x = match context {
-            Some(context) => Signal::cat(vec![start, context], 0),
-            None => start,
-        };
-        let length = x.value.dims()[0];
+    /// A text up to its pooled position: nothing after it can matter.
+    fn up_to_pooled<'a>(&self, text: &'a [Token]) -> &'a [Token] {
+        let ids: Vec<u32> = text.iter().map(|token| token.word().unwrap_or(0)).collect();
+        &text[..(self.config.pooled_position(&ids) + 1).min(text.len())]
+    }
+
+    /// Keys and values of the shared prefix in every layer.
+    fn prefix(&self, tokens: &[Token], context: Option<&Signal<2>>) -> Prefix {
+        let length = tokens.len();
+        let x = self.embed_tokens(tokens, context);
         let mut x = x.add_constant(self.positions(0, length)).linear_map(|tensor| tensor.unsqueeze::<3>());
         let causal = self.causal_mask(0, length);
         let mut layers = Vec::with_capacity(self.blocks.len());
@@ -86,15 +129,16 @@ impl TextTower {
         Prefix { length, layers }
     }
 
-    fn forward_group(&self, prefix: &Prefix, texts: &[&[u32]]) -> Signal<2> {
-        let (count, own) = (texts.len(), texts.iter().map(|ids| ids.len()).max().unwrap_or(0));
-        let padded: Vec<u32> = texts
-            .iter()
-            .flat_map(|ids| ids.iter().copied().chain(std::iter::repeat_n(0, own - ids.len())))
-            .collect();
+    fn forward_group(&self, prefix: &Prefix, texts: &[&[Token]], context: Option<&Signal<2>>) -> Signal<2> {
+        let (count, own) = (texts.len(), texts.iter().map(|text| text.len()).max().unwrap_or(0));
+        let padding = |text: &[Token]| std::iter::repeat_n(Token::Word(0), own - text.len());
+        let padded: Vec<Token> =
+            texts.iter().flat_map(|text| text.iter().copied().chain(padding(text))).collect();
         let width = self.config.hidden_size;
-        let embedded = self.embed(&padded).reshape([count, own, width]);
-        let mut x = Signal::from(embedded + self.positions(prefix.length, own).unsqueeze::<3>());
+        let positions = self.positions(prefix.length, own).unsqueeze::<3>();
+        let embedded =
+            self.embed_tokens(&padded, context).linear_map(|tensor| tensor.reshape([count, own, width]));
+        let mut x = embedded.add_constant(positions);
         let causal = self.causal_mask(prefix.length, own);
         let (last, others) = match self.blocks.split_last() {
             Some((last, others)) => (last, others),
@@ -103,7 +147,7 @@ impl TextTower {
         for (block, prefix) in others.iter().zip(&prefix.layers) {
             x = block.forward(x, Some(prefix), causal.clone());
         }
-        let ends: Vec<usize> = texts.iter().map(|ids| ids.len() - 1).collect();
+        let ends: Vec<usize> = texts.iter().map(|text| text.len() - 1).collect();
         let rows: Vec<i64> = ends.iter().enumerate().map(|(text, end)| (text * own + end) as i64).collect();
         let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [count]), &self.device());
         let ragged = ends.iter().any(|end| *end + 1 != own);
@@ -113,6 +157,26 @@ impl TextTower {
             tensor.reshape([count * own, width]).select(0, rows.clone()).reshape([count, 1, width])
         };
         self.read_out(last.forward_at(x, prefix.layers.last(), padding, pick))
+    }
+
+    /// Embeddings of words and rows of the context, `[tokens, width]`.
+    fn embed_tokens(&self, tokens: &[Token], context: Option<&Signal<2>>) -> Signal<2> {
+        let words: Vec<u32> = tokens.iter().filter_map(|token| token.word()).collect();
+        let (mut next, context) = match context {
+            Some(context) if words.len() < tokens.len() => (0..words.len() as i64, context.clone()),
+            _ => return self.embed(&words).into(),
+        };
+        let row = |token: &Token| match token {
+            Token::Word(_) => next.next(),
+            Token::Context(row) => Some((words.len() + row) as i64),
+        };
+        let rows: Vec<i64> = tokens.iter().filter_map(row).collect();
+        let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [tokens.len()]), &self.device());
+        let table = match words.is_empty() {
+            true => context,
+            false => Signal::cat(vec![self.embed(&words).into(), context], 0),
+        };
+        table.linear_map(|tensor| tensor.select(0, rows.clone()))
     }
 
     /// Final norm, projection and normalisation of the pooled positions, `[texts, 1, width]`.
@@ -151,13 +215,13 @@ struct Prefix {
 }
 
 /// Indices of the texts of every pass.
-fn groups(texts: &[&[u32]], batching: Batching) -> Vec<Vec<usize>> {
+fn groups(texts: &[&[Token]], batching: Batching) -> Vec<Vec<usize>> {
     if batching == Batching::Padded {
         return vec![(0..texts.len()).collect()];
     }
     let mut by_length = BTreeMap::<usize, Vec<usize>>::new();
-    for (index, ids) in texts.iter().enumerate() {
-        by_length.entry(ids.len()).or_default().push(index);
+    for (index, text) in texts.iter().enumerate() {
+        by_length.entry(text.len()).or_default().push(index);
     }
     by_length.into_values().collect()
 }

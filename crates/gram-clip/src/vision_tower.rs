@@ -1,7 +1,8 @@
 //! The vision transformer: images and visual prompts to features.
 //!
-//! A visual prompt (VPT, shallow) is a few vectors that join the class token and the patches before the first norm;
-//! they have no position. In the last layer only the class token is computed, for nothing else is read.
+//! A visual prompt (VPT) is a few vectors that join the class token and the patches before the first norm; they have no
+//! position. Where it is deep, fresh vectors take their places before further layers. In the last layer only the class
+//! token is computed, for nothing else is read.
 
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData};
@@ -37,23 +38,70 @@ pub struct VisionTower {
     pub config: VisionConfig,
 }
 
+/// Vectors beside the patches (VPT, section 3.2 of Jia et al., ECCV 2022).
+#[derive(Clone, Debug)]
+pub struct VisualPrompt {
+    /// `[depth * prompt vectors, width]`, those of the first layer first.
+    pub vectors: Signal<2>,
+    /// Layers before which there are vectors of their own: 1 is shallow.
+    pub depth: usize,
+}
+
+impl VisualPrompt {
+    /// The vectors before `layer`, `[images, prompt vectors, width]`.
+    fn before(&self, layer: usize, images: usize) -> Signal<3> {
+        let [rows, width] = self.vectors.value.dims();
+        let vectors = rows / self.depth;
+        self.vectors.clone().linear_map(|tensor| {
+            let tensor = tensor.narrow(0, layer * vectors, vectors);
+            tensor.reshape([1, vectors, width]).expand([images, vectors, width])
+        })
+    }
+
+    /// `x` `[images, tokens, width]` with fresh vectors in the places of the old ones.
+    fn replace(&self, x: Signal<3>, layer: usize) -> Signal<3> {
+        let [images, tokens, _] = x.value.dims();
+        let fresh = self.before(layer, images);
+        let rest = 1 + fresh.value.dims()[1];
+        let class = x.clone().linear_map(|tensor| tensor.narrow(1, 0, 1));
+        let patches = x.linear_map(|tensor| tensor.narrow(1, rest, tokens - rest));
+        Signal::cat(vec![class, fresh, patches], 1)
+    }
+}
+
+impl From<Signal<2>> for VisualPrompt {
+    /// A shallow prompt.
+    fn from(vectors: Signal<2>) -> Self {
+        Self { vectors, depth: 1 }
+    }
+}
+
+impl From<Tensor<2>> for VisualPrompt {
+    /// A shallow prompt.
+    fn from(vectors: Tensor<2>) -> Self {
+        Signal::from(vectors).into()
+    }
+}
+
 impl VisionTower {
     /// Normalised features of images.
     ///
     /// # Shapes
     /// - pixels: `[images, 3, side, side]`, normalised
-    /// - prompt: `[prompt vectors, width]`
     /// - output: `[images, joint width]`
-    pub fn forward(&self, pixels: Tensor<4>, prompt: Option<Signal<2>>) -> Signal<2> {
+    pub fn forward(&self, pixels: Tensor<4>, prompt: Option<VisualPrompt>) -> Signal<2> {
         let images = pixels.dims()[0];
         let width = self.config.hidden_size;
-        let mut x = self.tokens(pixels, prompt).layer_norm(&self.pre_norm);
+        let mut x = self.tokens(pixels, prompt.as_ref()).layer_norm(&self.pre_norm);
         let class_token = |tensor: Tensor<3>| tensor.narrow(1, 0, 1);
-        if let Some((last, others)) = self.blocks.split_last() {
-            for block in others {
-                x = block.forward(x, None, None);
+        for (layer, block) in self.blocks.iter().enumerate() {
+            if let Some(prompt) = prompt.as_ref().filter(|prompt| (1..prompt.depth).contains(&layer)) {
+                x = prompt.replace(x, layer);
             }
-            x = last.forward_at(x, None, None, class_token);
+            x = match layer + 1 == self.blocks.len() {
+                true => block.forward_at(x, None, None, class_token),
+                false => block.forward(x, None, None),
+            };
         }
         x.linear_map(|tensor| class_token(tensor).reshape([images, width]))
             .layer_norm(&self.post_norm)
@@ -63,12 +111,12 @@ impl VisionTower {
 
     /// Normalised features of images of which no gradient is wanted, `[images, joint width]`, as
     /// [`forward`](Self::forward) gives them: parts of the batch pass through the tower side by side, on all cores.
-    pub fn features(&self, pixels: Tensor<4>, prompt: Option<&Tensor<2>>) -> Tensor<2> {
+    pub fn features(&self, pixels: Tensor<4>, prompt: Option<&VisualPrompt>) -> Tensor<2> {
         let images = pixels.dims()[0];
         let firsts: Vec<usize> = (0..images).step_by(PART).collect();
         let part = |first: usize| {
             let part = pixels.clone().narrow(0, first, PART.min(images - first));
-            self.forward(part, prompt.cloned().map(Signal::from)).value
+            self.forward(part, prompt.cloned()).value
         };
         Tensor::cat(firsts.into_par_iter().map(part).collect(), 0)
     }
@@ -99,7 +147,7 @@ impl VisionTower {
     }
 
     /// Class token, prompt and patches: `[images, 1 + prompt vectors + patches, width]`.
-    fn tokens(&self, pixels: Tensor<4>, prompt: Option<Signal<2>>) -> Signal<3> {
+    fn tokens(&self, pixels: Tensor<4>, prompt: Option<&VisualPrompt>) -> Signal<3> {
         let images = pixels.dims()[0];
         let width = self.config.hidden_size;
         let positions = self.position_embedding.val();
@@ -109,14 +157,7 @@ impl VisionTower {
         let patches = Signal::from(self.patches(pixels)).linear(&self.patch_embedding);
         let patches = patches.add_constant(positions.narrow(0, 1, count - 1).unsqueeze::<3>());
         let mut parts = vec![Signal::from(class)];
-        if let Some(prompt) = prompt {
-            let vectors = prompt.value.dims()[0];
-            parts.push(
-                prompt.linear_map(|tensor| {
-                    tensor.reshape([1, vectors, width]).expand([images, vectors, width])
-                }),
-            );
-        }
+        parts.extend(prompt.map(|prompt| prompt.before(0, images)));
         parts.push(patches);
         Signal::cat(parts, 1)
     }

@@ -116,7 +116,7 @@ impl Prompted {
     }
 
     fn image(&self, prompt: Signal<2>) -> Signal<2> {
-        self.fixture.clip.vision.forward(self.fixture.pixels(&device()), Some(prompt))
+        self.fixture.clip.vision.forward(self.fixture.pixels(&device()), Some(prompt.into()))
     }
 
     fn loss(&self, context: Signal<2>, prompt: Signal<2>) -> Signal<1> {

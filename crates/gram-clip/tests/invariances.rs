@@ -157,10 +157,10 @@ fn gradients_and_tangents_change_no_value() {
         let direction = |like: &Tensor<2>| wave(like.dims(), 1.7, &device);
         let features = |modes: [fn(Tensor<2>, Tensor<2>) -> Signal<2>; 2]| {
             let context = modes[0](context.clone(), direction(&context));
-            let prompt = modes[1](prompt.clone(), direction(&prompt));
+            let prompt: Signal<2> = modes[1](prompt.clone(), direction(&prompt));
             let texts = short_texts(&fixture);
             let text = fixture.clip.text.forward(fixture.start(), Some(context), &texts, Batching::ByLength);
-            let image = fixture.clip.vision.forward(fixture.pixels(&device), Some(prompt));
+            let image = fixture.clip.vision.forward(fixture.pixels(&device), Some(prompt.into()));
             let logits = values(fixture.clip.logits(image.clone(), text.clone()).value);
             [values(text.value), values(image.value), logits].concat()
         };

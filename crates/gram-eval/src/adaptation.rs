@@ -115,7 +115,7 @@ mod tests {
             warmup_rate: 1e-5,
         };
         let ones = burn::tensor::Tensor::ones([1, 1], &Device::default());
-        let velocity: Prompt = [(gram_prompt::Modality::Text, ones)].into_iter().collect();
+        let velocity: Prompt = [(gram_prompt::Part::Text, ones)].into_iter().collect();
         let rate = |epoch| settings.step(&velocity, epoch).norm();
         assert_eq!((rate(0), rate(1)), (1e-5, 0.002));
         assert!((rate(1) / 2.0 - rate(5)).abs() < 2e-4);

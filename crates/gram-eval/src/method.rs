@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use burn::tensor::Device;
 use gram_clip::{ClipError, Model};
 use gram_meta::{MetaState, Regulator};
-use gram_prompt::{Modality, Prompt, PromptKind, Template};
+use gram_prompt::meta_net::MetaNet;
+use gram_prompt::{Part, Prompt, PromptKind, Template};
 
 use crate::results::Method;
 
@@ -38,9 +39,9 @@ impl Method {
         }
     }
 
-    /// Whether the method learns vectors for that tower.
-    pub fn prompts(self, modality: Modality) -> bool {
-        self.kind().is_some_and(|kind| kind.has(modality))
+    /// Whether the method learns that part.
+    pub fn prompts(self, part: Part) -> bool {
+        self.kind().is_some_and(|kind| kind.has(part))
     }
 }
 
@@ -80,8 +81,8 @@ impl Starts {
     }
 }
 
-/// The start that is not meta-learned: context tokens from the template's words, visual vectors N(0, 0.02²). It is also
-/// where meta-training starts.
+/// The start that is not meta-learned: context tokens from the template's words, visual vectors N(0, 0.02²), CoCoOp's net
+/// as PyTorch starts its layers. It is also where meta-training starts.
 ///
 /// # Errors
 /// [`ClipError::Tokenizer`] if the template's words cannot be read.
@@ -93,16 +94,20 @@ pub fn usual_start(
     seed: u64,
     device: &Device,
 ) -> Result<Prompt, ClipError> {
-    let mut parts = Vec::new();
-    for modality in kind.modalities() {
-        let vectors = match modality {
-            Modality::Text => template.context(&model.clip, &model.tokenizer)?,
-            Modality::Visual => {
-                let shape = [visual_tokens, modality.width(&model.clip)];
-                Some(Prompt::random(*modality, shape, VISUAL_DEVIATION, seed, device))
-            }
-        };
-        parts.extend(vectors.map(|vectors| (*modality, vectors)));
+    let clip = &model.clip;
+    let mut prompt = Prompt::none();
+    if kind.has(Part::Text) {
+        let context = template.context(clip, &model.tokenizer)?;
+        prompt = prompt.with(context.map(|context| (Part::Text, context)).into_iter().collect());
     }
-    Ok(parts.into_iter().collect())
+    if kind.has(Part::Visual) {
+        let shape = [visual_tokens, Part::Visual.width(clip)];
+        let vectors = Prompt::random(Part::Visual, shape, VISUAL_DEVIATION, seed, device);
+        prompt = prompt.with([(Part::Visual, vectors)].into_iter().collect());
+    }
+    if kind == PromptKind::Conditional {
+        let (joint, text) = (Part::HiddenWeight.width(clip), Part::Text.width(clip));
+        prompt = prompt.with(MetaNet::start(joint, text, seed, device));
+    }
+    Ok(prompt)
 }

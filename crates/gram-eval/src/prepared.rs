@@ -7,7 +7,7 @@ use gram_data::{Augmentation, ClassSubset, DataError, LabelledDataset, Split};
 use gram_prompt::image_store::{indices, pixels};
 use gram_prompt::prompted_clip::accuracy;
 use gram_prompt::{
-    ClassStore, Classes, ImageStore, Images, Modality, PixelStore, Prompt, PromptedClip, Template,
+    ClassStore, Classes, ImageStore, Images, Part, PixelStore, Placement, Prompt, PromptedClip, Template,
 };
 use image::RgbImage;
 use rayon::prelude::*;
@@ -84,7 +84,7 @@ impl<'a> Prepared<'a> {
 
     /// The frozen model, ready for prompts.
     pub fn clip(&self) -> PromptedClip<'a> {
-        PromptedClip { clip: &self.model.clip, start: self.model.tokenizer.start() }
+        PromptedClip::new(self.model, Placement::default())
     }
 
     /// The few shots that `chosen` names, as `epochs` augmented views, for a method.
@@ -101,7 +101,7 @@ impl<'a> Prepared<'a> {
     ) -> Result<TuningSet, EvaluationError> {
         let first = classes.indices(self.dataset.classes.len()).start;
         let labels = chosen.iter().map(|image| self.dataset.images[*image].class - first).collect();
-        let views = match method.prompts(Modality::Visual) {
+        let views = match method.prompts(Part::Visual) {
             true => views.pixels.iter().map(|view| ImageStore::Pixels(view.clone())).collect(),
             false => views.features.iter().map(|view| ImageStore::Features(view.clone())).collect(),
         };
@@ -153,8 +153,8 @@ impl<'a> Prepared<'a> {
     /// [`EvaluationError::Clip`].
     pub fn accuracy(&self, prompt: &Prompt, set: &TestSet) -> Result<f64, EvaluationError> {
         let classes = self.classes(prompt, &set.classes)?;
-        let classes = self.fixed(prompt, classes);
-        let visual = prompt.get(Modality::Visual).is_some();
+        let classes = self.clip().fixed(prompt, classes);
+        let visual = prompt.get(Part::Visual).is_some();
         let mut right = 0.0;
         for (images, labels) in set.images.chunks(BATCH).zip(set.labels.chunks(BATCH)) {
             let store = match visual {
@@ -172,24 +172,13 @@ impl<'a> Prepared<'a> {
 
     /// Classes for a prompt: tokens if it speaks to the text tower, features of the hand-written sentences if not.
     fn classes(&self, prompt: &Prompt, chosen: &[usize]) -> Result<Classes, ClipError> {
-        let Some(context) = prompt.get(Modality::Text) else {
+        let Some(context) = prompt.get(Part::Text) else {
             return Ok(self.hand_written.classes(chosen, self.device));
         };
         let names: Vec<String> = chosen.iter().map(|class| self.dataset.classes[*class].clone()).collect();
         let (clip, tokenizer) = (&self.model.clip, &self.model.tokenizer);
         let store = ClassStore::prompted(&names, self.template, context.dims()[0], clip, tokenizer)?;
         Ok(store.classes(&(0..names.len()).collect::<Vec<_>>(), self.device))
-    }
-
-    /// The features of classes under a prompt that does not move any more: computed once for all images.
-    fn fixed(&self, prompt: &Prompt, classes: Classes) -> Classes {
-        let (Classes::Sentences(sentences), Some(context)) = (&classes, prompt.get(Modality::Text)) else {
-            return classes;
-        };
-        let by_length = gram_clip::text_tower::Batching::ByLength;
-        let start = self.model.tokenizer.start();
-        let text = self.model.clip.text.forward(start, Some(context.clone().into()), sentences, by_length);
-        Classes::Features(text.value)
     }
 }
 

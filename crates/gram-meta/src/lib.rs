@@ -6,11 +6,11 @@
 //! ```
 //! use burn::tensor::Device;
 //! use gram_meta::{Regulator, RegulatorStart};
-//! use gram_prompt::{Modality, Prompt};
+//! use gram_prompt::{Part, Prompt};
 //!
 //! let device = Device::default();
-//! let vectors = Prompt::random(Modality::Text, [4, 8], 1.0, 1, &device);
-//! let gradient: Prompt = [(Modality::Text, vectors)].into_iter().collect();
+//! let vectors = Prompt::random(Part::Text, [4, 8], 1.0, 1, &device);
+//! let gradient: Prompt = [(Part::Text, vectors)].into_iter().collect();
 //! let start = RegulatorStart { deviation: 0.0, gamma_bias: 9.0 };
 //! let regulator = Regulator::near_identity(&gradient, start, 1, &device);
 //! assert!(regulator.regulate(&gradient).add_scaled(&gradient, -1.0).norm() < 1e-4);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::optim::{Adam, AdamConfig, AdamState, Optimizer};
 use burn::tensor::Tensor;
-use gram_prompt::{Modality, Prompt};
+use gram_prompt::{Part, Prompt};
 use serde::{Deserialize, Serialize};
 
 use crate::regulator::{Parameter, Regulator};
@@ -23,8 +23,8 @@ pub enum OuterOptimizer {
 pub struct OuterStep {
     kind: OuterOptimizer,
     adam: Adam,
-    theta: BTreeMap<Modality, AdamState<2>>,
-    phi: BTreeMap<(Modality, Parameter), AdamState<2>>,
+    theta: BTreeMap<Part, AdamState<2>>,
+    phi: BTreeMap<(Part, Parameter), AdamState<2>>,
 }
 
 impl OuterStep {

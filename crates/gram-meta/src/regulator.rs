@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::signal::leaf;
 use gram_data::random::{normal, stream};
-use gram_prompt::{Modality, Prompt};
+use gram_prompt::{Part, Prompt};
 
 /// The four parameters of eq. 5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,7 +49,7 @@ impl Parameter {
 /// A regulator's parameters `phi`, or anything of their shape.
 #[derive(Clone, Debug, Default)]
 pub struct Regulator {
-    parameters: BTreeMap<(Modality, Parameter), Tensor<2>>,
+    parameters: BTreeMap<(Part, Parameter), Tensor<2>>,
 }
 
 /// How a regulator starts.
@@ -63,10 +63,10 @@ pub struct RegulatorStart {
 }
 
 impl Regulator {
-    /// A start near the identity for the parts of `prompt`.
+    /// A start near the identity for the vectors of `prompt`. (CoCoOp's net has no modality of its own, nor a regulator.)
     pub fn near_identity(prompt: &Prompt, start: RegulatorStart, seed: u64, device: &Device) -> Self {
         let mut parameters = BTreeMap::new();
-        for (modality, part) in prompt.parts() {
+        for (modality, part) in prompt.parts().filter(|(part, _)| part.is_of_tower()) {
             let width = part.dims()[1];
             for parameter in Parameter::ALL {
                 let tensor = match parameter {
@@ -95,7 +95,7 @@ impl Regulator {
             return Ok(None);
         }
         let mut parameters = BTreeMap::new();
-        for (modality, _) in prompt.parts() {
+        for (modality, _) in prompt.parts().filter(|(part, _)| part.is_of_tower()) {
             for parameter in Parameter::ALL {
                 let name = format!("{}.{}", modality.name(), parameter.name());
                 let tensor = named.get(&name).ok_or_else(|| format!("no tensor `regulator.{name}`"))?;
@@ -107,19 +107,19 @@ impl Regulator {
 
     /// The tensors by name.
     pub fn named(&self) -> BTreeMap<String, Tensor<2>> {
-        let name = |(modality, parameter): &(Modality, Parameter)| {
+        let name = |(modality, parameter): &(Part, Parameter)| {
             format!("{}.{}", modality.name(), parameter.name())
         };
         self.parameters.iter().map(|(key, tensor)| (name(key), tensor.clone())).collect()
     }
 
     /// The parameters under their keys.
-    pub fn parameters(&self) -> impl Iterator<Item = (&(Modality, Parameter), &Tensor<2>)> {
+    pub fn parameters(&self) -> impl Iterator<Item = (&(Part, Parameter), &Tensor<2>)> {
         self.parameters.iter()
     }
 
     /// Every parameter through `map`.
-    pub fn map(&self, mut map: impl FnMut(&(Modality, Parameter), Tensor<2>) -> Tensor<2>) -> Self {
+    pub fn map(&self, mut map: impl FnMut(&(Part, Parameter), Tensor<2>) -> Tensor<2>) -> Self {
         let parameters =
             self.parameters.iter().map(|(key, tensor)| (*key, map(key, tensor.clone()))).collect();
         Self { parameters }
@@ -143,17 +143,17 @@ impl Regulator {
         gradient.map(|modality, g| self.regulate_part(modality, g))
     }
 
-    fn regulate_part(&self, modality: Modality, g: Tensor<2>) -> Tensor<2> {
+    fn regulate_part(&self, modality: Part, g: Tensor<2>) -> Tensor<2> {
         let (gamma, beta) = self.gamma_beta(modality, &g);
         match (gamma, beta) {
             (Some(gamma), Some(beta)) => gamma * g + beta,
-            // A modality that the regulator was not made for is left as it is.
+            // A part that the regulator was not made for is left as it is.
             _ => g,
         }
     }
 
     /// `gamma` and `beta` (eq. 5), `[vectors, width]` each.
-    fn gamma_beta(&self, modality: Modality, g: &Tensor<2>) -> (Option<Tensor<2>>, Option<Tensor<2>>) {
+    fn gamma_beta(&self, modality: Part, g: &Tensor<2>) -> (Option<Tensor<2>>, Option<Tensor<2>>) {
         let layer = |weight, bias| {
             let weight = self.parameters.get(&(modality, weight))?.clone();
             Some(
@@ -186,8 +186,8 @@ mod tests {
     use super::*;
 
     fn prompt(seed: u64) -> Prompt {
-        let vectors = Prompt::random(Modality::Text, [3, 6], 1.0, seed, &Device::default());
-        [(Modality::Text, vectors)].into_iter().collect()
+        let vectors = Prompt::random(Part::Text, [3, 6], 1.0, seed, &Device::default());
+        [(Part::Text, vectors)].into_iter().collect()
     }
 
     #[test]

@@ -10,7 +10,9 @@ use gram_clip::Clip;
 use gram_clip::checkpoint::float_values;
 use gram_meta::meta_gradient::regulated;
 use gram_meta::{InnerLoop, Regulator, Task};
-use gram_prompt::{Classes, Images, LabelledImages, Modality, Prompt, PromptKind, PromptedClip, Rates};
+use gram_prompt::{
+    ClassSentence, Classes, Images, LabelledImages, Part, Placement, Prompt, PromptKind, PromptedClip, Rates,
+};
 use safetensors::SafeTensors;
 
 /// Largest deviation allowed, relative to the norm of what is compared. Values are 32-bit here.
@@ -66,15 +68,19 @@ impl Case {
     }
 
     fn model(&self) -> PromptedClip<'_> {
-        PromptedClip { clip: &self.clip, start: self.settings["sos"].as_u64().unwrap() as u32 }
+        PromptedClip {
+            clip: &self.clip,
+            start: self.settings["sos"].as_u64().unwrap() as u32,
+            placement: Placement::default(),
+        }
     }
 
     fn task(&self) -> Task {
         let (shape, names) = &self.integers["names"];
         let end = self.settings["eos"].as_u64().unwrap() as u32;
         let sentence = |row: &[i64]| {
-            let name = row.iter().filter(|id| **id >= 0).map(|id| *id as u32);
-            name.chain([end]).collect()
+            let name: Vec<u32> = row.iter().filter(|id| **id >= 0).map(|id| *id as u32).collect();
+            ClassSentence { name: name.len(), ids: [name, vec![end]].concat() }
         };
         let set = |part: &str| LabelledImages {
             images: Images::Pixels(self.tensor(&format!("{part}_pixels"))),
@@ -91,8 +97,8 @@ impl Case {
     }
 
     fn prompt(&self, kind: PromptKind, name: impl Fn(&str) -> String) -> Prompt {
-        let part = |modality: &Modality| (*modality, self.tensor::<2>(&name(modality.name())));
-        kind.modalities().iter().map(part).collect()
+        let part = |modality: &Part| (*modality, self.tensor::<2>(&name(modality.name())));
+        kind.parts().iter().map(part).collect()
     }
 
     fn theta(&self, kind: PromptKind) -> Prompt {
@@ -140,7 +146,8 @@ fn prompted_features_are_those_of_pytorch() {
         };
         let by_length = gram_clip::text_tower::Batching::ByLength;
         let text = |prompt: Option<Tensor<2>>| {
-            case.clip.text.forward(model.start, prompt.map(Into::into), sentences, by_length).value
+            let words: Vec<Vec<u32>> = sentences.iter().map(|sentence| sentence.ids.clone()).collect();
+            case.clip.text.forward(model.start, prompt.map(Into::into), &words, by_length).value
         };
         let image = |prompt: Option<Tensor<2>>| {
             case.clip.vision.forward(pixels.clone(), prompt.map(Into::into)).value

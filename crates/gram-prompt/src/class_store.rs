@@ -5,14 +5,15 @@ use gram_clip::text_tower::Batching;
 use gram_clip::{Clip, ClipError, ClipTokenizer};
 
 use crate::image_store::indices;
+use crate::placement::ClassSentence;
 use crate::prompted_clip::Classes;
 use crate::template::Template;
 
 /// Where a text side takes its classes from.
 #[derive(Clone, Debug)]
 pub enum ClassStore {
-    /// Token ids after SOS and context: the text tower is prompted.
-    Sentences(Vec<Vec<u32>>),
+    /// Sentences around a context: the text tower is prompted.
+    Sentences(Vec<ClassSentence>),
     /// Features `[classes, joint width]` of the hand-written sentences: it is not.
     Features(Tensor<2>),
 }

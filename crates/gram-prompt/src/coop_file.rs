@@ -1,8 +1,10 @@
-//! CoOp's own files, `prompt_learner/model.pth.tar-N`, read and written.
+//! CoOp's and CoCoOp's own files, `prompt_learner/model.pth.tar-N`, read and written.
 //!
-//! A file is a dictionary of `torch.save`; its `state_dict` has the context tokens as `ctx`, `[context tokens, width]`.
-//! What else is in it is passed over: `token_prefix` and `token_suffix`, which follow from the class names, the optimiser,
-//! the epoch. It does not say which model it is for, nor which classes. Reference: CoOp's `trainers/coop.py`.
+//! A file is a dictionary of `torch.save`; its `state_dict` has the context tokens as `ctx`, `[context tokens, width]`, or
+//! `[classes, context tokens, width]` where each class has its own (CSC), and for CoCoOp the net as
+//! `meta_net.linear{1|2}.{weight|bias}`. What else is in it is passed over: `token_prefix` and `token_suffix`, which follow
+//! from the class names, the optimiser, the epoch. It does not say which model it is for, nor which classes, nor where
+//! they stand: at the end, as is CoOp's default. Reference: CoOp's `trainers/coop.py` and `trainers/cocoop.py`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,69 +12,97 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::checkpoint::{Named, read_tensors, to_torch_bytes};
 
-use crate::prompt::{Modality, Prompt, PromptKind};
-use crate::prompt_file::{Header, PromptFile, PromptFileError, VERSION};
+use crate::placement::{ClassPosition, Placement};
+use crate::prompt::{Part, Prompt, PromptKind};
+use crate::prompt_file::{Header, PromptFile, PromptFileError, VERSION, check_rows};
 
 /// CoOp's sentence: the context, the name and a full stop.
 const TEMPLATE: &str = "{}.";
 /// What a file that does not say its model is said to be made for.
 const MODEL: &str = "a model that CoOp's file does not name";
+/// The context tokens.
+const CONTEXT: &str = "ctx";
 
 /// Reads the bytes of the file called `path`.
 ///
 /// # Errors
-/// [`PromptFileError::Coop`] if it holds no context, one for each class, or an image-conditioned one.
+/// [`PromptFileError::Coop`] if it holds no context, or tensors that do not fit one another.
 pub fn read(path: &Path, bytes: &[u8], device: &Device) -> Result<PromptFile, PromptFileError> {
     let wrong = |problem: String| PromptFileError::Coop { path: path.to_owned(), problem };
     let mut tensors = read_tensors(&path.display().to_string(), bytes)
         .map_err(|error| wrong(without_path(path, &error)))?;
-    if tensors.keys().any(|name| name.starts_with("meta_net.")) {
-        return Err(wrong(
-            "a prompt of CoCoOp, which depends on the image: gram does not compute these yet".into(),
-        ));
+    let kind = match tensors.keys().any(|name| name.starts_with("meta_net.")) {
+        true => PromptKind::Conditional,
+        false => PromptKind::Textual,
+    };
+    let mut placement = Placement::default();
+    let mut prompt = Prompt::none();
+    for part in kind.parts() {
+        let name = if *part == Part::Text { CONTEXT } else { part.name() };
+        let missing = format!("no tensor `{name}`: it is not the prompt of CoOp (prompt_learner/model.pth.tar-N)");
+        let (shape, values) = tensors.remove(name).ok_or_else(|| wrong(missing))?;
+        let shape = match (part, &shape[..]) {
+            (Part::Text, &[contexts, tokens, width]) if kind == PromptKind::Textual => {
+                placement.contexts = contexts;
+                [contexts * tokens, width]
+            }
+            (Part::HiddenBias | Part::ShiftBias, &[width]) => [1, width],
+            (_, &[rows, width]) => [rows, width],
+            _ => return Err(wrong(format!("tensor `{name}` is {shape:?}"))),
+        };
+        if values.is_empty() || values.iter().any(|value| !value.is_finite()) {
+            return Err(wrong(format!("tensor `{name}` is empty or holds a value that is not finite")));
+        }
+        let tensor = Tensor::from_data(TensorData::new(values, shape), device);
+        prompt = prompt.with([(*part, tensor)].into_iter().collect());
     }
-    let no_context = "no tensor `ctx`: it is not the prompt of CoOp (prompt_learner/model.pth.tar-N)";
-    let (shape, values) = tensors.remove("ctx").ok_or_else(|| wrong(no_context.into()))?;
-    let shape: [usize; 2] = shape.try_into().map_err(|shape| {
-        wrong(format!(
-            "`ctx` is {shape:?}: a context for each class (CSC) is not supported, tune one for all"
-        ))
-    })?;
-    if values.is_empty() || values.iter().any(|value| !value.is_finite()) {
-        return Err(wrong("`ctx` is empty or holds a value that is not finite".into()));
-    }
-    let context = Tensor::from_data(TensorData::new(values, shape), device);
     let header = Header {
         version: VERSION,
         program: "CoOp".into(),
         model: MODEL.into(),
-        kind: PromptKind::Textual,
+        kind,
+        placement,
         template: TEMPLATE.into(),
         classes: Vec::new(),
         settings: serde_json::Value::Null,
         command: String::new(),
     };
-    let prompt: Prompt = [(Modality::Text, context)].into_iter().collect();
+    check_rows(&header, &prompt).map_err(wrong)?;
     Ok(PromptFile { header, prompt, regulator: BTreeMap::new() })
 }
 
-/// The bytes of a file that CoOp's `load_model` reads.
+/// The bytes of a file that CoOp's or CoCoOp's `load_model` reads.
 ///
 /// # Errors
 /// [`PromptFileError::Coop`] if the prompt is not a textual one, or its sentence is not CoOp's.
 pub fn write(path: &Path, file: &PromptFile) -> Result<Vec<u8>, PromptFileError> {
     let wrong = |problem: String| PromptFileError::Coop { path: path.to_owned(), problem };
-    let (PromptKind::Textual, Some(context)) = (file.header.kind, file.prompt.get(Modality::Text)) else {
-        return Err(wrong(format!("a {:?} prompt: CoOp's file holds textual ones only", file.header.kind)));
-    };
+    let Header { kind, placement, .. } = file.header;
+    if kind.has(Part::Visual) {
+        return Err(wrong(format!("a prompt of {kind}: CoOp's file holds textual ones only")));
+    }
     let after = file.header.template.rsplit("{}").next().unwrap_or_default();
     if after != "." {
         return Err(wrong(format!(
             "its sentence ends with `{after}` after the name, CoOp's with a full stop"
         )));
     }
-    let values = context.to_data().try_to_vec().unwrap_or_default();
-    let tensors = Named::from([("ctx".to_owned(), (context.dims().to_vec(), values))]);
+    if kind == PromptKind::Conditional && placement.class_position != ClassPosition::End {
+        return Err(wrong("its names do not stand at the end, where CoCoOp's do".into()));
+    }
+    let named = |(part, tensor): (Part, &Tensor<2>)| {
+        let [rows, width] = tensor.dims();
+        let (name, shape) = match part {
+            Part::Text if placement.is_class_specific() => {
+                (CONTEXT, vec![placement.contexts, rows / placement.contexts, width])
+            }
+            Part::Text => (CONTEXT, vec![rows, width]),
+            Part::HiddenBias | Part::ShiftBias => (part.name(), vec![width]),
+            _ => (part.name(), vec![rows, width]),
+        };
+        (name.to_owned(), (shape, tensor.to_data().try_to_vec().unwrap_or_default()))
+    };
+    let tensors: Named = file.prompt.parts().map(named).collect();
     to_torch_bytes("model", &tensors, 0).map_err(|error| wrong(error.to_string()))
 }
 
@@ -97,7 +127,7 @@ mod tests {
     }
 
     fn context(file: &PromptFile) -> Vec<f32> {
-        file.prompt.get(Modality::Text).unwrap().to_data().try_to_vec().unwrap()
+        file.prompt.get(Part::Text).unwrap().to_data().try_to_vec().unwrap()
     }
 
     #[test]
@@ -123,16 +153,29 @@ mod tests {
     }
 
     #[test]
-    fn prompts_of_other_kinds_are_refused_by_file() {
+    fn a_context_for_each_class_and_cocoop_s_net_are_read_and_written_again() {
         let device = Device::default();
-        for (name, problem) in [
-            ("cocoop.pth.tar-10", "depends on the image"),
-            ("class-specific.pth.tar-50", "a context for each class"),
-            ("no-context.pth.tar-50", "no tensor `ctx`"),
+        for (name, kind, contexts) in [
+            ("class-specific.pth.tar-50", PromptKind::Textual, 3),
+            ("cocoop.pth.tar-10", PromptKind::Conditional, 1),
         ] {
             let (path, bytes) = fixture(name);
-            let error = PromptFile::parse(&path, &bytes, &device).unwrap_err().to_string();
-            assert!(error.contains(name) && error.contains(problem), "{error}");
+            let file = PromptFile::parse(&path, &bytes, &device).unwrap();
+            assert_eq!((file.header.kind, file.header.placement.contexts), (kind, contexts), "{name}");
+            let again = read(Path::new("out"), &write(Path::new("out"), &file).unwrap(), &device).unwrap();
+            assert_eq!(again.header, file.header);
+            assert_eq!(again.prompt.add_scaled(&file.prompt, -1.0).norm(), 0.0);
+            let expected: f32 = (0..4).map(|index| (index as f64).sin() as f32).sum();
+            let first = file.prompt.get(Part::Text).unwrap().clone().slice([0..1, 0..4]).sum();
+            assert!((first.into_scalar::<f32>() - expected).abs() < 1e-6, "{name}");
         }
+    }
+
+    #[test]
+    fn a_file_without_a_context_is_refused_by_name() {
+        let device = Device::default();
+        let (path, bytes) = fixture("no-context.pth.tar-50");
+        let error = PromptFile::parse(&path, &bytes, &device).unwrap_err().to_string();
+        assert!(error.contains("no-context.pth.tar-50") && error.contains("no tensor `ctx`"), "{error}");
     }
 }

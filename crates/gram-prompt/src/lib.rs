@@ -1,21 +1,23 @@
-//! What is learned and where it enters: textual, visual and joint prompts, and the prompt file.
+//! What is learned and where it enters: textual, image-conditioned, visual and joint prompts, and the prompt file.
 //!
 //! A [`Prompt`] holds the vectors, [`PromptedClip`] gives the frozen model's logits, losses and derivatives under it,
 //! [`ClassStore`] and [`ImageStore`] feed it, and a [`PromptFile`] keeps it.
 //!
 //! ```
 //! use burn::tensor::Device;
-//! use gram_prompt::{Modality, Prompt};
+//! use gram_prompt::{Part, Prompt};
 //!
 //! let device = Device::default();
-//! let vectors = Prompt::random(Modality::Text, [4, 128], 0.02, 1, &device);
-//! let prompt: Prompt = [(Modality::Text, vectors)].into_iter().collect();
-//! assert!(prompt.norm() > 0.0 && prompt.get(Modality::Visual).is_none());
+//! let vectors = Prompt::random(Part::Text, [4, 128], 0.02, 1, &device);
+//! let prompt: Prompt = [(Part::Text, vectors)].into_iter().collect();
+//! assert!(prompt.norm() > 0.0 && prompt.get(Part::Visual).is_none());
 //! ```
 
 pub mod class_store;
 pub mod coop_file;
 pub mod image_store;
+pub mod meta_net;
+pub mod placement;
 pub mod prompt;
 pub mod prompt_file;
 pub mod prompted_clip;
@@ -24,7 +26,8 @@ pub mod template;
 
 pub use class_store::ClassStore;
 pub use image_store::{ImageStore, PixelStore};
-pub use prompt::{Modality, Prompt, PromptKind};
+pub use placement::{ClassPosition, ClassSentence, Placement};
+pub use prompt::{Part, Prompt, PromptKind};
 pub use prompt_file::{Header, PromptFile, PromptFileError};
 pub use prompted_clip::{Classes, Images, LabelledImages, PromptedClip};
 pub use rates::Rates;

@@ -1,6 +1,6 @@
-//! What is learned: a few vectors for the text tower, for the vision tower, or for both.
+//! What is learned: a few vectors for the text tower, for the vision tower, or for both, and CoCoOp's net.
 //!
-//! A [`Prompt`] is a point in the space of those vectors; gradients, directions and velocities are points of the same
+//! A [`Prompt`] is a point in the space of those numbers; gradients, directions and velocities are points of the same
 //! space and have the same type.
 
 use std::collections::BTreeMap;
@@ -13,59 +13,103 @@ use gram_clip::signal::leaf;
 use gram_data::random::{normal, stream};
 use serde::{Deserialize, Serialize};
 
-/// Which tower reads a part of a prompt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Modality {
-    /// The text tower: context tokens (CoOp, eq. 2).
+use crate::meta_net::REDUCTION;
+
+/// A part of what is learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// Context tokens of the text tower (CoOp, eq. 2).
     Text,
-    /// The vision tower: vectors beside the patches (VPT).
+    /// Vectors beside the patches of the vision tower (VPT).
     Visual,
+    /// `W_1` of CoCoOp's net ([`MetaNet`](crate::meta_net::MetaNet)).
+    HiddenWeight,
+    /// `b_1` of CoCoOp's net.
+    HiddenBias,
+    /// `W_2` of CoCoOp's net.
+    ShiftWeight,
+    /// `b_2` of CoCoOp's net.
+    ShiftBias,
 }
 
-impl Modality {
-    /// The name in files.
+impl Part {
+    /// All parts there can be.
+    pub const ALL: [Part; 6] = [
+        Part::Text,
+        Part::Visual,
+        Part::HiddenWeight,
+        Part::HiddenBias,
+        Part::ShiftWeight,
+        Part::ShiftBias,
+    ];
+
+    /// The name in files; CoCoOp's net is called as in CoCoOp's.
     pub fn name(self) -> &'static str {
         match self {
-            Modality::Text => "text",
-            Modality::Visual => "visual",
+            Part::Text => "text",
+            Part::Visual => "visual",
+            Part::HiddenWeight => "meta_net.linear1.weight",
+            Part::HiddenBias => "meta_net.linear1.bias",
+            Part::ShiftWeight => "meta_net.linear2.weight",
+            Part::ShiftBias => "meta_net.linear2.bias",
         }
     }
 
-    /// Width of the vectors that a model's tower reads.
+    /// Whether a tower reads it among its tokens.
+    pub fn is_of_tower(self) -> bool {
+        matches!(self, Part::Text | Part::Visual)
+    }
+
+    /// Columns of the part for a model.
     pub fn width(self, clip: &Clip) -> usize {
+        let joint = clip.config.projection_dim;
         match self {
-            Modality::Text => clip.config.text_config.hidden_size,
-            Modality::Visual => clip.config.vision_config.hidden_size,
+            Part::Text | Part::ShiftBias => clip.config.text_config.hidden_size,
+            Part::Visual => clip.config.vision_config.hidden_size,
+            Part::HiddenWeight => joint,
+            Part::HiddenBias | Part::ShiftWeight => (joint / REDUCTION).max(1),
         }
     }
 }
 
-/// Which towers a prompt speaks to.
+/// What a prompt consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PromptKind {
     /// Text only: CoOp.
     Textual,
-    /// Vision only: VPT, shallow.
+    /// Text, moved by the image: CoCoOp.
+    Conditional,
+    /// Vision only: VPT.
     Visual,
-    /// Both at once: UNIGRAM's.
+    /// Both towers at once: UNIGRAM's.
     Joint,
 }
 
 impl PromptKind {
-    /// The towers, text first.
-    pub fn modalities(self) -> &'static [Modality] {
+    /// All kinds.
+    pub const ALL: [PromptKind; 4] =
+        [PromptKind::Textual, PromptKind::Conditional, PromptKind::Visual, PromptKind::Joint];
+
+    /// The parts, text first.
+    pub fn parts(self) -> &'static [Part] {
         match self {
-            PromptKind::Textual => &[Modality::Text],
-            PromptKind::Visual => &[Modality::Visual],
-            PromptKind::Joint => &[Modality::Text, Modality::Visual],
+            PromptKind::Textual => &[Part::Text],
+            PromptKind::Conditional => &[
+                Part::Text,
+                Part::HiddenWeight,
+                Part::HiddenBias,
+                Part::ShiftWeight,
+                Part::ShiftBias,
+            ],
+            PromptKind::Visual => &[Part::Visual],
+            PromptKind::Joint => &[Part::Text, Part::Visual],
         }
     }
 
-    /// Whether the prompt speaks to that tower.
-    pub fn has(self, modality: Modality) -> bool {
-        self.modalities().contains(&modality)
+    /// Whether the prompt has that part.
+    pub fn has(self, part: Part) -> bool {
+        self.parts().contains(&part)
     }
 }
 
@@ -73,6 +117,7 @@ impl fmt::Display for PromptKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             PromptKind::Textual => "coop",
+            PromptKind::Conditional => "cocoop",
             PromptKind::Visual => "vpt",
             PromptKind::Joint => "joint",
         })
@@ -83,23 +128,21 @@ impl FromStr for PromptKind {
     type Err = String;
 
     fn from_str(method: &str) -> Result<Self, Self::Err> {
-        match method {
-            "coop" => Ok(PromptKind::Textual),
-            "vpt" => Ok(PromptKind::Visual),
-            "joint" => Ok(PromptKind::Joint),
-            other => Err(format!("no prompt is called `{other}`: coop, vpt or joint")),
-        }
+        let known = Self::ALL.into_iter().find(|kind| kind.to_string() == method);
+        known.ok_or_else(|| format!("no prompt is called `{method}`: coop, cocoop, vpt or joint"))
     }
 }
 
-/// Prompt vectors, or anything of their shape: `[vectors, width of the tower]` for every tower.
+/// Prompt vectors, `[vectors, width of the tower]` for a tower, and the matrices of CoCoOp's net; or anything of their
+/// shape. How several contexts, or vectors of several layers, lie below each other says the
+/// [`Placement`](crate::Placement).
 #[derive(Clone, Debug, Default)]
 pub struct Prompt {
-    parts: BTreeMap<Modality, Tensor<2>>,
+    parts: BTreeMap<Part, Tensor<2>>,
 }
 
-impl FromIterator<(Modality, Tensor<2>)> for Prompt {
-    fn from_iter<I: IntoIterator<Item = (Modality, Tensor<2>)>>(parts: I) -> Self {
+impl FromIterator<(Part, Tensor<2>)> for Prompt {
+    fn from_iter<I: IntoIterator<Item = (Part, Tensor<2>)>>(parts: I) -> Self {
         Self { parts: parts.into_iter().collect() }
     }
 }
@@ -112,36 +155,36 @@ impl Prompt {
 
     /// `[vectors, width]` drawn from N(0, deviation²), each tower from a stream of its own.
     pub fn random(
-        modality: Modality,
+        part: Part,
         [vectors, width]: [usize; 2],
         deviation: f32,
         seed: u64,
         device: &Device,
     ) -> Tensor<2> {
-        let mut random = stream(seed, &format!("{} prompt", modality.name()));
+        let mut random = stream(seed, &format!("{} prompt", part.name()));
         let values: Vec<f32> = (0..vectors * width).map(|_| deviation * normal(&mut random)).collect();
         Tensor::from_data(TensorData::new(values, [vectors, width]), device)
     }
 
-    /// The vectors for one tower, `[vectors, width]`.
-    pub fn get(&self, modality: Modality) -> Option<&Tensor<2>> {
-        self.parts.get(&modality)
+    /// A part: vectors for a tower, `[vectors, width]`, or a matrix of CoCoOp's net.
+    pub fn get(&self, part: Part) -> Option<&Tensor<2>> {
+        self.parts.get(&part)
     }
 
-    /// The towers and their vectors, text first.
-    pub fn parts(&self) -> impl Iterator<Item = (Modality, &Tensor<2>)> {
-        self.parts.iter().map(|(modality, part)| (*modality, part))
+    /// The parts, text first.
+    pub fn parts(&self) -> impl Iterator<Item = (Part, &Tensor<2>)> {
+        self.parts.iter().map(|(part, tensor)| (*part, tensor))
     }
 
     /// Every part through `map`.
-    pub fn map(&self, map: impl Fn(Modality, Tensor<2>) -> Tensor<2>) -> Self {
-        self.parts().map(|(modality, part)| (modality, map(modality, part.clone()))).collect()
+    pub fn map(&self, map: impl Fn(Part, Tensor<2>) -> Tensor<2>) -> Self {
+        self.parts().map(|(part, tensor)| (part, map(part, tensor.clone()))).collect()
     }
 
-    /// Both prompts' parts through `map`, for the towers that both have.
+    /// Both prompts' parts through `map`, for the parts that both have.
     pub fn zip(&self, other: &Self, map: impl Fn(Tensor<2>, Tensor<2>) -> Tensor<2>) -> Self {
-        let both = |(modality, part): (Modality, &Tensor<2>)| {
-            Some((modality, map(part.clone(), other.get(modality)?.clone())))
+        let both = |(part, tensor): (Part, &Tensor<2>)| {
+            Some((part, map(tensor.clone(), other.get(part)?.clone())))
         };
         self.parts().filter_map(both).collect()
     }
@@ -160,6 +203,12 @@ impl Prompt {
     /// The Euclidean norm over all parts.
     pub fn norm(&self) -> f32 {
         self.dot(self).sqrt()
+    }
+
+    /// This prompt with the parts of `other`, which stand in the place of its own.
+    pub fn with(mut self, other: Self) -> Self {
+        self.parts.extend(other.parts);
+        self
     }
 
     /// Whether every number is finite.

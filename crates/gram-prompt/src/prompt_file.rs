@@ -1,7 +1,7 @@
 //! The prompt file: safetensors with a JSON header that says what made it, enough to predict with.
 //!
-//! Tensors: `prompt.text` `[context tokens, width]`, `prompt.visual` `[vectors, width]`, and for a GRAM start the
-//! regulator's `regulator.{text|visual}.{gamma_weight|gamma_bias|beta_weight|beta_bias}`. The file's metadata holds one
+//! Tensors: `prompt.text` `[contexts * context tokens, width]`, `prompt.visual` `[depth * vectors, width]`, the matrices of
+//! CoCoOp's net (`prompt.meta_net.linear1.weight` `[hidden, joint width]`, …), and for a GRAM start the regulator's `regulator.{text|visual}.{gamma_weight|gamma_bias|beta_weight|beta_bias}`. The file's metadata holds one
 //! key, `gram`: a [`Header`] in JSON. All values are 32-bit.
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,7 +15,8 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use crate::coop_file;
-use crate::prompt::{Modality, Prompt, PromptKind};
+use crate::placement::Placement;
+use crate::prompt::{Part, Prompt, PromptKind};
 
 /// The version of the format.
 pub const VERSION: u32 = 1;
@@ -31,6 +32,9 @@ pub struct Header {
     pub model: String,
     /// The towers it speaks to.
     pub kind: PromptKind,
+    /// Where its vectors enter.
+    #[serde(default)]
+    pub placement: Placement,
     /// The sentence around a name; its words before the name are replaced by the context tokens, if there are any.
     pub template: String,
     /// Names of the classes it was tuned on; none for a meta-trained start.
@@ -83,7 +87,7 @@ pub enum PromptFileError {
     },
     /// It was made for another model.
     #[error(
-        "{}: made for {found}, {modality} width {width}, but {model} has width {expected}: pass the model it was made for",
+        "{}: made for {found}, {part} width {width}, but {model} has width {expected}: pass the model it was made for",
         path.display()
     )]
     Model {
@@ -93,12 +97,29 @@ pub enum PromptFileError {
         found: String,
         /// The model that it was to be used with.
         model: String,
-        /// The tower that does not fit.
-        modality: &'static str,
-        /// Width of the prompt.
+        /// The part that does not fit.
+        part: &'static str,
+        /// Its width.
         width: usize,
-        /// Width of the model's tower.
+        /// The width that the model reads.
         expected: usize,
+    },
+    /// It enters more layers than there are.
+    #[error(
+        "{}: made for {found}, vectors for {depth} layers, but {model} has {layers}: pass the model it was made for",
+        path.display()
+    )]
+    Depth {
+        /// The file.
+        path: PathBuf,
+        /// The model it was made for.
+        found: String,
+        /// The model that it was to be used with.
+        model: String,
+        /// Layers of the prompt.
+        depth: usize,
+        /// Layers of the model's vision tower.
+        layers: usize,
     },
 }
 
@@ -110,7 +131,7 @@ impl PromptFile {
     pub fn save(&self, path: &Path) -> Result<(), PromptFileError> {
         let wrong = |error: &dyn std::fmt::Display| format(path, error.to_string());
         let prompts =
-            self.prompt.parts().map(|(modality, part)| (format!("prompt.{}", modality.name()), part));
+            self.prompt.parts().map(|(part, tensor)| (format!("prompt.{}", part.name()), tensor));
         let regulator = self.regulator.iter().map(|(name, part)| (format!("regulator.{name}"), part));
         let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = prompts
             .chain(regulator)
@@ -164,43 +185,50 @@ impl PromptFile {
         for (name, view) in parsed.tensors() {
             let tensor =
                 matrix(&view, device).map_err(|problem| wrong(&format!("tensor `{name}` {problem}")))?;
-            match name.as_str() {
-                "prompt.text" => parts.push((Modality::Text, tensor)),
-                "prompt.visual" => parts.push((Modality::Visual, tensor)),
-                _ => match name.strip_prefix("regulator.") {
-                    Some(name) => _ = regulator.insert(name.to_owned(), tensor),
-                    None => return Err(wrong(&format!("tensor `{name}` is unknown"))),
-                },
+            let part = name
+                .strip_prefix("prompt.")
+                .and_then(|name| Part::ALL.into_iter().find(|part| part.name() == name));
+            match (part, name.strip_prefix("regulator.")) {
+                (Some(part), _) => parts.push((part, tensor)),
+                (None, Some(name)) => _ = regulator.insert(name.to_owned(), tensor),
+                (None, None) => return Err(wrong(&format!("tensor `{name}` is unknown"))),
             }
         }
         let prompt: Prompt = parts.into_iter().collect();
         if let Some(missing) =
-            header.kind.modalities().iter().find(|modality| prompt.get(**modality).is_none())
+            header.kind.parts().iter().find(|part| prompt.get(**part).is_none())
         {
             return Err(wrong(&format!("no tensor `prompt.{}`", missing.name())));
         }
+        check_rows(&header, &prompt).map_err(|problem| wrong(&problem))?;
         Ok(Self { header, prompt, regulator })
     }
 
     /// Checks that the prompt fits a model.
     ///
     /// # Errors
-    /// [`PromptFileError::Model`] names the model it was made for, and this one, called `model`.
+    /// [`PromptFileError::Model`] names the model it was made for, and this one, called `model`;
+    /// [`PromptFileError::Depth`] if the prompt is deeper.
     pub fn check_model(&self, path: &Path, model: &str, clip: &Clip) -> Result<(), PromptFileError> {
-        for (modality, part) in self.prompt.parts() {
-            let expected = modality.width(clip);
-            let width = part.dims()[1];
+        for (part, tensor) in self.prompt.parts() {
+            let expected = part.width(clip);
+            let width = tensor.dims()[1];
             if width != expected {
                 let (path, found) = (path.to_owned(), self.header.model.clone());
                 return Err(PromptFileError::Model {
                     path,
                     found,
                     model: model.to_owned(),
-                    modality: modality.name(),
+                    part: part.name(),
                     width,
                     expected,
                 });
             }
+        }
+        let (depth, layers) = (self.header.placement.visual_depth, clip.vision.blocks.len());
+        if depth > layers {
+            let (path, found) = (path.to_owned(), self.header.model.clone());
+            return Err(PromptFileError::Depth { path, found, model: model.to_owned(), depth, layers });
         }
         Ok(())
     }
@@ -208,6 +236,31 @@ impl PromptFile {
 
 fn format(path: &Path, problem: String) -> PromptFileError {
     PromptFileError::Format { path: path.to_owned(), problem }
+}
+
+/// Checks that rows are as many as the placement and the other matrices say.
+pub(crate) fn check_rows(header: &Header, prompt: &Prompt) -> Result<(), String> {
+    let Placement { contexts, visual_depth, .. } = header.placement;
+    for (part, groups) in [(Part::Text, contexts), (Part::Visual, visual_depth)] {
+        let rows = prompt.get(part).map_or(0, |tensor| tensor.dims()[0]);
+        if groups == 0 || !rows.is_multiple_of(groups) {
+            return Err(format!("tensor `prompt.{}` has {rows} rows, which are not {groups} equal parts", part.name()));
+        }
+    }
+    if contexts > 1 && !header.classes.is_empty() && header.classes.len() != contexts {
+        return Err(format!("{contexts} contexts for {} classes", header.classes.len()));
+    }
+    let shape = |part| prompt.get(part).map(|tensor: &Tensor<2>| tensor.dims());
+    if let (Some([hidden, _]), Some(bias), Some([shift, inputs]), Some(shift_bias)) = (
+        shape(Part::HiddenWeight),
+        shape(Part::HiddenBias),
+        shape(Part::ShiftWeight),
+        shape(Part::ShiftBias),
+    ) && (bias != [1, hidden] || inputs != hidden || shift_bias != [1, shift])
+    {
+        return Err("the matrices of `prompt.meta_net` do not fit one another".into());
+    }
+    Ok(())
 }
 
 /// A finite matrix.
@@ -226,13 +279,14 @@ mod tests {
     use super::*;
 
     fn file(device: &Device) -> PromptFile {
-        let prompt = [(Modality::Text, Prompt::random(Modality::Text, [4, 8], 0.02, 3, device))];
+        let prompt = [(Part::Text, Prompt::random(Part::Text, [4, 8], 0.02, 3, device))];
         PromptFile {
             header: Header {
                 version: VERSION,
                 program: "0.1.0".into(),
                 model: "tiny".into(),
                 kind: PromptKind::Textual,
+                placement: Placement::default(),
                 template: "a photo of a {}.".into(),
                 classes: vec!["cat".into()],
                 settings: serde_json::json!({"seed": 3}),

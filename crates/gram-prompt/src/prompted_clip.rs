@@ -1,19 +1,23 @@
 //! Where prompts enter: logits and losses of a frozen CLIP under a prompt, over values or dual numbers.
 //!
 //! Frozen means frozen: a tower whose prompt is not learned gives the same features every time, so its side comes in as
-//! features that were computed once.
+//! features that were computed once. Only where the context depends on the image (CoCoOp), classes are computed for each
+//! image.
 
 use burn::tensor::{Int, Tensor};
 use gram_clip::text_tower::Batching;
-use gram_clip::{Clip, Signal};
+use gram_clip::vision_tower::VisualPrompt;
+use gram_clip::{Clip, Model, Signal};
 
-use crate::prompt::{Modality, Prompt};
+use crate::meta_net::MetaNet;
+use crate::placement::{ClassSentence, Placement};
+use crate::prompt::{Part, Prompt};
 
 /// What images are compared with.
 #[derive(Clone, Debug)]
 pub enum Classes {
-    /// Token ids of every class name, EOS included: the text tower reads them after the context.
-    Sentences(Vec<Vec<u32>>),
+    /// The sentence of every class: the text tower reads it around the context.
+    Sentences(Vec<ClassSentence>),
     /// Normalised features, `[classes, joint width]`: the text tower is not prompted.
     Features(Tensor<2>),
 }
@@ -43,9 +47,16 @@ pub struct PromptedClip<'a> {
     pub clip: &'a Clip,
     /// Its start-of-text token.
     pub start: u32,
+    /// Where the prompts enter.
+    pub placement: Placement,
 }
 
-impl PromptedClip<'_> {
+impl<'a> PromptedClip<'a> {
+    /// A model with prompts where `placement` says.
+    pub fn new(model: &'a Model, placement: Placement) -> Self {
+        Self { clip: &model.clip, start: model.tokenizer.start(), placement }
+    }
+
     /// Logits `[images, classes]` (eq. 1) under `prompt`. With `tangent`, the prompt moves along it and so do the logits.
     pub fn logits(
         &self,
@@ -54,21 +65,67 @@ impl PromptedClip<'_> {
         classes: &Classes,
         images: &Images,
     ) -> Signal<2> {
-        let signal = |modality| {
-            let value = prompt.get(modality)?.clone();
-            Some(Signal { value, tangent: tangent.and_then(|tangent| tangent.get(modality).cloned()) })
-        };
-        let text = match classes {
-            Classes::Features(features) => features.clone().into(),
-            Classes::Sentences(sentences) => {
-                self.clip.text.forward(self.start, signal(Modality::Text), sentences, Batching::ByLength)
-            }
+        let signal = |part| {
+            let value = prompt.get(part)?.clone();
+            Some(Signal { value, tangent: tangent.and_then(|tangent| tangent.get(part).cloned()) })
         };
         let image = match images {
             Images::Features(features) => features.clone().into(),
-            Images::Pixels(pixels) => self.clip.vision.forward(pixels.clone(), signal(Modality::Visual)),
+            Images::Pixels(pixels) => {
+                self.clip.vision.forward(pixels.clone(), self.visual_prompt(signal(Part::Visual)))
+            }
         };
-        self.clip.logits(image, text)
+        match classes {
+            Classes::Features(features) => self.clip.logits(image, features.clone().into()),
+            Classes::Sentences(sentences) => match (signal(Part::Text), MetaNet::of(signal)) {
+                (Some(context), Some(net)) => self.conditional_logits(context, &net, sentences, image),
+                (context, _) => self.clip.logits(image, self.text_features(context, sentences)),
+            },
+        }
+    }
+
+    /// The vectors of a visual prompt in their layers.
+    pub fn visual_prompt(&self, vectors: Option<Signal<2>>) -> Option<VisualPrompt> {
+        vectors.map(|vectors| VisualPrompt { vectors, depth: self.placement.visual_depth })
+    }
+
+    /// Normalised features of classes around a context, `[classes, joint width]`.
+    fn text_features(&self, context: Option<Signal<2>>, sentences: &[ClassSentence]) -> Signal<2> {
+        let rows = context.as_ref().map_or(0, |context| context.value.dims()[0]);
+        let sentences = self.placement.sentences(self.start, sentences, rows);
+        self.clip.text.forward_sentences(&sentences, context, Batching::ByLength)
+    }
+
+    /// CoCoOp: each image, `[images, joint width]`, moves the context and is compared with the classes around it.
+    fn conditional_logits(
+        &self,
+        context: Signal<2>,
+        net: &MetaNet,
+        sentences: &[ClassSentence],
+        images: Signal<2>,
+    ) -> Signal<2> {
+        let shape = context.value.dims();
+        let count = images.value.dims()[0];
+        let shifts = net.shift(images.clone());
+        let row = |signal: &Signal<2>, image| signal.clone().linear_map(|tensor| tensor.narrow(0, image, 1));
+        let logits = |image| {
+            let shift = row(&shifts, image).linear_map(|tensor| tensor.expand(shape));
+            self.clip
+                .logits(row(&images, image), self.text_features(Some(context.clone().plus(shift)), sentences))
+        };
+        Signal::cat((0..count).map(logits).collect(), 0)
+    }
+
+    /// The features of classes under a prompt that does not move any more, computed once for all images; the classes as
+    /// they are where each image has its own.
+    pub fn fixed(&self, prompt: &Prompt, classes: Classes) -> Classes {
+        match classes {
+            Classes::Sentences(sentences) if prompt.get(Part::HiddenWeight).is_none() => {
+                let context = prompt.get(Part::Text).cloned().map(Signal::from);
+                Classes::Features(self.text_features(context, &sentences).value)
+            }
+            classes => classes,
+        }
     }
 
     /// The mean cross-entropy `[1]` of labelled images.
@@ -104,7 +161,7 @@ impl PromptedClip<'_> {
         let leaf = prompt.leaf();
         match self.loss(&leaf, Some(direction), classes, set).tangent {
             Some(along) => derivative(along, &leaf),
-            None => prompt.map(|_, part| part.zeros_like()),
+            None => prompt.map(|_, tensor| tensor.zeros_like()),
         }
     }
 }

@@ -8,13 +8,13 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::prompt::{Modality, Prompt};
+use crate::prompt::{Part, Prompt};
 
-/// A rate for the text part of a prompt and one for its visual part.
+/// A rate for what the text tower reads and one for what the vision tower reads.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rates {
-    /// Of context tokens.
+    /// Of context tokens, and of the net that moves them.
     pub text: f32,
     /// Of visual vectors.
     pub visual: f32,
@@ -27,10 +27,12 @@ impl Rates {
     }
 
     /// The rate of a part.
-    pub fn of(&self, modality: Modality) -> f32 {
-        match modality {
-            Modality::Text => self.text,
-            Modality::Visual => self.visual,
+    pub fn of(&self, part: Part) -> f32 {
+        match part {
+            Part::Visual => self.visual,
+            Part::Text | Part::HiddenWeight | Part::HiddenBias | Part::ShiftWeight | Part::ShiftBias => {
+                self.text
+            }
         }
     }
 
@@ -41,7 +43,7 @@ impl Rates {
 
     /// Every part of a gradient or velocity times its rate and `factor`.
     pub fn scale(&self, step: &Prompt, factor: f32) -> Prompt {
-        step.map(|modality, part| part * (self.of(modality) * factor))
+        step.map(|part, tensor| tensor * (self.of(part) * factor))
     }
 }
 

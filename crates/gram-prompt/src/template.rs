@@ -6,6 +6,8 @@ use std::str::FromStr;
 use burn::tensor::Tensor;
 use gram_clip::{Clip, ClipError, ClipTokenizer};
 
+use crate::placement::ClassSentence;
+
 /// A sentence with a place `{}` for the name, such as `a photo of a {}.`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
@@ -50,8 +52,8 @@ impl Template {
         tokenizer.sentence(&format!("{} {name}{}", self.before, self.after), 1, positions)
     }
 
-    /// Token ids of the name and what comes after it, EOS included: what follows SOS and `context_tokens` learned
-    /// vectors (eq. 2).
+    /// Token ids of the name and what comes after it, EOS included: what stands with SOS and `context_tokens` learned
+    /// vectors in a sentence (eq. 2).
     ///
     /// # Errors
     /// [`ClipError::TooLong`] names the sentence.
@@ -61,9 +63,10 @@ impl Template {
         context_tokens: usize,
         clip: &Clip,
         tokenizer: &ClipTokenizer,
-    ) -> Result<Vec<u32>, ClipError> {
+    ) -> Result<ClassSentence, ClipError> {
         let positions = clip.config.text_config.max_position_embeddings;
-        tokenizer.sentence(&format!("{name}{}", self.after), 1 + context_tokens, positions)
+        let ids = tokenizer.sentence(&format!("{name}{}", self.after), 1 + context_tokens, positions)?;
+        Ok(ClassSentence { ids, name: tokenizer.encode(name)?.len() })
     }
 
     /// Embeddings of the words before the name, `[context tokens, width]`: a learned prompt's start. `None` if there

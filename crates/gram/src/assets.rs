@@ -85,7 +85,7 @@ pub fn start(kind: PromptKind) -> Result<ShippedStart> {
     let shipped =
         |name, file, metrics| Ok(ShippedStart { name, file, metrics: std::str::from_utf8(metrics)? });
     match kind {
-        PromptKind::Textual => bail!("no textual start is shipped: meta-train one"),
+        PromptKind::Textual | PromptKind::Conditional => bail!("no {kind} start is shipped: meta-train one"),
         PromptKind::Visual => shipped(
             "starts/vpt.safetensors",
             asset!("starts/vpt.safetensors"),

@@ -5,23 +5,23 @@ use std::path::Path;
 use anyhow::{Result, bail, ensure};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, TensorData};
-use gram_clip::text_tower::Batching;
 use gram_clip::{Model, Signal};
-use gram_prompt::{ClassStore, Modality, PromptFile, Template};
+use gram_prompt::{
+    ClassStore, Classes, Images, Part, Placement, Prompt, PromptFile, PromptedClip, Template,
+};
 
 use crate::clustering::device;
 use crate::matrix_file::MatrixFile;
 
-/// Classes with their features, and what the vision tower is prompted with.
+/// Classes under a prompt that does not move any more.
 #[derive(Clone, Debug)]
 pub struct Classifier<'a> {
+    clip: PromptedClip<'a>,
     model: &'a Model,
     /// The classes' names.
     pub names: Vec<String>,
-    /// `[classes, joint width]`, normalised.
-    text: Tensor<2>,
-    /// `[prompt vectors, width]`
-    visual: Option<Tensor<2>>,
+    classes: Classes,
+    prompt: Prompt,
 }
 
 impl<'a> Classifier<'a> {
@@ -39,7 +39,7 @@ impl<'a> Classifier<'a> {
             }
         }
         let text = sum.ok_or_else(|| anyhow::anyhow!("no template"))?;
-        Ok(Self { text: Signal::from(text).normalize().value, model, names, visual: None })
+        Ok(Self::of_features(model, names, text))
     }
 
     /// Under the prompt of a file. Without names, the classes are those that it was tuned on.
@@ -59,19 +59,26 @@ impl<'a> Classifier<'a> {
             "{}: it was tuned on no classes: name some with --classes",
             path.display()
         );
+        let placement = file.header.placement;
+        ensure!(
+            !placement.is_class_specific() || names.len() == placement.contexts,
+            "{}: it has contexts for {} classes, not for {}: name those that it was tuned on, in their order",
+            path.display(),
+            placement.contexts,
+            names.len()
+        );
         let template: Template = file.header.template.parse()?;
-        let visual = file.prompt.get(Modality::Visual).cloned();
-        let Some(context) = file.prompt.get(Modality::Text).cloned() else {
-            return Ok(Self { visual, ..Self::zero_shot(model, names, &[template])? });
+        let (clip, prompt) = (PromptedClip::new(model, placement), file.prompt.clone());
+        let Some(context) = prompt.get(Part::Text) else {
+            return Ok(Self { clip, prompt, ..Self::zero_shot(model, names, &[template])? });
         };
-        let tokens = context.dims()[0];
+        let tokens = context.dims()[0] / placement.contexts;
         let sentences = names
             .iter()
             .map(|name| template.name(name, tokens, &model.clip, &model.tokenizer))
             .collect::<Result<Vec<_>, _>>()?;
-        let start = model.tokenizer.start();
-        let text = model.clip.text.forward(start, Some(context.into()), &sentences, Batching::ByLength).value;
-        Ok(Self { model, names, text, visual })
+        let classes = clip.fixed(&prompt, Classes::Sentences(sentences));
+        Ok(Self { clip, model, names, classes, prompt })
     }
 
     /// From a matrix with a row for each class; rows are normalised.
@@ -90,18 +97,27 @@ impl<'a> Classifier<'a> {
         let Some(names) = names.or(matrix.names) else { bail!("{path}: it names no classes: use --classes") };
         ensure!(names.len() == rows, "{path}: {rows} rows, but {} classes", names.len());
         let text = Tensor::from_data(TensorData::new(matrix.values, [rows, width]), &device(model));
-        Ok(Self { text: Signal::from(text).normalize().value, model, names, visual: None })
+        Ok(Self::of_features(model, names, text))
     }
 
-    /// Normalised features of the classes, `[classes, joint width]`.
-    pub fn weights(&self) -> Tensor<2> {
-        self.text.clone()
+    /// From features, `[classes, joint width]`, of any length.
+    fn of_features(model: &'a Model, names: Vec<String>, text: Tensor<2>) -> Self {
+        let clip = PromptedClip::new(model, Placement::default());
+        let classes = Classes::Features(Signal::from(text).normalize().value);
+        Self { clip, model, names, classes, prompt: Prompt::none() }
+    }
+
+    /// Normalised features of the classes, `[classes, joint width]`; none where each image has its own.
+    pub fn weights(&self) -> Option<Tensor<2>> {
+        if let Classes::Features(features) = &self.classes { Some(features.clone()) } else { None }
     }
 
     /// Probabilities `[images, classes]` of images, `[images, 3, side, side]` (eq. 1).
     pub fn probabilities(&self, pixels: Tensor<4>) -> Tensor<2> {
-        let image =
-            self.model.clip.vision.features(pixels.to_device(&device(self.model)), self.visual.as_ref());
-        softmax(self.model.clip.logits(image.into(), self.text.clone().into()).value, 1)
+        let visual = self.prompt.get(Part::Visual).cloned().map(Signal::from);
+        let visual = self.clip.visual_prompt(visual);
+        let pixels = pixels.to_device(&device(self.model));
+        let images = Images::Features(self.model.clip.vision.features(pixels, visual.as_ref()));
+        softmax(self.clip.logits(&self.prompt, None, &self.classes, &images).value, 1)
     }
 }

@@ -5,7 +5,7 @@ use gram_data::Augmentation;
 use gram_eval::adaptation::AdaptationSettings;
 use gram_eval::protocol::ProtocolSettings;
 use gram_meta::{EpisodeSettings, InnerLoop, MetaTrainingSettings, OuterOptimizer, RegulatorStart};
-use gram_prompt::{Modality, PromptKind, Rates};
+use gram_prompt::{Part, PromptKind, Rates};
 
 use crate::model::DEMO;
 
@@ -49,7 +49,7 @@ pub fn demo_clustering() -> ChcSettings {
 /// How a start of that kind is meta-trained.
 pub fn meta_training(kind: PromptKind, seed: u64) -> MetaTrainingSettings {
     // A visual prompt passes every image through the tower, forward and backward: fewer of everything.
-    let textual = !kind.has(Modality::Visual);
+    let textual = !kind.has(Part::Visual);
     MetaTrainingSettings {
         seed,
         episodes: EpisodeSettings { ways: 8, support_shots: 4, query_shots: 8 },

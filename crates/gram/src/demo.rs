@@ -19,7 +19,7 @@ use gram_eval::prepared::Prepared;
 use gram_eval::protocol::Protocol;
 use gram_eval::results::{BaseToNewRun, CrossDomainRun, CurvePoint, MetaCurve, Method, Results, StageTime};
 use gram_meta::meta_train;
-use gram_prompt::{ImageStore, Modality, PromptKind, PromptedClip, Template};
+use gram_prompt::{ImageStore, Part, Placement, PromptKind, PromptedClip, Template};
 use rayon::prelude::*;
 
 use crate::assets;
@@ -145,14 +145,14 @@ impl<'a> Demo<'a> {
         out: &Path,
     ) -> Result<TrainedStart> {
         let settings = defaults::meta_training(kind, self.plan.seed());
-        let images = match kind.has(Modality::Visual) {
+        let images = match kind.has(Part::Visual) {
             true => ImageStore::Pixels(features.pixels(pairs, &self.model)?),
             false => ImageStore::Features(features.image_tensor(self.device)),
         };
         let start = start_prompt(&self.model, kind, &self.template, defaults::VISUAL_TOKENS, settings.seed)?;
         let material = material(&self.model, clusters, images, &start, &self.template, &settings)?;
         self.progress.begin(&format!("meta-training {kind}"), settings.steps);
-        let clip = PromptedClip { clip: &self.model.clip, start: self.model.tokenizer.start() };
+        let clip = PromptedClip::new(&self.model, Placement::default());
         let mut course = Vec::new();
         let state = meta_train(&clip, &material, start, &settings, self.device, &mut |step| {
             self.progress.advance(&format!("query loss {:.3}", step.query_loss));

@@ -10,7 +10,7 @@ use gram_data::{Pair, Pairs};
 use gram_eval::method::usual_start;
 use gram_meta::{Material, MetaState, MetaTrainingSettings, TopicPool};
 use gram_prompt::prompt_file::VERSION;
-use gram_prompt::{ClassStore, Header, ImageStore, Modality, Prompt, PromptFile, PromptKind, Template};
+use gram_prompt::{ClassStore, Header, ImageStore, Part, Placement, Prompt, PromptFile, PromptKind, Template};
 
 use crate::clustering::{Progress, decoded, device, image_features, tensor};
 
@@ -25,9 +25,9 @@ pub fn start_prompt(
     visual_tokens: usize,
     seed: u64,
 ) -> Result<Prompt> {
-    ensure!(!kind.has(Modality::Visual) || visual_tokens > 0, "a visual prompt has 1 vector or more, not 0");
+    ensure!(!kind.has(Part::Visual) || visual_tokens > 0, "a visual prompt has 1 vector or more, not 0");
     let start = usual_start(kind, model, template, visual_tokens, seed, &device(model))?;
-    if kind.has(Modality::Text) && start.get(Modality::Text).is_none() {
+    if kind.has(Part::Text) && start.get(Part::Text).is_none() {
         bail!("template `{template}`: write words before {{}}, for a textual prompt starts from them");
     }
     Ok(start)
@@ -47,7 +47,7 @@ pub fn material(
 ) -> Result<Material> {
     let names: Vec<String> = clusters.topics.iter().map(|topic| topic.label.clone()).collect();
     let (clip, tokenizer) = (&model.clip, &model.tokenizer);
-    let classes = match start.get(Modality::Text) {
+    let classes = match start.get(Part::Text) {
         Some(context) => ClassStore::prompted(&names, template, context.dims()[0], clip, tokenizer)?,
         None => ClassStore::hand_written(&names, template, clip, tokenizer)?,
     };
@@ -67,7 +67,7 @@ pub fn images_of(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<ImageStore> {
     let clustered = clustered_pairs(clusters, pairs)?;
-    if kind.has(Modality::Visual) {
+    if kind.has(Part::Visual) {
         return Ok(ImageStore::Pixels(decoded(model, clustered.iter())?));
     }
     let (rows, features) = image_features(model, &clustered, progress)?;
@@ -104,6 +104,7 @@ pub fn save_start(
 ) -> Result<()> {
     let header = Header {
         version: VERSION,
+        placement: Placement::default(),
         program: env!("CARGO_PKG_VERSION").into(),
         model: model.name.clone(),
         kind,
@@ -129,8 +130,8 @@ mod tests {
         let start = start_prompt(&model, PromptKind::Joint, &template, 2, 1).unwrap();
         let words = model.tokenizer.encode("a picture of a").unwrap().len();
         let width = model.clip.config.vision_config.hidden_size;
-        assert_eq!(start.get(Modality::Text).unwrap().dims()[0], words);
-        assert_eq!(start.get(Modality::Visual).unwrap().dims(), [2, width]);
+        assert_eq!(start.get(Part::Text).unwrap().dims()[0], words);
+        assert_eq!(start.get(Part::Visual).unwrap().dims(), [2, width]);
     }
 
     #[test]

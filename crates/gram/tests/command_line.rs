@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use burn::tensor::Device;
 use gram_cluster::Clusters;
-use gram_prompt::{Modality, PromptFile, PromptKind};
+use gram_prompt::{Part, PromptFile, PromptKind};
 use serde_json::Value;
 
 fn gram(arguments: &[&str]) -> Output {
@@ -156,8 +156,8 @@ fn a_textual_start_is_meta_trained_and_written_with_its_regulator() {
 #[test]
 fn a_joint_start_has_both_prompts() {
     let (file, _) = meta_trained("joint");
-    assert_eq!(file.prompt.get(Modality::Visual).unwrap().dims()[0], 2);
-    assert!(file.prompt.get(Modality::Text).is_some());
+    assert_eq!(file.prompt.get(Part::Visual).unwrap().dims()[0], 2);
+    assert!(file.prompt.get(Part::Text).is_some());
     assert_eq!(file.regulator.len(), 8);
 }
 

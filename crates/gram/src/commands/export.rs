@@ -63,7 +63,9 @@ fn classifier(arguments: &ExportArguments, common: &Common) -> Result<()> {
     let model = arguments.prompting.model(&common.device()?)?;
     let names = arguments.classes.as_deref().map(class_names).transpose()?;
     let classifier = arguments.prompting.classifier(&model, names)?;
-    let weights = classifier.weights();
+    let weights = classifier
+        .weights()
+        .context("a prompt of CoCoOp gives every image other class weights: there is no one matrix")?;
     let shape = weights.dims();
     let values = values(weights)?;
     MatrixFile { shape, values, names: Some(classifier.names) }.write(&arguments.out)

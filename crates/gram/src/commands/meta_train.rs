@@ -11,7 +11,7 @@ use gram::meta_training::{images_of, material, save_start, start_prompt};
 use gram::model::{open_model, open_pairs};
 use gram_cluster::Clusters;
 use gram_meta::{MetaStep, MetaTrainingSettings, OuterOptimizer, meta_train};
-use gram_prompt::{PromptKind, PromptedClip, Rates, Template};
+use gram_prompt::{Placement, PromptKind, PromptedClip, Rates, Template};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
@@ -110,7 +110,7 @@ pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
     let material = material(&model, &clusters, images, &start, template, &settings)?;
     eprintln!("{} topics, {} more are too small", material.pool.topics.len(), material.pool.too_small);
 
-    let clip = PromptedClip { clip: &model.clip, start: model.tokenizer.start() };
+    let clip = PromptedClip::new(&model, Placement::default());
     let mut record = Record::new(&arguments.out, settings.steps)?;
     let state = meta_train(&clip, &material, start, &settings, &device, &mut |step| record.note(step))?;
     let last = record.finish()?;
