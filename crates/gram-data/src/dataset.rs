@@ -1,14 +1,19 @@
 //! Labelled datasets: what a prompt is tuned and tested on.
 //!
 //! A dataset is a folder per class, such folders inside `train`, `val` (or `validation`) and `test`, a manifest (a
-//! table with columns `image`, `label` and, if known, `split` and `domain`), or a dataset archive: a tar archive with a
-//! `manifest.csv` and the images it names. Where the source divides nothing, a fixed, class-balanced division into
+//! table with columns `image`, `label` and, if known, `split` and `domain`), a dataset archive (a tar archive with a
+//! `manifest.csv` and the images it names), one of the literature's in CoOp's folders ([`Benchmark`]), a shared split
+//! (`split_zhou_*.json`), or a folder of WebDataset shards as CLIP_benchmark keeps them. Where the source divides nothing, a fixed, class-balanced division into
 //! 60 % training, 20 % validation and 20 % test images is made, the same on every machine.
 
 mod archive;
+mod benchmark;
 mod folder;
+mod image_net;
 mod manifest;
 mod split;
+mod split_file;
+mod web_dataset;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -19,6 +24,7 @@ use crate::archive::archive_stem;
 use crate::table::Table;
 use crate::{ClassSubset, DataError, ImageFile};
 
+pub use benchmark::Benchmark;
 pub use split::{Split, UnknownSplitName};
 
 /// Images with a class each.
@@ -26,17 +32,21 @@ pub use split::{Split, UnknownSplitName};
 pub struct LabelledDataset {
     /// The dataset's name.
     pub name: String,
-    /// Class names, sorted.
+    /// Class names: in the order of their numbers where the source has numbers, else sorted.
     pub classes: Vec<String>,
     /// Domain names, sorted; empty if the dataset knows none.
     pub domains: Vec<String>,
     /// All images of all splits.
     pub images: Vec<LabelledImage>,
+    /// The benchmark that it is, if it is a known one.
+    pub benchmark: Option<Benchmark>,
 }
 
 /// An image of a dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelledImage {
+    /// Its path in the dataset, with `/` on every platform.
+    pub key: String,
     /// The image.
     pub image: ImageFile,
     /// Its class, an index into [`LabelledDataset::classes`].
@@ -53,13 +63,16 @@ struct Described {
     key: String,
     image: ImageFile,
     label: String,
+    /// The class's number, where the source has numbers: different classes may then have one name.
+    number: Option<usize>,
     domain: Option<String>,
     split: Option<Split>,
 }
 
 impl LabelledDataset {
-    /// Opens a dataset: a folder, a manifest (`*.csv`, `*.tsv`, `*.jsonl`, `*.parquet`) or a dataset archive (`*.tar`,
-    /// `*.tar.gz`, `*.tgz`). A folder with a `manifest.csv` is opened by that manifest.
+    /// Opens a dataset: a folder, a manifest (`*.csv`, `*.tsv`, `*.jsonl`, `*.parquet`), a shared split
+    /// (`split_zhou_*.json`) or a dataset archive (`*.tar`, `*.tar.gz`, `*.tgz`). What a folder is, its content says; a
+    /// `manifest.csv` in it comes first.
     ///
     /// # Errors
     /// If the source is of no known kind or cannot be read, a split is unknown, an image is missing or listed twice, or
@@ -67,22 +80,39 @@ impl LabelledDataset {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DataError> {
         let path = path.as_ref();
         let kind = fs::metadata(path).map_err(DataError::at(path))?;
-        let listed = path.join("manifest.csv");
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         if kind.is_dir() {
-            let described = if listed.is_file() { manifest::read(&listed)? } else { folder::read(path)? };
-            Self::assemble(&file_name(path), described)
+            Self::open_folder(path)
         } else if let Some(stem) = archive_stem(path) {
             let file = File::open(path).map_err(DataError::at(path))?;
             let described = archive::read(&path.display().to_string(), BufReader::new(file))?;
             Self::assemble(&stem, described)
+        } else if split_file::is_split_file(path) {
+            Self::assemble(&stem, split_file::read(path, None)?)
         } else if Table::is_table(path) {
-            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
             Self::assemble(&stem, manifest::read(path)?)
         } else {
-            let expected = "a folder per class, a manifest (.csv, .tsv, .jsonl, .parquet) \
+            let expected = "a folder per class, a split (split_zhou_*.json), a manifest (.csv, .tsv, .jsonl, .parquet) \
                             or a dataset archive (.tar, .tar.gz, .tgz)";
             Err(DataError::UnknownSource { path: path.to_path_buf(), expected })
         }
+    }
+
+    fn open_folder(path: &Path) -> Result<Self, DataError> {
+        let listed = path.join("manifest.csv");
+        if listed.is_file() {
+            return Self::assemble(&file_name(path), manifest::read(&listed)?);
+        }
+        if let Some(benchmark) = Benchmark::of_folder(path) {
+            let dataset = Self::assemble(benchmark.key(), benchmark.read(path)?)?;
+            return Ok(Self { benchmark: Some(benchmark), ..dataset });
+        }
+        let described = match split_file::in_folder(path) {
+            Some(split) => split_file::read(&split, None)?,
+            None if web_dataset::is_one(path) => web_dataset::read(path)?,
+            None => folder::read(path)?,
+        };
+        Self::assemble(&file_name(path), described)
     }
 
     /// Reads a dataset archive, plain or compressed with gzip, from any reader.
@@ -113,23 +143,44 @@ impl LabelledDataset {
 
     /// Numbers the classes and domains, and divides the images if their source did not.
     fn assemble(name: &str, described: Vec<Described>) -> Result<Self, DataError> {
-        let classes = sorted(described.iter().map(|image| image.label.as_str()));
+        let classes = classes(name, &described)?;
         let domains = sorted(described.iter().filter_map(|image| image.domain.as_deref()));
         match classes.as_slice() {
             [] => return Err(DataError::NoImages { name: name.to_owned() }),
-            [class] => return Err(DataError::OneClass { name: name.to_owned(), class: class.clone() }),
+            [(_, class)] => return Err(DataError::OneClass { name: name.to_owned(), class: class.clone() }),
             _ => {}
         }
         let splits = split::divide(&described);
         let images = described.into_iter().zip(splits).map(|(image, split)| LabelledImage {
-            class: position(&classes, &image.label),
+            class: classes.partition_point(|class| class < &(image.number, image.label.clone())),
             domain: image.domain.map(|domain| position(&domains, &domain)),
+            key: image.key,
             image: image.image,
             split,
         });
         let images = images.collect();
-        Ok(Self { name: name.to_owned(), classes, domains, images })
+        let classes = classes.into_iter().map(|(_, name)| name.replace('_', " ")).collect();
+        Ok(Self { name: name.to_owned(), classes, domains, images, benchmark: None })
     }
+}
+
+/// Number and name of every class, sorted.
+fn classes(name: &str, described: &[Described]) -> Result<Vec<(Option<usize>, String)>, DataError> {
+    let known: BTreeSet<(Option<usize>, &str)> =
+        described.iter().map(|image| (image.number, image.label.as_str())).collect();
+    let known: Vec<_> = known.into_iter().map(|(number, label)| (number, label.to_owned())).collect();
+    for pair in known.windows(2) {
+        if let [(Some(one), first), (Some(other), second)] = pair
+            && one == other
+        {
+            return Err(DataError::OneNumber {
+                name: name.to_owned(),
+                number: *one,
+                classes: [first.clone(), second.clone()],
+            });
+        }
+    }
+    Ok(known)
 }
 
 fn sorted<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {

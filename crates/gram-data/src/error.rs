@@ -15,12 +15,32 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// An image cannot be decoded.
-    #[error("{name}: {source}: JPEG, PNG and WebP are read; replace the image or leave it out")]
+    #[error(
+        "{name}: {source}: JPEG, PNG, WebP, GIF, BMP and TIFF are read; replace the image or leave it out"
+    )]
     Image {
         /// The image's name.
         name: String,
         /// The cause.
         source: image::ImageError,
+    },
+    /// Two classes have one number.
+    #[error("{name}: class {number} is called `{}` and `{}`: give each class a number of its own", classes[0], classes[1])]
+    OneNumber {
+        /// The dataset.
+        name: String,
+        /// The number.
+        number: usize,
+        /// The names.
+        classes: [String; 2],
+    },
+    /// A file that says which images belong where cannot be read.
+    #[error("{place}: {problem}")]
+    Listing {
+        /// The file and, where it is known, the line.
+        place: String,
+        /// What is wrong with it, and the way out.
+        problem: String,
     },
     /// A tar archive ends before its end mark.
     #[error(

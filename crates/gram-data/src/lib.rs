@@ -30,7 +30,7 @@ mod table;
 
 pub use augment::Augmentation;
 pub use classes::{ClassSubset, UnknownSubsetName};
-pub use dataset::{LabelledDataset, LabelledImage, Split, UnknownSplitName};
+pub use dataset::{Benchmark, LabelledDataset, LabelledImage, Split, UnknownSplitName};
 pub use error::DataError;
 pub use image_file::ImageFile;
 pub use pairs::{Pair, Pairs, SkipCause, Skipped, read_pairs, read_shard};

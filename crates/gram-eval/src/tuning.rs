@@ -24,6 +24,7 @@ pub fn among_base_classes(dataset: &LabelledDataset) -> Option<LabelledDataset> 
         name: dataset.name.clone(),
         classes: dataset.classes[base.clone()].to_vec(),
         domains: dataset.domains.clone(),
+        benchmark: dataset.benchmark,
         images: dataset.images.iter().filter_map(image).collect(),
     })
 }
@@ -36,6 +37,7 @@ mod tests {
     #[test]
     fn no_test_image_and_no_new_class_is_left() {
         let image = |class, split, name: &str| LabelledImage {
+            key: name.into(),
             image: ImageFile::Path(name.into()),
             class,
             domain: None,
@@ -49,6 +51,7 @@ mod tests {
             name: "eight".into(),
             classes: (0..8).map(|class| format!("class {class}")).collect(),
             domains: Vec::new(),
+            benchmark: None,
             images: images.collect(),
         };
         let inside = among_base_classes(&dataset).unwrap();

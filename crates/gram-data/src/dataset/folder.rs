@@ -37,7 +37,8 @@ fn is_divided(folders: &[Named]) -> Result<bool, DataError> {
     Ok(false)
 }
 
-fn read_classes(
+/// Adds the images in a folder for each class.
+pub(super) fn read_classes(
     folder: &Path,
     prefix: &str,
     split: Option<Split>,
@@ -55,6 +56,7 @@ fn read_classes(
             key: format!("{prefix}{label}/{name}"),
             image: ImageFile::Path(path),
             label: label.clone(),
+            number: None,
             domain: None,
             split,
         }));

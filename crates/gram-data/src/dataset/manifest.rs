@@ -47,6 +47,7 @@ pub(super) fn describe(
         images.push(Described {
             image: find(&key).ok_or_else(missing)?,
             label: required(table, row, columns.label, "label")?,
+            number: None,
             domain: row.filled(columns.domain).map(Into::into),
             split: columns.split.map(|column| split(table, row, column)).transpose()?,
             key,

@@ -79,6 +79,21 @@ pub(super) fn divide(images: &[Described]) -> Vec<Split> {
     splits
 }
 
+/// Makes a fifth of every class's training images validation images, where the source tells training from test only.
+pub(super) fn validate_a_fifth(images: &mut [Described]) {
+    let mut classes: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, image) in images.iter().enumerate().filter(|(_, image)| image.split == Some(Split::Train)) {
+        classes.entry(&image.label).or_default().push(index);
+    }
+    let mut chosen = Vec::new();
+    for (label, mut members) in classes {
+        members.sort_by_key(|&index| &images[index].key);
+        members.shuffle(&mut stream(SEED, &format!("validation of {label}")));
+        chosen.extend_from_slice(&members[..(members.len() + 2) / 5]);
+    }
+    chosen.into_iter().for_each(|index| images[index].split = Some(Split::Validation));
+}
+
 /// The number of test and validation images of a class: a fifth each, rounded to the nearest; two images are enough for
 /// a test image, one is kept for training.
 fn counts(images: usize) -> (usize, usize) {
@@ -96,7 +111,7 @@ mod tests {
     fn described(label: &str, number: usize) -> Described {
         let key = format!("{label}/{number:02}.png");
         let image = ImageFile::Path(PathBuf::from(&key));
-        Described { key, image, label: label.to_owned(), domain: None, split: None }
+        Described { key, image, label: label.to_owned(), number: None, domain: None, split: None }
     }
 
     #[test]

@@ -83,6 +83,7 @@ pub fn pairs() -> Vec<Pair> {
 /// 32 other squares: the colours are the classes, the sizes the domains.
 pub fn held_out() -> LabelledDataset {
     let image = |index: usize| LabelledImage {
+        key: format!("{index}"),
         image: square(COLOURS[index % 8].1, SIZES[index / 8 % 2].1, 1000 + index as u64),
         class: index % 8,
         domain: Some(index / 8 % 2),
@@ -93,6 +94,7 @@ pub fn held_out() -> LabelledDataset {
         classes: COLOURS.map(|(colour, _)| format!("{colour} square")).into(),
         domains: SIZES.map(|(size, _)| size.to_owned()).into(),
         images: (0..32).map(image).collect(),
+        benchmark: None,
     }
 }
 
