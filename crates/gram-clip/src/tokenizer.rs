@@ -4,6 +4,7 @@
 //! `vocab.json` with `merges.txt`, or as OpenAI's `bpe_simple_vocab_16e6.txt.gz`, which is also built in. With OpenAI's
 //! file goes OpenAI's cleaning of texts; the others say themselves how a text is prepared.
 
+mod cleaning;
 pub mod pipeline;
 mod vocabulary;
 
@@ -14,6 +15,7 @@ use std::path::Path;
 use tokenizers::Tokenizer;
 
 use crate::error::ClipError;
+use cleaning::clean;
 
 /// CLIP's tokenizer.
 #[derive(Clone, Debug)]
@@ -130,22 +132,6 @@ impl ClipTokenizer {
     }
 }
 
-/// OpenAI's `basic_clean`: HTML entities, twice over, and the straight form of curly quotes. Of `ftfy`, which OpenAI's
-/// code calls first, only that is done: texts here are valid UTF-8, and their letters are composed by the tokenizer.
-fn clean(text: &str) -> Cow<'_, str> {
-    let once = html_escape::decode_html_entities(text);
-    let twice = html_escape::decode_html_entities(&once).into_owned();
-    let straight = |letter: char| match letter {
-        '\u{2bc}' | '\u{2018}'..='\u{201b}' => '\'',
-        '\u{201c}'..='\u{201f}' => '"',
-        other => other,
-    };
-    match twice == text && !text.contains(|letter| straight(letter) != letter) {
-        true => Cow::Borrowed(text),
-        false => Cow::Owned(twice.chars().map(straight).collect()),
-    }
-}
-
 fn failed(error: tokenizers::Error) -> ClipError {
     ClipError::Tokenizer { file: "tokenizer.json".into(), problem: error.to_string() }
 }
@@ -161,11 +147,5 @@ mod tests {
         // From the examples in OpenAI's repository and its papers' notebooks: "a photo of a cat" and "hello world!".
         assert_eq!(tokenizer.encode("a photo of a cat").unwrap(), [320, 1125, 539, 320, 2368]);
         assert_eq!(tokenizer.encode("Hello  world!").unwrap(), [3306, 1002, 256]);
-    }
-
-    #[test]
-    fn entities_and_curly_quotes_are_cleaned() {
-        assert_eq!(clean("caf&eacute; &amp;amp; the dog\u{2019}s"), "caf\u{e9} & the dog's");
-        assert!(matches!(clean("a cat"), Cow::Borrowed(_)));
     }
 }

@@ -175,3 +175,54 @@ fn gradients_and_tangents_change_no_value() {
         }
     }
 }
+
+/// Context between, before and behind the words, as the same words written out.
+#[test]
+fn context_anywhere_in_a_sentence_gives_the_features_of_the_same_words_written_out() {
+    for (model, fixture) in fixtures() {
+        let (clip, start) = (&fixture.clip, fixture.start());
+        let words =
+            [fixture.tokenizer.encode("cat").unwrap()[0], fixture.tokenizer.encode("hill").unwrap()[0]];
+        let context = Signal::from(clip.text.embed(&words));
+        let (word, learned) = (Token::Word, Token::Context);
+        let text = |ids: &[u32]| ids.iter().copied().map(Token::Word).collect::<Vec<_>>();
+        let texts = short_texts(&fixture);
+        for (first, second) in [(0, 1), (1, 1), (1, 0)] {
+            let placed = |ids: &Vec<u32>| {
+                [vec![learned(first)], text(&ids[..1]), vec![learned(second)], text(&ids[1..])]
+            };
+            let sentences = Sentences {
+                prefix: vec![word(start)],
+                texts: texts.iter().map(|ids| placed(ids).concat()).collect(),
+            };
+            let written: Vec<Vec<u32>> = texts
+                .iter()
+                .map(|ids| [&[words[first], ids[0], words[second]], &ids[1..]].concat())
+                .collect();
+            let found = clip.text.forward_sentences(&sentences, Some(context.clone()), Batching::ByLength);
+            let expected = text_features(&fixture, None, &written, Batching::ByLength);
+            assert_close(&values(found.value), &expected, ROUNDING, model);
+        }
+    }
+}
+
+#[test]
+fn a_deep_visual_prompt_whose_later_vectors_change_differs_only_where_it_is_deep() {
+    for (model, fixture) in fixtures() {
+        let device = Device::default();
+        let layers = fixture.clip.vision.blocks.len();
+        let features = |vectors: Tensor<2>, depth: usize| {
+            let prompt = VisualPrompt { vectors: vectors.into(), depth };
+            values(fixture.clip.vision.forward(fixture.pixels(&device), Some(prompt)).value)
+        };
+        let vectors = wave([2 * layers, 48], 0.2, &device);
+        let changed = Tensor::cat(
+            vec![vectors.clone().narrow(0, 0, 2), vectors.clone().narrow(0, 2, 2 * layers - 2) * -1.0],
+            0,
+        );
+        let shallow = features(vectors.clone().narrow(0, 0, 2), 1);
+        let (deep, other) = (features(vectors, layers), features(changed, layers));
+        let differs = |one: &[f64], other: &[f64]| one.iter().zip(other).any(|(a, b)| (a - b).abs() > 1e-3);
+        assert!(differs(&shallow, &deep) && differs(&deep, &other), "{model}");
+    }
+}

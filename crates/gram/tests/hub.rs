@@ -64,6 +64,12 @@ fn answer(
         lines.push(line);
     }
     let Some(path) = lines.first().and_then(|line| line.split(' ').nth(1)).map(str::to_owned) else { return };
+    if lines[0].starts_with("CONNECT ") {
+        // As a proxy: whatever the host, this hub stands behind it.
+        _ = stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n");
+        asked.lock().unwrap().entry(path).or_default().push(0);
+        return answer(stream, folder, asked, broken);
+    }
     let head = |status: &str, more: &str, length: usize| {
         format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n{more}\r\n")
     };
@@ -118,6 +124,8 @@ fn predict(model: &str, home: &Path, variables: &[(&str, &str)]) -> Output {
         .env("HF_HOME", home)
         .env_remove("HF_HUB_CACHE")
         .env_remove("HF_TOKEN")
+        .env_remove("NO_PROXY")
+        .env_remove("no_proxy")
         .envs(variables.iter().copied())
         .output()
         .unwrap()
@@ -158,6 +166,17 @@ fn a_model_in_several_files_comes_with_all_of_them() {
     let output = predict(ID, home.path(), &[("HF_ENDPOINT", &hub.address), ("HF_TOKEN", TOKEN)]);
     assert!(output.status.success(), "{output:?}");
     assert!(hub.asked.lock().unwrap().contains_key("model-00002-of-00002.safetensors"));
+}
+
+#[test]
+fn a_hub_behind_a_proxy_is_asked_through_it() {
+    let home = tempfile::tempdir().unwrap();
+    let hub = Hub::start(served("half"), 0);
+    let endpoint = ("HF_ENDPOINT", "http://hub.invalid");
+    let output =
+        predict(ID, home.path(), &[endpoint, ("HF_TOKEN", TOKEN), ("HTTP_PROXY", hub.address.as_str())]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(hub.asked.lock().unwrap().contains_key("hub.invalid:80"));
 }
 
 #[test]

@@ -203,9 +203,8 @@ impl<'a> Machine<'a> {
             }
             b'S' => {
                 let line = self.line()?;
-                let quoted = line.len() >= 2 && (line.starts_with('\'') || line.starts_with('"'));
-                let text = if quoted { &line[1..line.len() - 1] } else { line };
-                self.push(Value::Text(text));
+                let between = |quote: char| line.strip_prefix(quote)?.strip_suffix(quote);
+                self.push(Value::Text(between('\'').or_else(|| between('"')).unwrap_or(line)));
             }
             b'U' | b'C' => self.binary(1)?,
             b'T' | b'B' => self.binary(4)?,
