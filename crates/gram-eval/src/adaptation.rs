@@ -4,22 +4,22 @@
 //! SGD with momentum, the same shots, views, schedule and epochs for every method. With `g` the batch's gradient:
 //!
 //! ```text
-//! velocity <- momentum * velocity + R(g),    theta <- theta - rate * velocity
+//! velocity <- momentum * velocity + R(g) + decay * theta,    theta <- theta - rate * velocity
 //! ```
 //!
-//! The rate is constant and small in the warm-up epochs, then falls along a cosine to zero, as in CoOp. This code sees
-//! the tuning images only.
+//! The rate is constant and small in the warm-up epochs, then falls along a cosine whose period is all epochs, as in CoOp:
+//! it does not reach zero. This code sees the tuning images only.
 
 use burn::tensor::Device;
-use gram_clip::ClipError;
 use gram_data::random::indexed_stream;
 use gram_meta::meta_gradient::regulated;
 use gram_prompt::image_store::indices;
-use gram_prompt::{Classes, ImageStore, LabelledImages, Prompt, PromptedClip, Rates};
+use gram_prompt::{Classes, Images, LabelledImages, Prompt, PromptedClip, Rates};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use crate::method::Start;
+use crate::prepared::EvaluationError;
 
 /// How a prompt is tuned.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +33,8 @@ pub struct AdaptationSettings {
     pub rates: Rates,
     /// SGD's momentum.
     pub momentum: f32,
+    /// What is added of the prompt to its gradient.
+    pub weight_decay: f32,
     /// Epochs at the warm-up rate.
     pub warmup_epochs: usize,
     /// The rate of these epochs.
@@ -40,8 +42,13 @@ pub struct AdaptationSettings {
 }
 
 impl AdaptationSettings {
+    /// The velocity after a step with `gradient`, regulated where it is.
+    pub(crate) fn velocity(&self, velocity: &Prompt, theta: &Prompt, gradient: &Prompt) -> Prompt {
+        gradient.add_scaled(theta, self.weight_decay).add_scaled(velocity, self.momentum)
+    }
+
     /// A step of `epoch` along `velocity`.
-    fn step(&self, velocity: &Prompt, epoch: usize) -> Prompt {
+    pub(crate) fn step(&self, velocity: &Prompt, epoch: usize) -> Prompt {
         match epoch < self.warmup_epochs {
             true => Rates::both(self.warmup_rate).scale(velocity, 1.0),
             false => self.rates.scale(velocity, self.annealing(epoch)),
@@ -50,26 +57,35 @@ impl AdaptationSettings {
 
     /// What the highest rates are multiplied with in `epoch`, after the warm-up.
     fn annealing(&self, epoch: usize) -> f32 {
-        let done = (epoch - self.warmup_epochs) as f32 / (self.epochs - self.warmup_epochs).max(1) as f32;
+        let done = (epoch - self.warmup_epochs) as f32 / self.epochs.max(1) as f32;
         0.5 * (1.0 + (std::f32::consts::PI * done).cos())
     }
 }
 
 /// What a prompt is tuned on.
-#[derive(Clone, Debug)]
-pub struct TuningSet {
+pub struct TuningSet<'a> {
     /// The classes.
     pub classes: Classes,
-    /// The images as each epoch sees them, augmented anew.
-    pub views: Vec<ImageStore>,
+    /// Chosen images as an epoch sees them, augmented anew.
+    pub images: &'a View<'a>,
     /// Class of every image.
     pub labels: Vec<usize>,
 }
 
-/// Tunes a prompt. `observe` sees the prompt and the mean loss after every epoch, numbered from 1.
+/// From an epoch and the numbers of some images to these images.
+pub type View<'a> = dyn Fn(usize, &[usize]) -> Result<Images, EvaluationError> + 'a;
+
+/// Images of each step of an epoch: all of them, in the order that the seed gives.
+pub fn batches(images: usize, batch_size: usize, seed: u64, epoch: usize) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..images).collect();
+    order.shuffle(&mut indexed_stream(seed, "adaptation order", epoch as u64));
+    order.chunks(batch_size).map(<[usize]>::to_vec).collect()
+}
+
+/// Tunes a prompt. `observe` sees the prompt and the losses of its batches after every epoch, numbered from 1.
 ///
 /// # Errors
-/// [`ClipError::Image`] for an image without pixels.
+/// [`EvaluationError`] for an image that cannot be read.
 pub fn adapt(
     clip: &PromptedClip,
     set: &TuningSet,
@@ -77,25 +93,23 @@ pub fn adapt(
     settings: &AdaptationSettings,
     seed: u64,
     device: &Device,
-    observe: &mut dyn FnMut(usize, &Prompt, f32),
-) -> Result<Prompt, ClipError> {
+    observe: &mut dyn FnMut(usize, &Prompt, &[f32]),
+) -> Result<Prompt, EvaluationError> {
     let mut theta = start.theta.clone();
     let mut velocity = theta.map(|_, part| part.zeros_like());
-    for (epoch, view) in set.views.iter().enumerate().take(settings.epochs) {
-        let mut order: Vec<usize> = (0..set.labels.len()).collect();
-        order.shuffle(&mut indexed_stream(seed, "adaptation order", epoch as u64));
-        let mut losses = 0.0;
-        for chosen in order.chunks(settings.batch_size) {
+    for epoch in 0..settings.epochs {
+        let mut losses = Vec::new();
+        for chosen in batches(set.labels.len(), settings.batch_size, seed, epoch) {
             let labels: Vec<usize> = chosen.iter().map(|image| set.labels[*image]).collect();
-            let batch =
-                LabelledImages { images: view.images(chosen, device)?, labels: indices(&labels, device) };
+            let images = (set.images)(epoch, &chosen)?;
+            let batch = LabelledImages { images, labels: indices(&labels, device) };
             let found = clip.gradient(&theta, &set.classes, &batch);
-            velocity =
-                regulated(start.phi.as_ref(), &found.gradient).add_scaled(&velocity, settings.momentum);
+            let gradient = regulated(start.phi.as_ref(), &found.gradient);
+            velocity = settings.velocity(&velocity, &theta, &gradient);
             theta = theta.add_scaled(&settings.step(&velocity, epoch), -1.0);
-            losses += found.loss * chosen.len() as f32;
+            losses.push(found.loss);
         }
-        observe(epoch + 1, &theta, losses / set.labels.len() as f32);
+        observe(epoch + 1, &theta, &losses);
     }
     Ok(theta)
 }
@@ -111,6 +125,7 @@ mod tests {
             batch_size: 32,
             rates: Rates::both(0.002),
             momentum: 0.9,
+            weight_decay: 5e-4,
             warmup_epochs: 1,
             warmup_rate: 1e-5,
         };
@@ -118,7 +133,7 @@ mod tests {
         let velocity: Prompt = [(gram_prompt::Part::Text, ones)].into_iter().collect();
         let rate = |epoch| settings.step(&velocity, epoch).norm();
         assert_eq!((rate(0), rate(1)), (1e-5, 0.002));
-        assert!((rate(1) / 2.0 - rate(5)).abs() < 2e-4);
-        assert!(rate(9) > 0.0 && rate(9) < rate(8));
+        // From Dassl's scheduler around PyTorch's CosineAnnealingLR.
+        assert!((rate(2) - 1.951_056_5e-3).abs() < 1e-9 && (rate(9) - 1.909_830_1e-4).abs() < 1e-9);
     }
 }

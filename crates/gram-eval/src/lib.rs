@@ -19,11 +19,17 @@
 //! ```
 
 pub mod adaptation;
+pub mod design;
+pub mod image_batches;
 pub mod method;
 pub mod prepared;
+pub mod prompt_distribution;
 pub mod protocol;
 pub mod report;
 pub mod results;
 pub mod statistics;
 pub mod tables;
+pub mod tip_adapter;
+pub mod tuned;
 pub mod tuning;
+pub mod views;

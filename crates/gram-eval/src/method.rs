@@ -2,39 +2,40 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use gram_clip::{ClipError, Model};
 use gram_meta::{MetaState, Regulator};
 use gram_prompt::meta_net::MetaNet;
-use gram_prompt::{Part, Prompt, PromptKind, Template};
+use gram_prompt::{Part, Placement, Prompt, PromptKind, Template};
 
+use crate::design::PromptDesign;
 use crate::results::Method;
 
-/// Where a method's prompt starts, and how its gradient is bent.
+/// Where a method's prompt starts, where it enters, and how its gradient is bent.
 #[derive(Clone, Debug)]
 pub struct Start {
     /// The first prompt; empty for zero-shot.
     pub theta: Prompt,
+    /// Where its vectors enter.
+    pub placement: Placement,
     /// The regulator, for methods with GRAM.
     pub phi: Option<Regulator>,
 }
 
-/// The starts of every method that can be run.
+/// The meta-trained starts that are there, by what they are for.
 #[derive(Clone, Debug, Default)]
 pub struct Starts {
     meta_trained: BTreeMap<&'static str, MetaState>,
 }
 
-/// Standard deviation of a visual prompt's random start.
-pub const VISUAL_DEVIATION: f32 = 0.02;
-
 impl Method {
-    /// Which prompt the method learns; none for zero-shot.
+    /// Which prompt the method tunes by descent; none for those that do something else.
     pub fn kind(self) -> Option<PromptKind> {
         match self {
-            Method::ZeroShot => None,
+            Method::ZeroShot | Method::TipAdapter | Method::TipAdapterF | Method::Proda => None,
             Method::Coop | Method::CoopGram => Some(PromptKind::Textual),
-            Method::Vpt | Method::VptGram => Some(PromptKind::Visual),
+            Method::Cocoop | Method::CocoopGram => Some(PromptKind::Conditional),
+            Method::Vpt | Method::VptGram | Method::VptDeep => Some(PromptKind::Visual),
             Method::Joint | Method::Unigram => Some(PromptKind::Joint),
         }
     }
@@ -42,6 +43,16 @@ impl Method {
     /// Whether the method learns that part.
     pub fn prompts(self, part: Part) -> bool {
         self.kind().is_some_and(|kind| kind.has(part))
+    }
+
+    /// The design of its prompt, where that of its kind is `design`.
+    pub fn design(self, design: PromptDesign) -> PromptDesign {
+        if self == Method::VptDeep { design.deep() } else { design }
+    }
+
+    /// The method whose meta-trained start it uses: a textual one starts CoCoOp's context too.
+    fn start_of(self) -> Method {
+        if self == Method::CocoopGram { Method::CoopGram } else { self }
     }
 }
 
@@ -51,63 +62,49 @@ impl Starts {
         self.meta_trained.insert(method.key(), state);
     }
 
-    /// Whether the method can be run.
-    pub fn has(&self, method: Method) -> bool {
-        method.baseline().is_none() || self.meta_trained.contains_key(method.key())
+    /// The meta-trained start of a method, if it is there.
+    fn meta_trained(&self, method: Method) -> Option<&MetaState> {
+        let own = self.meta_trained.get(method.key());
+        own.or_else(|| self.meta_trained.get(method.start_of().key()))
     }
 
-    /// The start of `method`; `None` if it needs a meta-trained one that is not here.
+    /// Whether the method can be run.
+    pub fn has(&self, method: Method) -> bool {
+        method.baseline().is_none() || self.meta_trained(method).is_some()
+    }
+
+    /// The start of `method` for so many classes; `None` if it needs a meta-trained one that is not here, or tunes no
+    /// prompt.
     ///
     /// # Errors
     /// [`ClipError::Tokenizer`] if the template's words cannot be read.
     pub fn of(
         &self,
         method: Method,
+        design: PromptDesign,
+        classes: usize,
         model: &Model,
         template: &Template,
-        visual_tokens: usize,
         seed: u64,
         device: &Device,
     ) -> Result<Option<Start>, ClipError> {
-        if method.baseline().is_some() {
-            let start = |state: &MetaState| Start { theta: state.theta.clone(), phi: state.phi.clone() };
-            return Ok(self.meta_trained.get(method.key()).map(start));
+        let Some(kind) = method.kind() else { return Ok(None) };
+        let design = method.design(design);
+        let placement = design.placement(kind, model, classes);
+        if method.baseline().is_none() {
+            let theta = design.start(kind, placement, model, template, seed, device)?;
+            return Ok(Some(Start { theta, placement, phi: None }));
         }
-        let theta = match method.kind() {
-            Some(kind) => usual_start(kind, model, template, visual_tokens, seed, device)?,
-            None => Prompt::none(),
-        };
-        Ok(Some(Start { theta, phi: None }))
+        let Some(state) = self.meta_trained(method) else { return Ok(None) };
+        let placement = Placement { visual_depth: 1, ..placement };
+        let mut theta = state.theta.map(|part, tensor| match part {
+            Part::Text => Tensor::cat(vec![tensor; placement.contexts], 0),
+            _ => tensor,
+        });
+        if kind == PromptKind::Conditional && theta.get(Part::HiddenWeight).is_none() {
+            let (joint, text) = (Part::HiddenWeight.width(&model.clip), Part::Text.width(&model.clip));
+            theta = theta.with(MetaNet::start(joint, text, seed, device));
+        }
+        Ok(Some(Start { theta, placement, phi: state.phi.clone() }))
     }
-}
-
-/// The start that is not meta-learned: context tokens from the template's words, visual vectors N(0, 0.02²), CoCoOp's net
-/// as PyTorch starts its layers. It is also where meta-training starts.
-///
-/// # Errors
-/// [`ClipError::Tokenizer`] if the template's words cannot be read.
-pub fn usual_start(
-    kind: PromptKind,
-    model: &Model,
-    template: &Template,
-    visual_tokens: usize,
-    seed: u64,
-    device: &Device,
-) -> Result<Prompt, ClipError> {
-    let clip = &model.clip;
-    let mut prompt = Prompt::none();
-    if kind.has(Part::Text) {
-        let context = template.context(clip, &model.tokenizer)?;
-        prompt = prompt.with(context.map(|context| (Part::Text, context)).into_iter().collect());
-    }
-    if kind.has(Part::Visual) {
-        let shape = [visual_tokens, Part::Visual.width(clip)];
-        let vectors = Prompt::random(Part::Visual, shape, VISUAL_DEVIATION, seed, device);
-        prompt = prompt.with([(Part::Visual, vectors)].into_iter().collect());
-    }
-    if kind == PromptKind::Conditional {
-        let (joint, text) = (Part::HiddenWeight.width(clip), Part::Text.width(clip));
-        prompt = prompt.with(MetaNet::start(joint, text, seed, device));
-    }
-    Ok(prompt)
 }

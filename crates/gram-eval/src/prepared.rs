@@ -1,21 +1,18 @@
-//! A labelled dataset with a model: decoded images, features computed once, and class names ready for either tower.
+//! A labelled dataset with a model: features of test images computed once, and class names ready for either tower.
 
 use burn::tensor::{Device, Tensor};
 use gram_clip::{ClipError, Model};
-use gram_data::random::indexed_stream;
-use gram_data::{Augmentation, ClassSubset, DataError, LabelledDataset, Split};
-use gram_prompt::image_store::{indices, pixels};
+use gram_data::{ClassSubset, DataError, ImageFile, LabelledDataset, Split};
+use gram_prompt::image_store::indices;
 use gram_prompt::prompted_clip::accuracy;
 use gram_prompt::{
-    ClassStore, Classes, ImageStore, Images, Part, PixelStore, Placement, Prompt, PromptedClip, Template,
+    ClassSentence, ClassStore, Classes, Images, Part, Placement, Prompt, PromptedClip, Template,
 };
-use image::RgbImage;
-use rayon::prelude::*;
 
-use crate::adaptation::TuningSet;
-use crate::results::Method;
+use crate::image_batches::for_each_batch;
+use crate::tuned::Tuned;
 
-/// Images that pass through a prompted tower at once.
+/// Images that are classified at once.
 const BATCH: usize = 60;
 
 /// Why a dataset could not be prepared or run.
@@ -28,6 +25,9 @@ pub enum EvaluationError {
     /// The model cannot read a class or image.
     #[error(transparent)]
     Clip(#[from] ClipError),
+    /// An image that is measured on cannot be read.
+    #[error("{0}: every test image counts; replace it, or leave it out of the dataset")]
+    Image(String),
     /// There are no images to tune on or to test.
     #[error(
         "dataset {dataset}: no {split} images of the {classes} classes: check the split and domain columns"
@@ -40,19 +40,30 @@ pub enum EvaluationError {
         /// Of which classes.
         classes: String,
     },
+    /// A prompt that has a context for each class was asked about others.
+    #[error("contexts of {contexts} classes say nothing of {classes} others: tune one context for all")]
+    Contexts {
+        /// Classes that were tuned on.
+        contexts: usize,
+        /// Classes that were asked about.
+        classes: usize,
+    },
 }
 
 /// A dataset, ready for any method.
 pub struct Prepared<'a> {
     /// The dataset.
     pub dataset: &'a LabelledDataset,
-    model: &'a Model,
-    template: &'a Template,
-    images: Vec<RgbImage>,
-    /// Through the frozen tower, `[images, joint width]`.
+    /// The model.
+    pub model: &'a Model,
+    /// The sentence of a learned prompt.
+    pub template: &'a Template,
+    device: &'a Device,
+    /// The test images, sorted.
+    tested: Vec<usize>,
+    /// Of the test images through the frozen tower, `[images, joint width]`.
     features: Tensor<2>,
     hand_written: ClassStore,
-    device: &'a Device,
 }
 
 /// Test images of some classes.
@@ -63,7 +74,8 @@ pub struct TestSet {
 }
 
 impl<'a> Prepared<'a> {
-    /// Decodes all images and computes their features.
+    /// Computes the features of the test images, and of the classes in the sentence `hand_written`. In `template` names
+    /// stand in a learned prompt.
     ///
     /// # Errors
     /// [`EvaluationError`] names the image or class that cannot be read.
@@ -71,65 +83,32 @@ impl<'a> Prepared<'a> {
         dataset: &'a LabelledDataset,
         model: &'a Model,
         template: &'a Template,
+        hand_written: &Template,
         device: &'a Device,
     ) -> Result<Self, EvaluationError> {
-        let images =
-            dataset.images.par_iter().map(|image| image.image.decode()).collect::<Result<Vec<_>, _>>()?;
-        let store = PixelStore::new(images.clone(), model.preprocess.clone());
-        let features = store.features(&model.clip, device)?;
+        let tested = dataset.select(Split::Test, ClassSubset::All, None);
+        let features = features(dataset, &tested, model, device)?;
         let hand_written =
-            ClassStore::hand_written(&dataset.classes, template, &model.clip, &model.tokenizer)?;
-        Ok(Self { dataset, model, template, images, features, hand_written, device })
+            ClassStore::hand_written(&dataset.classes, hand_written, &model.clip, &model.tokenizer)?;
+        Ok(Self { dataset, model, template, device, tested, features, hand_written })
     }
 
-    /// The frozen model, ready for prompts.
-    pub fn clip(&self) -> PromptedClip<'a> {
-        PromptedClip::new(self.model, Placement::default())
-    }
-
-    /// The few shots that `chosen` names, as `epochs` augmented views, for a method.
+    /// Features of images of the dataset through the frozen tower, `[images, joint width]`.
     ///
     /// # Errors
-    /// [`EvaluationError`].
-    pub fn tuning_set(
-        &self,
-        method: Method,
-        prompt: &Prompt,
-        chosen: &[usize],
-        classes: ClassSubset,
-        views: &Views,
-    ) -> Result<TuningSet, EvaluationError> {
-        let first = classes.indices(self.dataset.classes.len()).start;
-        let labels = chosen.iter().map(|image| self.dataset.images[*image].class - first).collect();
-        let views = match method.prompts(Part::Visual) {
-            true => views.pixels.iter().map(|view| ImageStore::Pixels(view.clone())).collect(),
-            false => views.features.iter().map(|view| ImageStore::Features(view.clone())).collect(),
-        };
-        let classes: Vec<usize> = classes.indices(self.dataset.classes.len()).collect();
-        Ok(TuningSet { classes: self.classes(prompt, &classes)?, views, labels })
+    /// [`EvaluationError`] names the image that cannot be read.
+    pub fn features(&self, images: &[usize]) -> Result<Tensor<2>, EvaluationError> {
+        features(self.dataset, images, self.model, self.device)
     }
 
-    /// Augmented views of the chosen images, one per epoch, the same for every method.
-    ///
-    /// # Errors
-    /// [`EvaluationError::Clip`].
-    pub fn views(
-        &self,
-        chosen: &[usize],
-        augmentation: &Augmentation,
-        epochs: usize,
-        seed: u64,
-    ) -> Result<Views, EvaluationError> {
-        let view = |epoch: usize| {
-            let varied = chosen.par_iter().map(|image| {
-                let draw = (epoch * self.images.len() + image) as u64;
-                augmentation.apply(&self.images[*image], &mut indexed_stream(seed, "adaptation views", draw))
-            });
-            PixelStore::new(varied.collect(), self.model.preprocess.clone())
-        };
-        let pixels: Vec<PixelStore> = (0..epochs).map(view).collect();
-        let features = pixels.iter().map(|view| view.features(&self.model.clip, self.device));
-        Ok(Views { features: features.collect::<Result<_, _>>()?, pixels })
+    /// Features of the hand-written sentences of classes, `[classes, joint width]`.
+    pub fn hand_written(&self, classes: &[usize]) -> Classes {
+        self.hand_written.classes(classes, self.device)
+    }
+
+    /// Names of classes.
+    pub fn names(&self, classes: &[usize]) -> Vec<String> {
+        classes.iter().map(|class| self.dataset.classes[*class].clone()).collect()
     }
 
     /// Test images of some classes and, if one is named, of one domain.
@@ -147,43 +126,123 @@ impl<'a> Prepared<'a> {
         Ok(TestSet { images, classes: range.collect(), labels })
     }
 
-    /// Accuracy in percent on test images under a prompt.
+    /// Accuracy in percent on test images.
     ///
     /// # Errors
-    /// [`EvaluationError::Clip`].
-    pub fn accuracy(&self, prompt: &Prompt, set: &TestSet) -> Result<f64, EvaluationError> {
-        let classes = self.classes(prompt, &set.classes)?;
-        let classes = self.clip().fixed(prompt, classes);
-        let visual = prompt.get(Part::Visual).is_some();
+    /// [`EvaluationError`].
+    pub fn accuracy(&self, tuned: &Tuned, set: &TestSet) -> Result<f64, EvaluationError> {
+        let logits = self.classifier(tuned, &set.classes)?;
         let mut right = 0.0;
-        for (images, labels) in set.images.chunks(BATCH).zip(set.labels.chunks(BATCH)) {
-            let store = match visual {
-                true => {
-                    let chosen = images.iter().map(|image| &self.images[*image]);
-                    Images::Pixels(pixels(chosen, &self.model.preprocess, self.device)?)
+        let mut count = |images: &Images, labels: &[usize]| {
+            right += f64::from(accuracy(logits(images), indices(labels, self.device))) * labels.len() as f64;
+        };
+        if tuned.visual().is_some() {
+            let files: Vec<ImageFile> =
+                set.images.iter().map(|image| self.dataset.images[*image].image.clone()).collect();
+            for_each_batch(&files, &self.model.preprocess, self.device, |batch| {
+                if let Some((_, problem)) = batch.unreadable.into_iter().next() {
+                    return Err(EvaluationError::Image(problem));
                 }
-                false => Images::Features(self.features.clone().select(0, indices(images, self.device))),
-            };
-            let logits = self.clip().logits(prompt, None, &classes, &store).value;
-            right += f64::from(accuracy(logits, indices(labels, self.device))) * labels.len() as f64;
+                let labels: Vec<usize> = batch.rows.iter().map(|row| set.labels[*row]).collect();
+                batch.pixels.into_iter().for_each(|pixels| count(&Images::Pixels(pixels), &labels));
+                Ok(())
+            })?;
+        } else {
+            for (images, labels) in set.images.chunks(BATCH).zip(set.labels.chunks(BATCH)) {
+                let rows: Vec<usize> =
+                    images.iter().map(|image| self.tested.partition_point(|tested| tested < image)).collect();
+                let rows = indices(&rows, self.device);
+                count(&Images::Features(self.features.clone().select(0, rows)), labels);
+            }
         }
         Ok(right / set.labels.len() as f64)
     }
 
-    /// Classes for a prompt: tokens if it speaks to the text tower, features of the hand-written sentences if not.
-    fn classes(&self, prompt: &Prompt, chosen: &[usize]) -> Result<Classes, ClipError> {
-        let Some(context) = prompt.get(Part::Text) else {
-            return Ok(self.hand_written.classes(chosen, self.device));
+    /// Logits `[images, classes]` of classes by their numbers, whose features are computed once if they can be.
+    fn classifier<'b>(
+        &'b self,
+        tuned: &'b Tuned,
+        chosen: &[usize],
+    ) -> Result<Box<dyn Fn(&Images) -> Tensor<2> + 'b>, EvaluationError> {
+        let zero_shot = PromptedClip::new(self.model, Placement::default());
+        let none = Prompt::none();
+        Ok(match tuned {
+            Tuned::Prompt(prompt, placement) => {
+                let clip = PromptedClip::new(self.model, *placement);
+                let classes = clip.fixed(prompt, self.classes(prompt, *placement, chosen)?);
+                Box::new(move |images| clip.logits(prompt, None, &classes, images).value)
+            }
+            Tuned::Collection(collection) => {
+                let sentences = self.sentences(collection.tokens(), chosen)?;
+                let start = self.model.tokenizer.start();
+                let classes = Classes::Features(collection.mean(&self.model.clip, start, &sentences));
+                Box::new(move |images| zero_shot.logits(&none, None, &classes, images).value)
+            }
+            Tuned::Cache(cache, classes) => match (self.hand_written(chosen), *classes == self.names(chosen))
+            {
+                (Classes::Features(text), true) => Box::new(move |images| match images {
+                    Images::Features(features) => {
+                        cache.logits(&self.model.clip, features.clone(), text.clone())
+                    }
+                    Images::Pixels(pixels) => {
+                        let features = self.model.clip.vision.features(pixels.clone(), None);
+                        cache.logits(&self.model.clip, features, text.clone())
+                    }
+                }),
+                // Classes that the cache knows nothing of.
+                (classes, _) => Box::new(move |images| zero_shot.logits(&none, None, &classes, images).value),
+            },
+        })
+    }
+
+    /// Classes for a prompt: sentences if it speaks to the text tower, features of the hand-written ones if not.
+    ///
+    /// # Errors
+    /// [`EvaluationError`] if a class is too long, or the prompt has a context for each of other classes.
+    pub fn classes(
+        &self,
+        prompt: &Prompt,
+        placement: Placement,
+        chosen: &[usize],
+    ) -> Result<Classes, EvaluationError> {
+        let Some(context) = prompt.get(Part::Text) else { return Ok(self.hand_written(chosen)) };
+        let (contexts, classes) = (placement.contexts, chosen.len());
+        if placement.is_class_specific() && contexts != classes {
+            return Err(EvaluationError::Contexts { contexts, classes });
+        }
+        Ok(Classes::Sentences(self.sentences(context.dims()[0] / contexts, chosen)?))
+    }
+
+    /// The sentences of classes around so many context tokens.
+    ///
+    /// # Errors
+    /// [`ClipError::TooLong`] names the class.
+    pub fn sentences(&self, tokens: usize, chosen: &[usize]) -> Result<Vec<ClassSentence>, ClipError> {
+        let name = |class: &usize| {
+            let name = &self.dataset.classes[*class];
+            self.template.name(name, tokens, &self.model.clip, &self.model.tokenizer)
         };
-        let names: Vec<String> = chosen.iter().map(|class| self.dataset.classes[*class].clone()).collect();
-        let (clip, tokenizer) = (&self.model.clip, &self.model.tokenizer);
-        let store = ClassStore::prompted(&names, self.template, context.dims()[0], clip, tokenizer)?;
-        Ok(store.classes(&(0..names.len()).collect::<Vec<_>>(), self.device))
+        chosen.iter().map(name).collect()
     }
 }
 
-/// The tuning images as every epoch sees them.
-pub struct Views {
-    pixels: Vec<PixelStore>,
-    features: Vec<Tensor<2>>,
+fn features(
+    dataset: &LabelledDataset,
+    images: &[usize],
+    model: &Model,
+    device: &Device,
+) -> Result<Tensor<2>, EvaluationError> {
+    let files: Vec<ImageFile> = images.iter().map(|image| dataset.images[*image].image.clone()).collect();
+    let mut parts = Vec::new();
+    for_each_batch(&files, &model.preprocess, device, |batch| {
+        if let Some((_, problem)) = batch.unreadable.into_iter().next() {
+            return Err(EvaluationError::Image(problem));
+        }
+        parts.extend(batch.pixels.map(|pixels| model.clip.vision.features(pixels, None)));
+        Ok(())
+    })?;
+    match parts.is_empty() {
+        true => Ok(Tensor::zeros([0, model.clip.config.projection_dim], device)),
+        false => Ok(Tensor::cat(parts, 0)),
+    }
 }

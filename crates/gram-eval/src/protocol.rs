@@ -1,40 +1,78 @@
-//! The paper's protocols: base-to-new and cross-domain generalisation.
+//! The paper's protocols: base-to-new, cross-domain and cross-dataset generalisation.
 //!
 //! **Base to new** (table 1): a few shots of the first half of the classes are tuned on; test images of these classes
 //! and, with names it has never seen, of the other half are classified. **Cross-domain** (table 2): the few shots
-//! are of all classes but of one domain; test images of every domain are classified. In both, each half or domain is
-//! classified among its own classes only.
+//! are of all classes but of one domain; test images of every domain are classified. **Cross-dataset** (table 3): the few
+//! shots are of all classes of one dataset; test images of the others are classified under what was learned there. In all,
+//! each half, domain or dataset is classified among its own classes only.
 
 use burn::tensor::Device;
 use gram_clip::Model;
 use gram_data::{Augmentation, ClassSubset, Split, few_shot};
-use gram_prompt::{Prompt, Template};
+use gram_prompt::{Classes, Images, Part, Placement, Prompt, PromptedClip, Template};
 use serde::{Deserialize, Serialize};
 
-use crate::adaptation::{AdaptationSettings, adapt};
+use crate::adaptation::{AdaptationSettings, TuningSet, adapt};
+use crate::design::PromptDesign;
 use crate::method::{Start, Starts};
-use crate::prepared::{EvaluationError, Prepared, Views};
+use crate::prepared::{EvaluationError, Prepared};
+use crate::prompt_distribution::{self, CollectionSettings, PromptCollection};
 use crate::results::{BaseToNewRun, CrossDomainRun, CurvePoint, Method};
+use crate::tip_adapter::{TipAdapter, TipAdapterSettings, tune_keys};
+use crate::tuned::Tuned;
+use crate::views::{Views, Wanted};
 
 /// What the runs of a table have in common.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ProtocolSettings {
     /// K, images of a class.
     pub shots: usize,
-    /// Vectors of a visual prompt.
-    pub visual_tokens: usize,
+    /// The look of prompts.
+    pub design: PromptDesign,
     /// Tuning of methods that start as usual.
     pub baseline: AdaptationSettings,
     /// Tuning of methods with a meta-trained start and regulator.
     pub regulated: AdaptationSettings,
+    /// Images of a step of CoCoOp: each has its own text features.
+    pub conditional_batch_size: usize,
+    /// ProDA's collection.
+    pub collection: CollectionSettings,
+    /// Tip-Adapter's cache.
+    pub tip_adapter: TipAdapterSettings,
     /// How tuning images are varied.
     pub augmentation: Augmentation,
 }
 
 impl ProtocolSettings {
     /// The tuning of `method`.
-    pub fn adaptation(&self, method: Method) -> &AdaptationSettings {
-        if method.baseline().is_some() { &self.regulated } else { &self.baseline }
+    pub fn adaptation(&self, method: Method) -> AdaptationSettings {
+        let settings = if method.baseline().is_some() { self.regulated } else { self.baseline };
+        match method {
+            Method::Cocoop | Method::CocoopGram => {
+                AdaptationSettings { batch_size: self.conditional_batch_size, ..settings }
+            }
+            _ => settings,
+        }
+    }
+
+    /// Images that validate: at most 4 of a class, as in CoOp.
+    pub fn validation_shots(&self) -> usize {
+        self.shots.min(4)
+    }
+
+    /// What methods ask of the shots' views.
+    fn wanted(&self, methods: &[Method]) -> Wanted {
+        let visual = |method: &&Method| method.prompts(Part::Visual);
+        let epochs = methods.iter().map(|method| match method {
+            Method::TipAdapter | Method::TipAdapterF => self.tip_adapter.epochs,
+            method => self.adaptation(*method).epochs,
+        });
+        Wanted {
+            epochs: epochs.max().unwrap_or(0),
+            features: methods.iter().any(|method| !visual(&method)),
+            pixels: methods.iter().any(|method| visual(&method)),
+        }
     }
 }
 
@@ -55,15 +93,21 @@ pub struct Protocol<'a> {
 }
 
 /// Few shots of one seed, the same for every method.
-pub struct Shots {
+pub struct Shots<'a> {
     classes: ClassSubset,
-    chosen: Vec<usize>,
-    views: Views,
+    /// Images of the dataset that are tuned on.
+    pub chosen: Vec<usize>,
+    /// Images that settings are chosen on.
+    pub validation: Vec<usize>,
+    views: Views<'a>,
     seed: u64,
 }
 
-impl Protocol<'_> {
-    /// Draws the shots of a seed.
+/// What a method is at some point of its tuning, and the mean loss of the epoch before.
+pub type Point = (Tuned, f32);
+
+impl<'a> Protocol<'a> {
+    /// Draws the shots of a seed, and makes the views that `methods` ask for.
     ///
     /// # Errors
     /// [`EvaluationError::Empty`] if there are none.
@@ -71,30 +115,61 @@ impl Protocol<'_> {
         &self,
         classes: ClassSubset,
         domain: Option<usize>,
+        methods: &[Method],
         seed: u64,
-    ) -> Result<Shots, EvaluationError> {
+    ) -> Result<Shots<'a>, EvaluationError> {
         let dataset = self.prepared.dataset;
-        let chosen = few_shot::sample(dataset, Split::Train, classes, domain, self.settings.shots, seed);
+        let draw = |split, shots| few_shot::sample(dataset, split, classes, domain, shots, seed);
+        let validation = draw(Split::Validation, self.settings.validation_shots());
+        self.shots_of(classes, draw(Split::Train, self.settings.shots), validation, methods, seed)
+    }
+
+    /// Shots that were drawn elsewhere: images that are tuned on, and images that settings are chosen on.
+    ///
+    /// # Errors
+    /// As [`Protocol::shots`].
+    pub fn shots_of(
+        &self,
+        classes: ClassSubset,
+        chosen: Vec<usize>,
+        validation: Vec<usize>,
+        methods: &[Method],
+        seed: u64,
+    ) -> Result<Shots<'a>, EvaluationError> {
+        let dataset = self.prepared.dataset;
         if chosen.is_empty() {
             let (dataset, classes) = (dataset.name.clone(), format!("{classes:?}").to_lowercase());
             return Err(EvaluationError::Empty { dataset, split: Split::Train, classes });
         }
-        let epochs = self.settings.baseline.epochs.max(self.settings.regulated.epochs);
-        let views = self.prepared.views(&chosen, &self.settings.augmentation, epochs, seed)?;
-        Ok(Shots { classes, chosen, views, seed })
+        let (augmentation, wanted) = (self.settings.augmentation, self.settings.wanted(methods));
+        let views = Views::new(dataset, chosen.clone(), augmentation, self.model, seed, wanted, self.device)?;
+        Ok(Shots { classes, chosen, validation, views, seed })
     }
 
-    /// Tunes a method on the shots; the prompt after every epoch, the start first, with the epoch's loss. `None` if the
-    /// method's start is not there.
-    fn tune(&self, method: Method, shots: &Shots) -> Result<Option<Vec<(Prompt, f32)>>, EvaluationError> {
-        let visual = self.settings.visual_tokens;
-        let start = self.starts.of(method, self.model, self.template, visual, shots.seed, self.device)?;
-        let Some(start) = start else { return Ok(None) };
-        let mut course = vec![(start.theta.clone(), f32::NAN)];
-        if method != Method::ZeroShot {
-            self.descend(method, shots, &start, &mut course)?;
+    /// Tunes a method on the shots: what it is after every epoch, its start first. `None` if its start is not there.
+    ///
+    /// # Errors
+    /// [`EvaluationError`].
+    pub fn tune(&self, method: Method, shots: &Shots) -> Result<Option<Vec<Point>>, EvaluationError> {
+        let numbers: Vec<usize> = shots.classes.indices(self.prepared.dataset.classes.len()).collect();
+        match method {
+            Method::ZeroShot => Ok(Some(vec![(Tuned::zero_shot(), f32::NAN)])),
+            Method::TipAdapter | Method::TipAdapterF => self.cache(method, shots, &numbers).map(Some),
+            Method::Proda => self.collection(shots, &numbers).map(Some),
+            _ => {
+                let (design, classes) = (self.settings.design, numbers.len());
+                let start = self.starts.of(
+                    method,
+                    design,
+                    classes,
+                    self.model,
+                    self.template,
+                    shots.seed,
+                    self.device,
+                )?;
+                start.map(|start| self.descend(method, shots, &start, &numbers)).transpose()
+            }
         }
-        Ok(Some(course))
     }
 
     fn descend(
@@ -102,14 +177,89 @@ impl Protocol<'_> {
         method: Method,
         shots: &Shots,
         start: &Start,
-        course: &mut Vec<(Prompt, f32)>,
-    ) -> Result<(), EvaluationError> {
-        let set =
-            self.prepared.tuning_set(method, &start.theta, &shots.chosen, shots.classes, &shots.views)?;
+        numbers: &[usize],
+    ) -> Result<Vec<Point>, EvaluationError> {
+        let placement = start.placement;
+        let pixels = method.prompts(Part::Visual);
+        let set = TuningSet {
+            classes: self.prepared.classes(&start.theta, placement, numbers)?,
+            images: &|epoch, chosen| shots.views.images(epoch, chosen, pixels, self.device),
+            labels: self.labels(shots, &shots.chosen),
+        };
+        let mut course = vec![(Tuned::Prompt(start.theta.clone(), placement), f32::NAN)];
+        let mut observe = |_: usize, theta: &Prompt, losses: &[f32]| {
+            course.push((Tuned::Prompt(theta.clone(), placement), mean(losses)));
+        };
+        let clip = PromptedClip::new(self.model, placement);
         let settings = self.settings.adaptation(method);
-        let mut observe = |_: usize, theta: &Prompt, loss: f32| course.push((theta.clone(), loss));
-        adapt(&self.prepared.clip(), &set, start, settings, shots.seed, self.device, &mut observe)?;
-        Ok(())
+        adapt(&clip, &set, start, &settings, shots.seed, self.device, &mut observe)?;
+        Ok(course)
+    }
+
+    fn collection(&self, shots: &Shots, numbers: &[usize]) -> Result<Vec<Point>, EvaluationError> {
+        let collection = self.settings.collection;
+        let start = PromptCollection::random(&collection, self.model, shots.seed, self.device);
+        let (clip, tokenizer) = (&self.model.clip, &self.model.tokenizer);
+        let set = TuningSet {
+            classes: Classes::Sentences(self.prepared.sentences(start.tokens(), numbers)?),
+            images: &|epoch, chosen| shots.views.images(epoch, chosen, false, self.device),
+            labels: self.labels(shots, &shots.chosen),
+        };
+        let end = self.template.name("", start.tokens(), clip, tokenizer)?.ids;
+        let mut course = vec![(Tuned::Collection(start.clone()), f32::NAN)];
+        let clip = PromptedClip::new(self.model, Placement::default());
+        let settings = self.settings.adaptation(Method::Proda);
+        let mut losses = Vec::new();
+        let mut observe = |_: usize, _: &PromptCollection, loss: f32| losses.push(loss);
+        let tuned = prompt_distribution::tune(
+            &clip,
+            &set,
+            start,
+            &end,
+            &collection,
+            &settings,
+            shots.seed,
+            &mut observe,
+        )?;
+        let last = losses.len() - losses.len() / settings.epochs.max(1);
+        course.push((Tuned::Collection(tuned), mean(&losses[last..])));
+        Ok(course)
+    }
+
+    fn cache(&self, method: Method, shots: &Shots, numbers: &[usize]) -> Result<Vec<Point>, EvaluationError> {
+        let settings = self.settings.tip_adapter;
+        let labels = self.labels(shots, &shots.chosen);
+        let Classes::Features(text) = self.prepared.hand_written(numbers) else { return Ok(Vec::new()) };
+        let clip = &self.model.clip;
+        let views = &shots.views.all_features()[..settings.epochs];
+        let mut cache = TipAdapter::new(views, &labels, numbers.len(), settings.alpha, settings.beta);
+        let mut losses = Vec::new();
+        if method == Method::TipAdapterF {
+            let view = |epoch: usize, chosen: &[usize]| match shots.views.images(
+                epoch,
+                chosen,
+                false,
+                self.device,
+            )? {
+                Images::Features(features) => Ok(features),
+                Images::Pixels(pixels) => Ok(clip.vision.features(pixels, None)),
+            };
+            let mut observe = |_: &TipAdapter, loss: f32| losses.push(loss);
+            cache = tune_keys(clip, cache, &text, &labels, &settings, shots.seed, &view, &mut observe)?;
+        }
+        let images = self.prepared.features(&shots.validation)?;
+        let cache = cache.searched(clip, images, text, &self.labels(shots, &shots.validation));
+        Ok(vec![(
+            Tuned::Cache(cache, self.prepared.names(numbers)),
+            losses.last().copied().unwrap_or(f32::NAN),
+        )])
+    }
+
+    /// Classes of images, counted from the first of the shots' subset.
+    fn labels(&self, shots: &Shots, images: &[usize]) -> Vec<usize> {
+        let dataset = self.prepared.dataset;
+        let first = shots.classes.indices(dataset.classes.len()).start;
+        images.iter().map(|image| dataset.images[*image].class - first).collect()
     }
 
     /// Base-to-new generalisation of a method, and, if asked for, its course by epoch. `None` if the method's start is
@@ -141,6 +291,28 @@ impl Protocol<'_> {
         Ok(Some((run, if with_course { points } else { Vec::new() })))
     }
 
+    /// Cross-dataset generalisation of a method that was tuned on this dataset: accuracy here, then on each of `targets`.
+    /// `None` if the method's start is not there.
+    ///
+    /// # Errors
+    /// [`EvaluationError`].
+    pub fn cross_dataset(
+        &self,
+        method: Method,
+        shots: &Shots,
+        targets: &[&Prepared],
+    ) -> Result<Option<CrossDomainRun>, EvaluationError> {
+        let Some(course) = self.tune(method, shots)? else { return Ok(None) };
+        let Some((tuned, _)) = course.last() else { return Ok(None) };
+        let mut accuracies = Vec::new();
+        for prepared in std::iter::once(&self.prepared).chain(targets) {
+            let set = prepared.test_set(ClassSubset::All, None)?;
+            accuracies.push((prepared.dataset.name.clone(), prepared.accuracy(tuned, &set)?));
+        }
+        let source = self.prepared.dataset.name.clone();
+        Ok(Some(CrossDomainRun { dataset: source.clone(), method, seed: shots.seed, source, accuracies }))
+    }
+
     /// Cross-domain generalisation of a method that was tuned on shots of the domain `source`. `None` if the method's
     /// start is not there.
     ///
@@ -169,4 +341,8 @@ impl Protocol<'_> {
             accuracies,
         }))
     }
+}
+
+fn mean(losses: &[f32]) -> f32 {
+    losses.iter().sum::<f32>() / losses.len() as f32
 }

@@ -19,12 +19,22 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// The version of `results.json` written and read here.
 pub const VERSION: u32 = 1;
 
-/// A way of tuning a prompt, in the order of the paper's tables.
+/// A way of using a few labelled images, in the order of the paper's tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// Hand-written prompt, nothing learned.
     ZeroShot,
+    /// Hand-written prompt and a cache of the shots.
+    TipAdapter,
+    /// The same, and the cache is tuned.
+    TipAdapterF,
+    /// A distribution of textual prompts.
+    Proda,
+    /// Textual prompt that the image moves.
+    Cocoop,
+    /// The same, meta-learned start and regulated gradient.
+    CocoopGram,
     /// Textual prompt.
     Coop,
     /// Textual prompt, meta-learned start and regulated gradient.
@@ -33,6 +43,8 @@ pub enum Method {
     Vpt,
     /// Visual prompt, meta-learned start and regulated gradient.
     VptGram,
+    /// Visual prompt with vectors before every layer.
+    VptDeep,
     /// Textual and visual prompt at once.
     Joint,
     /// Textual and visual prompt at once, meta-learned start and regulated gradient.
@@ -40,8 +52,25 @@ pub enum Method {
 }
 
 impl Method {
-    /// Every method, in the order of the paper's tables.
-    pub const ALL: [Method; 7] = [
+    /// Every method, in the order of the tables.
+    pub const ALL: [Method; 13] = [
+        Method::ZeroShot,
+        Method::TipAdapter,
+        Method::TipAdapterF,
+        Method::Proda,
+        Method::Cocoop,
+        Method::CocoopGram,
+        Method::Coop,
+        Method::CoopGram,
+        Method::Vpt,
+        Method::VptGram,
+        Method::VptDeep,
+        Method::Joint,
+        Method::Unigram,
+    ];
+
+    /// Those with GRAM, and what they are compared with.
+    pub const OF_GRAM: [Method; 7] = [
         Method::ZeroShot,
         Method::Coop,
         Method::CoopGram,
@@ -55,10 +84,16 @@ impl Method {
     pub fn key(self) -> &'static str {
         match self {
             Method::ZeroShot => "zero-shot",
+            Method::TipAdapter => "tip-adapter",
+            Method::TipAdapterF => "tip-adapter-f",
+            Method::Proda => "proda",
+            Method::Cocoop => "cocoop",
+            Method::CocoopGram => "cocoop-gram",
             Method::Coop => "coop",
             Method::CoopGram => "coop-gram",
             Method::Vpt => "vpt",
             Method::VptGram => "vpt-gram",
+            Method::VptDeep => "vpt-deep",
             Method::Joint => "joint",
             Method::Unigram => "unigram",
         }
@@ -68,10 +103,16 @@ impl Method {
     pub fn name(self) -> &'static str {
         match self {
             Method::ZeroShot => "CLIP",
+            Method::TipAdapter => "Tip-Adapter",
+            Method::TipAdapterF => "Tip-Adapter-F",
+            Method::Proda => "ProDA",
+            Method::Cocoop => "CoCoOp",
+            Method::CocoopGram => "CoCoOp + GRAM",
             Method::Coop => "CoOp",
             Method::CoopGram => "CoOp + GRAM",
             Method::Vpt => "VPT",
             Method::VptGram => "VPT + GRAM",
+            Method::VptDeep => "VPT, deep",
             Method::Joint => "Joint",
             Method::Unigram => "UNIGRAM",
         }
@@ -81,9 +122,10 @@ impl Method {
     pub fn baseline(self) -> Option<Method> {
         match self {
             Method::CoopGram => Some(Method::Coop),
+            Method::CocoopGram => Some(Method::Cocoop),
             Method::VptGram => Some(Method::Vpt),
             Method::Unigram => Some(Method::Joint),
-            Method::ZeroShot | Method::Coop | Method::Vpt | Method::Joint => None,
+            _ => None,
         }
     }
 }
@@ -128,6 +170,9 @@ pub struct Results {
     /// Cross-domain generalization (the paper's Table 2).
     #[serde(default)]
     pub cross_domain: Vec<CrossDomainRun>,
+    /// Cross-dataset generalization (the paper's Table 3): what [`CrossDomainRun`] calls domains are datasets.
+    #[serde(default)]
+    pub cross_dataset: Vec<CrossDomainRun>,
     /// Accuracy by epoch of adaptation (the paper's Figure 3a).
     #[serde(default)]
     pub curves: Vec<CurvePoint>,
@@ -360,6 +405,7 @@ impl Results {
             notes: Vec::new(),
             base_to_new: Vec::new(),
             cross_domain: Vec::new(),
+            cross_dataset: Vec::new(),
             curves: Vec::new(),
             meta_training: Vec::new(),
             topics: None,

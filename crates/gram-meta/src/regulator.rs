@@ -107,9 +107,8 @@ impl Regulator {
 
     /// The tensors by name.
     pub fn named(&self) -> BTreeMap<String, Tensor<2>> {
-        let name = |(modality, parameter): &(Part, Parameter)| {
-            format!("{}.{}", modality.name(), parameter.name())
-        };
+        let name =
+            |(modality, parameter): &(Part, Parameter)| format!("{}.{}", modality.name(), parameter.name());
         self.parameters.iter().map(|(key, tensor)| (name(key), tensor.clone())).collect()
     }
 

@@ -39,7 +39,8 @@ pub fn read(path: &Path, bytes: &[u8], device: &Device) -> Result<PromptFile, Pr
     let mut prompt = Prompt::none();
     for part in kind.parts() {
         let name = if *part == Part::Text { CONTEXT } else { part.name() };
-        let missing = format!("no tensor `{name}`: it is not the prompt of CoOp (prompt_learner/model.pth.tar-N)");
+        let missing =
+            format!("no tensor `{name}`: it is not the prompt of CoOp (prompt_learner/model.pth.tar-N)");
         let (shape, values) = tensors.remove(name).ok_or_else(|| wrong(missing))?;
         let shape = match (part, &shape[..]) {
             (Part::Text, &[contexts, tokens, width]) if kind == PromptKind::Textual => {

@@ -43,8 +43,7 @@ impl MetaNet {
         let uniform = |(part, [rows, columns], inputs): (Part, [usize; 2], usize)| {
             let mut random = stream(seed, part.name());
             let bound = 1.0 / (inputs as f32).sqrt();
-            let values: Vec<f32> =
-                (0..rows * columns).map(|_| random.random_range(-bound..bound)).collect();
+            let values: Vec<f32> = (0..rows * columns).map(|_| random.random_range(-bound..bound)).collect();
             (part, Tensor::from_data(TensorData::new(values, [rows, columns]), device))
         };
         shapes.into_iter().map(uniform).collect()

@@ -34,14 +34,8 @@ pub enum Part {
 
 impl Part {
     /// All parts there can be.
-    pub const ALL: [Part; 6] = [
-        Part::Text,
-        Part::Visual,
-        Part::HiddenWeight,
-        Part::HiddenBias,
-        Part::ShiftWeight,
-        Part::ShiftBias,
-    ];
+    pub const ALL: [Part; 6] =
+        [Part::Text, Part::Visual, Part::HiddenWeight, Part::HiddenBias, Part::ShiftWeight, Part::ShiftBias];
 
     /// The name in files; CoCoOp's net is called as in CoCoOp's.
     pub fn name(self) -> &'static str {
@@ -95,13 +89,9 @@ impl PromptKind {
     pub fn parts(self) -> &'static [Part] {
         match self {
             PromptKind::Textual => &[Part::Text],
-            PromptKind::Conditional => &[
-                Part::Text,
-                Part::HiddenWeight,
-                Part::HiddenBias,
-                Part::ShiftWeight,
-                Part::ShiftBias,
-            ],
+            PromptKind::Conditional => {
+                &[Part::Text, Part::HiddenWeight, Part::HiddenBias, Part::ShiftWeight, Part::ShiftBias]
+            }
             PromptKind::Visual => &[Part::Visual],
             PromptKind::Joint => &[Part::Text, Part::Visual],
         }
@@ -183,9 +173,8 @@ impl Prompt {
 
     /// Both prompts' parts through `map`, for the parts that both have.
     pub fn zip(&self, other: &Self, map: impl Fn(Tensor<2>, Tensor<2>) -> Tensor<2>) -> Self {
-        let both = |(part, tensor): (Part, &Tensor<2>)| {
-            Some((part, map(tensor.clone(), other.get(part)?.clone())))
-        };
+        let both =
+            |(part, tensor): (Part, &Tensor<2>)| Some((part, map(tensor.clone(), other.get(part)?.clone())));
         self.parts().filter_map(both).collect()
     }
 

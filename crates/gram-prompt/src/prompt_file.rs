@@ -130,8 +130,7 @@ impl PromptFile {
     /// [`PromptFileError`].
     pub fn save(&self, path: &Path) -> Result<(), PromptFileError> {
         let wrong = |error: &dyn std::fmt::Display| format(path, error.to_string());
-        let prompts =
-            self.prompt.parts().map(|(part, tensor)| (format!("prompt.{}", part.name()), tensor));
+        let prompts = self.prompt.parts().map(|(part, tensor)| (format!("prompt.{}", part.name()), tensor));
         let regulator = self.regulator.iter().map(|(name, part)| (format!("regulator.{name}"), part));
         let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = prompts
             .chain(regulator)
@@ -195,9 +194,7 @@ impl PromptFile {
             }
         }
         let prompt: Prompt = parts.into_iter().collect();
-        if let Some(missing) =
-            header.kind.parts().iter().find(|part| prompt.get(**part).is_none())
-        {
+        if let Some(missing) = header.kind.parts().iter().find(|part| prompt.get(**part).is_none()) {
             return Err(wrong(&format!("no tensor `prompt.{}`", missing.name())));
         }
         check_rows(&header, &prompt).map_err(|problem| wrong(&problem))?;
@@ -244,19 +241,19 @@ pub(crate) fn check_rows(header: &Header, prompt: &Prompt) -> Result<(), String>
     for (part, groups) in [(Part::Text, contexts), (Part::Visual, visual_depth)] {
         let rows = prompt.get(part).map_or(0, |tensor| tensor.dims()[0]);
         if groups == 0 || !rows.is_multiple_of(groups) {
-            return Err(format!("tensor `prompt.{}` has {rows} rows, which are not {groups} equal parts", part.name()));
+            return Err(format!(
+                "tensor `prompt.{}` has {rows} rows, which are not {groups} equal parts",
+                part.name()
+            ));
         }
     }
     if contexts > 1 && !header.classes.is_empty() && header.classes.len() != contexts {
         return Err(format!("{contexts} contexts for {} classes", header.classes.len()));
     }
     let shape = |part| prompt.get(part).map(|tensor: &Tensor<2>| tensor.dims());
-    if let (Some([hidden, _]), Some(bias), Some([shift, inputs]), Some(shift_bias)) = (
-        shape(Part::HiddenWeight),
-        shape(Part::HiddenBias),
-        shape(Part::ShiftWeight),
-        shape(Part::ShiftBias),
-    ) && (bias != [1, hidden] || inputs != hidden || shift_bias != [1, shift])
+    if let (Some([hidden, _]), Some(bias), Some([shift, inputs]), Some(shift_bias)) =
+        (shape(Part::HiddenWeight), shape(Part::HiddenBias), shape(Part::ShiftWeight), shape(Part::ShiftBias))
+        && (bias != [1, hidden] || inputs != hidden || shift_bias != [1, shift])
     {
         return Err("the matrices of `prompt.meta_net` do not fit one another".into());
     }

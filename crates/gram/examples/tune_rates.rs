@@ -48,7 +48,7 @@ fn main() -> Result<()> {
     let mut found: Vec<BTreeMap<u64, Vec<(f64, f64)>>> = vec![BTreeMap::new(); rates.len()];
     for name in names {
         let dataset = among_base_classes(&assets::dataset(name)?).context("too few base classes")?;
-        let prepared = Prepared::new(&dataset, &model, &template, &device)?;
+        let prepared = Prepared::new(&dataset, &model, &template, &template, &device)?;
         for seed in 1..=seeds {
             let runs = rates
                 .par_iter()
@@ -64,7 +64,7 @@ fn main() -> Result<()> {
                         template: &template,
                         device: &device,
                     };
-                    let shots = protocol.shots(ClassSubset::Base, None, seed)?;
+                    let shots = protocol.shots(ClassSubset::Base, None, &[method], seed)?;
                     let run =
                         protocol.base_to_new(method, &shots, false)?.context("pass the start's file")?.0;
                     Ok((run.base, run.new))

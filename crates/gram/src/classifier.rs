@@ -6,9 +6,7 @@ use anyhow::{Result, bail, ensure};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, TensorData};
 use gram_clip::{Model, Signal};
-use gram_prompt::{
-    ClassStore, Classes, Images, Part, Placement, Prompt, PromptFile, PromptedClip, Template,
-};
+use gram_prompt::{ClassStore, Classes, Images, Part, Placement, Prompt, PromptFile, PromptedClip, Template};
 
 use crate::clustering::device;
 use crate::matrix_file::MatrixFile;

@@ -3,7 +3,10 @@
 use gram_cluster::{ChcSettings, HdbscanSettings, UmapSettings};
 use gram_data::Augmentation;
 use gram_eval::adaptation::AdaptationSettings;
+use gram_eval::design::PromptDesign;
+use gram_eval::prompt_distribution::CollectionSettings;
 use gram_eval::protocol::ProtocolSettings;
+use gram_eval::tip_adapter::TipAdapterSettings;
 use gram_meta::{EpisodeSettings, InnerLoop, MetaTrainingSettings, OuterOptimizer, RegulatorStart};
 use gram_prompt::{Part, PromptKind, Rates};
 
@@ -11,8 +14,6 @@ use crate::model::DEMO;
 
 /// The sentence around a name, in the words of the built-in model's captions.
 pub const TEMPLATE: &str = "a picture of a {}";
-/// Vectors of a visual prompt, and of the visual half of a joint one (the paper's).
-pub const VISUAL_TOKENS: usize = 2;
 /// Images of a class that the demo tunes on.
 pub const SHOTS: usize = 4;
 /// Seeds that the demo runs.
@@ -66,22 +67,26 @@ pub fn meta_training(kind: PromptKind, seed: u64) -> MetaTrainingSettings {
     }
 }
 
-/// How prompts are tuned and tested: 10 epochs of SGD with momentum 0.9 in batches of 32, a warm-up epoch at 1e-5, then a
-/// cosine, as in CoCoOp. The rates are those that did best inside the base classes (`examples/tune_rates.rs`).
+/// How prompts are tuned and tested: 10 epochs of SGD with momentum 0.9 and weight decay 5e-4 in batches of 32, a warm-up
+/// epoch at 1e-5, then a cosine, as in CoCoOp. The rates are those that did best inside the base classes (`examples/tune_rates.rs`).
 pub fn protocol(shots: usize, image_size: u32) -> ProtocolSettings {
     let adaptation = |rates| AdaptationSettings {
         epochs: 10,
         batch_size: 32,
         rates,
         momentum: 0.9,
+        weight_decay: 5e-4,
         warmup_epochs: 1,
         warmup_rate: 1e-5,
     };
     ProtocolSettings {
         shots,
-        visual_tokens: VISUAL_TOKENS,
+        design: PromptDesign::default(),
         baseline: adaptation(BASELINE_RATES),
         regulated: adaptation(REGULATED_RATES),
+        conditional_batch_size: 1,
+        collection: CollectionSettings::default(),
+        tip_adapter: TipAdapterSettings::default(),
         augmentation: Augmentation { scale: (0.6, 1.0), flip: true, size: image_size },
     }
 }

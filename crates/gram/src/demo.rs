@@ -14,6 +14,7 @@ use burn::tensor::Device;
 use gram_clip::Model;
 use gram_cluster::{Clusters, Stage};
 use gram_data::{ClassSubset, LabelledDataset, Pairs};
+use gram_eval::design::PromptDesign;
 use gram_eval::method::Starts;
 use gram_eval::prepared::Prepared;
 use gram_eval::protocol::Protocol;
@@ -149,7 +150,13 @@ impl<'a> Demo<'a> {
             true => ImageStore::Pixels(features.pixels(pairs, &self.model)?),
             false => ImageStore::Features(features.image_tensor(self.device)),
         };
-        let start = start_prompt(&self.model, kind, &self.template, defaults::VISUAL_TOKENS, settings.seed)?;
+        let start = start_prompt(
+            &self.model,
+            kind,
+            &self.template,
+            PromptDesign::default().visual_tokens,
+            settings.seed,
+        )?;
         let material = material(&self.model, clusters, images, &start, &self.template, &settings)?;
         self.progress.begin(&format!("meta-training {kind}"), settings.steps);
         let clip = PromptedClip::new(&self.model, Placement::default());
@@ -181,7 +188,7 @@ impl<'a> Demo<'a> {
     }
 
     fn dataset(&self, dataset: &LabelledDataset, starts: &Starts, with_course: bool) -> Result<Runs> {
-        let prepared = Prepared::new(dataset, &self.model, &self.template, self.device)?;
+        let prepared = Prepared::new(dataset, &self.model, &self.template, &self.template, self.device)?;
         let settings = defaults::protocol(self.plan.shots, self.model.preprocess.crop);
         let protocol = Protocol {
             prepared: &prepared,
@@ -193,9 +200,9 @@ impl<'a> Demo<'a> {
         };
         let mut runs = Runs::default();
         for (index, seed) in self.plan.seeds.iter().enumerate() {
-            let base_shots = protocol.shots(ClassSubset::Base, None, *seed)?;
+            let base_shots = protocol.shots(ClassSubset::Base, None, &self.plan.methods, *seed)?;
             let source = index % dataset.domains.len().max(1);
-            let source_shots = protocol.shots(ClassSubset::All, Some(source), *seed)?;
+            let source_shots = protocol.shots(ClassSubset::All, Some(source), &self.plan.methods, *seed)?;
             let finished = self
                 .plan
                 .methods

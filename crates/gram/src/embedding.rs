@@ -13,12 +13,12 @@ use burn::tensor::Tensor;
 use gram_clip::Model;
 use gram_clip::checkpoint::float_values;
 use gram_data::{ImageFile, Pair};
+use gram_eval::image_batches::for_each_batch;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
 use crate::clustering::{device, text_features, values};
-use crate::image_batches::for_each_batch;
 use crate::matrix_file::npy;
 
 /// Pairs of a part: what is lost, at most, when a run is stopped.
@@ -147,7 +147,7 @@ fn write_part(model: &Model, pairs: &[Pair], first: usize, path: &Path) -> Resul
         part.unreadable.extend(batch.unreadable.into_iter().map(|(row, problem)| (first + row, problem)));
         part.rows.extend(batch.rows.iter().map(|row| first + row));
         features.extend(batch.pixels.map(|pixels| model.clip.vision.features(pixels, None)));
-        Ok(())
+        anyhow::Ok(())
     })?;
     let captions: Vec<&str> = part.rows.iter().map(|row| pairs[row - first].caption.as_str()).collect();
     let mut tensors = Vec::new();

@@ -23,7 +23,6 @@ pub mod defaults;
 pub mod demo;
 pub mod embedding;
 pub mod hub;
-pub mod image_batches;
 pub mod matrix_file;
 pub mod meta_training;
 pub mod model;

@@ -7,10 +7,12 @@ use anyhow::{Context, Result, bail, ensure};
 use gram_clip::Model;
 use gram_cluster::Clusters;
 use gram_data::{Pair, Pairs};
-use gram_eval::method::usual_start;
+use gram_eval::design::PromptDesign;
 use gram_meta::{Material, MetaState, MetaTrainingSettings, TopicPool};
 use gram_prompt::prompt_file::VERSION;
-use gram_prompt::{ClassStore, Header, ImageStore, Part, Placement, Prompt, PromptFile, PromptKind, Template};
+use gram_prompt::{
+    ClassStore, Header, ImageStore, Part, Placement, Prompt, PromptFile, PromptKind, Template,
+};
 
 use crate::clustering::{Progress, decoded, device, image_features, tensor};
 
@@ -26,7 +28,8 @@ pub fn start_prompt(
     seed: u64,
 ) -> Result<Prompt> {
     ensure!(!kind.has(Part::Visual) || visual_tokens > 0, "a visual prompt has 1 vector or more, not 0");
-    let start = usual_start(kind, model, template, visual_tokens, seed, &device(model))?;
+    let design = PromptDesign { visual_tokens, ..PromptDesign::default() };
+    let start = design.start(kind, Placement::default(), model, template, seed, &device(model))?;
     if kind.has(Part::Text) && start.get(Part::Text).is_none() {
         bail!("template `{template}`: write words before {{}}, for a textual prompt starts from them");
     }

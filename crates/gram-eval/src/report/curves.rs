@@ -154,6 +154,9 @@ fn class(method: Method) -> &'static str {
         Method::CoopGram => "blue",
         Method::Vpt => "vermillion dashed",
         Method::VptGram => "vermillion",
+        Method::Cocoop | Method::CocoopGram | Method::Proda => "blue dashed",
+        Method::VptDeep => "vermillion dashed",
+        Method::TipAdapter | Method::TipAdapterF => "ink",
         Method::Joint => "green dashed",
         Method::Unigram => "green",
     }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use gram::image_batches::for_each_batch;
 use gram::model::open_dataset;
 use gram_data::{ClassSubset, ImageFile, Split};
+use gram_eval::image_batches::for_each_batch;
 use serde::Serialize;
 
 use crate::arguments::Common;
@@ -84,7 +84,7 @@ pub fn run(arguments: &EvalArguments, common: &Common) -> Result<()> {
         progress.inc((batch.rows.len() + batch.unreadable.len()) as u64);
         unreadable += batch.unreadable.len();
         batch.unreadable.iter().for_each(|(_, problem)| progress.suspend(|| eprintln!("gram: {problem}")));
-        let Some(pixels) = batch.pixels else { return Ok(()) };
+        let Some(pixels) = batch.pixels else { return anyhow::Ok(()) };
         let predicted = classifier.probabilities(pixels).argmax(1).into_data().convert::<i64>();
         let predicted = predicted.try_to_vec::<i64>().map_err(|error| anyhow::anyhow!("{error:?}"))?;
         for (row, predicted) in batch.rows.iter().zip(predicted) {

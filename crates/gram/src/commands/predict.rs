@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use gram::clustering::values;
-use gram::image_batches::for_each_batch;
 use gram_data::ImageFile;
+use gram_eval::image_batches::for_each_batch;
 use serde_json::json;
 
 use crate::arguments::Common;
@@ -51,7 +51,7 @@ pub fn run(arguments: &PredictArguments, common: &Common) -> Result<()> {
             }
         }
         readable += batch.rows.len();
-        let Some(pixels) = batch.pixels else { return Ok(()) };
+        let Some(pixels) = batch.pixels else { return anyhow::Ok(()) };
         let probabilities = values(classifier.probabilities(pixels))?;
         for (row, probabilities) in batch.rows.iter().zip(probabilities.chunks(classifier.names.len())) {
             let name = images[*row].name();

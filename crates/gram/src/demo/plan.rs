@@ -30,7 +30,7 @@ impl Plan {
         Self {
             datasets: DATASETS.map(str::to_owned).to_vec(),
             seeds: (first_seed..).take(seeds).collect(),
-            methods: Method::ALL.to_vec(),
+            methods: Method::OF_GRAM.to_vec(),
             shots: 4,
             course_datasets: 2,
             everything_live: false,

@@ -3,7 +3,6 @@
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-use anyhow::Result;
 use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::Preprocess;
 use gram_data::ImageFile;
@@ -26,12 +25,12 @@ pub struct ImageBatch {
 ///
 /// # Errors
 /// What `work` says.
-pub fn for_each_batch(
+pub fn for_each_batch<E>(
     images: &[ImageFile],
     preprocess: &Preprocess,
     device: &Device,
-    mut work: impl FnMut(ImageBatch) -> Result<()>,
-) -> Result<()> {
+    mut work: impl FnMut(ImageBatch) -> Result<(), E>,
+) -> Result<(), E> {
     thread::scope(|scope| {
         let (send, receive) = sync_channel(1);
         scope.spawn(move || {

@@ -1,0 +1,163 @@
+//! Tip-Adapter: a cache of the few shots beside the hand-written classifier.
+//!
+//! Zhang et al., "Tip-Adapter: Training-free Adaption of CLIP for Few-shot Classification", ECCV 2022. Keys are the
+//! normalised features of the shots, averaged over their views, values their classes. With `f` an image's feature:
+//!
+//! ```text
+//! logits = exp(scale) f W^T + alpha exp(-beta (1 - f K^T)) V
+//! ```
+//!
+//! Tip-Adapter-F also tunes the keys. `alpha` and `beta` are chosen on validation images; a class that has no key keeps the
+//! hand-written classifier's logits.
+
+use burn::optim::{AdamWConfig, Optimizer};
+use burn::tensor::{Device, Tensor, TensorData};
+use gram_clip::signal::leaf;
+use gram_clip::{Clip, Signal};
+use gram_prompt::image_store::indices;
+use gram_prompt::prompted_clip::accuracy;
+use serde::{Deserialize, Serialize};
+
+use crate::adaptation::batches;
+use crate::prepared::EvaluationError;
+
+/// How keys are tuned, and what weights are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TipAdapterSettings {
+    /// Passes over the shots.
+    pub epochs: usize,
+    /// Images of a step.
+    pub batch_size: usize,
+    /// AdamW's rate at the start; it falls along a cosine to zero.
+    pub rate: f64,
+    /// Weight of the cache, where there are no validation images to choose it on.
+    pub alpha: f32,
+    /// Sharpness of the cache, where there are none.
+    pub beta: f32,
+}
+
+impl Default for TipAdapterSettings {
+    /// The authors'.
+    fn default() -> Self {
+        Self { epochs: 20, batch_size: 256, rate: 1e-3, alpha: 1.0, beta: 5.5 }
+    }
+}
+
+/// Values of `beta` and of `alpha` that are tried: the authors' search step.
+const TRIED: [usize; 2] = [200, 20];
+/// Where they end, itself not tried: the authors' search scale.
+const LARGEST: [f32; 2] = [7.0, 3.0];
+/// The smallest.
+const SMALLEST: f32 = 0.1;
+
+/// A cache beside a classifier.
+#[derive(Clone, Debug)]
+pub struct TipAdapter {
+    /// `[shots, joint width]`
+    pub keys: Tensor<2>,
+    /// One-hot, `[shots, classes]`
+    pub values: Tensor<2>,
+    /// Weight of the cache.
+    pub alpha: f32,
+    /// Its sharpness.
+    pub beta: f32,
+}
+
+impl TipAdapter {
+    /// A cache of the shots.
+    ///
+    /// # Shapes
+    /// - views: `[shots, joint width]` of every view, normalised
+    pub fn new(views: &[Tensor<2>], labels: &[usize], classes: usize, alpha: f32, beta: f32) -> Self {
+        let sum = views.iter().cloned().reduce(|sum, view| sum + view);
+        let keys = sum.map(|sum| Signal::from(sum / views.len() as f32).normalize().value);
+        let device = views.first().map_or_else(Device::default, Tensor::device);
+        let mut values = vec![0.0_f32; labels.len() * classes];
+        labels.iter().enumerate().for_each(|(shot, label)| values[shot * classes + label] = 1.0);
+        let values = Tensor::from_data(TensorData::new(values, [labels.len(), classes]), &device);
+        Self { keys: keys.unwrap_or_else(|| Tensor::zeros([0, 0], &device)), values, alpha, beta }
+    }
+
+    /// Logits `[images, classes]`.
+    ///
+    /// # Shapes
+    /// - images: `[images, joint width]`, normalised
+    /// - text: `[classes, joint width]`, normalised: the hand-written classifier
+    pub fn logits(&self, clip: &Clip, images: Tensor<2>, text: Tensor<2>) -> Tensor<2> {
+        let affinity = images.clone().matmul(self.keys.clone().transpose());
+        self.weighed(clip.logits(images.into(), text.into()).value, affinity)
+    }
+
+    fn weighed(&self, hand_written: Tensor<2>, affinity: Tensor<2>) -> Tensor<2> {
+        let near = ((affinity - 1.0) * self.beta).exp();
+        hand_written + near.matmul(self.values.clone()) * self.alpha
+    }
+
+    /// The cache with the weights that name most validation images rightly; the first of equals.
+    #[must_use]
+    pub fn searched(self, clip: &Clip, images: Tensor<2>, text: Tensor<2>, labels: &[usize]) -> Self {
+        if labels.is_empty() {
+            return self;
+        }
+        let labels = indices(labels, &images.device());
+        let hand_written = clip.logits(images.clone().into(), text.into()).value;
+        let affinity = images.matmul(self.keys.clone().transpose());
+        let tried = |of: usize| {
+            let step = (LARGEST[of] - SMALLEST) / TRIED[of] as f32;
+            (0..TRIED[of]).map(move |place| SMALLEST + step * place as f32)
+        };
+        let (mut best, mut most) = (self.clone(), -1.0);
+        for beta in tried(0) {
+            for alpha in tried(1) {
+                let candidate = Self { alpha, beta, ..self.clone() };
+                let logits = candidate.weighed(hand_written.clone(), affinity.clone());
+                let right = accuracy(logits, labels.clone());
+                if right > most {
+                    (best, most) = (candidate, right);
+                }
+            }
+        }
+        best
+    }
+}
+
+/// Tunes the keys of a cache (Tip-Adapter-F) by AdamW. `view` gives the normalised features of an epoch's view of chosen
+/// shots, `observe` sees the cache and the loss of every batch before its step.
+///
+/// # Errors
+/// What `view` says.
+#[allow(clippy::too_many_arguments)]
+pub fn tune_keys(
+    clip: &Clip,
+    mut cache: TipAdapter,
+    text: &Tensor<2>,
+    labels: &[usize],
+    settings: &TipAdapterSettings,
+    seed: u64,
+    view: &dyn Fn(usize, &[usize]) -> Result<Tensor<2>, EvaluationError>,
+    observe: &mut dyn FnMut(&TipAdapter, f32),
+) -> Result<TipAdapter, EvaluationError> {
+    let device = cache.keys.device();
+    let optimizer = AdamWConfig::new().with_epsilon(1e-4).with_weight_decay(0.01).build();
+    let mut state = None;
+    let steps = settings.epochs * labels.len().div_ceil(settings.batch_size);
+    let mut step = 0;
+    for epoch in 0..settings.epochs {
+        for chosen in batches(labels.len(), settings.batch_size, seed, epoch) {
+            let keys = leaf(cache.keys.clone());
+            let tuned = TipAdapter { keys: keys.clone(), ..cache.clone() };
+            let own: Vec<usize> = chosen.iter().map(|shot| labels[*shot]).collect();
+            let logits = tuned.logits(clip, view(epoch, &chosen)?, text.clone());
+            let loss = Signal::from(logits).cross_entropy(indices(&own, &device)).value;
+            observe(&cache, loss.clone().inner().into_scalar::<f32>());
+            let gradients = loss.backward();
+            let Some(gradient) = keys.grad(&gradients) else { return Ok(cache) };
+            let rate =
+                settings.rate * 0.5 * (1.0 + (std::f64::consts::PI * step as f64 / steps as f64).cos());
+            (cache.keys, state) = optimizer.step(rate, cache.keys, gradient, state);
+            step += 1;
+        }
+    }
+    Ok(cache)
+}
