@@ -8,7 +8,8 @@ use fixtures::{Fixture, MODELS, assert_close, values, wave};
 use gram_clip::Signal;
 use gram_clip::layers::{Block, KeysValues};
 use gram_clip::signal::leaf;
-use gram_clip::text_tower::Batching;
+use gram_clip::text_tower::{Batching, Sentences, Token};
+use gram_clip::vision_tower::VisualPrompt;
 
 const ROUNDING: f64 = 1e-5;
 

@@ -1,9 +1,14 @@
-//! Few-shot sampling: K images of every class.
+//! Few-shot sampling: K images of every class, and a file in which they are exchanged.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
 
 use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
 
 use crate::random::indexed_stream;
-use crate::{ClassSubset, LabelledDataset, Split};
+use crate::{ClassSubset, DataError, LabelledDataset, Split};
 
 /// Draws `shots` images of every class of a subset without replacement, of one domain if it is given: sorted indices
 /// into [`LabelledDataset::images`]. A class with fewer images gives them all.
@@ -29,4 +34,122 @@ pub fn sample(
     }
     chosen.sort_unstable();
     chosen
+}
+
+/// Validation images of a class where so many are tuned on: at most 4, as in CoOp.
+pub fn validation_shots(shots: usize) -> usize {
+    shots.min(4)
+}
+
+/// Few shots of a dataset, as a file of JSON: images by their paths in the dataset, classes by their names, so that the
+/// same images are found on any machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FewShotSplit {
+    /// The dataset's name.
+    pub dataset: String,
+    /// Training images of a class.
+    pub shots: usize,
+    /// What drew them.
+    pub seed: u64,
+    /// Images that are tuned on.
+    pub train: Vec<Shot>,
+    /// Images that settings are chosen on: as many of a class, but at most 4.
+    pub val: Vec<Shot>,
+}
+
+/// An image with its class.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shot {
+    /// Its path in the dataset.
+    pub image: String,
+    /// The name of its class.
+    pub class: String,
+}
+
+impl FewShotSplit {
+    /// Draws the shots of a seed, as [`sample`] does.
+    pub fn draw(dataset: &LabelledDataset, classes: ClassSubset, shots: usize, seed: u64) -> Self {
+        let named = |split, shots| {
+            let shot = |index: usize| {
+                let image = &dataset.images[index];
+                Shot { image: image.key.clone(), class: dataset.classes[image.class].clone() }
+            };
+            sample(dataset, split, classes, None, shots, seed).into_iter().map(shot).collect()
+        };
+        Self {
+            dataset: dataset.name.clone(),
+            shots,
+            seed,
+            train: named(Split::Train, shots),
+            val: named(Split::Validation, validation_shots(shots)),
+        }
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`DataError`] names the file and what is wrong with it.
+    pub fn read(path: &Path) -> Result<Self, DataError> {
+        let text = fs::read(path).map_err(DataError::at(path))?;
+        serde_json::from_slice(&text).map_err(|error| DataError::Listing {
+            place: path.display().to_string(),
+            problem: format!("{error}: is this a file of `gram data few-shot`?"),
+        })
+    }
+
+    /// Writes a file.
+    ///
+    /// # Errors
+    /// [`DataError::File`].
+    pub fn write(&self, path: &Path) -> Result<(), DataError> {
+        let text = serde_json::to_string_pretty(self).map_err(|error| DataError::Listing {
+            place: path.display().to_string(),
+            problem: error.to_string(),
+        })?;
+        fs::write(path, text + "\n").map_err(DataError::at(path))
+    }
+
+    /// Where the shots of some classes are among the images of `dataset`: those that are tuned on, and those that
+    /// settings are chosen on.
+    ///
+    /// # Errors
+    /// [`DataError::Listing`] names a shot of the file `path` that is not there, is of another class, or is a test image.
+    pub fn find(
+        &self,
+        dataset: &LabelledDataset,
+        classes: ClassSubset,
+        path: &Path,
+    ) -> Result<(Vec<usize>, Vec<usize>), DataError> {
+        let images = dataset.images.iter().enumerate();
+        let known: HashMap<&str, usize> = images.map(|(index, image)| (image.key.as_str(), index)).collect();
+        let wrong = |shot: &Shot, problem: &str| DataError::Listing {
+            place: path.display().to_string(),
+            problem: format!("image `{}` {problem}", shot.image),
+        };
+        let range = classes.indices(dataset.classes.len());
+        let find = |shots: &[Shot]| {
+            let mut found = Vec::with_capacity(shots.len());
+            for shot in shots {
+                let index = *known
+                    .get(shot.image.as_str())
+                    .ok_or_else(|| wrong(shot, &format!("is not in dataset {}", dataset.name)))?;
+                let image = &dataset.images[index];
+                if dataset.classes[image.class] != shot.class {
+                    let own = &dataset.classes[image.class];
+                    return Err(wrong(shot, &format!("is of class `{own}`, not `{}`", shot.class)));
+                }
+                if image.split == Split::Test {
+                    return Err(wrong(shot, "is a test image: nothing may be tuned on it"));
+                }
+                if range.contains(&image.class) {
+                    found.push(index);
+                }
+            }
+            found.sort_unstable();
+            Ok(found)
+        };
+        Ok((find(&self.train)?, find(&self.val)?))
+    }
 }

@@ -1,4 +1,4 @@
-//! A labelled dataset with a model: features of test images computed once, and class names ready for either tower.
+//! A labelled dataset with a model: class names ready for either tower, and features of test images computed once.
 
 use burn::tensor::{Device, Tensor};
 use gram_clip::{ClipError, Model};
@@ -59,10 +59,8 @@ pub struct Prepared<'a> {
     /// The sentence of a learned prompt.
     pub template: &'a Template,
     device: &'a Device,
-    /// The test images, sorted.
-    tested: Vec<usize>,
-    /// Of the test images through the frozen tower, `[images, joint width]`.
-    features: Tensor<2>,
+    /// The test images, sorted, and their features through the frozen tower, `[images, joint width]`.
+    tested: Option<(Vec<usize>, Tensor<2>)>,
     hand_written: ClassStore,
 }
 
@@ -74,8 +72,7 @@ pub struct TestSet {
 }
 
 impl<'a> Prepared<'a> {
-    /// Computes the features of the test images, and of the classes in the sentence `hand_written`. In `template` names
-    /// stand in a learned prompt.
+    /// Computes the features of the classes in the sentence `hand_written`. In `template` names stand in a learned prompt.
     ///
     /// # Errors
     /// [`EvaluationError`] names the image or class that cannot be read.
@@ -86,11 +83,20 @@ impl<'a> Prepared<'a> {
         hand_written: &Template,
         device: &'a Device,
     ) -> Result<Self, EvaluationError> {
-        let tested = dataset.select(Split::Test, ClassSubset::All, None);
-        let features = features(dataset, &tested, model, device)?;
         let hand_written =
             ClassStore::hand_written(&dataset.classes, hand_written, &model.clip, &model.tokenizer)?;
-        Ok(Self { dataset, model, template, device, tested, features, hand_written })
+        Ok(Self { dataset, model, template, device, tested: None, hand_written })
+    }
+
+    /// Computes the features of all test images ahead, once for all methods that do not prompt the vision tower.
+    ///
+    /// # Errors
+    /// [`EvaluationError`] names the image that cannot be read.
+    pub fn with_test_features(mut self) -> Result<Self, EvaluationError> {
+        let tested = self.dataset.select(Split::Test, ClassSubset::All, None);
+        let features = self.features(&tested)?;
+        self.tested = Some((tested, features));
+        Ok(self)
     }
 
     /// Features of images of the dataset through the frozen tower, `[images, joint width]`.
@@ -136,23 +142,25 @@ impl<'a> Prepared<'a> {
         let mut count = |images: &Images, labels: &[usize]| {
             right += f64::from(accuracy(logits(images), indices(labels, self.device))) * labels.len() as f64;
         };
-        if tuned.visual().is_some() {
-            let files: Vec<ImageFile> =
-                set.images.iter().map(|image| self.dataset.images[*image].image.clone()).collect();
-            for_each_batch(&files, &self.model.preprocess, self.device, |batch| {
-                if let Some((_, problem)) = batch.unreadable.into_iter().next() {
-                    return Err(EvaluationError::Image(problem));
+        match &self.tested {
+            Some((tested, features)) if tuned.visual().is_none() => {
+                for (images, labels) in set.images.chunks(BATCH).zip(set.labels.chunks(BATCH)) {
+                    let row = |image: &usize| tested.partition_point(|tested| tested < image);
+                    let rows = indices(&images.iter().map(row).collect::<Vec<_>>(), self.device);
+                    count(&Images::Features(features.clone().select(0, rows)), labels);
                 }
-                let labels: Vec<usize> = batch.rows.iter().map(|row| set.labels[*row]).collect();
-                batch.pixels.into_iter().for_each(|pixels| count(&Images::Pixels(pixels), &labels));
-                Ok(())
-            })?;
-        } else {
-            for (images, labels) in set.images.chunks(BATCH).zip(set.labels.chunks(BATCH)) {
-                let rows: Vec<usize> =
-                    images.iter().map(|image| self.tested.partition_point(|tested| tested < image)).collect();
-                let rows = indices(&rows, self.device);
-                count(&Images::Features(self.features.clone().select(0, rows)), labels);
+            }
+            _ => {
+                let files: Vec<ImageFile> =
+                    set.images.iter().map(|image| self.dataset.images[*image].image.clone()).collect();
+                for_each_batch(&files, &self.model.preprocess, self.device, |batch| {
+                    if let Some((_, problem)) = batch.unreadable.into_iter().next() {
+                        return Err(EvaluationError::Image(problem));
+                    }
+                    let labels: Vec<usize> = batch.rows.iter().map(|row| set.labels[*row]).collect();
+                    batch.pixels.into_iter().for_each(|pixels| count(&Images::Pixels(pixels), &labels));
+                    Ok(())
+                })?;
             }
         }
         Ok(right / set.labels.len() as f64)

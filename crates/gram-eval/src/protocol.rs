@@ -56,11 +56,6 @@ impl ProtocolSettings {
         }
     }
 
-    /// Images that validate: at most 4 of a class, as in CoOp.
-    pub fn validation_shots(&self) -> usize {
-        self.shots.min(4)
-    }
-
     /// What methods ask of the shots' views.
     fn wanted(&self, methods: &[Method]) -> Wanted {
         let visual = |method: &&Method| method.prompts(Part::Visual);
@@ -120,7 +115,7 @@ impl<'a> Protocol<'a> {
     ) -> Result<Shots<'a>, EvaluationError> {
         let dataset = self.prepared.dataset;
         let draw = |split, shots| few_shot::sample(dataset, split, classes, domain, shots, seed);
-        let validation = draw(Split::Validation, self.settings.validation_shots());
+        let validation = draw(Split::Validation, few_shot::validation_shots(self.settings.shots));
         self.shots_of(classes, draw(Split::Train, self.settings.shots), validation, methods, seed)
     }
 

@@ -5,13 +5,14 @@
 //! `H` of an average is the harmonic mean of the average base and the average new accuracy, as in the paper.
 //! What was not measured is an en dash.
 //!
-//! A [`Table`] knows nothing of how it is shown: [`Table::to_text`], [`Table::to_markdown`] and
-//! [`Table::to_html`] each stand in a file of their own.
+//! A [`Table`] knows nothing of how it is shown: [`Table::to_text`], [`Table::to_markdown`],
+//! [`Table::to_latex`] and [`Table::to_html`] each stand in a file of their own.
 
 mod base_to_new;
 mod cross_domain;
 mod differences;
 mod html;
+mod latex;
 mod markdown;
 mod paper;
 pub(crate) mod scores;
@@ -19,7 +20,7 @@ mod stages;
 mod text;
 
 pub use base_to_new::{base_to_new_average, base_to_new_by_dataset};
-pub use cross_domain::cross_domain;
+pub use cross_domain::{cross_dataset, cross_domain};
 pub use differences::differences;
 pub(crate) use html::escape;
 pub use paper::beside_the_paper;
@@ -147,6 +148,7 @@ pub fn all(results: &Results) -> Vec<Table> {
     let mut tables: Vec<Table> = base_to_new_average(results).into_iter().collect();
     tables.extend(base_to_new_by_dataset(results));
     tables.extend(cross_domain(results));
+    tables.extend(cross_dataset(results));
     tables.extend(differences(results));
     tables.extend(beside_the_paper(results));
     tables.extend(stage_times(results));

@@ -48,7 +48,8 @@ fn main() -> Result<()> {
     let mut found: Vec<BTreeMap<u64, Vec<(f64, f64)>>> = vec![BTreeMap::new(); rates.len()];
     for name in names {
         let dataset = among_base_classes(&assets::dataset(name)?).context("too few base classes")?;
-        let prepared = Prepared::new(&dataset, &model, &template, &template, &device)?;
+        let prepared =
+            Prepared::new(&dataset, &model, &template, &template, &device)?.with_test_features()?;
         for seed in 1..=seeds {
             let runs = rates
                 .par_iter()

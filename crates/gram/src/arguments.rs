@@ -4,7 +4,10 @@ use anyhow::bail;
 use burn::tensor::Device;
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::adapt::AdaptArguments;
+use crate::commands::bench::BenchArguments;
 use crate::commands::cluster::ClusterArguments;
+use crate::commands::data::DataArguments;
 use crate::commands::demo::DemoArguments;
 use crate::commands::embed::EmbedArguments;
 use crate::commands::eval::EvalArguments;
@@ -58,6 +61,12 @@ pub enum Command {
     Cluster(ClusterArguments),
     /// Learns where a prompt starts and how its gradient is regulated.
     MetaTrain(MetaTrainArguments),
+    /// Tunes a prompt on a few labelled images.
+    Adapt(AdaptArguments),
+    /// Runs the paper's protocols over datasets, methods, shots and seeds.
+    Bench(BenchArguments),
+    /// Says what is in a dataset, and draws few shots of it.
+    Data(DataArguments),
     /// Names what is in images.
     Predict(PredictArguments),
     /// Measures accuracy on a labelled dataset.

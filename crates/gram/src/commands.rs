@@ -1,6 +1,9 @@
 //! One file for every command.
 
+pub mod adapt;
+pub mod bench;
 pub mod cluster;
+pub mod data;
 pub mod demo;
 pub mod embed;
 pub mod eval;
@@ -9,6 +12,7 @@ pub mod meta_train;
 pub mod predict;
 pub mod pretrain;
 pub mod prompting;
+pub mod tuning;
 
 /// The command as it was given, for the files that say what made them.
 pub fn command_line() -> String {

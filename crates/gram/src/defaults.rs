@@ -91,6 +91,16 @@ pub fn protocol(shots: usize, image_size: u32) -> ProtocolSettings {
     }
 }
 
+/// The settings of CoCoOp's paper, for models other than the built-in one: [`protocol`] with rate 0.002 and crops that take
+/// 8 % of an image or more.
+pub fn literature(shots: usize, image_size: u32) -> ProtocolSettings {
+    let mut settings = protocol(shots, image_size);
+    settings.baseline.rates = Rates::both(0.002);
+    settings.regulated.rates = Rates::both(0.002);
+    settings.augmentation = Augmentation::coop(image_size);
+    settings
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

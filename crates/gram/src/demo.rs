@@ -188,7 +188,8 @@ impl<'a> Demo<'a> {
     }
 
     fn dataset(&self, dataset: &LabelledDataset, starts: &Starts, with_course: bool) -> Result<Runs> {
-        let prepared = Prepared::new(dataset, &self.model, &self.template, &self.template, self.device)?;
+        let prepared = Prepared::new(dataset, &self.model, &self.template, &self.template, self.device)?
+            .with_test_features()?;
         let settings = defaults::protocol(self.plan.shots, self.model.preprocess.crop);
         let protocol = Protocol {
             prepared: &prepared,

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clustering::{device, text_features, values};
 use crate::matrix_file::npy;
+use crate::whole_file::write;
 
 /// Pairs of a part: what is lost, at most, when a run is stopped.
 const PART: usize = 512;
@@ -100,15 +101,9 @@ pub fn embed(
 
 impl Provenance {
     fn new(model: &Model, pairs: &[Pair], source: &str) -> Result<Self> {
-        let clip = &model.clip;
-        let projections = [&clip.text.projection, &clip.vision.projection].map(|layer| layer.weight.val());
-        let mut checksum = crc32fast::Hasher::new();
-        for projection in projections {
-            checksum.update(&bytes(projection)?);
-        }
         Ok(Self {
             model: model.name.clone(),
-            projections: format!("{:08x}", checksum.finalize()),
+            projections: checksum(model)?,
             pairs: source.to_owned(),
             count: pairs.len(),
             image_size: model.preprocess.crop as usize,
@@ -138,6 +133,19 @@ impl Provenance {
         }
         Ok(())
     }
+}
+
+/// A checksum (CRC-32) of a model's two projections: another model under the same name is another model.
+///
+/// # Errors
+/// If their values cannot be read.
+pub fn checksum(model: &Model) -> Result<String> {
+    let clip = &model.clip;
+    let mut checksum = crc32fast::Hasher::new();
+    for layer in [&clip.text.projection, &clip.vision.projection] {
+        checksum.update(&bytes(layer.weight.val())?);
+    }
+    Ok(format!("{:08x}", checksum.finalize()))
 }
 
 fn write_part(model: &Model, pairs: &[Pair], first: usize, path: &Path) -> Result<()> {
@@ -226,12 +234,4 @@ fn serialize(
 
 fn bytes<const D: usize>(tensor: Tensor<D>) -> Result<Vec<u8>> {
     Ok(values(tensor)?.iter().flat_map(|value| value.to_le_bytes()).collect())
-}
-
-/// Writes a file, whole or not at all.
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let partial: PathBuf = path.with_extension("partial");
-    fs::write(&partial, bytes)
-        .and_then(|()| fs::rename(&partial, path))
-        .with_context(|| path.display().to_string())
 }

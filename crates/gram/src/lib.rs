@@ -17,6 +17,7 @@
 //! ```
 
 pub mod assets;
+pub mod bench;
 pub mod classifier;
 pub mod clustering;
 pub mod defaults;
@@ -28,3 +29,5 @@ pub mod meta_training;
 pub mod model;
 pub mod starts;
 pub mod templates;
+pub mod tuning_settings;
+pub mod whole_file;

@@ -43,6 +43,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let common = &arguments.common;
     match &arguments.command {
         Command::Demo(arguments) => commands::demo::run(arguments, common),
+        Command::Adapt(arguments) => commands::adapt::run(arguments, common),
+        Command::Bench(arguments) => commands::bench::run(arguments, common),
+        Command::Data(arguments) => commands::data::run(arguments, common),
         Command::Cluster(arguments) => commands::cluster::run(arguments, common),
         Command::MetaTrain(arguments) => commands::meta_train::run(arguments, common),
         Command::Predict(arguments) => commands::predict::run(arguments, common),

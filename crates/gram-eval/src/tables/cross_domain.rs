@@ -13,6 +13,16 @@ pub fn cross_domain(results: &Results) -> Vec<Table> {
     average.into_iter().chain(settings.iter().map(|setting| one_setting(results, *setting))).collect()
 }
 
+/// The paper's Table 3: methods by the dataset that was tuned on, the others, and their average.
+pub fn cross_dataset(results: &Results) -> Vec<Table> {
+    let as_domains = Results { cross_domain: results.cross_dataset.clone(), ..results.clone() };
+    let setting = |setting: &Setting<'_>| {
+        let title = format!("Cross-dataset generalization, tuned on {} (accuracy in %)", setting.source);
+        Table { title, ..one_setting(&as_domains, *setting) }
+    };
+    Setting::all(&as_domains).iter().map(setting).collect()
+}
+
 fn average(results: &Results, settings: &[Setting<'_>]) -> Table {
     let datasets = distinct(settings.iter().map(|setting| setting.dataset)).len();
     let datasets = if datasets == 1 { "1 dataset".to_owned() } else { format!("{datasets} datasets") };

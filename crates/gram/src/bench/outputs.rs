@@ -1,0 +1,100 @@
+//! What a bench leaves: results, tables in Markdown and LaTeX, and every run for other programs.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use gram_eval::results::{Method, Results};
+use gram_eval::tables;
+use serde_json::{Value, json};
+
+use crate::whole_file;
+
+/// A measured accuracy: the dataset it is of, the classes or domain, and percent.
+struct Measured<'a> {
+    protocol: &'static str,
+    method: Method,
+    seed: u64,
+    tuned_on: &'a str,
+    dataset: &'a str,
+    part: &'a str,
+    accuracy: f64,
+}
+
+/// Writes `results.json`, `tables.md`, `tables.tex`, `runs.csv` and `clip_benchmark.jsonl` into `folder`, and names them.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn write_outputs(results: &Results, shots: usize, folder: &Path) -> Result<Vec<PathBuf>> {
+    let tables = tables::all(results);
+    let joined = |text: fn(&tables::Table) -> String| tables.iter().map(text).collect::<Vec<_>>().join("\n");
+    let measured = measured(results);
+    let csv: String = measured.iter().map(|run| run.csv(shots)).collect();
+    let lines: String = measured.iter().map(|run| format!("{}\n", run.json(results, shots))).collect();
+    let header = "protocol,method,shots,seed,tuned_on,dataset,part,accuracy\n";
+    let files = [
+        ("results.json", format!("{}\n", serde_json::to_string_pretty(results)?)),
+        ("tables.md", joined(tables::Table::to_markdown)),
+        ("tables.tex", joined(tables::Table::to_latex)),
+        ("runs.csv", format!("{header}{csv}")),
+        ("clip_benchmark.jsonl", lines),
+    ];
+    let write = |(name, text): (&str, String)| {
+        let path = folder.join(name);
+        whole_file::write(&path, text.as_bytes()).map(|()| path)
+    };
+    files.into_iter().map(write).collect()
+}
+
+fn measured(results: &Results) -> Vec<Measured<'_>> {
+    let mut all = Vec::new();
+    for run in &results.base_to_new {
+        for (part, accuracy) in [("base", run.base), ("new", run.new)] {
+            let (method, seed, dataset) = (run.method, run.seed, run.dataset.as_str());
+            let protocol = "base-to-new";
+            all.push(Measured { protocol, method, seed, tuned_on: dataset, dataset, part, accuracy });
+        }
+    }
+    let transfers = [("cross-domain", &results.cross_domain), ("cross-dataset", &results.cross_dataset)];
+    for (protocol, runs) in transfers {
+        for run in runs {
+            for (target, accuracy) in &run.accuracies {
+                let (method, seed, tuned_on) = (run.method, run.seed, run.source.as_str());
+                let (dataset, part) = match run.source == run.dataset {
+                    true => (target.as_str(), "all"),
+                    false => (run.dataset.as_str(), target.as_str()),
+                };
+                all.push(Measured { protocol, method, seed, tuned_on, dataset, part, accuracy: *accuracy });
+            }
+        }
+    }
+    all
+}
+
+impl Measured<'_> {
+    fn csv(&self, shots: usize) -> String {
+        let Self { protocol, method, seed, tuned_on, dataset, part, accuracy } = self;
+        let quoted = |text: &str| match text.contains([',', '"', '\n']) {
+            true => format!("\"{}\"", text.replace('"', "\"\"")),
+            false => text.to_owned(),
+        };
+        let [tuned_on, dataset, part] = [tuned_on, dataset, part].map(|text| quoted(text));
+        format!("{protocol},{},{shots},{seed},{tuned_on},{dataset},{part},{accuracy}\n", method.key())
+    }
+
+    /// As CLIP_benchmark writes results: accuracies are fractions. What it does not know stands in keys of its own.
+    fn json(&self, results: &Results, shots: usize) -> Value {
+        json!({
+            "dataset": self.dataset,
+            "model": results.model,
+            "pretrained": self.method.key(),
+            "task": "zeroshot_classification",
+            "metrics": {"acc1": self.accuracy / 100.0},
+            "language": "en",
+            "protocol": self.protocol,
+            "tuned_on": self.tuned_on,
+            "part": self.part,
+            "shots": shots,
+            "seed": self.seed,
+        })
+    }
+}

@@ -1,0 +1,199 @@
+//! `gram bench`: protocols over datasets, methods, shots and seeds.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use gram::assets;
+use gram::bench::{Bench, Identity, ProtocolKind, write_outputs};
+use gram::embedding::checksum;
+use gram::model::{DEMO, open_dataset, open_model};
+use gram::starts::shipped_start;
+use gram_clip::Model;
+use gram_data::{Benchmark, LabelledDataset};
+use gram_eval::method::Starts;
+use gram_eval::results::Method;
+use gram_eval::tables;
+use gram_prompt::{PromptFile, PromptKind, Template};
+use serde_json::{Map, Value, json};
+
+use crate::arguments::Common;
+use crate::commands::adapt::{add_start, learned_template};
+use crate::commands::tuning::TuningArguments;
+use crate::progress::bar;
+
+/// Arguments of `gram bench`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  gram bench --data-root demo --protocol base-to-new --methods coop,vpt --shots 4 --seeds 3 --out runs/bench\n  \
+                  gram bench --model ViT-B/16 --data-root ~/data --shots 1,2,4,8,16 --seeds 3 --start coop-gram=start.safetensors"
+)]
+pub struct BenchArguments {
+    /// A folder or file with a CLIP checkpoint, an id on the hub, or `tiny`, which is built in.
+    #[arg(long, value_name = "M", default_value = "tiny")]
+    model: String,
+    /// base-to-new, cross-domain, cross-dataset, several between commas, or all.
+    #[arg(long, value_name = "NAMES", default_value = "base-to-new")]
+    protocol: String,
+    /// Methods between commas, or all.
+    #[arg(long, value_name = "NAMES", default_value = "all")]
+    methods: String,
+    /// A folder with datasets in CoOp's folders, or `demo`.
+    #[arg(long, value_name = "DIR", required_unless_present = "data")]
+    data_root: Option<String>,
+    /// A dataset; may be given several times.
+    #[arg(long, value_name = "D")]
+    data: Vec<String>,
+    /// The dataset that cross-dataset prompts are tuned on.
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+    /// Images of a class; several numbers between commas.
+    #[arg(long, value_name = "K", value_delimiter = ',', default_value = "16")]
+    shots: Vec<usize>,
+    /// How many seeds, from --seed on.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    seeds: usize,
+    /// A meta-trained start for a method with GRAM; those of the built-in model are at hand.
+    #[arg(long, value_name = "METHOD=FILE")]
+    start: Vec<String>,
+    /// The sentence around a name; textual prompts start from its words before the name.
+    #[arg(long)]
+    template: Option<Template>,
+    /// The sentence of zero-shot classification, in the place of each dataset's own.
+    #[arg(long)]
+    zero_shot_template: Option<Template>,
+    /// Runs and tables; the same command goes on where it stopped.
+    #[arg(long, value_name = "DIR", default_value = "runs/bench")]
+    out: PathBuf,
+    /// Settings.
+    #[command(flatten)]
+    tuning: TuningArguments,
+}
+
+/// Runs the command.
+pub fn run(arguments: &BenchArguments, common: &Common) -> Result<()> {
+    let device = common.device()?;
+    let model = open_model(&arguments.model, &device)?;
+    let settings = arguments.tuning.settings(&model, arguments.shots.first().copied())?;
+    let template = match &arguments.template {
+        Some(template) => template.clone(),
+        None => learned_template(&model)?,
+    };
+    let methods = names(&arguments.methods, &Method::ALL)?;
+    let (starts, checksums) = arguments.starts(&methods, &model)?;
+    let datasets = arguments.datasets()?;
+    let without_shots = gram_eval::protocol::ProtocolSettings { shots: 0, ..settings.clone() };
+    let identity = Identity {
+        model: model.name.clone(),
+        projections: checksum(&model)?,
+        template: template.to_string(),
+        hand_written: arguments.zero_shot_template.as_ref().map(ToString::to_string),
+        settings: serde_json::to_value(&without_shots)?,
+        starts: checksums,
+    };
+    let bench = Bench {
+        model: &model,
+        template: &template,
+        hand_written: arguments.zero_shot_template.as_ref(),
+        starts: &starts,
+        settings: &settings,
+        protocols: names(&arguments.protocol, &ProtocolKind::ALL)?,
+        methods,
+        shots: arguments.shots.clone(),
+        seeds: (common.seed..).take(arguments.seeds).collect(),
+        datasets: &datasets,
+        source: arguments.source.as_deref(),
+        out: &arguments.out,
+        device: &device,
+    };
+    let progress = bar("runs");
+    let results = bench.run(&identity, &|name, done, all| {
+        progress.set_length(all as u64);
+        progress.set_position(done as u64);
+        progress.set_message(name.to_owned());
+    })?;
+    progress.finish_and_clear();
+    let mut files = Vec::new();
+    for (shots, results) in arguments.shots.iter().zip(&results) {
+        files.extend(write_outputs(results, *shots, &arguments.out.join(format!("{shots}-shot")))?);
+    }
+    if common.json {
+        println!("{}", json!({"files": files, "results": results}));
+        return Ok(());
+    }
+    for (shots, results) in arguments.shots.iter().zip(&results) {
+        println!("{shots} shots");
+        tables::all(results).iter().for_each(|table| println!("{}", table.to_text()));
+        results.notes.iter().for_each(|note| println!("{note}"));
+    }
+    files.iter().for_each(|file| println!("{}", file.display()));
+    Ok(())
+}
+
+/// Names between commas, or `all`.
+fn names<T: std::str::FromStr + Clone>(text: &str, all: &[T]) -> Result<Vec<T>>
+where
+    T::Err: std::fmt::Display,
+{
+    if text == "all" {
+        return Ok(all.to_vec());
+    }
+    text.split(',').map(|name| name.trim().parse().map_err(|error| anyhow::anyhow!("{error}"))).collect()
+}
+
+impl BenchArguments {
+    fn datasets(&self) -> Result<Vec<LabelledDataset>> {
+        let mut datasets = Vec::new();
+        match self.data_root.as_deref() {
+            Some(DEMO) => {
+                for name in assets::DATASETS {
+                    datasets.push(assets::dataset(name)?);
+                }
+            }
+            Some(root) => {
+                let found = Benchmark::below(root.as_ref());
+                if found.is_empty() {
+                    let folders: Vec<&str> = Benchmark::ALL.map(Benchmark::folder).to_vec();
+                    bail!("--data-root {root}: none of the folders {} is in it", folders.join(", "));
+                }
+                for (benchmark, folder) in found {
+                    eprintln!("{}", benchmark.key());
+                    datasets
+                        .push(LabelledDataset::open(&folder).with_context(|| folder.display().to_string())?);
+                }
+            }
+            None => {}
+        }
+        for name in &self.data {
+            datasets.push(open_dataset(name)?);
+        }
+        Ok(datasets)
+    }
+
+    /// The starts that are given or built in, and their checksums.
+    fn starts(&self, methods: &[Method], model: &Model) -> Result<(Starts, Value)> {
+        let (mut starts, mut checksums) = (Starts::default(), Map::new());
+        let device = model.clip.logit_scale.val().device();
+        if model.name == assets::TINY {
+            for (method, kind) in
+                [(Method::VptGram, PromptKind::Visual), (Method::Unigram, PromptKind::Joint)]
+            {
+                if methods.contains(&method) {
+                    starts.insert(method, shipped_start(kind, model, &device)?.state);
+                    checksums.insert(method.key().into(), "shipped".into());
+                }
+            }
+        }
+        for given in &self.start {
+            let Some((method, path)) = given.split_once('=') else {
+                bail!("--start {given}: METHOD=FILE is expected, as in coop-gram=start.safetensors")
+            };
+            let (method, path) = (method.parse::<Method>()?, PathBuf::from(path));
+            let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
+            let file = PromptFile::parse(&path, &bytes, &device)?;
+            add_start(&mut starts, method, &path, &file, model)?;
+            checksums.insert(method.key().into(), format!("{:08x}", crc32fast::hash(&bytes)).into());
+        }
+        Ok((starts, Value::Object(checksums)))
+    }
+}

@@ -1,0 +1,92 @@
+//! Settings of tuning: defaults by model, a TOML file over them.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use gram_clip::Model;
+use gram_eval::protocol::ProtocolSettings;
+use serde_json::Value;
+
+use crate::{assets, defaults};
+
+/// The settings for a model: those that were chosen for the built-in one, CoCoOp's for all others.
+pub fn for_model(model: &Model, shots: usize) -> ProtocolSettings {
+    match model.name == assets::TINY {
+        true => defaults::protocol(shots, model.preprocess.crop),
+        false => defaults::literature(shots, model.preprocess.crop),
+    }
+}
+
+/// `settings` with what a TOML file says in their place; it need not say all.
+///
+/// # Errors
+/// Names the file and the key that is unknown or of another type.
+pub fn with_file(settings: &ProtocolSettings, path: &Path) -> Result<ProtocolSettings> {
+    let name = || path.display().to_string();
+    let text = fs::read_to_string(path).with_context(name)?;
+    let file: toml::Table = text.parse().map_err(|error| anyhow!("{}: {error}", name()))?;
+    let mut merged = serde_json::to_value(settings)?;
+    let said = serde_json::to_value(file)?;
+    merge(&mut merged, said);
+    serde_json::from_value(merged).with_context(name)
+}
+
+/// What `over` says, in the place of what `under` says.
+fn merge(under: &mut Value, over: Value) {
+    match (under, over) {
+        (Value::Object(under), Value::Object(over)) => {
+            for (key, value) in over {
+                merge(under.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (under, over) => *under = over,
+    }
+}
+
+/// Checks what the settings say of numbers.
+///
+/// # Errors
+/// Names the setting and its range.
+pub fn check(settings: &ProtocolSettings) -> Result<()> {
+    settings.augmentation.validate()?;
+    ensure!(settings.shots > 0, "shots: 0: a class needs 1 image or more");
+    for adaptation in [&settings.baseline, &settings.regulated] {
+        ensure!(adaptation.batch_size > 0, "batch_size: 0: a step needs 1 image or more");
+        ensure!(adaptation.epochs > 0, "epochs: 0: 1 or more are expected");
+        ensure!(adaptation.rates.are_positive(), "rates: {}: above 0 is expected", adaptation.rates);
+    }
+    ensure!(settings.conditional_batch_size > 0, "conditional_batch_size: 0: 1 or more is expected");
+    ensure!(settings.tip_adapter.epochs > 0, "tip_adapter.epochs: 0: 1 or more are expected");
+    ensure!(settings.tip_adapter.batch_size > 0, "tip_adapter.batch_size: 0: 1 or more is expected");
+    let collection = &settings.collection;
+    ensure!(
+        collection.prompts > 0 && (1..=collection.prompts).contains(&collection.prompts_of_step),
+        "collection: {} of {} prompts in a step: from 1 to all of them are expected",
+        collection.prompts_of_step,
+        collection.prompts
+    );
+    ensure!(settings.design.visual_tokens > 0, "visual_tokens: 0: a visual prompt has 1 vector or more");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_changes_what_it_says_and_leaves_the_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tuning.toml");
+        let settings = defaults::literature(16, 224);
+        fs::write(&path, "shots = 4\n[baseline]\nepochs = 50\n[design]\nclass_position = \"middle\"\n")
+            .unwrap();
+        let changed = with_file(&settings, &path).unwrap();
+        assert_eq!((changed.shots, changed.baseline.epochs, changed.regulated.epochs), (4, 50, 10));
+        assert_eq!(changed.baseline.batch_size, settings.baseline.batch_size);
+        check(&changed).unwrap();
+        fs::write(&path, "[baseline]\nepoch = 50\n").unwrap();
+        let error = format!("{:#}", with_file(&settings, &path).unwrap_err());
+        assert!(error.contains("tuning.toml") && error.contains("`epoch`"), "{error}");
+    }
+}
