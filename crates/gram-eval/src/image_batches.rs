@@ -23,6 +23,9 @@ pub struct ImageBatch {
 
 /// Does `work` for the images, batch by batch and in order, while the next batch is decoded.
 ///
+/// Not for work that rayon's threads do side by side: all of them would wait for images that none of them decodes.
+/// [`each_batch`] is for that.
+///
 /// # Errors
 /// What `work` says.
 pub fn for_each_batch<E>(
@@ -45,6 +48,22 @@ pub fn for_each_batch<E>(
         receive
             .into_iter()
             .try_for_each(|(first, prepared)| work(assemble(first, prepared, preprocess, device)))
+    })
+}
+
+/// Does `work` for the images, batch by batch and in order. Nothing is decoded ahead.
+///
+/// # Errors
+/// What `work` says.
+pub fn each_batch<E>(
+    images: &[ImageFile],
+    preprocess: &Preprocess,
+    device: &Device,
+    mut work: impl FnMut(ImageBatch) -> Result<(), E>,
+) -> Result<(), E> {
+    images.chunks(BATCH).enumerate().try_for_each(|(index, batch)| {
+        let prepared = batch.par_iter().map(|image| prepare(image, preprocess)).collect();
+        work(assemble(index * BATCH, prepared, preprocess, device))
     })
 }
 

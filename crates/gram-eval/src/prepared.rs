@@ -9,7 +9,7 @@ use gram_prompt::{
     ClassSentence, ClassStore, Classes, Images, Part, Placement, Prompt, PromptedClip, Template,
 };
 
-use crate::image_batches::for_each_batch;
+use crate::image_batches::each_batch;
 use crate::tuned::Tuned;
 
 /// Images that are classified at once.
@@ -153,7 +153,7 @@ impl<'a> Prepared<'a> {
             _ => {
                 let files: Vec<ImageFile> =
                     set.images.iter().map(|image| self.dataset.images[*image].image.clone()).collect();
-                for_each_batch(&files, &self.model.preprocess, self.device, |batch| {
+                each_batch(&files, &self.model.preprocess, self.device, |batch| {
                     if let Some((_, problem)) = batch.unreadable.into_iter().next() {
                         return Err(EvaluationError::Image(problem));
                     }
@@ -242,7 +242,7 @@ fn features(
 ) -> Result<Tensor<2>, EvaluationError> {
     let files: Vec<ImageFile> = images.iter().map(|image| dataset.images[*image].image.clone()).collect();
     let mut parts = Vec::new();
-    for_each_batch(&files, &model.preprocess, device, |batch| {
+    each_batch(&files, &model.preprocess, device, |batch| {
         if let Some((_, problem)) = batch.unreadable.into_iter().next() {
             return Err(EvaluationError::Image(problem));
         }
