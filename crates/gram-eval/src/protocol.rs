@@ -30,6 +30,8 @@ pub struct ProtocolSettings {
     pub shots: usize,
     /// The look of prompts.
     pub design: PromptDesign,
+    /// What draws vectors that start at random, where it is not the run's own seed.
+    pub start_seed: Option<u64>,
     /// Tuning of methods that start as usual.
     pub baseline: AdaptationSettings,
     /// Tuning of methods with a meta-trained start and regulator.
@@ -159,7 +161,7 @@ impl<'a> Protocol<'a> {
                     classes,
                     self.model,
                     self.template,
-                    shots.seed,
+                    self.settings.start_seed.unwrap_or(shots.seed),
                     self.device,
                 )?;
                 start.map(|start| self.descend(method, shots, &start, &numbers)).transpose()

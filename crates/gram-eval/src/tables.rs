@@ -17,6 +17,7 @@ mod markdown;
 mod paper;
 pub(crate) mod scores;
 mod stages;
+mod study;
 mod text;
 
 pub use base_to_new::{base_to_new_average, base_to_new_by_dataset};
@@ -25,6 +26,7 @@ pub use differences::differences;
 pub(crate) use html::escape;
 pub use paper::beside_the_paper;
 pub use stages::stage_times;
+pub use study::{StudyRow, study};
 
 use crate::results::Results;
 use crate::statistics::Estimate;

@@ -31,7 +31,8 @@ pub struct Task {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InnerLoop {
-    /// `K`, steps on the support set. "One or a few" in the paper. 1 or more.
+    /// `K`, steps on the support set. "One or a few" in the paper. With 0 nothing is meta-learned: the prompt is trained on
+    /// query sets as they are (the paper's "prompt pre-training").
     pub steps: usize,
     /// `alpha`, their rates. Above 0.
     pub rates: Rates,
@@ -66,9 +67,9 @@ pub struct MetaGradient {
     pub theta: Prompt,
     /// Its gradient for the regulator `phi`; none without a regulator.
     pub phi: Option<Regulator>,
-    /// Cosine of the first regulated support gradient and the query gradient (figure 3b).
+    /// Cosine of the first regulated support gradient and the query gradient (figure 3b); NaN without an inner step.
     pub alignment: f32,
-    /// Norm of the first regulated support gradient over that of the raw one.
+    /// Norm of the first regulated support gradient over that of the raw one; NaN without an inner step.
     pub regulated_over_raw: f32,
 }
 
@@ -105,10 +106,13 @@ impl InnerLoop {
     ) -> MetaGradient {
         let trajectory = self.run(clip, theta, phi, task);
         let query = clip.gradient(trajectory.adapted(), &task.classes, &task.query_set);
-        let first = &trajectory.support_gradients[0];
-        let bent = regulated(phi, first);
-        let alignment = cosine(&bent, &query.gradient);
-        let regulated_over_raw = bent.norm() / first.norm();
+        let (alignment, regulated_over_raw) = match trajectory.support_gradients.first() {
+            Some(first) => {
+                let bent = regulated(phi, first);
+                (cosine(&bent, &query.gradient), bent.norm() / first.norm())
+            }
+            None => (f32::NAN, f32::NAN),
+        };
 
         let (mut v, mut d_phi) = (query.gradient, phi.map(|_| Regulator::default()));
         for (theta_k, g_k) in trajectory.prompts.iter().zip(&trajectory.support_gradients).rev() {

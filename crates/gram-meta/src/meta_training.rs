@@ -137,7 +137,11 @@ impl MetaTrainingSettings {
         check(self.episodes.ways >= 2, "episodes.ways", "2 or more")?;
         check(self.episodes.support_shots >= 1, "episodes.support_shots", "1 or more")?;
         check(self.episodes.query_shots >= 1, "episodes.query_shots", "1 or more")?;
-        check(self.inner.steps >= 1, "inner.steps", "1 or more")?;
+        check(
+            self.inner.steps >= 1 || self.regulator.is_none(),
+            "inner.steps",
+            "1 or more, for a regulator bends the inner steps",
+        )?;
         check(self.inner.rates.are_positive(), "inner.rates", "above 0")?;
         check(self.steps >= 1, "steps", "1 or more")?;
         check(self.meta_batch >= 1, "meta_batch", "1 or more")?;

@@ -15,6 +15,7 @@ use crate::commands::export::ExportArguments;
 use crate::commands::meta_train::MetaTrainArguments;
 use crate::commands::predict::PredictArguments;
 use crate::commands::pretrain::PretrainArguments;
+use crate::commands::study::StudyArguments;
 
 /// Tunes prompts for frozen CLIP models, from a meta-learned start and with a regulated gradient (GRAM, ICCV 2023).
 #[derive(Parser, Debug)]
@@ -65,6 +66,8 @@ pub enum Command {
     Adapt(AdaptArguments),
     /// Runs the paper's protocols over datasets, methods, shots and seeds.
     Bench(BenchArguments),
+    /// Runs the paper's studies: what each part of GRAM is worth.
+    Study(StudyArguments),
     /// Says what is in a dataset, and draws few shots of it.
     Data(DataArguments),
     /// Names what is in images.

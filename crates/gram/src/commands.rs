@@ -12,6 +12,7 @@ pub mod meta_train;
 pub mod predict;
 pub mod pretrain;
 pub mod prompting;
+pub mod study;
 pub mod tuning;
 
 /// The command as it was given, for the files that say what made them.

@@ -82,6 +82,7 @@ pub fn protocol(shots: usize, image_size: u32) -> ProtocolSettings {
     ProtocolSettings {
         shots,
         design: PromptDesign::default(),
+        start_seed: None,
         baseline: adaptation(BASELINE_RATES),
         regulated: adaptation(REGULATED_RATES),
         conditional_batch_size: 1,

@@ -28,6 +28,7 @@ pub mod matrix_file;
 pub mod meta_training;
 pub mod model;
 pub mod starts;
+pub mod study;
 pub mod templates;
 pub mod tuning_settings;
 pub mod whole_file;

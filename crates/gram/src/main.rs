@@ -45,6 +45,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Command::Demo(arguments) => commands::demo::run(arguments, common),
         Command::Adapt(arguments) => commands::adapt::run(arguments, common),
         Command::Bench(arguments) => commands::bench::run(arguments, common),
+        Command::Study(arguments) => commands::study::run(arguments, common),
         Command::Data(arguments) => commands::data::run(arguments, common),
         Command::Cluster(arguments) => commands::cluster::run(arguments, common),
         Command::MetaTrain(arguments) => commands::meta_train::run(arguments, common),

@@ -1,0 +1,206 @@
+//! `gram study`: the paper's studies, on the demo's data or on your own.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, ValueEnum};
+use gram::clustering::PairFeatures;
+use gram::model::{DEMO, open_dataset, open_model, open_pairs};
+use gram::study::{Condition, StartSource, Study};
+use gram::{assets, defaults, whole_file};
+use gram_cluster::Clusters;
+use gram_eval::results::{Method, Results};
+use gram_eval::tables::{Cell, StudyRow, Table, study};
+use gram_prompt::Template;
+use serde_json::json;
+
+use crate::arguments::Common;
+use crate::commands::adapt::learned_template;
+use crate::commands::command_line;
+use crate::commands::tuning::TuningArguments;
+use crate::progress::bar;
+
+/// Arguments of `gram study`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  gram study table-6 --seeds 3 --shots 4 --out runs/table-6\n  \
+                        gram study figure-1a --method coop-gram --initialisations 10 --shots 4 --out runs/figure-1a")]
+pub struct StudyArguments {
+    /// Which.
+    which: Which,
+    /// A folder or file with a CLIP checkpoint, an id on the hub, or `tiny`, which is built in.
+    #[arg(long, value_name = "M", default_value = "tiny")]
+    model: String,
+    /// The image-text pairs.
+    #[arg(long, value_name = "SRC", default_value = DEMO)]
+    pairs: String,
+    /// Their topics and domains, from `gram cluster`; found anew if it is not given.
+    #[arg(long, value_name = "DIR")]
+    clusters: Option<PathBuf>,
+    /// A labelled dataset; may be given several times. Those of the demo if none is.
+    #[arg(long, value_name = "D")]
+    data: Vec<String>,
+    /// The method with GRAM that is studied.
+    #[arg(long, default_value = "unigram")]
+    method: Method,
+    /// Images of a class.
+    #[arg(long, value_name = "K", default_value_t = defaults::SHOTS)]
+    shots: usize,
+    /// How many seeds, from --seed on.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    seeds: usize,
+    /// Random starts of figure-1a.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    initialisations: u64,
+    /// Outer steps of meta-training.
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+    /// The sentence around a name.
+    #[arg(long)]
+    template: Option<Template>,
+    /// Starts, runs and the table; the same command goes on where it stopped.
+    #[arg(long, value_name = "DIR", default_value = "runs/study")]
+    out: PathBuf,
+    /// Settings.
+    #[command(flatten)]
+    tuning: TuningArguments,
+}
+
+/// A study.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "kebab-case")]
+enum Which {
+    /// Parts of GRAM left out, one after another.
+    #[value(name = "table-6")]
+    Ablation,
+    /// 2, 4, 6 and 8 prompt vectors.
+    #[value(name = "table-7")]
+    Tokens,
+    /// The spread over random starts beside GRAM's start.
+    #[value(name = "figure-1a")]
+    Initialisations,
+    /// How support and query gradients point the same way, with and without the regulator.
+    #[value(name = "figure-3b")]
+    Alignment,
+}
+
+/// Runs the command.
+pub fn run(arguments: &StudyArguments, common: &Common) -> Result<()> {
+    let device = common.device()?;
+    let (method, which) = (arguments.method, arguments.which);
+    let Some(kind) = method.kind().filter(|_| method.baseline().is_some()) else {
+        bail!("--method {}: coop-gram, cocoop-gram, vpt-gram or unigram is expected", method.key());
+    };
+    let model = open_model(&arguments.model, &device)?;
+    let template = match &arguments.template {
+        Some(template) => template.clone(),
+        None => learned_template(&model)?,
+    };
+    let settings = arguments.tuning.settings(&model, Some(arguments.shots))?;
+    let mut meta_training = defaults::meta_training(kind, common.seed);
+    meta_training.steps = arguments.steps.unwrap_or(meta_training.steps);
+    let pairs = open_pairs(&arguments.pairs)?;
+    let clusters = arguments.clusters(&model, &pairs, common.seed)?;
+    let demo: Vec<String> = assets::DATASETS.map(|name| format!("{DEMO}:{name}")).to_vec();
+    let named = if arguments.data.is_empty() { &demo } else { &arguments.data };
+    let datasets = named.iter().map(|name| open_dataset(name)).collect::<Result<Vec<_>>>()?;
+    let conditions = match which {
+        Which::Ablation => Condition::ablations(),
+        Which::Tokens => Condition::token_numbers(kind),
+        Which::Initialisations => Condition::initialisations(arguments.initialisations),
+        Which::Alignment => Condition::ablations()
+            .into_iter()
+            .filter(|one| matches!(one.start, StartSource::MetaTrained | StartSource::WithoutRegulator))
+            .collect(),
+    };
+    let progress = bar("study");
+    let observe = |message: &str| progress.set_message(message.to_owned());
+    let command = command_line();
+    let study = Study {
+        model: &model,
+        template: &template,
+        pairs: &pairs,
+        clusters: &clusters,
+        datasets: &datasets,
+        meta_training,
+        settings,
+        seeds: (common.seed..).take(arguments.seeds).collect(),
+        method,
+        out: &arguments.out,
+        command: &command,
+        device: &device,
+        observe: &observe,
+    };
+    let found = study.run(&conditions)?;
+    progress.finish_and_clear();
+    let table = match which {
+        Which::Alignment => alignment(&study, &conditions)?,
+        _ => accuracies(arguments, &conditions, &found),
+    };
+    let path = arguments.out.join("study.md");
+    whole_file::write(&path, table.to_markdown().as_bytes())?;
+    match common.json {
+        true => {
+            let results: Vec<_> = conditions.iter().zip(&found).map(|(condition, (method, results))| {
+                json!({"condition": condition.name, "method": method, "results": results})
+            }).collect();
+            println!("{}", json!({"table": path, "conditions": results}));
+        }
+        false => println!("{}\n{}", table.to_text(), path.display()),
+    }
+    Ok(())
+}
+
+fn accuracies(arguments: &StudyArguments, conditions: &[Condition], found: &[(Method, Results)]) -> Table {
+    let title = match arguments.which {
+        Which::Ablation => "Parts of GRAM left out",
+        Which::Tokens => "Numbers of prompt vectors",
+        Which::Initialisations | Which::Alignment => "Starts",
+    };
+    let rows: Vec<StudyRow> = conditions
+        .iter()
+        .zip(found)
+        .map(|(condition, (method, results))| StudyRow {
+            label: condition.label.clone(),
+            method: *method,
+            results,
+            printed: condition.printed,
+        })
+        .collect();
+    study(&format!("{title}: {}, {} shots (accuracy in %)", arguments.method, arguments.shots), &rows)
+}
+
+fn alignment(study: &Study, conditions: &[Condition]) -> Result<Table> {
+    let header = ["", "First quarter", "Second", "Third", "Last"];
+    let mut table = Table::new(
+        "Normalised inner product of support and query gradients, by quarters of meta-training",
+        header,
+    );
+    for condition in conditions {
+        let quarters = study.alignment(condition)?;
+        table.push(condition.label.clone(), quarters.map(|mean| Cell::plain(format!("{mean:.3}"))).into());
+    }
+    Ok(table)
+}
+
+impl StudyArguments {
+    /// The clusters that are given, or those that are found, kept in the folder.
+    fn clusters(&self, model: &gram_clip::Model, pairs: &gram_data::Pairs, seed: u64) -> Result<Clusters> {
+        let folder = self.out.join("clusters");
+        match &self.clusters {
+            Some(given) => Ok(Clusters::load(given)?),
+            None if folder.exists() => Ok(Clusters::load(&folder)?),
+            None => {
+                ensure!(
+                    self.pairs == DEMO,
+                    "--pairs {}: cluster them with `gram cluster`, and name the folder with --clusters",
+                    self.pairs
+                );
+                let settings = defaults::demo_clustering();
+                let features = PairFeatures::new(model, pairs, None, &settings.topic_words, &mut |_| {})?;
+                let clusters = features.cluster(pairs, &settings, seed, &mut |_| {})?;
+                clusters.save(&folder).with_context(|| folder.display().to_string())?;
+                Ok(clusters)
+            }
+        }
+    }
+}

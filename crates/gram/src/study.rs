@@ -1,0 +1,348 @@
+//! The paper's studies: what becomes of GRAM when a part of it is left out (table 6, figure 3b), has other sizes (table 7),
+//! or starts elsewhere (figure 1a).
+//!
+//! Every condition has a start that is meta-trained once, `starts/NAME.safetensors`, and a bench of its own,
+//! `conditions/NAME`, so that a study that was killed goes on where it stopped.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use burn::tensor::Device;
+use gram_clip::Model;
+use gram_cluster::Clusters;
+use gram_data::{LabelledDataset, Pairs};
+use gram_eval::design::PromptDesign;
+use gram_eval::method::Starts;
+use gram_eval::protocol::ProtocolSettings;
+use gram_eval::results::{Method, Results};
+use gram_meta::{MetaState, MetaStep, MetaTrainingSettings, meta_train};
+use gram_prompt::{ImageStore, Placement, PromptFile, PromptKind, PromptedClip, Template};
+use serde_json::json;
+
+use crate::bench::{Bench, Identity, ProtocolKind};
+use crate::embedding::checksum;
+use crate::meta_training::{images_of, material, save_start};
+use crate::starts::start_of;
+use crate::whole_file;
+
+/// What a study works with.
+pub struct Study<'a> {
+    /// The model.
+    pub model: &'a Model,
+    /// The sentence.
+    pub template: &'a Template,
+    /// The pairs that were clustered.
+    pub pairs: &'a Pairs,
+    /// Their topics and domains.
+    pub clusters: &'a Clusters,
+    /// Labelled datasets.
+    pub datasets: &'a [LabelledDataset],
+    /// How starts are meta-trained.
+    pub meta_training: MetaTrainingSettings,
+    /// How prompts are tuned.
+    pub settings: ProtocolSettings,
+    /// Seeds of shots.
+    pub seeds: Vec<u64>,
+    /// The method with GRAM that is studied.
+    pub method: Method,
+    /// Where starts and runs go.
+    pub out: &'a Path,
+    /// The command, for the files that say what made them.
+    pub command: &'a str,
+    /// Where tensors live.
+    pub device: &'a Device,
+    /// Sees what is being done.
+    pub observe: &'a (dyn Fn(&str) + Sync),
+}
+
+/// What a condition changes.
+#[derive(Clone, Debug)]
+pub struct Condition {
+    /// Its name in files.
+    pub name: String,
+    /// What it is, in the words of the paper.
+    pub label: String,
+    /// Base, new and H as the paper prints them, if it does.
+    pub printed: Option<[f64; 3]>,
+    /// Where its start comes from.
+    pub start: StartSource,
+    /// The look of its prompts.
+    pub design: PromptDesign,
+    /// What draws vectors that start at random.
+    pub start_seed: Option<u64>,
+}
+
+/// Where a condition's start comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartSource {
+    /// Nothing is meta-trained: the method without GRAM.
+    Usual,
+    /// GRAM's meta-training as it is.
+    MetaTrained,
+    /// Support and query sets from the same domains.
+    WithoutDomainShift,
+    /// No gradient regulating function.
+    WithoutRegulator,
+    /// Neither inner loop nor regulator: the prompt is trained on the topics.
+    WithoutMetaLearning,
+    /// Tasks of labelled classes and looks in the place of topics and domains.
+    Supervised,
+}
+
+impl Condition {
+    fn new(name: &str, label: &str, printed: Option<[f64; 3]>, start: StartSource) -> Self {
+        let (name, label) = (name.to_owned(), label.to_owned());
+        Self { name, label, printed, start, design: PromptDesign::default(), start_seed: None }
+    }
+
+    /// Those of table 6.
+    pub fn ablations() -> Vec<Self> {
+        use StartSource::{
+            MetaTrained, Supervised, Usual, WithoutDomainShift, WithoutMetaLearning, WithoutRegulator,
+        };
+        vec![
+            Self::new("gram", "GRAM", Some([80.34, 75.92, 78.07]), MetaTrained),
+            Self::new(
+                "without-domain-shift",
+                "- domain shift simulating",
+                Some([79.68, 75.56, 77.57]),
+                WithoutDomainShift,
+            ),
+            Self::new(
+                "without-regulator",
+                "- gradient regulating",
+                Some([77.9, 74.79, 76.31]),
+                WithoutRegulator,
+            ),
+            Self::new(
+                "without-meta-learning",
+                "- meta-learning (prompt pre-training)",
+                Some([75.9, 74.32, 75.1]),
+                WithoutMetaLearning,
+            ),
+            Self::new(
+                "supervised",
+                "- clustering (supervised meta-learning)",
+                Some([78.68, 74.47, 76.52]),
+                Supervised,
+            ),
+            Self::new("usual", "no meta-training", Some([77.41, 72.85, 75.06]), Usual),
+        ]
+    }
+
+    /// Those of table 7: 2, 4, 6 and 8 vectors, half of them in each tower.
+    pub fn token_numbers(kind: PromptKind) -> Vec<Self> {
+        let printed =
+            [[77.49, 76.09, 76.78], [80.34, 75.92, 78.07], [80.09, 75.63, 77.8], [80.31, 74.79, 77.45]];
+        let towers = kind.parts().len().min(2);
+        let condition = |(printed, tokens): ([f64; 3], usize)| {
+            let each = tokens / towers;
+            let design =
+                PromptDesign { context_tokens: each, visual_tokens: each, ..PromptDesign::default() };
+            let name = format!("tokens-{tokens}");
+            let condition =
+                Self::new(&name, &format!("{tokens} tokens"), Some(printed), StartSource::MetaTrained);
+            Self { design, ..condition }
+        };
+        printed.into_iter().zip([2, 4, 6, 8]).map(condition).collect()
+    }
+
+    /// Those of figure 1a: as many random starts, and GRAM's.
+    pub fn initialisations(count: u64) -> Vec<Self> {
+        let random = |seed| {
+            let design = PromptDesign { context_tokens: 4, ..PromptDesign::default() };
+            let name = format!("random-{seed}");
+            let condition = Self::new(&name, &format!("random start {seed}"), None, StartSource::Usual);
+            Self { design, start_seed: Some(seed), ..condition }
+        };
+        let gram = Self::new("gram", "GRAM's start", None, StartSource::MetaTrained);
+        (1..=count).map(random).chain([gram]).collect()
+    }
+}
+
+impl StartSource {
+    /// How the start is meta-trained.
+    fn settings(self, settings: &MetaTrainingSettings) -> MetaTrainingSettings {
+        let mut settings = settings.clone();
+        match self {
+            Self::WithoutRegulator => settings.regulator = None,
+            Self::WithoutMetaLearning => {
+                settings.regulator = None;
+                settings.inner.steps = 0;
+            }
+            Self::Usual | Self::MetaTrained | Self::WithoutDomainShift | Self::Supervised => {}
+        }
+        settings
+    }
+}
+
+impl Study<'_> {
+    /// Runs the conditions: the method that each ends in, and what it gave.
+    ///
+    /// # Errors
+    /// If a start cannot be meta-trained, or a run fails.
+    pub fn run(&self, conditions: &[Condition]) -> Result<Vec<(Method, Results)>> {
+        let kind = self.method.kind().context("a method with a prompt is studied")?;
+        let images = images_of(self.model, self.clusters, self.pairs, kind, &mut |_| {})?;
+        conditions.iter().map(|condition| self.condition(condition, kind, &images)).collect()
+    }
+
+    fn condition(
+        &self,
+        condition: &Condition,
+        kind: PromptKind,
+        images: &ImageStore,
+    ) -> Result<(Method, Results)> {
+        let baseline = self.method.baseline().context("a method with GRAM is studied")?;
+        let (method, mut starts) = (self.method, Starts::default());
+        let (method, digest) = match condition.start {
+            StartSource::Usual => (baseline, json!({})),
+            source => {
+                let path = self.out.join("starts").join(format!("{}.safetensors", condition.name));
+                if !path.exists() {
+                    (self.observe)(&format!("{}: meta-training", condition.label));
+                    self.meta_train(condition, source, kind, images.clone(), &path)?;
+                }
+                let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
+                let file = PromptFile::parse(&path, &bytes, self.device)?;
+                starts.insert(method, start_of(&file, &path, self.model)?);
+                (method, json!({method.key(): format!("{:08x}", crc32fast::hash(&bytes))}))
+            }
+        };
+        let settings = ProtocolSettings {
+            design: condition.design,
+            start_seed: condition.start_seed,
+            ..self.settings.clone()
+        };
+        let identity = Identity {
+            model: self.model.name.clone(),
+            projections: checksum(self.model)?,
+            template: self.template.to_string(),
+            hand_written: None,
+            settings: serde_json::to_value(&settings)?,
+            starts: digest,
+        };
+        let out = self.out.join("conditions").join(&condition.name);
+        let bench = Bench {
+            model: self.model,
+            template: self.template,
+            hand_written: Some(self.template),
+            starts: &starts,
+            settings: &settings,
+            protocols: vec![ProtocolKind::BaseToNew],
+            methods: vec![method],
+            shots: vec![settings.shots],
+            seeds: self.seeds.clone(),
+            datasets: self.datasets,
+            source: None,
+            out: &out,
+            device: self.device,
+        };
+        let observe = |name: &str, done: usize, all: usize| {
+            (self.observe)(&format!("{}: {done} of {all} runs, {name}", condition.label));
+        };
+        let results = bench.run(&identity, &observe)?.pop().context("no number of shots")?;
+        Ok((method, results))
+    }
+
+    /// Meta-trains a start; what was measured goes beside it.
+    fn meta_train(
+        &self,
+        condition: &Condition,
+        source: StartSource,
+        kind: PromptKind,
+        images: ImageStore,
+        path: &Path,
+    ) -> Result<()> {
+        let settings = source.settings(&self.meta_training);
+        let clusters = match source {
+            StartSource::WithoutDomainShift => one_domain(self.clusters.clone()),
+            StartSource::Supervised => labelled(self.clusters, self.pairs)?,
+            _ => self.clusters.clone(),
+        };
+        let (seed, placement) = (settings.seed, Placement::default());
+        let start = condition.design.start(kind, placement, self.model, self.template, seed, self.device)?;
+        let material = material(self.model, &clusters, images, &start, self.template, &settings)?;
+        let mut lines = String::new();
+        let mut note = |step: &MetaStep| {
+            lines += &serde_json::to_string(step).map(|line| line + "\n").unwrap_or_default();
+            (self.observe)(&format!("{}: meta-training, step {}", condition.label, step.step));
+        };
+        let clip = PromptedClip::new(self.model, placement);
+        let state: MetaState = meta_train(&clip, &material, start, &settings, self.device, &mut note)?;
+        fs::create_dir_all(path.parent().unwrap_or(Path::new("")))?;
+        whole_file::write(&metrics(path), lines.as_bytes())?;
+        save_start(path, self.model, kind, self.template, &settings, &state, self.command)
+    }
+
+    /// Figure 3b: the mean normalised inner product of support and query gradients in each quarter of meta-training, of a
+    /// condition whose start was meta-trained here.
+    ///
+    /// # Errors
+    /// If its measurements cannot be read.
+    pub fn alignment(&self, condition: &Condition) -> Result<[f64; 4]> {
+        let path = metrics(&self.out.join("starts").join(format!("{}.safetensors", condition.name)));
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let of = |line: &str| {
+            let step: serde_json::Value = serde_json::from_str(line)?;
+            anyhow::Ok(step["alignment"].as_f64().unwrap_or(f64::NAN))
+        };
+        let course = text.lines().map(of).collect::<Result<Vec<f64>>>()?;
+        let quarter = course.len().div_ceil(4).max(1);
+        let mean = |index: usize| {
+            let part = course.iter().skip(index * quarter).take(quarter);
+            part.clone().sum::<f64>() / part.count() as f64
+        };
+        Ok([0, 1, 2, 3].map(mean))
+    }
+}
+
+fn metrics(start: &Path) -> PathBuf {
+    start.with_extension("metrics.jsonl")
+}
+
+/// The same topics, each a single domain: support and query images come from the same looks.
+fn one_domain(mut clusters: Clusters) -> Clusters {
+    for pair in &mut clusters.pairs {
+        pair.domain = pair.topic.map(|_| 0);
+    }
+    for topic in &mut clusters.topics {
+        topic.domains = vec![topic.size];
+    }
+    clusters
+}
+
+/// Topics and domains as the pairs' own labels say: `concept` and `vendor` of their metadata.
+fn labelled(clusters: &Clusters, pairs: &Pairs) -> Result<Clusters> {
+    let label = |key: &str, name: &str| {
+        let pair = pairs.pairs.iter().find(|pair| pair.key == key)?;
+        Some(pair.metadata.as_ref()?.get(name)?.as_str()?.to_owned())
+    };
+    // Pairs by concept and vendor, in the order of their names.
+    let mut classes: BTreeMap<String, BTreeMap<String, Vec<usize>>> = BTreeMap::new();
+    for (index, pair) in clusters.pairs.iter().enumerate() {
+        let (Some(concept), Some(vendor)) = (label(&pair.key, "concept"), label(&pair.key, "vendor")) else {
+            bail!(
+                "pair {}: supervised tasks need labels: give pairs with `concept` and `vendor` in their metadata",
+                pair.key
+            )
+        };
+        classes.entry(concept).or_default().entry(vendor).or_default().push(index);
+    }
+    let mut labelled = clusters.clone();
+    labelled.topics.clear();
+    for (topic, (concept, domains)) in classes.into_iter().enumerate() {
+        for (domain, members) in domains.values().enumerate() {
+            for pair in members {
+                labelled.pairs[*pair].topic = Some(topic);
+                labelled.pairs[*pair].domain = Some(domain);
+            }
+        }
+        let domains: Vec<usize> = domains.values().map(Vec::len).collect();
+        let size = domains.iter().sum();
+        labelled.topics.push(gram_cluster::Topic { label: concept, words: Vec::new(), domains, size });
+    }
+    Ok(labelled)
+}
