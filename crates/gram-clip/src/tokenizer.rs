@@ -82,6 +82,8 @@ impl ClipTokenizer {
     /// # Errors
     /// [`ClipError::Tokenizer`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ClipError> {
+        // The library takes it for granted that what it looks at twice is JSON.
+        serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|error| failed(error.into()))?;
         Self::new(Tokenizer::from_bytes(bytes).map_err(failed)?, false)
     }
 
@@ -147,5 +149,20 @@ mod tests {
         // From the examples in OpenAI's repository and its papers' notebooks: "a photo of a cat" and "hello world!".
         assert_eq!(tokenizer.encode("a photo of a cat").unwrap(), [320, 1125, 539, 320, 2368]);
         assert_eq!(tokenizer.encode("Hello  world!").unwrap(), [3306, 1002, 256]);
+    }
+
+    #[test]
+    fn a_tokenizer_that_is_cut_off_anywhere_is_an_error() {
+        let file = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/fixtures/checkpoints/hugging-face/half/tokenizer.json"
+        );
+        let whole = fs::read(file).unwrap();
+        assert!(ClipTokenizer::from_bytes(&whole).is_ok());
+        for length in (0..whole.len() - 1).step_by(97) {
+            assert!(ClipTokenizer::from_bytes(&whole[..length]).is_err(), "{length} bytes");
+        }
+        let broken = String::from_utf8(whole).unwrap().replace("\"trim_offsets\":", "\"trim_offsets\"");
+        assert!(ClipTokenizer::from_bytes(broken.as_bytes()).is_err());
     }
 }

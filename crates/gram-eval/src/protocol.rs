@@ -36,6 +36,8 @@ pub struct ProtocolSettings {
     pub baseline: AdaptationSettings,
     /// Tuning of methods with a meta-trained start and regulator.
     pub regulated: AdaptationSettings,
+    /// Memory in megabytes, about, that the text tower may take for a gradient: more classes are taken in parts.
+    pub text_megabytes: usize,
     /// Images of a step of CoCoOp: each has its own text features.
     pub conditional_batch_size: usize,
     /// ProDA's collection.
@@ -71,6 +73,17 @@ impl ProtocolSettings {
             pixels: methods.iter().any(|method| visual(&method)),
         }
     }
+}
+
+/// What the text tower takes for a gradient, about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextMemory {
+    /// Classes whose features depend on the prompt.
+    pub classes: usize,
+    /// Classes that are taken at once.
+    pub classes_at_once: usize,
+    /// Bytes that these take.
+    pub bytes: usize,
 }
 
 /// A dataset under the settings of a table, with the starts of every method.
@@ -187,10 +200,41 @@ impl<'a> Protocol<'a> {
         let mut observe = |_: usize, theta: &Prompt, losses: &[f32]| {
             course.push((Tuned::Prompt(theta.clone(), placement), mean(losses)));
         };
-        let clip = PromptedClip::new(self.model, placement);
+        let clip = PromptedClip {
+            classes_at_once: self.memory(&set.classes, &start.theta, placement).classes_at_once,
+            ..PromptedClip::new(self.model, placement)
+        };
         let settings = self.settings.adaptation(method);
         adapt(&clip, &set, start, &settings, shots.seed, self.device, &mut observe)?;
         Ok(course)
+    }
+
+    /// What the gradient of classes under a prompt takes.
+    fn memory(&self, classes: &Classes, prompt: &Prompt, placement: Placement) -> TextMemory {
+        let (Classes::Sentences(sentences), Some(context)) = (classes, prompt.get(Part::Text)) else {
+            return TextMemory { classes: 0, classes_at_once: usize::MAX, bytes: 0 };
+        };
+        let tokens = context.dims()[0] / placement.contexts;
+        let each = PromptedClip::new(self.model, placement).bytes_of_class(sentences, tokens).max(1);
+        let classes_at_once = ((self.settings.text_megabytes << 20) / each).max(1);
+        let classes = sentences.len();
+        TextMemory { classes, classes_at_once, bytes: each * classes.min(classes_at_once) }
+    }
+
+    /// An estimate of the memory that the text tower takes for a step of `method` on some classes.
+    ///
+    /// # Errors
+    /// [`EvaluationError`] for a class that is too long.
+    pub fn text_memory(&self, method: Method, classes: ClassSubset) -> Result<TextMemory, EvaluationError> {
+        let numbers: Vec<usize> = classes.indices(self.prepared.dataset.classes.len()).collect();
+        let design = self.settings.design;
+        let start =
+            self.starts.of(method, design, numbers.len(), self.model, self.template, 0, self.device)?;
+        let Some(Start { theta, placement, .. }) = start else {
+            return Ok(TextMemory { classes: 0, classes_at_once: usize::MAX, bytes: 0 });
+        };
+        let classes = self.prepared.classes(&theta, placement, &numbers)?;
+        Ok(self.memory(&classes, &theta, placement))
     }
 
     fn collection(&self, shots: &Shots, numbers: &[usize]) -> Result<Vec<Point>, EvaluationError> {

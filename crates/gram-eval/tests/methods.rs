@@ -35,6 +35,7 @@ struct Fixture {
     cases: Value,
     tensors: gram_clip::checkpoint::Named,
     labels: Vec<usize>,
+    classes_at_once: usize,
     device: Device,
 }
 
@@ -53,6 +54,7 @@ impl Fixture {
             cases,
             tensors: read_tensors("cases.safetensors", &bytes).unwrap(),
             labels,
+            classes_at_once: usize::MAX,
             device,
         }
     }
@@ -142,7 +144,7 @@ impl Fixture {
 
     /// Tunes a prompt from the case's start and compares losses, end, and the logits of other images.
     fn check(&self, case: &str, kind: PromptKind, placement: Placement, phi: Option<Regulator>) {
-        let model = PromptedClip { clip: &self.clip, start: self.start_token(), placement };
+        let model = self.model(placement);
         let classes = match kind.has(Part::Text) {
             true => Classes::Sentences(self.sentences()),
             false => Classes::Features(self.hand_written()),
@@ -166,6 +168,15 @@ impl Fixture {
         let images = Images::Pixels(self.pixels("test_pixels", 0, &[0, 1, 2, 3, 4]));
         let classes = model.fixed(&end, classes);
         self.close(&format!("{case}.test_logits"), &model.logits(&end, None, &classes, &images).value);
+    }
+
+    fn model(&self, placement: Placement) -> PromptedClip<'_> {
+        PromptedClip {
+            clip: &self.clip,
+            start: self.start_token(),
+            placement,
+            classes_at_once: self.classes_at_once,
+        }
     }
 
     fn regulator(&self) -> Regulator {
@@ -194,6 +205,14 @@ fn coop_is_pytorch_s_wherever_the_name_stands() {
     for position in ["end", "middle", "front"] {
         fixture.check(&format!("coop-{position}"), PromptKind::Textual, placed(position, 1, 1), None);
     }
+}
+
+#[test]
+fn classes_taken_in_parts_give_the_same_descent() {
+    let fixture = Fixture { classes_at_once: 3, ..Fixture::open() };
+    fixture.check("coop-end", PromptKind::Textual, Placement::default(), None);
+    fixture.check("coop-class-specific-middle", PromptKind::Textual, placed("middle", 4, 1), None);
+    fixture.check("joint", PromptKind::Joint, Placement::default(), None);
 }
 
 #[test]
@@ -292,8 +311,7 @@ fn proda_is_pytorch_s() {
         labels: fixture.labels.clone(),
     };
     let end_of_sentence = &sentences[0].ids[sentences[0].name..];
-    let clip =
-        PromptedClip { clip: &fixture.clip, start: fixture.start_token(), placement: Placement::default() };
+    let clip = fixture.model(Placement::default());
     let mut found = Vec::new();
     let mut observe = |_: usize, _: &PromptCollection, loss: f32| found.push(loss);
     let adaptation = fixture.settings("proda");

@@ -72,6 +72,7 @@ impl Case {
             clip: &self.clip,
             start: self.settings["sos"].as_u64().unwrap() as u32,
             placement: Placement::default(),
+            classes_at_once: usize::MAX,
         }
     }
 

@@ -5,12 +5,13 @@
 //! image.
 
 use burn::tensor::{Int, Tensor};
-use gram_clip::text_tower::Batching;
+use gram_clip::signal::leaf;
+use gram_clip::text_tower::{Batching, Sentences};
 use gram_clip::vision_tower::VisualPrompt;
 use gram_clip::{Clip, Model, Signal};
 
 use crate::meta_net::MetaNet;
-use crate::placement::{ClassSentence, Placement};
+use crate::placement::{ClassPosition, ClassSentence, Placement};
 use crate::prompt::{Part, Prompt};
 
 /// What images are compared with.
@@ -49,12 +50,15 @@ pub struct PromptedClip<'a> {
     pub start: u32,
     /// Where the prompts enter.
     pub placement: Placement,
+    /// Classes whose text features are differentiated at once. More are taken in parts, which gives the same gradient from
+    /// less memory, for one forward pass more.
+    pub classes_at_once: usize,
 }
 
 impl<'a> PromptedClip<'a> {
     /// A model with prompts where `placement` says.
     pub fn new(model: &'a Model, placement: Placement) -> Self {
-        Self { clip: &model.clip, start: model.tokenizer.start(), placement }
+        Self { clip: &model.clip, start: model.tokenizer.start(), placement, classes_at_once: usize::MAX }
     }
 
     /// Logits `[images, classes]` (eq. 1) under `prompt`. With `tangent`, the prompt moves along it and so do the logits.
@@ -91,9 +95,13 @@ impl<'a> PromptedClip<'a> {
 
     /// Normalised features of classes around a context, `[classes, joint width]`.
     fn text_features(&self, context: Option<Signal<2>>, sentences: &[ClassSentence]) -> Signal<2> {
-        let rows = context.as_ref().map_or(0, |context| context.value.dims()[0]);
-        let sentences = self.placement.sentences(self.start, sentences, rows);
+        let sentences = self.sentences(context.as_ref(), sentences);
         self.clip.text.forward_sentences(&sentences, context, Batching::ByLength)
+    }
+
+    fn sentences(&self, context: Option<&Signal<2>>, sentences: &[ClassSentence]) -> Sentences {
+        let rows = context.map_or(0, |context| context.value.dims()[0]);
+        self.placement.sentences(self.start, sentences, rows)
     }
 
     /// CoCoOp: each image, `[images, joint width]`, moves the context and is compared with the classes around it.
@@ -141,12 +149,75 @@ impl<'a> PromptedClip<'a> {
 
     /// Loss, accuracy and gradient at `prompt`.
     pub fn gradient(&self, prompt: &Prompt, classes: &Classes, set: &LabelledImages) -> Gradient {
-        let leaf = prompt.leaf();
-        let logits = self.logits(&leaf, None, classes, &set.images);
+        if let (Classes::Sentences(sentences), None, Some(context)) =
+            (classes, prompt.get(Part::HiddenWeight), prompt.get(Part::Text))
+            && sentences.len() > self.classes_at_once
+        {
+            return self.gradient_in_parts(prompt, context, sentences, set);
+        }
+        let prompt = prompt.leaf();
+        let logits = self.logits(&prompt, None, classes, &set.images);
         let accuracy = accuracy(logits.value.clone().inner(), set.labels.clone());
         let loss = logits.cross_entropy(set.labels.clone()).value;
         let value = loss.clone().inner().into_scalar::<f32>();
-        Gradient { loss: value, accuracy, gradient: derivative(loss, &leaf) }
+        Gradient { loss: value, accuracy, gradient: derivative(loss, &prompt) }
+    }
+
+    /// [`gradient`](Self::gradient) by the chain rule over the classes' features: these are computed part by part without a
+    /// gradient, the loss is differentiated for them, and each part is computed again to differentiate it for the context.
+    fn gradient_in_parts(
+        &self,
+        prompt: &Prompt,
+        context: &Tensor<2>,
+        sentences: &[ClassSentence],
+        set: &LabelledImages,
+    ) -> Gradient {
+        let signal = Signal::from(context.clone());
+        let Sentences { prefix, texts } = self.sentences(Some(&signal), sentences);
+        let parts = texts.chunks(self.classes_at_once);
+        let parts: Vec<Sentences> =
+            parts.map(|texts| Sentences { prefix: prefix.clone(), texts: texts.to_vec() }).collect();
+        let features = |part: &Sentences, context: &Tensor<2>| {
+            let context = Some(Signal::from(context.clone()));
+            self.clip.text.forward_sentences(part, context, Batching::ByLength).value
+        };
+        let text = leaf(Tensor::cat(parts.iter().map(|part| features(part, context)).collect(), 0));
+        let other = prompt.leaf();
+        let logits = self.logits(&other, None, &Classes::Features(text.clone()), &set.images);
+        let accuracy = accuracy(logits.value.clone().inner(), set.labels.clone());
+        let loss = logits.cross_entropy(set.labels.clone()).value;
+        let value = loss.clone().inner().into_scalar::<f32>();
+        let gradients = loss.backward();
+        let along = text.grad(&gradients).unwrap_or_else(|| text.clone().inner().zeros_like());
+        let mut first = 0;
+        let mut of_context = context.zeros_like();
+        for part in &parts {
+            let own = leaf(context.clone());
+            let count = part.texts.len();
+            let product = features(part, &own) * along.clone().narrow(0, first, count);
+            if let Some(gradient) = own.grad(&product.sum().backward()) {
+                of_context = of_context + gradient;
+            }
+            first += count;
+        }
+        let gradient = other.map(|part, tensor| match part {
+            Part::Text => of_context.clone(),
+            _ => tensor.grad(&gradients).unwrap_or_else(|| tensor.inner().zeros_like()),
+        });
+        Gradient { loss: value, accuracy, gradient }
+    }
+
+    /// Bytes, about, that the gradient for the context keeps of each of `classes`: what the layers keep of every position
+    /// of a class's own.
+    pub fn bytes_of_class(&self, sentences: &[ClassSentence], context_tokens: usize) -> usize {
+        /// Values of the width of the tower that a layer keeps of a position (measured: see docs/method.md).
+        const KEPT: usize = 48;
+        let own = sentences.iter().map(|sentence| sentence.ids.len()).max().unwrap_or(0);
+        let shared =
+            self.placement.class_position == ClassPosition::End && !self.placement.is_class_specific();
+        let positions = own + if shared { 0 } else { context_tokens };
+        let config = &self.clip.config.text_config;
+        positions * config.num_hidden_layers * KEPT * config.hidden_size * size_of::<f32>()
     }
 
     /// The Hessian of the loss at `prompt` times `direction`: the gradient of the directional derivative, by reverse

@@ -85,6 +85,7 @@ pub fn protocol(shots: usize, image_size: u32) -> ProtocolSettings {
         start_seed: None,
         baseline: adaptation(BASELINE_RATES),
         regulated: adaptation(REGULATED_RATES),
+        text_megabytes: 4096,
         conditional_batch_size: 1,
         collection: CollectionSettings::default(),
         tip_adapter: TipAdapterSettings::default(),

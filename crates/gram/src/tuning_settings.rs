@@ -56,6 +56,7 @@ pub fn check(settings: &ProtocolSettings) -> Result<()> {
         ensure!(adaptation.epochs > 0, "epochs: 0: 1 or more are expected");
         ensure!(adaptation.rates.are_positive(), "rates: {}: above 0 is expected", adaptation.rates);
     }
+    ensure!(settings.text_megabytes > 0, "text_megabytes: 0: 1 or more is expected");
     ensure!(settings.conditional_batch_size > 0, "conditional_batch_size: 0: 1 or more is expected");
     ensure!(settings.tip_adapter.epochs > 0, "tip_adapter.epochs: 0: 1 or more are expected");
     ensure!(settings.tip_adapter.batch_size > 0, "tip_adapter.batch_size: 0: 1 or more is expected");
