@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use gram_clip::{ClipError, Model};
 use gram_meta::{MetaState, Regulator};
 use gram_prompt::meta_net::MetaNet;
@@ -86,9 +86,9 @@ impl Starts {
         model: &Model,
         template: &Template,
         seed: u64,
-        device: &Device,
     ) -> Result<Option<Start>, ClipError> {
         let Some(kind) = method.kind() else { return Ok(None) };
+        let device = &model.clip.logit_scale.val().device();
         let design = method.design(design);
         let placement = design.placement(kind, model, classes);
         if method.baseline().is_none() {

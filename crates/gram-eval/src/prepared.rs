@@ -50,6 +50,9 @@ pub enum EvaluationError {
     },
 }
 
+/// From images to logits `[images, classes]`.
+type Classifier<'a> = Box<dyn Fn(&Images) -> Tensor<2> + 'a>;
+
 /// A dataset, ready for any method.
 pub struct Prepared<'a> {
     /// The dataset.
@@ -171,7 +174,7 @@ impl<'a> Prepared<'a> {
         &'b self,
         tuned: &'b Tuned,
         chosen: &[usize],
-    ) -> Result<Box<dyn Fn(&Images) -> Tensor<2> + 'b>, EvaluationError> {
+    ) -> Result<Classifier<'b>, EvaluationError> {
         let zero_shot = PromptedClip::new(self.model, Placement::default());
         let none = Prompt::none();
         Ok(match tuned {

@@ -157,18 +157,18 @@ fn upper_bound(clip: &Clip, features: &[Tensor<2>], images: Tensor<2>, labels: &
 ///
 /// # Errors
 /// [`EvaluationError`] for an image that cannot be read.
-#[allow(clippy::too_many_arguments)]
 pub fn tune(
     clip: &PromptedClip,
     set: &TuningSet,
     start: PromptCollection,
-    end_of_sentence: &[u32],
     collection: &CollectionSettings,
     settings: &AdaptationSettings,
     seed: u64,
     observe: &mut dyn FnMut(usize, &PromptCollection, f32),
 ) -> Result<PromptCollection, EvaluationError> {
     let Classes::Sentences(classes) = &set.classes else { return Ok(start) };
+    // What comes after a name is the same for all.
+    let end_of_sentence = classes.first().map_or(&[][..], |class| &class.ids[class.name..]);
     let as_prompt = |tensor| [(Part::Text, tensor)].into_iter().collect::<Prompt>();
     let mut tuned = start;
     let mut velocity = as_prompt(tuned.contexts.zeros_like());

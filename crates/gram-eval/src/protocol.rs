@@ -9,7 +9,7 @@
 use burn::tensor::Device;
 use gram_clip::Model;
 use gram_data::{Augmentation, ClassSubset, Split, few_shot};
-use gram_prompt::{Classes, Images, Part, Placement, Prompt, PromptedClip, Template};
+use gram_prompt::{Classes, Part, Placement, Prompt, PromptedClip, Template};
 use serde::{Deserialize, Serialize};
 
 use crate::adaptation::{AdaptationSettings, TuningSet, adapt};
@@ -168,15 +168,8 @@ impl<'a> Protocol<'a> {
             Method::Proda => self.collection(shots, &numbers).map(Some),
             _ => {
                 let (design, classes) = (self.settings.design, numbers.len());
-                let start = self.starts.of(
-                    method,
-                    design,
-                    classes,
-                    self.model,
-                    self.template,
-                    self.settings.start_seed.unwrap_or(shots.seed),
-                    self.device,
-                )?;
+                let seed = self.settings.start_seed.unwrap_or(shots.seed);
+                let start = self.starts.of(method, design, classes, self.model, self.template, seed)?;
                 start.map(|start| self.descend(method, shots, &start, &numbers)).transpose()
             }
         }
@@ -228,8 +221,7 @@ impl<'a> Protocol<'a> {
     pub fn text_memory(&self, method: Method, classes: ClassSubset) -> Result<TextMemory, EvaluationError> {
         let numbers: Vec<usize> = classes.indices(self.prepared.dataset.classes.len()).collect();
         let design = self.settings.design;
-        let start =
-            self.starts.of(method, design, numbers.len(), self.model, self.template, 0, self.device)?;
+        let start = self.starts.of(method, design, numbers.len(), self.model, self.template, 0)?;
         let Some(Start { theta, placement, .. }) = start else {
             return Ok(TextMemory { classes: 0, classes_at_once: usize::MAX, bytes: 0 });
         };
@@ -240,28 +232,18 @@ impl<'a> Protocol<'a> {
     fn collection(&self, shots: &Shots, numbers: &[usize]) -> Result<Vec<Point>, EvaluationError> {
         let collection = self.settings.collection;
         let start = PromptCollection::random(&collection, self.model, shots.seed, self.device);
-        let (clip, tokenizer) = (&self.model.clip, &self.model.tokenizer);
         let set = TuningSet {
             classes: Classes::Sentences(self.prepared.sentences(start.tokens(), numbers)?),
             images: &|epoch, chosen| shots.views.images(epoch, chosen, false, self.device),
             labels: self.labels(shots, &shots.chosen),
         };
-        let end = self.template.name("", start.tokens(), clip, tokenizer)?.ids;
         let mut course = vec![(Tuned::Collection(start.clone()), f32::NAN)];
         let clip = PromptedClip::new(self.model, Placement::default());
         let settings = self.settings.adaptation(Method::Proda);
         let mut losses = Vec::new();
         let mut observe = |_: usize, _: &PromptCollection, loss: f32| losses.push(loss);
-        let tuned = prompt_distribution::tune(
-            &clip,
-            &set,
-            start,
-            &end,
-            &collection,
-            &settings,
-            shots.seed,
-            &mut observe,
-        )?;
+        let tuned =
+            prompt_distribution::tune(&clip, &set, start, &collection, &settings, shots.seed, &mut observe)?;
         let last = losses.len() - losses.len() / settings.epochs.max(1);
         course.push((Tuned::Collection(tuned), mean(&losses[last..])));
         Ok(course)
@@ -276,17 +258,13 @@ impl<'a> Protocol<'a> {
         let mut cache = TipAdapter::new(views, &labels, numbers.len(), settings.alpha, settings.beta);
         let mut losses = Vec::new();
         if method == Method::TipAdapterF {
-            let view = |epoch: usize, chosen: &[usize]| match shots.views.images(
-                epoch,
-                chosen,
-                false,
-                self.device,
-            )? {
-                Images::Features(features) => Ok(features),
-                Images::Pixels(pixels) => Ok(clip.vision.features(pixels, None)),
+            let set = TuningSet {
+                classes: Classes::Features(text.clone()),
+                images: &|epoch, chosen| shots.views.images(epoch, chosen, false, self.device),
+                labels,
             };
             let mut observe = |_: &TipAdapter, loss: f32| losses.push(loss);
-            cache = tune_keys(clip, cache, &text, &labels, &settings, shots.seed, &view, &mut observe)?;
+            cache = tune_keys(clip, cache, &set, &settings, shots.seed, &mut observe)?;
         }
         let images = self.prepared.features(&shots.validation)?;
         let cache = cache.searched(clip, images, text, &self.labels(shots, &shots.validation));

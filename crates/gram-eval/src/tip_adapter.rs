@@ -16,9 +16,10 @@ use gram_clip::signal::leaf;
 use gram_clip::{Clip, Signal};
 use gram_prompt::image_store::indices;
 use gram_prompt::prompted_clip::accuracy;
+use gram_prompt::{Classes, Images};
 use serde::{Deserialize, Serialize};
 
-use crate::adaptation::batches;
+use crate::adaptation::{TuningSet, batches};
 use crate::prepared::EvaluationError;
 
 /// How keys are tuned, and what weights are tried.
@@ -122,22 +123,21 @@ impl TipAdapter {
     }
 }
 
-/// Tunes the keys of a cache (Tip-Adapter-F) by AdamW. `view` gives the normalised features of an epoch's view of chosen
-/// shots, `observe` sees the cache and the loss of every batch before its step.
+/// Tunes the keys of a cache (Tip-Adapter-F) by AdamW, on features of the shots beside the hand-written classifier. `observe`
+/// sees the cache and the loss of every batch before its step.
 ///
 /// # Errors
-/// What `view` says.
-#[allow(clippy::too_many_arguments)]
+/// [`EvaluationError`] for an image that cannot be read.
 pub fn tune_keys(
     clip: &Clip,
     mut cache: TipAdapter,
-    text: &Tensor<2>,
-    labels: &[usize],
+    set: &TuningSet,
     settings: &TipAdapterSettings,
     seed: u64,
-    view: &dyn Fn(usize, &[usize]) -> Result<Tensor<2>, EvaluationError>,
     observe: &mut dyn FnMut(&TipAdapter, f32),
 ) -> Result<TipAdapter, EvaluationError> {
+    let Classes::Features(text) = &set.classes else { return Ok(cache) };
+    let labels = &set.labels;
     let device = cache.keys.device();
     let optimizer = AdamWConfig::new().with_epsilon(1e-4).with_weight_decay(0.01).build();
     let mut state = None;
@@ -148,7 +148,11 @@ pub fn tune_keys(
             let keys = leaf(cache.keys.clone());
             let tuned = TipAdapter { keys: keys.clone(), ..cache.clone() };
             let own: Vec<usize> = chosen.iter().map(|shot| labels[*shot]).collect();
-            let logits = tuned.logits(clip, view(epoch, &chosen)?, text.clone());
+            let features = match (set.images)(epoch, &chosen)? {
+                Images::Features(features) => features,
+                Images::Pixels(pixels) => clip.vision.features(pixels, None),
+            };
+            let logits = tuned.logits(clip, features, text.clone());
             let loss = Signal::from(logits).cross_entropy(indices(&own, &device)).value;
             observe(&cache, loss.clone().inner().into_scalar::<f32>());
             let gradients = loss.backward();

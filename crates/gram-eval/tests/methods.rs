@@ -281,13 +281,14 @@ fn the_keys_of_tip_adapter_f_are_tuned_as_pytorch_does() {
         )
     };
     let settings = TipAdapterSettings { epochs: EPOCHS, batch_size: BATCH, ..TipAdapterSettings::default() };
-    let view = |epoch: usize, chosen: &[usize]| Ok(fixture.image_features("views", epoch, chosen));
+    let images =
+        |epoch: usize, chosen: &[usize]| Ok(Images::Features(fixture.image_features("views", epoch, chosen)));
+    let classes = Classes::Features(fixture.hand_written());
+    let set = TuningSet { classes, images: &images, labels: fixture.labels.clone() };
     let mut found = Vec::new();
     let mut observe = |_: &TipAdapter, loss: f32| found.push(loss);
-    let text = fixture.hand_written();
     let start = cache.keys.clone();
-    let tuned = tune_keys(&fixture.clip, cache, &text, &fixture.labels, &settings, SEED, &view, &mut observe)
-        .unwrap();
+    let tuned = tune_keys(&fixture.clip, cache, &set, &settings, SEED, &mut observe).unwrap();
     fixture.close_losses(case, &found);
     // The keys move by a fiftieth of their norm only: what is compared is how they moved.
     let moved = tuned.keys - start.clone();
@@ -310,22 +311,12 @@ fn proda_is_pytorch_s() {
         images: &images,
         labels: fixture.labels.clone(),
     };
-    let end_of_sentence = &sentences[0].ids[sentences[0].name..];
     let clip = fixture.model(Placement::default());
     let mut found = Vec::new();
     let mut observe = |_: usize, _: &PromptCollection, loss: f32| found.push(loss);
     let adaptation = fixture.settings("proda");
-    let tuned = prompt_distribution::tune(
-        &clip,
-        &set,
-        start,
-        end_of_sentence,
-        &settings,
-        &adaptation,
-        SEED,
-        &mut observe,
-    )
-    .unwrap();
+    let tuned =
+        prompt_distribution::tune(&clip, &set, start, &settings, &adaptation, SEED, &mut observe).unwrap();
     fixture.close_losses("proda", &found);
     fixture.close("proda.final.text", &tuned.contexts);
     let images = fixture.image_features("test_pixels", 0, &[0, 1, 2, 3, 4]);

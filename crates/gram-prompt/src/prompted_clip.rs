@@ -211,7 +211,7 @@ impl<'a> PromptedClip<'a> {
     /// of a class's own.
     pub fn bytes_of_class(&self, sentences: &[ClassSentence], context_tokens: usize) -> usize {
         /// Values of the width of the tower that a layer keeps of a position (measured: see docs/method.md).
-        const KEPT: usize = 48;
+        const KEPT: usize = 18;
         let own = sentences.iter().map(|sentence| sentence.ids.len()).max().unwrap_or(0);
         let shared =
             self.placement.class_position == ClassPosition::End && !self.placement.is_class_specific();

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Described, Split};
-use crate::archive::{archive_stem, read_members};
+use crate::archive::{Member, archive_stem, read_members};
 use crate::image_file::has_image_extension;
 use crate::{DataError, ImageFile};
 
@@ -40,18 +40,18 @@ fn read_shard(path: &Path, names: &[&str], split: Split) -> Result<Vec<Described
     let shard = path.display().to_string();
     let file = File::open(path).map_err(DataError::at(path))?;
     let wanted = |path: &str| path.ends_with(CLASS) || has_image_extension(path);
-    let mut members: BTreeMap<String, (Option<Member>, Option<Arc<[u8]>>)> = BTreeMap::new();
+    let mut members: BTreeMap<String, Parts> = BTreeMap::new();
     for (path, content) in read_members(&shard, BufReader::new(file), wanted)? {
         let key = path.rsplit_once('.').map_or(path.as_str(), |(key, _)| key).to_owned();
         let parts = members.entry(key).or_default();
         match path.ends_with(CLASS) {
-            true => parts.1 = Some(content),
-            false => parts.0 = Some((path, content)),
+            true => parts.class = Some(content),
+            false => parts.image = Some((path, content)),
         }
     }
     let wrong = |key: &str, problem: String| DataError::Listing { place: format!("{shard}: {key}"), problem };
-    let describe = |(key, parts): (String, (Option<Member>, Option<Arc<[u8]>>))| {
-        let (Some((path, bytes)), Some(class)) = parts else {
+    let describe = |(key, parts): (String, Parts)| {
+        let (Some((path, bytes)), Some(class)) = (parts.image, parts.class) else {
             return Err(wrong(&key, "an image and its class's number (.cls) belong together".into()));
         };
         let text = String::from_utf8_lossy(&class).trim().to_owned();
@@ -71,8 +71,12 @@ fn read_shard(path: &Path, names: &[&str], split: Split) -> Result<Vec<Described
     members.into_iter().map(describe).collect()
 }
 
-/// Path and content of an image.
-type Member = (String, Arc<[u8]>);
+/// The members of one key.
+#[derive(Default)]
+struct Parts {
+    image: Option<Member>,
+    class: Option<Arc<[u8]>>,
+}
 
 /// The folders named as splits.
 fn splits(folder: &Path) -> Vec<(Split, PathBuf)> {

@@ -105,6 +105,12 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
     };
     let names = dataset.class_names(classes).to_vec();
     eprintln!("{}: {} images of {} classes", method, shots.chosen.len(), names.len());
+    let memory = protocol.text_memory(method, classes)?;
+    if memory.classes > 0 {
+        let parts = memory.classes.div_ceil(memory.classes_at_once);
+        let gigabytes = memory.bytes as f64 / f64::from(1 << 30);
+        eprintln!("about {gigabytes:.1} GB for the gradient through the text tower, in {parts} part(s)");
+    }
     let course =
         protocol.tune(method, &shots)?.context("the method's start is missing: pass it with --init")?;
     let losses: Vec<f32> = course.iter().skip(1).map(|(_, loss)| *loss).collect();
