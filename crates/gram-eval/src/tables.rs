@@ -15,6 +15,7 @@ mod html;
 mod latex;
 mod markdown;
 mod paper;
+mod paper_by_dataset;
 pub(crate) mod scores;
 mod stages;
 mod study;
@@ -25,6 +26,7 @@ pub use cross_domain::{cross_dataset, cross_domain};
 pub use differences::differences;
 pub(crate) use html::escape;
 pub use paper::beside_the_paper;
+pub use paper_by_dataset::by_dataset_beside_the_paper;
 pub use stages::stage_times;
 pub use study::{StudyRow, study};
 
@@ -153,6 +155,7 @@ pub fn all(results: &Results) -> Vec<Table> {
     tables.extend(cross_dataset(results));
     tables.extend(differences(results));
     tables.extend(beside_the_paper(results));
+    tables.extend(by_dataset_beside_the_paper(results));
     tables.extend(stage_times(results));
     tables
 }

@@ -1,5 +1,5 @@
 //! The paper's studies: what becomes of GRAM when a part of it is left out (table 6, figure 3b), has other sizes (table 7),
-//! or starts elsewhere (figure 1a).
+//! or starts elsewhere (figure 1a), and how base and new classes fare from epoch to epoch (figures 1b and 3a).
 //!
 //! Every condition has a start that is meta-trained once, `starts/NAME.safetensors`, and a bench of its own,
 //! `conditions/NAME`, so that a study that was killed goes on where it stopped.
@@ -12,14 +12,16 @@ use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use gram_clip::Model;
 use gram_cluster::Clusters;
-use gram_data::{LabelledDataset, Pairs};
+use gram_data::{ClassSubset, LabelledDataset, Pairs};
 use gram_eval::design::PromptDesign;
 use gram_eval::method::Starts;
-use gram_eval::protocol::ProtocolSettings;
-use gram_eval::results::{Method, Results};
+use gram_eval::prepared::Prepared;
+use gram_eval::protocol::{Protocol, ProtocolSettings};
+use gram_eval::results::{CurvePoint, Method, Results};
 use gram_meta::{MetaState, MetaStep, MetaTrainingSettings, meta_train};
 use gram_prompt::{ImageStore, Placement, PromptFile, PromptKind, PromptedClip, Template};
-use serde_json::json;
+use rayon::prelude::*;
+use serde_json::{Value, json};
 
 use crate::bench::{Bench, Identity, ProtocolKind};
 use crate::embedding::checksum;
@@ -195,22 +197,7 @@ impl Study<'_> {
         kind: PromptKind,
         images: &ImageStore,
     ) -> Result<(Method, Results)> {
-        let baseline = self.method.baseline().context("a method with GRAM is studied")?;
-        let (method, mut starts) = (self.method, Starts::default());
-        let (method, digest) = match condition.start {
-            StartSource::Usual => (baseline, json!({})),
-            source => {
-                let path = self.out.join("starts").join(format!("{}.safetensors", condition.name));
-                if !path.exists() {
-                    (self.observe)(&format!("{}: meta-training", condition.label));
-                    self.meta_train(condition, source, kind, images.clone(), &path)?;
-                }
-                let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
-                let file = PromptFile::parse(&path, &bytes, self.device)?;
-                starts.insert(method, start_of(&file, &path, self.model)?);
-                (method, json!({method.key(): format!("{:08x}", crc32fast::hash(&bytes))}))
-            }
-        };
+        let (method, starts, digest) = self.start(condition, kind, images)?;
         let settings = ProtocolSettings {
             design: condition.design,
             start_seed: condition.start_seed,
@@ -247,15 +234,98 @@ impl Study<'_> {
         Ok((method, results))
     }
 
+    /// The method that a condition ends in, with its start, which is meta-trained if it is not there yet, and its checksum.
+    fn start(
+        &self,
+        condition: &Condition,
+        kind: PromptKind,
+        images: &ImageStore,
+    ) -> Result<(Method, Starts, Value)> {
+        let mut starts = Starts::default();
+        let baseline = self.method.baseline().context("a method with GRAM is studied")?;
+        if condition.start == StartSource::Usual {
+            return Ok((baseline, starts, json!({})));
+        }
+        let path = self.start_path(condition);
+        if !path.exists() {
+            (self.observe)(&format!("{}: meta-training", condition.label));
+            self.meta_train(condition, kind, images.clone(), &path)?;
+        }
+        let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
+        let file = PromptFile::parse(&path, &bytes, self.device)?;
+        starts.insert(self.method, start_of(&file, &path, self.model)?);
+        let digest = json!({self.method.key(): format!("{:08x}", crc32fast::hash(&bytes))});
+        Ok((self.method, starts, digest))
+    }
+
+    fn start_path(&self, condition: &Condition) -> PathBuf {
+        self.out.join("starts").join(format!("{}.safetensors", condition.name))
+    }
+
+    /// Figures 1b and 3a: base and new accuracy of each condition after every epoch, the start first, averaged over
+    /// datasets and seeds. A dataset whose course is in `courses/` is not run again.
+    ///
+    /// # Errors
+    /// As [`Study::run`].
+    pub fn courses(&self, conditions: &[Condition]) -> Result<Vec<Vec<[f64; 2]>>> {
+        let kind = self.method.kind().context("a method with a prompt is studied")?;
+        let images = images_of(self.model, self.clusters, self.pairs, kind, &mut |_| {})?;
+        conditions.iter().map(|condition| self.course(condition, kind, &images)).collect()
+    }
+
+    fn course(&self, condition: &Condition, kind: PromptKind, images: &ImageStore) -> Result<Vec<[f64; 2]>> {
+        let (method, starts, _) = self.start(condition, kind, images)?;
+        let settings = ProtocolSettings { design: condition.design, ..self.settings.clone() };
+        let mut sums: Vec<[f64; 2]> = vec![[0.0; 2]; settings.adaptation(method).epochs + 1];
+        for dataset in self.datasets {
+            let path = self.out.join("courses").join(&condition.name).join(format!("{}.json", dataset.name));
+            if !path.exists() {
+                (self.observe)(&format!("{}: {}", condition.label, dataset.name));
+                let course = self.course_on(dataset, method, &starts, &settings)?;
+                whole_file::write(&path, serde_json::to_string(&course)?.as_bytes())?;
+            }
+            let text = fs::read(&path).with_context(|| path.display().to_string())?;
+            let course: Vec<CurvePoint> =
+                serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
+            for point in course {
+                let sum =
+                    sums.get_mut(point.epoch).context("a course with other settings: name another --out")?;
+                sum[0] += point.base;
+                sum[1] += point.new;
+            }
+        }
+        let runs = (self.datasets.len() * self.seeds.len()) as f64;
+        Ok(sums.into_iter().map(|sum| sum.map(|sum| sum / runs)).collect())
+    }
+
+    fn course_on(
+        &self,
+        dataset: &LabelledDataset,
+        method: Method,
+        starts: &Starts,
+        settings: &ProtocolSettings,
+    ) -> Result<Vec<CurvePoint>> {
+        let prepared = Prepared::new(dataset, self.model, self.template, self.template, self.device)?;
+        let prepared = prepared.with_test_features()?;
+        let (model, template, device) = (self.model, self.template, self.device);
+        let protocol = Protocol { prepared: &prepared, settings, starts, model, template, device };
+        let of_seed = |seed: &u64| {
+            let shots = protocol.shots(ClassSubset::Base, None, &[method], *seed)?;
+            Ok(protocol.base_to_new(method, &shots, true)?.map(|(_, points)| points).unwrap_or_default())
+        };
+        let courses = self.seeds.par_iter().map(of_seed).collect::<Result<Vec<_>>>()?;
+        Ok(courses.into_iter().flatten().collect())
+    }
+
     /// Meta-trains a start; what was measured goes beside it.
     fn meta_train(
         &self,
         condition: &Condition,
-        source: StartSource,
         kind: PromptKind,
         images: ImageStore,
         path: &Path,
     ) -> Result<()> {
+        let source = condition.start;
         let settings = source.settings(&self.meta_training);
         let clusters = match source {
             StartSource::WithoutDomainShift => one_domain(self.clusters.clone()),
@@ -277,13 +347,23 @@ impl Study<'_> {
         save_start(path, self.model, kind, self.template, &settings, &state, self.command)
     }
 
-    /// Figure 3b: the mean normalised inner product of support and query gradients in each quarter of meta-training, of a
-    /// condition whose start was meta-trained here.
+    /// Figure 3b: the mean normalised inner product of support and query gradients in each quarter of each condition's
+    /// meta-training.
     ///
     /// # Errors
-    /// If its measurements cannot be read.
-    pub fn alignment(&self, condition: &Condition) -> Result<[f64; 4]> {
-        let path = metrics(&self.out.join("starts").join(format!("{}.safetensors", condition.name)));
+    /// As [`Study::run`].
+    pub fn alignments(&self, conditions: &[Condition]) -> Result<Vec<[f64; 4]>> {
+        let kind = self.method.kind().context("a method with a prompt is studied")?;
+        let images = images_of(self.model, self.clusters, self.pairs, kind, &mut |_| {})?;
+        let of = |condition: &Condition| {
+            self.start(condition, kind, &images)?;
+            self.alignment(condition)
+        };
+        conditions.iter().map(of).collect()
+    }
+
+    fn alignment(&self, condition: &Condition) -> Result<[f64; 4]> {
+        let path = metrics(&self.start_path(condition));
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let of = |line: &str| {
             let step: serde_json::Value = serde_json::from_str(line)?;

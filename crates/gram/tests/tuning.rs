@@ -212,7 +212,7 @@ fn a_bench_that_is_killed_and_started_again_gives_what_an_unbroken_one_gives() {
     assert!(finished.len() < files(&whole).len(), "it was killed in the middle");
     assert!(bench(&broken).status().unwrap().success());
     assert!(files(&broken) == files(&whole));
-    for table in ["tables.md", "tables.tex", "runs.csv", "clip_benchmark.jsonl"] {
+    for table in ["tables.md", "tables.tex", "runs.csv", "summary.csv", "clip_benchmark.jsonl"] {
         assert!(whole.join("1-shot").join(table).is_file(), "{table}");
     }
     let other = gram(&[
@@ -227,4 +227,38 @@ fn a_bench_that_is_killed_and_started_again_gives_what_an_unbroken_one_gives() {
         &whole.display().to_string(),
     ]);
     assert!(error_of(&other).contains("name another one with --out"), "{other:?}");
+}
+
+#[test]
+fn studies_leave_parts_of_gram_out_and_go_on_from_their_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().display().to_string();
+    let study = |which: &str| {
+        let fixed =
+            ["study", which, "--method", "coop-gram", "--data", "demo:food", "--shots", "1", "--seeds", "1"];
+        let output = gram(&[&fixed[..], &["--steps", "1", "--epochs", "1", "--out", &out]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        fs::read_to_string(folder.path().join("study.md")).unwrap()
+    };
+    let table = study("table-6");
+    for row in ["GRAM", "domain shift", "regulating", "pre-training", "supervised", "no meta-training"] {
+        assert!(table.lines().any(|line| line.starts_with('|') && line.contains(row)), "{row}: {table}");
+    }
+    let kept = files(&folder.path().join("starts"));
+    assert_eq!(kept.len(), 2 * 5);
+    let starts = |condition: &str| {
+        PromptFile::load(&folder.path().join(format!("starts/{condition}.safetensors")), &Device::default())
+            .unwrap()
+    };
+    assert!(starts("gram").regulator.len() == 4 && starts("without-regulator").regulator.is_empty());
+    // Both use the starts that are there. Epoch 0 and 1, and a row for each condition.
+    assert_eq!(
+        study("figure-3a")
+            .lines()
+            .filter(|line| line.starts_with("| 0 |") || line.starts_with("| 1 |"))
+            .count(),
+        2
+    );
+    assert!(study("figure-3b").contains("gradient regulating"));
+    assert!(files(&folder.path().join("starts")) == kept);
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use gram_eval::results::{Method, Results};
+use gram_eval::statistics::{Estimate, sample_standard_deviation};
 use gram_eval::tables;
 use serde_json::{Value, json};
 
@@ -20,7 +21,7 @@ struct Measured<'a> {
     accuracy: f64,
 }
 
-/// Writes `results.json`, `tables.md`, `tables.tex`, `runs.csv` and `clip_benchmark.jsonl` into `folder`, and names them.
+/// Writes `results.json`, `tables.md`, `tables.tex`, `runs.csv`, `summary.csv` and `clip_benchmark.jsonl` into `folder`, and names them.
 ///
 /// # Errors
 /// If a file cannot be written.
@@ -36,6 +37,7 @@ pub fn write_outputs(results: &Results, shots: usize, folder: &Path) -> Result<V
         ("tables.md", joined(tables::Table::to_markdown)),
         ("tables.tex", joined(tables::Table::to_latex)),
         ("runs.csv", format!("{header}{csv}")),
+        ("summary.csv", summary(&measured, shots)),
         ("clip_benchmark.jsonl", lines),
     ];
     let write = |(name, text): (&str, String)| {
@@ -43,6 +45,43 @@ pub fn write_outputs(results: &Results, shots: usize, folder: &Path) -> Result<V
         whole_file::write(&path, text.as_bytes()).map(|()| path)
     };
     files.into_iter().map(write).collect()
+}
+
+/// Mean, standard deviation and 95 % interval over seeds of what was measured.
+fn summary(measured: &[Measured], shots: usize) -> String {
+    let mut by_condition: Vec<([&str; 5], Vec<f64>)> = Vec::new();
+    for run in measured {
+        // Each seed tunes in a domain of its own: the domain is no condition.
+        let tuned_on = if run.protocol == "cross-domain" && run.part != "all" { "" } else { run.tuned_on };
+        let condition = [run.protocol, run.method.key(), tuned_on, run.dataset, run.part];
+        match by_condition.iter_mut().find(|(known, _)| *known == condition) {
+            Some((_, values)) => values.push(run.accuracy),
+            None => by_condition.push((condition, vec![run.accuracy])),
+        }
+    }
+    let mut text = String::from(
+        "protocol,method,shots,tuned_on,dataset,part,seeds,mean,standard_deviation,half_width_95\n",
+    );
+    for ([protocol, method, rest @ ..], values) in by_condition {
+        let [tuned_on, dataset, part] = rest.map(quoted);
+        let number = |value: Option<f64>| value.map(|value| format!("{value:.4}")).unwrap_or_default();
+        let estimate = Estimate::of(&values);
+        let (mean, half_width) =
+            (number(estimate.map(|estimate| estimate.mean)), number(estimate.and_then(|one| one.half_width)));
+        let (seeds, deviation) = (values.len(), number(sample_standard_deviation(&values)));
+        text += &format!(
+            "{protocol},{method},{shots},{tuned_on},{dataset},{part},{seeds},{mean},{deviation},{half_width}\n"
+        );
+    }
+    text
+}
+
+/// A field of a CSV file.
+fn quoted(text: &str) -> String {
+    match text.contains([',', '"', '\n']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.to_owned(),
+    }
 }
 
 fn measured(results: &Results) -> Vec<Measured<'_>> {
@@ -73,10 +112,6 @@ fn measured(results: &Results) -> Vec<Measured<'_>> {
 impl Measured<'_> {
     fn csv(&self, shots: usize) -> String {
         let Self { protocol, method, seed, tuned_on, dataset, part, accuracy } = self;
-        let quoted = |text: &str| match text.contains([',', '"', '\n']) {
-            true => format!("\"{}\"", text.replace('"', "\"\"")),
-            false => text.to_owned(),
-        };
         let [tuned_on, dataset, part] = [tuned_on, dataset, part].map(|text| quoted(text));
         format!("{protocol},{},{shots},{seed},{tuned_on},{dataset},{part},{accuracy}\n", method.key())
     }

@@ -78,6 +78,9 @@ enum Which {
     /// The spread over random starts beside GRAM's start.
     #[value(name = "figure-1a")]
     Initialisations,
+    /// Base and new accuracy after every epoch, with and without GRAM (also figure 1b).
+    #[value(name = "figure-3a")]
+    Epochs,
     /// How support and query gradients point the same way, with and without the regulator.
     #[value(name = "figure-3b")]
     Alignment,
@@ -107,10 +110,8 @@ pub fn run(arguments: &StudyArguments, common: &Common) -> Result<()> {
         Which::Ablation => Condition::ablations(),
         Which::Tokens => Condition::token_numbers(kind),
         Which::Initialisations => Condition::initialisations(arguments.initialisations),
-        Which::Alignment => Condition::ablations()
-            .into_iter()
-            .filter(|one| matches!(one.start, StartSource::MetaTrained | StartSource::WithoutRegulator))
-            .collect(),
+        Which::Epochs => those(&[StartSource::Usual, StartSource::MetaTrained]),
+        Which::Alignment => those(&[StartSource::MetaTrained, StartSource::WithoutRegulator]),
     };
     let progress = bar("study");
     let observe = |message: &str| progress.set_message(message.to_owned());
@@ -130,12 +131,16 @@ pub fn run(arguments: &StudyArguments, common: &Common) -> Result<()> {
         device: &device,
         observe: &observe,
     };
-    let found = study.run(&conditions)?;
-    progress.finish_and_clear();
+    let mut found = Vec::new();
     let table = match which {
+        Which::Epochs => epochs(&study, &conditions)?,
         Which::Alignment => alignment(&study, &conditions)?,
-        _ => accuracies(arguments, &conditions, &found),
+        Which::Ablation | Which::Tokens | Which::Initialisations => {
+            found = study.run(&conditions)?;
+            accuracies(arguments, &conditions, &found)
+        }
     };
+    progress.finish_and_clear();
     let path = arguments.out.join("study.md");
     whole_file::write(&path, table.to_markdown().as_bytes())?;
     match common.json {
@@ -154,7 +159,7 @@ fn accuracies(arguments: &StudyArguments, conditions: &[Condition], found: &[(Me
     let title = match arguments.which {
         Which::Ablation => "Parts of GRAM left out",
         Which::Tokens => "Numbers of prompt vectors",
-        Which::Initialisations | Which::Alignment => "Starts",
+        Which::Initialisations | Which::Alignment | Which::Epochs => "Starts",
     };
     let rows: Vec<StudyRow> = conditions
         .iter()
@@ -169,14 +174,31 @@ fn accuracies(arguments: &StudyArguments, conditions: &[Condition], found: &[(Me
     study(&format!("{title}: {}, {} shots (accuracy in %)", arguments.method, arguments.shots), &rows)
 }
 
+/// The conditions of table 6 with these starts.
+fn those(starts: &[StartSource]) -> Vec<Condition> {
+    Condition::ablations().into_iter().filter(|condition| starts.contains(&condition.start)).collect()
+}
+
+fn epochs(study: &Study, conditions: &[Condition]) -> Result<Table> {
+    let labels =
+        conditions.iter().flat_map(|one| ["base", "new"].map(|part| format!("{}: {part}", one.label)));
+    let header = std::iter::once("Epoch".to_owned()).chain(labels);
+    let mut table = Table::new(format!("Accuracy by epoch: {} (in %)", study.method), header);
+    let courses = study.courses(conditions)?;
+    for epoch in 0..courses.iter().map(Vec::len).min().unwrap_or(0) {
+        let cells = courses.iter().flat_map(|course| course[epoch]);
+        table.push(epoch.to_string(), cells.map(|accuracy| Cell::plain(format!("{accuracy:.2}"))).collect());
+    }
+    Ok(table)
+}
+
 fn alignment(study: &Study, conditions: &[Condition]) -> Result<Table> {
     let header = ["", "First quarter", "Second", "Third", "Last"];
     let mut table = Table::new(
         "Normalised inner product of support and query gradients, by quarters of meta-training",
         header,
     );
-    for condition in conditions {
-        let quarters = study.alignment(condition)?;
+    for (condition, quarters) in conditions.iter().zip(study.alignments(conditions)?) {
         table.push(condition.label.clone(), quarters.map(|mean| Cell::plain(format!("{mean:.3}"))).into());
     }
     Ok(table)
