@@ -1,8 +1,12 @@
 //! Few-shot sampling: K images of every class, and a file in which they are exchanged.
 
+mod coop;
+
 use std::collections::HashMap;
+use std::fmt;
 use std::fs;
 use std::path::Path;
+use std::str::FromStr;
 
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
@@ -34,6 +38,66 @@ pub fn sample(
     }
     chosen.sort_unstable();
     chosen
+}
+
+/// Whose draws shots are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sampling {
+    /// Those of [`sample`]: a class's images do not depend on other classes, and fewer shots are a part of more.
+    #[default]
+    Gram,
+    /// Those of CoOp's code for the same seed, from a shared split.
+    Coop,
+}
+
+impl fmt::Display for Sampling {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Sampling::Gram => "gram",
+            Sampling::Coop => "coop",
+        })
+    }
+}
+
+impl FromStr for Sampling {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let known = [Sampling::Gram, Sampling::Coop].into_iter().find(|known| known.to_string() == name);
+        known.ok_or_else(|| format!("no sampling is called `{name}`: gram or coop"))
+    }
+}
+
+impl Sampling {
+    /// Training and validation images of a subset, of one domain if it is given: sorted indices into
+    /// [`LabelledDataset::images`].
+    pub fn draw(
+        self,
+        dataset: &LabelledDataset,
+        classes: ClassSubset,
+        domain: Option<usize>,
+        shots: usize,
+        seed: u64,
+    ) -> (Vec<usize>, Vec<usize>) {
+        match self {
+            Self::Gram => {
+                let draw = |split, shots| sample(dataset, split, classes, domain, shots, seed);
+                (draw(Split::Train, shots), draw(Split::Validation, validation_shots(shots)))
+            }
+            Self::Coop => {
+                let range = classes.indices(dataset.classes.len());
+                let belongs = |index: &usize| {
+                    let image = &dataset.images[*index];
+                    range.contains(&image.class) && domain.is_none_or(|domain| image.domain == Some(domain))
+                };
+                let (mut train, mut validation) = coop::draw(dataset, shots, seed);
+                train.retain(belongs);
+                validation.retain(belongs);
+                (train, validation)
+            }
+        }
+    }
 }
 
 /// Validation images of a class where so many are tuned on: at most 4, as in CoOp.
@@ -69,22 +133,15 @@ pub struct Shot {
 }
 
 impl FewShotSplit {
-    /// Draws the shots of a seed, as [`sample`] does.
-    pub fn draw(dataset: &LabelledDataset, classes: ClassSubset, shots: usize, seed: u64) -> Self {
-        let named = |split, shots| {
-            let shot = |index: usize| {
-                let image = &dataset.images[index];
-                Shot { image: image.key.clone(), class: dataset.classes[image.class].clone() }
-            };
-            sample(dataset, split, classes, None, shots, seed).into_iter().map(shot).collect()
+    /// Draws the shots of a seed.
+    pub fn draw(dataset: &LabelledDataset, sampling: Sampling, shots: usize, seed: u64) -> Self {
+        let shot = |index: usize| {
+            let image = &dataset.images[index];
+            Shot { image: image.key.clone(), class: dataset.classes[image.class].clone() }
         };
-        Self {
-            dataset: dataset.name.clone(),
-            shots,
-            seed,
-            train: named(Split::Train, shots),
-            val: named(Split::Validation, validation_shots(shots)),
-        }
+        let (train, val) = sampling.draw(dataset, ClassSubset::All, None, shots, seed);
+        let [train, val] = [train, val].map(|drawn| drawn.into_iter().map(shot).collect());
+        Self { dataset: dataset.name.clone(), shots, seed, train, val }
     }
 
     /// Reads a file.

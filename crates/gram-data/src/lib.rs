@@ -32,6 +32,6 @@ pub use augment::Augmentation;
 pub use classes::{ClassSubset, UnknownSubsetName};
 pub use dataset::{Benchmark, LabelledDataset, LabelledImage, Split, UnknownSplitName};
 pub use error::DataError;
-pub use few_shot::{FewShotSplit, Shot};
+pub use few_shot::{FewShotSplit, Sampling, Shot};
 pub use image_file::ImageFile;
 pub use pairs::{Pair, Pairs, SkipCause, Skipped, read_pairs, read_shard};

@@ -8,7 +8,7 @@
 
 use burn::tensor::Device;
 use gram_clip::Model;
-use gram_data::{Augmentation, ClassSubset, Split, few_shot};
+use gram_data::{Augmentation, ClassSubset, Sampling, Split};
 use gram_prompt::{Classes, Part, Placement, Prompt, PromptedClip, Template};
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,8 @@ use crate::views::{Views, Wanted};
 pub struct ProtocolSettings {
     /// K, images of a class.
     pub shots: usize,
+    /// Whose draws they are.
+    pub sampling: Sampling,
     /// The look of prompts.
     pub design: PromptDesign,
     /// What draws vectors that start at random, where it is not the run's own seed.
@@ -129,9 +131,9 @@ impl<'a> Protocol<'a> {
         seed: u64,
     ) -> Result<Shots<'a>, EvaluationError> {
         let dataset = self.prepared.dataset;
-        let draw = |split, shots| few_shot::sample(dataset, split, classes, domain, shots, seed);
-        let validation = draw(Split::Validation, few_shot::validation_shots(self.settings.shots));
-        self.shots_of(classes, draw(Split::Train, self.settings.shots), validation, methods, seed)
+        let ProtocolSettings { sampling, shots, .. } = self.settings;
+        let (chosen, validation) = sampling.draw(dataset, classes, domain, *shots, seed);
+        self.shots_of(classes, chosen, validation, methods, seed)
     }
 
     /// Shots that were drawn elsewhere: images that are tuned on, and images that settings are chosen on.

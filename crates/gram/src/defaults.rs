@@ -1,7 +1,7 @@
 //! The settings of the demo, and of commands that are given none.
 
 use gram_cluster::{ChcSettings, HdbscanSettings, UmapSettings};
-use gram_data::Augmentation;
+use gram_data::{Augmentation, Sampling};
 use gram_eval::adaptation::AdaptationSettings;
 use gram_eval::design::PromptDesign;
 use gram_eval::prompt_distribution::CollectionSettings;
@@ -81,6 +81,7 @@ pub fn protocol(shots: usize, image_size: u32) -> ProtocolSettings {
     };
     ProtocolSettings {
         shots,
+        sampling: Sampling::Gram,
         design: PromptDesign::default(),
         start_seed: None,
         baseline: adaptation(BASELINE_RATES),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use gram::model::open_dataset;
-use gram_data::{ClassSubset, FewShotSplit, LabelledDataset, Split};
+use gram_data::{FewShotSplit, LabelledDataset, Sampling, Split};
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::json;
@@ -48,6 +48,9 @@ struct FewShotArguments {
     /// Training images of a class; validation images are as many, but at most 4.
     #[arg(long, value_name = "K", default_value_t = 16)]
     shots: usize,
+    /// Whose draws they are: gram, or coop for those of CoOp's code from a shared split.
+    #[arg(long, value_name = "WHOSE", default_value_t)]
+    sampling: Sampling,
     /// The file.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -177,7 +180,7 @@ fn print(report: &Report) {
 
 fn few_shot(arguments: &FewShotArguments, common: &Common) -> Result<()> {
     let dataset = open_dataset(&arguments.data)?;
-    let split = FewShotSplit::draw(&dataset, ClassSubset::All, arguments.shots, common.seed);
+    let split = FewShotSplit::draw(&dataset, arguments.sampling, arguments.shots, common.seed);
     split.write(&arguments.out)?;
     match common.json {
         true => {

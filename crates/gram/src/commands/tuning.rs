@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use gram::tuning_settings::{check, for_model, with_file};
 use gram_clip::Model;
+use gram_data::Sampling;
 use gram_eval::adaptation::AdaptationSettings;
 use gram_eval::protocol::ProtocolSettings;
 use gram_prompt::{ClassPosition, Rates};
@@ -16,6 +17,9 @@ pub struct TuningArguments {
     /// Every setting (TOML); it need not say all. `--json` prints those in force.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Whose draws the shots are: gram, or coop for those of CoOp's code from a shared split.
+    #[arg(long, value_name = "WHOSE")]
+    sampling: Option<Sampling>,
     /// Passes over the shots.
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
@@ -69,6 +73,7 @@ impl TuningArguments {
         put(&mut settings.baseline);
         put(&mut settings.regulated);
         replace(&mut settings.shots, shots);
+        replace(&mut settings.sampling, self.sampling);
         let design = &mut settings.design;
         replace(&mut design.context_tokens, self.context_tokens);
         replace(&mut design.class_position, self.class_position);
