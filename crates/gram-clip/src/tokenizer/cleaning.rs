@@ -1,8 +1,9 @@
 //! The cleaning of texts that OpenAI's and open_clip's tokenizers do before anything else: `ftfy.fix_text`, and HTML
 //! entities twice over.
 //!
-//! Of ftfy 6.3's repairs all are made here but one: text that was read in a wrong encoding stays as it is. (Lone
-//! surrogates cannot occur, and letters are composed by the tokenizer's normaliser.)
+//! Of ftfy 6.3's repairs all are made here; but text that was read in a wrong encoding is repaired only if the whole of it is
+//! UTF-8 that was read as Windows-1252 or Latin-1, by far the commonest case. (Lone surrogates cannot occur, and letters are
+//! composed by the tokenizer's normaliser.)
 
 use std::borrow::Cow;
 
@@ -44,7 +45,8 @@ pub fn clean(text: &str) -> Cow<'_, str> {
     }
     // Where there are tags, ftfy leaves entities to whoever reads tags; the letters that they stand for stay as they are.
     let text = if text.contains('<') { text.to_owned() } else { entities(text) };
-    let repaired: String = without_terminal_colours(&text).chars().flat_map(repaired).collect();
+    let text = well_read(without_terminal_colours(&text));
+    let repaired: String = text.chars().flat_map(repaired).collect();
     Cow::Owned(entities(&entities(&repaired)))
 }
 
@@ -64,6 +66,32 @@ fn without_terminal_colours(text: &str) -> String {
         }
     }
     kept
+}
+
+/// UTF-8 that was read as Windows-1252 or Latin-1, perhaps more than once, read as what it is; any other text as it is.
+fn well_read(mut text: String) -> String {
+    while let Some(better) = read_again(&text) {
+        text = better;
+    }
+    text
+}
+
+fn read_again(text: &str) -> Option<String> {
+    let byte = |letter: char| match letter {
+        '\0'..='\u{ff}' => Some(letter as u8),
+        _ => WINDOWS_1252.chars().position(|known| known == letter).map(|place| 0x80 + place as u8),
+    };
+    if text.is_ascii() {
+        return None;
+    }
+    let bytes: Vec<u8> = text.chars().map(byte).collect::<Option<_>>()?;
+    // Two letters may by chance be the bytes of a third; of a rare one, they are more likely meant as they stand.
+    let usual = |letter: char| {
+        letter.is_ascii()
+            || letter >= '\u{800}'
+            || matches!(letter, '\u{80}'..='\u{17f}' | '\u{370}'..='\u{45f}' | '\u{5d0}'..='\u{6ff}')
+    };
+    String::from_utf8(bytes).ok().filter(|better| better.chars().all(usual))
 }
 
 /// What is meant by a letter: its usual form, its parts, or nothing.
@@ -119,6 +147,14 @@ mod tests {
             ("\u{1c4}ep \u{133}s", "D\u{17d}ep ijs"),
             ("one&lt;b&gt; <i>&amp;</i>", "one<b> <i>&</i>"),
             ("\u{ffe5}\u{ff15} \u{ffe0}", "\u{a5}5 \u{a2}"),
+            ("caf\u{c3}\u{a9}", "caf\u{e9}"),
+            ("don\u{e2}\u{20ac}\u{2122}t", "don't"),
+            ("don\u{e2}\u{80}\u{99}t", "don't"),
+            ("\u{e2}\u{153}\u{201d} No problems", "\u{2714} No problems"),
+            ("\u{d0}\u{178}\u{d1}\u{20ac}", "\u{41f}\u{440}"),
+            ("S\u{e3}o Paulo", "S\u{e3}o Paulo"),
+            ("MEN\u{dc}\u{201c}", "MEN\u{dc}\""),
+            ("\u{c9}\u{bb}", "\u{c9}\u{bb}"),
         ] {
             assert_eq!(clean(text), expected);
         }
