@@ -3,13 +3,15 @@
 mod inks;
 mod jpeg;
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::fs;
 use std::io::Cursor;
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use image::error::{LimitError, LimitErrorKind};
+use image::error::{DecodingError, ImageFormatHint, LimitError, LimitErrorKind};
 use image::metadata::Orientation;
 use image::{
     DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageFormat, ImageReader, ImageResult, Rgb,
@@ -91,8 +93,18 @@ impl ImageFile {
     /// [`DataError::File`] if it cannot be read, [`DataError::Image`] if it cannot be decoded; both name the image.
     pub fn decode(&self) -> Result<RgbImage, DataError> {
         let bytes = self.bytes()?;
-        decode(&bytes).map_err(|source| DataError::Image { name: self.name().into_owned(), source })
+        // Decoders, libjpeg's by design and others by mistake, may leave by unwinding when they meet what they cannot read.
+        let decoded = catch_unwind(|| decode(&bytes)).unwrap_or_else(|cause| Err(unreadable(cause.as_ref())));
+        decoded.map_err(|source| DataError::Image { name: self.name().into_owned(), source })
     }
+}
+
+/// What a decoder said as it left.
+fn unreadable(cause: &(dyn Any + Send)) -> ImageError {
+    let said = cause.downcast_ref::<String>().map(String::as_str);
+    let said = said.or_else(|| cause.downcast_ref::<&str>().copied()).unwrap_or("it cannot be read");
+    let said = said.trim_start_matches("libjpeg fatal error: ").to_owned();
+    ImageError::Decoding(DecodingError::new(ImageFormatHint::Unknown, said))
 }
 
 fn decode(bytes: &[u8]) -> ImageResult<RgbImage> {
@@ -176,6 +188,26 @@ mod tests {
         let bytes = Arc::from(&b"no image"[..]);
         let error = ImageFile::Bytes { name: "shard.tar: a.png".into(), bytes }.decode().unwrap_err();
         assert!(error.to_string().starts_with("shard.tar: a.png: "), "{error}");
+    }
+
+    #[test]
+    fn a_broken_jpeg_is_an_error_and_no_panic() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/photographs/jpeg-420.jpg");
+        let whole = fs::read(path).unwrap();
+        for place in (2..whole.len() - 2).step_by(131) {
+            let mut broken = whole.clone();
+            broken[place] ^= 0x5a;
+            broken[place + 1] = 0xff;
+            // Some read as another picture; what matters is that all come back.
+            let decoded = ImageFile::Bytes { name: "broken.jpg".into(), bytes: broken.into() }.decode();
+            assert!(decoded.err().is_none_or(|error| error.to_string().starts_with("broken.jpg: ")));
+        }
+        let mut no_table = whole;
+        let quantisation = no_table.windows(2).position(|pair| pair == [0xff, 0xdb]).unwrap();
+        no_table[quantisation + 1] = 0xfe;
+        let error =
+            ImageFile::Bytes { name: "broken.jpg".into(), bytes: no_table.into() }.decode().unwrap_err();
+        assert!(error.to_string().contains("broken.jpg: "), "{error}");
     }
 
     #[test]

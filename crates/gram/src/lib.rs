@@ -1,9 +1,9 @@
 //! The front door of gram's libraries: what the command line does, for programs.
 //!
 //! [`assets`] holds the built-in model and data, [`model`] opens those or files by the name they have on the command
-//! line, [`classifier`] and
-//! [`embedding`] use a model as it is or under a prompt, [`clustering`] and [`meta_training`] lead from pairs to topics and from topics to a meta-trained start, and
-//! [`defaults`] are the settings of the demo.
+//! line, [`classifier`] and [`embedding`] use a model as it is or under a prompt, [`clustering`] and [`meta_training`]
+//! lead from pairs to topics and from topics to a meta-trained start, [`bench`] and [`study`] run protocols and the
+//! paper's studies, and [`defaults`] are the settings of the demo.
 //!
 //! ```
 //! use burn::tensor::Device;

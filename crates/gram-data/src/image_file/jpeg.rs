@@ -1,9 +1,7 @@
 //! JPEG through mozjpeg, whose decoder is libjpeg-turbo's: Pillow has the same, so the pixels are the same to the bit.
 //! Decoders differ by several levels in how they smooth colours that are stored at half the size.
 
-use std::any::Any;
 use std::io::{self, Cursor};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::error::{DecodingError, ImageFormatHint, LimitError, LimitErrorKind};
 use image::metadata::Orientation;
@@ -21,11 +19,7 @@ pub(super) fn decode(bytes: &[u8]) -> ImageResult<(DynamicImage, Orientation)> {
         let cut = io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends before the image does");
         return Err(ImageError::IoError(cut));
     }
-    // libjpeg leaves by unwinding when it meets data that it cannot read.
-    catch_unwind(AssertUnwindSafe(|| decompress(bytes))).unwrap_or_else(|cause| Err(wrong(cause.as_ref())))
-}
-
-fn decompress(bytes: &[u8]) -> ImageResult<(DynamicImage, Orientation)> {
+    // libjpeg leaves by unwinding when it meets data that it cannot read: the caller catches it.
     let decoder = Decompress::builder().with_markers(&[Marker::APP(1)]).from_reader(Cursor::new(bytes))?;
     let (width, height) = decoder.size();
     if (width * height) as u64 * 4 > LARGEST {
@@ -44,15 +38,9 @@ fn decompress(bytes: &[u8]) -> ImageResult<(DynamicImage, Orientation)> {
         false => values,
     };
     let image = ImageBuffer::from_raw(width as u32, height as u32, values).map(DynamicImage::ImageRgb8);
-    Ok((image.ok_or_else(|| wrong(&"its lines are not of its size"))?, orientation))
-}
-
-/// What libjpeg said of the data as it left.
-fn wrong(cause: &(dyn Any + Send)) -> ImageError {
-    let said = cause.downcast_ref::<String>().map(String::as_str);
-    let said = said.or_else(|| cause.downcast_ref::<&str>().copied()).unwrap_or("it cannot be read");
-    let said = said.trim_start_matches("libjpeg fatal error: ").to_owned();
-    ImageError::Decoding(DecodingError::new(ImageFormatHint::Exact(ImageFormat::Jpeg), said))
+    let wrong =
+        || DecodingError::new(ImageFormatHint::Exact(ImageFormat::Jpeg), "its lines are not of its size");
+    Ok((image.ok_or_else(|| ImageError::Decoding(wrong()))?, orientation))
 }
 
 /// Whether a JPEG ends before its end marker: the decoder would fill the rest with grey and say nothing. (The marker's
