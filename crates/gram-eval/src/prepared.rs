@@ -61,7 +61,8 @@ pub struct Prepared<'a> {
     pub model: &'a Model,
     /// The sentence of a learned prompt.
     pub template: &'a Template,
-    device: &'a Device,
+    /// Where tensors live.
+    pub device: &'a Device,
     /// The test images, sorted, and their features through the frozen tower, `[images, joint width]`.
     tested: Option<(Vec<usize>, Tensor<2>)>,
     hand_written: ClassStore,

@@ -6,10 +6,8 @@
 //! shots are of all classes of one dataset; test images of the others are classified under what was learned there. In all,
 //! each half, domain or dataset is classified among its own classes only.
 
-use burn::tensor::Device;
-use gram_clip::Model;
 use gram_data::{Augmentation, ClassSubset, Sampling, Split};
-use gram_prompt::{Classes, Part, Placement, Prompt, PromptedClip, Template};
+use gram_prompt::{Classes, Part, Placement, Prompt, PromptedClip};
 use serde::{Deserialize, Serialize};
 
 use crate::adaptation::{AdaptationSettings, TuningSet, adapt};
@@ -96,12 +94,6 @@ pub struct Protocol<'a> {
     pub settings: &'a ProtocolSettings,
     /// Starts.
     pub starts: &'a Starts,
-    /// Model.
-    pub model: &'a Model,
-    /// The sentence.
-    pub template: &'a Template,
-    /// Where tensors live.
-    pub device: &'a Device,
 }
 
 /// Few shots of one seed, the same for every method.
@@ -154,7 +146,15 @@ impl<'a> Protocol<'a> {
             return Err(EvaluationError::Empty { dataset, split: Split::Train, classes });
         }
         let (augmentation, wanted) = (self.settings.augmentation, self.settings.wanted(methods));
-        let views = Views::new(dataset, chosen.clone(), augmentation, self.model, seed, wanted, self.device)?;
+        let views = Views::new(
+            dataset,
+            chosen.clone(),
+            augmentation,
+            self.prepared.model,
+            seed,
+            wanted,
+            self.prepared.device,
+        )?;
         Ok(Shots { classes, chosen, validation, views, seed })
     }
 
@@ -171,7 +171,14 @@ impl<'a> Protocol<'a> {
             _ => {
                 let (design, classes) = (self.settings.design, numbers.len());
                 let seed = self.settings.start_seed.unwrap_or(shots.seed);
-                let start = self.starts.of(method, design, classes, self.model, self.template, seed)?;
+                let start = self.starts.of(
+                    method,
+                    design,
+                    classes,
+                    self.prepared.model,
+                    self.prepared.template,
+                    seed,
+                )?;
                 start.map(|start| self.descend(method, shots, &start, &numbers)).transpose()
             }
         }
@@ -188,7 +195,7 @@ impl<'a> Protocol<'a> {
         let pixels = method.prompts(Part::Visual);
         let set = TuningSet {
             classes: self.prepared.classes(&start.theta, placement, numbers)?,
-            images: &|epoch, chosen| shots.views.images(epoch, chosen, pixels, self.device),
+            images: &|epoch, chosen| shots.views.images(epoch, chosen, pixels, self.prepared.device),
             labels: self.labels(shots, &shots.chosen),
         };
         let mut course = vec![(Tuned::Prompt(start.theta.clone(), placement), f32::NAN)];
@@ -197,10 +204,10 @@ impl<'a> Protocol<'a> {
         };
         let clip = PromptedClip {
             classes_at_once: self.memory(&set.classes, &start.theta, placement).classes_at_once,
-            ..PromptedClip::new(self.model, placement)
+            ..PromptedClip::new(self.prepared.model, placement)
         };
         let settings = self.settings.adaptation(method);
-        adapt(&clip, &set, start, &settings, shots.seed, self.device, &mut observe)?;
+        adapt(&clip, &set, start, &settings, shots.seed, self.prepared.device, &mut observe)?;
         Ok(course)
     }
 
@@ -210,7 +217,7 @@ impl<'a> Protocol<'a> {
             return TextMemory { classes: 0, classes_at_once: usize::MAX, bytes: 0 };
         };
         let tokens = context.dims()[0] / placement.contexts;
-        let each = PromptedClip::new(self.model, placement).bytes_of_class(sentences, tokens).max(1);
+        let each = PromptedClip::new(self.prepared.model, placement).bytes_of_class(sentences, tokens).max(1);
         let classes_at_once = ((self.settings.text_megabytes << 20) / each).max(1);
         let classes = sentences.len();
         TextMemory { classes, classes_at_once, bytes: each * classes.min(classes_at_once) }
@@ -223,7 +230,8 @@ impl<'a> Protocol<'a> {
     pub fn text_memory(&self, method: Method, classes: ClassSubset) -> Result<TextMemory, EvaluationError> {
         let numbers: Vec<usize> = classes.indices(self.prepared.dataset.classes.len()).collect();
         let design = self.settings.design;
-        let start = self.starts.of(method, design, numbers.len(), self.model, self.template, 0)?;
+        let start =
+            self.starts.of(method, design, numbers.len(), self.prepared.model, self.prepared.template, 0)?;
         let Some(Start { theta, placement, .. }) = start else {
             return Ok(TextMemory { classes: 0, classes_at_once: usize::MAX, bytes: 0 });
         };
@@ -233,14 +241,15 @@ impl<'a> Protocol<'a> {
 
     fn collection(&self, shots: &Shots, numbers: &[usize]) -> Result<Vec<Point>, EvaluationError> {
         let collection = self.settings.collection;
-        let start = PromptCollection::random(&collection, self.model, shots.seed, self.device);
+        let start =
+            PromptCollection::random(&collection, self.prepared.model, shots.seed, self.prepared.device);
         let set = TuningSet {
             classes: Classes::Sentences(self.prepared.sentences(start.tokens(), numbers)?),
-            images: &|epoch, chosen| shots.views.images(epoch, chosen, false, self.device),
+            images: &|epoch, chosen| shots.views.images(epoch, chosen, false, self.prepared.device),
             labels: self.labels(shots, &shots.chosen),
         };
         let mut course = vec![(Tuned::Collection(start.clone()), f32::NAN)];
-        let clip = PromptedClip::new(self.model, Placement::default());
+        let clip = PromptedClip::new(self.prepared.model, Placement::default());
         let settings = self.settings.adaptation(Method::Proda);
         let mut losses = Vec::new();
         let mut observe = |_: usize, _: &PromptCollection, loss: f32| losses.push(loss);
@@ -255,14 +264,14 @@ impl<'a> Protocol<'a> {
         let settings = self.settings.tip_adapter;
         let labels = self.labels(shots, &shots.chosen);
         let Classes::Features(text) = self.prepared.hand_written(numbers) else { return Ok(Vec::new()) };
-        let clip = &self.model.clip;
+        let clip = &self.prepared.model.clip;
         let views = &shots.views.all_features()[..settings.epochs];
         let mut cache = TipAdapter::new(views, &labels, numbers.len(), settings.alpha, settings.beta);
         let mut losses = Vec::new();
         if method == Method::TipAdapterF {
             let set = TuningSet {
                 classes: Classes::Features(text.clone()),
-                images: &|epoch, chosen| shots.views.images(epoch, chosen, false, self.device),
+                images: &|epoch, chosen| shots.views.images(epoch, chosen, false, self.prepared.device),
                 labels,
             };
             let mut observe = |_: &TipAdapter, loss: f32| losses.push(loss);

@@ -57,14 +57,7 @@ fn main() -> Result<()> {
                     let mut settings = defaults::protocol(defaults::SHOTS, model.preprocess.crop);
                     settings.baseline.rates = *rate;
                     settings.regulated.rates = *rate;
-                    let protocol = Protocol {
-                        prepared: &prepared,
-                        settings: &settings,
-                        starts: &starts,
-                        model: &model,
-                        template: &template,
-                        device: &device,
-                    };
+                    let protocol = Protocol { prepared: &prepared, settings: &settings, starts: &starts };
                     let shots = protocol.shots(ClassSubset::Base, None, &[method], seed)?;
                     let run =
                         protocol.base_to_new(method, &shots, false)?.context("pass the start's file")?.0;

@@ -5,6 +5,8 @@
 
 mod outputs;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -157,10 +159,11 @@ impl<'a> Bench<'a> {
             let done = 1 + done.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             observe(name, done, all);
         };
+        let mut prepared = BTreeMap::new();
         for shots in &self.shots {
             let settings = ProtocolSettings { shots: *shots, ..self.settings.clone() };
             for task in &tasks {
-                self.task(task, &settings, &note)
+                self.task(task, &settings, &mut prepared, &note)
                     .with_context(|| format!("{}, dataset {}", task.protocol, task.dataset.name))?;
             }
         }
@@ -215,8 +218,27 @@ impl<'a> Bench<'a> {
         Ok(tasks)
     }
 
-    /// Runs of one task.
-    fn task(&self, task: &Task<'a>, settings: &ProtocolSettings, note: &(dyn Fn(&str) + Sync)) -> Result<()> {
+    /// A dataset's number.
+    fn number(&self, dataset: &LabelledDataset) -> usize {
+        self.datasets.iter().take_while(|other| !std::ptr::eq(*other, dataset)).count()
+    }
+
+    /// The dataset with the features of its test images, which every protocol and number of shots uses.
+    fn prepare(&self, dataset: &'a LabelledDataset) -> Result<Prepared<'a>> {
+        let own = dataset.benchmark.map(|benchmark| benchmark.template().parse()).transpose()?;
+        let hand_written = self.hand_written.or(own.as_ref()).unwrap_or(self.template);
+        let prepared = Prepared::new(dataset, self.model, self.template, hand_written, self.device)?;
+        prepared.with_test_features().with_context(|| format!("dataset {}", dataset.name))
+    }
+
+    /// Runs of one task; datasets that it needs are `prepared` once.
+    fn task(
+        &self,
+        task: &Task<'a>,
+        settings: &ProtocolSettings,
+        prepared: &mut BTreeMap<usize, Prepared<'a>>,
+        note: &(dyn Fn(&str) + Sync),
+    ) -> Result<()> {
         let missing = |seed: u64| -> Vec<Method> {
             let runnable = self.methods.iter().filter(|method| self.starts.has(**method));
             runnable
@@ -233,23 +255,14 @@ impl<'a> Bench<'a> {
             self.seeds.iter().for_each(|seed| skipped(*seed, &[]));
             return Ok(());
         }
-        let prepare = |dataset: &'a LabelledDataset| {
-            let own = dataset.benchmark.map(|benchmark| benchmark.template().parse()).transpose()?;
-            let hand_written = self.hand_written.or(own.as_ref()).unwrap_or(self.template);
-            let prepared = Prepared::new(dataset, self.model, self.template, hand_written, self.device)?;
-            prepared.with_test_features().with_context(|| format!("dataset {}", dataset.name))
-        };
-        let prepared = prepare(task.dataset)?;
-        let targets = task.targets.iter().map(|target| prepare(target)).collect::<Result<Vec<_>>>()?;
-        let targets: Vec<&Prepared> = targets.iter().collect();
-        let protocol = Protocol {
-            prepared: &prepared,
-            settings,
-            starts: self.starts,
-            model: self.model,
-            template: self.template,
-            device: self.device,
-        };
+        for dataset in std::iter::once(&task.dataset).chain(&task.targets) {
+            if let Entry::Vacant(place) = prepared.entry(self.number(dataset)) {
+                place.insert(self.prepare(dataset)?);
+            }
+        }
+        let of = |dataset: &LabelledDataset| &prepared[&self.number(dataset)];
+        let targets: Vec<&Prepared> = task.targets.iter().map(|target| of(target)).collect();
+        let protocol = Protocol { prepared: of(task.dataset), settings, starts: self.starts };
         for seed in &self.seeds {
             let missing = missing(*seed);
             skipped(*seed, &missing);

@@ -191,14 +191,7 @@ impl<'a> Demo<'a> {
         let prepared = Prepared::new(dataset, &self.model, &self.template, &self.template, self.device)?
             .with_test_features()?;
         let settings = defaults::protocol(self.plan.shots, self.model.preprocess.crop);
-        let protocol = Protocol {
-            prepared: &prepared,
-            settings: &settings,
-            starts,
-            model: &self.model,
-            template: &self.template,
-            device: self.device,
-        };
+        let protocol = Protocol { prepared: &prepared, settings: &settings, starts };
         let mut runs = Runs::default();
         for (index, seed) in self.plan.seeds.iter().enumerate() {
             let base_shots = protocol.shots(ClassSubset::Base, None, &self.plan.methods, *seed)?;

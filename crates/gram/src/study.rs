@@ -307,8 +307,7 @@ impl Study<'_> {
     ) -> Result<Vec<CurvePoint>> {
         let prepared = Prepared::new(dataset, self.model, self.template, self.template, self.device)?;
         let prepared = prepared.with_test_features()?;
-        let (model, template, device) = (self.model, self.template, self.device);
-        let protocol = Protocol { prepared: &prepared, settings, starts, model, template, device };
+        let protocol = Protocol { prepared: &prepared, settings, starts };
         let of_seed = |seed: &u64| {
             let shots = protocol.shots(ClassSubset::Base, None, &[method], *seed)?;
             Ok(protocol.base_to_new(method, &shots, true)?.map(|(_, points)| points).unwrap_or_default())

@@ -86,14 +86,7 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
     let dataset = open_dataset(&arguments.data)?;
     let starts = arguments.starts(&model)?;
     let prepared = Prepared::new(&dataset, &model, &template, &template, &device)?;
-    let protocol = Protocol {
-        prepared: &prepared,
-        settings: &settings,
-        starts: &starts,
-        model: &model,
-        template: &template,
-        device: &device,
-    };
+    let protocol = Protocol { prepared: &prepared, settings: &settings, starts: &starts };
     let (method, classes) = (arguments.method, arguments.classes);
     let shots = match &arguments.few_shot {
         Some(path) => {
