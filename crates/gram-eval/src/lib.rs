@@ -10,7 +10,8 @@
 //! let mut results = Results::new("gram demo", "tiny", serde_json::json!({"shots": 16}));
 //! results.datasets = vec!["food".into()];
 //! for (seed, base, new) in [(1, 74.0, 61.0), (2, 76.0, 63.0)] {
-//!     let run = BaseToNewRun { dataset: "food".into(), method: Method::Coop, seed, base, new };
+//!     let dataset = "food".into();
+//!     let run = BaseToNewRun { dataset, method: Method::Coop, seed, base, new, scores: Default::default() };
 //!     results.base_to_new.push(run);
 //! }
 //! let table = gram_eval::tables::base_to_new_average(&results).ok_or("nothing was run")?;
@@ -27,6 +28,7 @@ pub mod prompt_distribution;
 pub mod protocol;
 pub mod report;
 pub mod results;
+pub mod score;
 pub mod statistics;
 pub mod tables;
 pub mod tip_adapter;

@@ -22,10 +22,10 @@ pub struct Start {
     pub phi: Option<Regulator>,
 }
 
-/// The meta-trained starts that are there, by what they are for.
+/// The meta-trained starts that are there, with where their vectors enter, by what they are for.
 #[derive(Clone, Debug, Default)]
 pub struct Starts {
-    meta_trained: BTreeMap<&'static str, MetaState>,
+    meta_trained: BTreeMap<&'static str, (MetaState, Placement)>,
 }
 
 impl Method {
@@ -57,13 +57,13 @@ impl Method {
 }
 
 impl Starts {
-    /// Adds the meta-trained start of a method with GRAM.
-    pub fn insert(&mut self, method: Method, state: MetaState) {
-        self.meta_trained.insert(method.key(), state);
+    /// Adds the meta-trained start of a method with GRAM, whose vectors enter where `placement` says.
+    pub fn insert(&mut self, method: Method, state: MetaState, placement: Placement) {
+        self.meta_trained.insert(method.key(), (state, placement));
     }
 
     /// The meta-trained start of a method, if it is there.
-    fn meta_trained(&self, method: Method) -> Option<&MetaState> {
+    fn meta_trained(&self, method: Method) -> Option<&(MetaState, Placement)> {
         let own = self.meta_trained.get(method.key());
         own.or_else(|| self.meta_trained.get(method.start_of().key()))
     }
@@ -95,8 +95,8 @@ impl Starts {
             let theta = design.start(kind, placement, model, template, seed, device)?;
             return Ok(Some(Start { theta, placement, phi: None }));
         }
-        let Some(state) = self.meta_trained(method) else { return Ok(None) };
-        let placement = Placement { visual_depth: 1, ..placement };
+        let Some((state, trained)) = self.meta_trained(method) else { return Ok(None) };
+        let placement = Placement { visual_depth: trained.visual_depth, ..placement };
         let mut theta = state.theta.map(|part, tensor| match part {
             Part::Text => Tensor::cat(vec![tensor; placement.contexts], 0),
             _ => tensor,

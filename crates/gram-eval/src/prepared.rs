@@ -4,12 +4,12 @@ use burn::tensor::{Device, Tensor};
 use gram_clip::{ClipError, Model};
 use gram_data::{ClassSubset, DataError, ImageFile, LabelledDataset, Split};
 use gram_prompt::image_store::indices;
-use gram_prompt::prompted_clip::accuracy;
 use gram_prompt::{
     ClassSentence, ClassStore, Classes, Images, Part, Placement, Prompt, PromptedClip, Template,
 };
 
 use crate::image_batches::each_batch;
+use crate::score::{Score, Tally};
 use crate::tuned::Tuned;
 
 /// Images that are classified at once.
@@ -136,15 +136,18 @@ impl<'a> Prepared<'a> {
         Ok(TestSet { images, classes: range.collect(), labels })
     }
 
-    /// Accuracy in percent on test images.
+    /// How well test images are classified.
     ///
     /// # Errors
     /// [`EvaluationError`].
-    pub fn accuracy(&self, tuned: &Tuned, set: &TestSet) -> Result<f64, EvaluationError> {
+    pub fn score(&self, tuned: &Tuned, set: &TestSet) -> Result<Score, EvaluationError> {
         let logits = self.classifier(tuned, &set.classes)?;
-        let mut right = 0.0;
+        let mut tally = Tally::new(set.classes.len());
         let mut count = |images: &Images, labels: &[usize]| {
-            right += f64::from(accuracy(logits(images), indices(labels, self.device))) * labels.len() as f64;
+            let values: Vec<f32> = logits(images).into_data().try_to_vec().unwrap_or_default();
+            for (logits, label) in values.chunks_exact(set.classes.len()).zip(labels) {
+                tally.add(logits, *label);
+            }
         };
         match &self.tested {
             Some((tested, features)) if tuned.visual().is_none() => {
@@ -167,7 +170,7 @@ impl<'a> Prepared<'a> {
                 })?;
             }
         }
-        Ok(right / set.labels.len() as f64)
+        Ok(tally.score())
     }
 
     /// Logits `[images, classes]` of classes by their numbers, whose features are computed once if they can be.

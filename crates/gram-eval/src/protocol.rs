@@ -6,6 +6,8 @@
 //! shots are of all classes of one dataset; test images of the others are classified under what was learned there. In all,
 //! each half, domain or dataset is classified among its own classes only.
 
+use std::collections::BTreeMap;
+
 use gram_data::{Augmentation, ClassSubset, Sampling, Split};
 use gram_prompt::{Classes, Part, Placement, Prompt, PromptedClip};
 use serde::{Deserialize, Serialize};
@@ -307,17 +309,19 @@ impl<'a> Protocol<'a> {
         let base_set = self.prepared.test_set(ClassSubset::Base, None)?;
         let new_set = self.prepared.test_set(ClassSubset::New, None)?;
         let (dataset, seed) = (self.prepared.dataset.name.clone(), shots.seed);
-        let mut points = Vec::new();
-        for (epoch, (prompt, loss)) in course.iter().enumerate() {
+        let (mut points, mut scores) = (Vec::new(), BTreeMap::new());
+        for (epoch, (tuned, loss)) in course.iter().enumerate() {
             if with_course || epoch + 1 == course.len() {
-                let base = self.prepared.accuracy(prompt, &base_set)?;
-                let new = self.prepared.accuracy(prompt, &new_set)?;
+                let base = self.prepared.score(tuned, &base_set)?;
+                let new = self.prepared.score(tuned, &new_set)?;
+                scores = BTreeMap::from([("base".to_owned(), base), ("new".to_owned(), new)]);
                 let (dataset, loss) = (dataset.clone(), f64::from(*loss));
+                let (base, new) = (base.accuracy, new.accuracy);
                 points.push(CurvePoint { dataset, method, seed, epoch, loss, base, new });
             }
         }
-        let last = points.last().map_or((0.0, 0.0), |point| (point.base, point.new));
-        let run = BaseToNewRun { dataset, method, seed, base: last.0, new: last.1 };
+        let (base, new) = points.last().map_or((0.0, 0.0), |point| (point.base, point.new));
+        let run = BaseToNewRun { dataset, method, seed, base, new, scores };
         Ok(Some((run, if with_course { points } else { Vec::new() })))
     }
 
@@ -334,13 +338,13 @@ impl<'a> Protocol<'a> {
     ) -> Result<Option<CrossDomainRun>, EvaluationError> {
         let Some(course) = self.tune(method, shots)? else { return Ok(None) };
         let Some((tuned, _)) = course.last() else { return Ok(None) };
-        let mut accuracies = Vec::new();
+        let mut measured = Vec::new();
         for prepared in std::iter::once(&self.prepared).chain(targets) {
             let set = prepared.test_set(ClassSubset::All, None)?;
-            accuracies.push((prepared.dataset.name.clone(), prepared.accuracy(tuned, &set)?));
+            measured.push((prepared.dataset.name.clone(), prepared.score(tuned, &set)?));
         }
         let source = self.prepared.dataset.name.clone();
-        Ok(Some(CrossDomainRun { dataset: source.clone(), method, seed: shots.seed, source, accuracies }))
+        Ok(Some(CrossDomainRun::new(source.clone(), method, shots.seed, source, measured)))
     }
 
     /// Cross-domain generalisation of a method that was tuned on shots of the domain `source`. `None` if the method's
@@ -355,21 +359,15 @@ impl<'a> Protocol<'a> {
         source: usize,
     ) -> Result<Option<CrossDomainRun>, EvaluationError> {
         let Some(course) = self.tune(method, shots)? else { return Ok(None) };
-        let Some((prompt, _)) = course.last() else { return Ok(None) };
+        let Some((tuned, _)) = course.last() else { return Ok(None) };
         let dataset = self.prepared.dataset;
-        let mut accuracies = Vec::new();
+        let mut measured = Vec::new();
         for (domain, name) in dataset.domains.iter().enumerate() {
             let set = self.prepared.test_set(ClassSubset::All, Some(domain))?;
-            accuracies.push((name.clone(), self.prepared.accuracy(prompt, &set)?));
+            measured.push((name.clone(), self.prepared.score(tuned, &set)?));
         }
-        let source = dataset.domains[source].clone();
-        Ok(Some(CrossDomainRun {
-            dataset: dataset.name.clone(),
-            method,
-            seed: shots.seed,
-            source,
-            accuracies,
-        }))
+        let (name, source) = (dataset.name.clone(), dataset.domains[source].clone());
+        Ok(Some(CrossDomainRun::new(name, method, shots.seed, source, measured)))
     }
 }
 

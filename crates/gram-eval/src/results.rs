@@ -8,6 +8,7 @@
 //! [`VERSION`] rises whenever a field changes its meaning or goes away; a new optional field leaves it as it
 //! is.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::{fmt, fs, io};
@@ -15,6 +16,8 @@ use std::{fmt, fs, io};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::score::Score;
 
 /// The version of `results.json` written and read here.
 pub const VERSION: u32 = 1;
@@ -200,6 +203,9 @@ pub struct BaseToNewRun {
     pub base: f64,
     /// Accuracy on the classes that were not, in percent.
     pub new: f64,
+    /// Further measures, of `base` and of `new`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scores: BTreeMap<String, Score>,
 }
 
 /// One method tuned in one domain and measured in all.
@@ -215,9 +221,24 @@ pub struct CrossDomainRun {
     pub source: String,
     /// Accuracy in percent by domain, the source among them.
     pub accuracies: Vec<(String, f64)>,
+    /// Further measures, by domain.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scores: BTreeMap<String, Score>,
 }
 
 impl CrossDomainRun {
+    /// What was measured in each domain.
+    pub fn new(
+        dataset: String,
+        method: Method,
+        seed: u64,
+        source: String,
+        measured: Vec<(String, Score)>,
+    ) -> Self {
+        let accuracies = measured.iter().map(|(domain, score)| (domain.clone(), score.accuracy)).collect();
+        Self { dataset, method, seed, source, accuracies, scores: measured.into_iter().collect() }
+    }
+
     /// Accuracy in the domain that was tuned on, if it was measured.
     pub fn source_accuracy(&self) -> Option<f64> {
         self.accuracies.iter().find(|(domain, _)| *domain == self.source).map(|(_, accuracy)| *accuracy)
@@ -462,7 +483,7 @@ pub(crate) mod example {
     use super::*;
 
     fn run(dataset: &str, method: Method, seed: u64, base: f64, new: f64) -> BaseToNewRun {
-        BaseToNewRun { dataset: dataset.into(), method, seed, base, new }
+        BaseToNewRun { dataset: dataset.into(), method, seed, base, new, scores: BTreeMap::new() }
     }
 
     fn domains(method: Method, seed: u64, accuracies: [f64; 3]) -> CrossDomainRun {
@@ -473,6 +494,7 @@ pub(crate) mod example {
             seed,
             source: "noto".into(),
             accuracies: names.into_iter().zip(accuracies).collect(),
+            scores: BTreeMap::new(),
         }
     }
 

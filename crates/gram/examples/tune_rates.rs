@@ -41,7 +41,8 @@ fn main() -> Result<()> {
     let mut starts = Starts::default();
     if let [path] = start {
         let path = Path::new(path);
-        starts.insert(method, start_of(&PromptFile::load(path, &device)?, path, &model)?);
+        let file = PromptFile::load(path, &device)?;
+        starts.insert(method, start_of(&file, path, &model)?, file.header.placement);
     }
     let names = &assets::DATASETS;
     // [rate][seed] -> base and new of every dataset

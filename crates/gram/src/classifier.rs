@@ -112,10 +112,15 @@ impl<'a> Classifier<'a> {
 
     /// Probabilities `[images, classes]` of images, `[images, 3, side, side]` (eq. 1).
     pub fn probabilities(&self, pixels: Tensor<4>) -> Tensor<2> {
+        softmax(self.logits(pixels), 1)
+    }
+
+    /// Logits `[images, classes]` of images, `[images, 3, side, side]` (eq. 1).
+    pub fn logits(&self, pixels: Tensor<4>) -> Tensor<2> {
         let visual = self.prompt.get(Part::Visual).cloned().map(Signal::from);
         let visual = self.clip.visual_prompt(visual);
         let pixels = pixels.to_device(&device(self.model));
         let images = Images::Features(self.model.clip.vision.features(pixels, visual.as_ref()));
-        softmax(self.clip.logits(&self.prompt, None, &self.classes, &images).value, 1)
+        self.clip.logits(&self.prompt, None, &self.classes, &images).value
     }
 }

@@ -20,7 +20,7 @@ use gram_eval::prepared::Prepared;
 use gram_eval::protocol::Protocol;
 use gram_eval::results::{BaseToNewRun, CrossDomainRun, CurvePoint, MetaCurve, Method, Results, StageTime};
 use gram_meta::meta_train;
-use gram_prompt::{ImageStore, Part, Placement, PromptKind, PromptedClip, Template};
+use gram_prompt::{ImageStore, Part, PromptKind, PromptedClip, Template};
 use rayon::prelude::*;
 
 use crate::assets;
@@ -130,9 +130,9 @@ impl<'a> Demo<'a> {
                 true => self.meta_train_live(kind, clusters, features, pairs, out)?,
                 false => shipped_start(kind, &self.model, self.device)?,
             };
-            let TrainedStart { source, state, course } = start;
+            let TrainedStart { source, state, placement, course } = start;
             self.results.meta_training.push(MetaCurve { method, source, points: course });
-            starts.insert(method, state);
+            starts.insert(method, state, placement);
         }
         Ok(starts)
     }
@@ -150,16 +150,12 @@ impl<'a> Demo<'a> {
             true => ImageStore::Pixels(features.pixels(pairs, &self.model)?),
             false => ImageStore::Features(features.image_tensor(self.device)),
         };
-        let start = start_prompt(
-            &self.model,
-            kind,
-            &self.template,
-            PromptDesign::default().visual_tokens,
-            settings.seed,
-        )?;
+        let design = PromptDesign::default();
+        let start = start_prompt(&self.model, kind, &self.template, design, settings.seed)?;
+        let placement = design.placement(kind, &self.model, 1);
         let material = material(&self.model, clusters, images, &start, &self.template, &settings)?;
         self.progress.begin(&format!("meta-training {kind}"), settings.steps);
-        let clip = PromptedClip::new(&self.model, Placement::default());
+        let clip = PromptedClip::new(&self.model, placement);
         let mut course = Vec::new();
         let state = meta_train(&clip, &material, start, &settings, self.device, &mut |step| {
             self.progress.advance(&format!("query loss {:.3}", step.query_loss));
@@ -168,8 +164,8 @@ impl<'a> Demo<'a> {
         let folder = out.join("starts");
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let path = folder.join(format!("{kind}.safetensors"));
-        save_start(&path, &self.model, kind, &self.template, &settings, &state, self.command)?;
-        Ok(TrainedStart { source: "trained live".into(), state, course })
+        save_start(&path, &self.model, kind, placement, &self.template, &settings, &state, self.command)?;
+        Ok(TrainedStart { source: "trained live".into(), state, placement, course })
     }
 
     fn protocols(&mut self, starts: &Starts) -> Result<()> {

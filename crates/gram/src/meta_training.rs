@@ -24,12 +24,15 @@ pub fn start_prompt(
     model: &Model,
     kind: PromptKind,
     template: &Template,
-    visual_tokens: usize,
+    design: PromptDesign,
     seed: u64,
 ) -> Result<Prompt> {
-    ensure!(!kind.has(Part::Visual) || visual_tokens > 0, "a visual prompt has 1 vector or more, not 0");
-    let design = PromptDesign { visual_tokens, ..PromptDesign::default() };
-    let start = design.start(kind, Placement::default(), model, template, seed, &device(model))?;
+    ensure!(
+        !kind.has(Part::Visual) || design.visual_tokens > 0,
+        "a visual prompt has 1 vector or more, not 0"
+    );
+    let placement = design.placement(kind, model, 1);
+    let start = design.start(kind, placement, model, template, seed, &device(model))?;
     if kind.has(Part::Text) && start.get(Part::Text).is_none() {
         bail!("template `{template}`: write words before {{}}, for a textual prompt starts from them");
     }
@@ -100,6 +103,7 @@ pub fn save_start(
     path: &Path,
     model: &Model,
     kind: PromptKind,
+    placement: Placement,
     template: &Template,
     settings: &MetaTrainingSettings,
     state: &MetaState,
@@ -107,7 +111,7 @@ pub fn save_start(
 ) -> Result<()> {
     let header = Header {
         version: VERSION,
-        placement: Placement::default(),
+        placement,
         program: env!("CARGO_PKG_VERSION").into(),
         model: model.name.clone(),
         kind,
@@ -130,18 +134,20 @@ mod tests {
     fn a_start_has_the_vectors_of_its_kind() {
         let model = crate::assets::tiny(&Device::default()).unwrap();
         let template: Template = "a picture of a {}".parse().unwrap();
-        let start = start_prompt(&model, PromptKind::Joint, &template, 2, 1).unwrap();
+        let design = PromptDesign { visual_depth: 0, ..PromptDesign::default() };
+        let start = start_prompt(&model, PromptKind::Joint, &template, design, 1).unwrap();
         let words = model.tokenizer.encode("a picture of a").unwrap().len();
-        let width = model.clip.config.vision_config.hidden_size;
+        let (width, layers) = (model.clip.config.vision_config.hidden_size, model.clip.vision.blocks.len());
         assert_eq!(start.get(Part::Text).unwrap().dims()[0], words);
-        assert_eq!(start.get(Part::Visual).unwrap().dims(), [2, width]);
+        assert_eq!(start.get(Part::Visual).unwrap().dims(), [2 * layers, width]);
     }
 
     #[test]
     fn a_start_without_vectors_is_refused() {
         let model = crate::assets::tiny(&Device::default()).unwrap();
         let bare: Template = "{}".parse().unwrap();
-        let refused = |kind| start_prompt(&model, kind, &bare, 0, 1).unwrap_err().to_string();
+        let design = PromptDesign { visual_tokens: 0, ..PromptDesign::default() };
+        let refused = |kind| start_prompt(&model, kind, &bare, design, 1).unwrap_err().to_string();
         assert!(refused(PromptKind::Textual).contains("write words before {}"));
         assert!(refused(PromptKind::Visual).contains("1 vector or more"));
     }

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use gram_clip::Model;
 use gram_eval::results::MetaPoint;
 use gram_meta::{MetaState, MetaStep, Regulator};
-use gram_prompt::{PromptFile, PromptKind};
+use gram_prompt::{Placement, PromptFile, PromptKind};
 
 use crate::assets;
 
@@ -17,6 +17,8 @@ pub struct TrainedStart {
     pub source: String,
     /// Start and regulator.
     pub state: MetaState,
+    /// Where its vectors enter.
+    pub placement: Placement,
     /// The course of its meta-training.
     pub course: Vec<MetaPoint>,
 }
@@ -47,7 +49,12 @@ pub fn shipped_start(kind: PromptKind, model: &Model, device: &Device) -> Result
         .collect::<Result<_>>()
         .with_context(|| format!("the metrics of {}", shipped.name))?;
     let source = format!("shipped, made by `{}`", file.header.command);
-    Ok(TrainedStart { source, state: start_of(&file, path, model)?, course })
+    Ok(TrainedStart {
+        source,
+        state: start_of(&file, path, model)?,
+        placement: file.header.placement,
+        course,
+    })
 }
 
 /// A step of meta-training as results hold it.

@@ -19,7 +19,7 @@ use gram_eval::prepared::Prepared;
 use gram_eval::protocol::{Protocol, ProtocolSettings};
 use gram_eval::results::{CurvePoint, Method, Results};
 use gram_meta::{MetaState, MetaStep, MetaTrainingSettings, meta_train};
-use gram_prompt::{ImageStore, Placement, PromptFile, PromptKind, PromptedClip, Template};
+use gram_prompt::{ImageStore, PromptFile, PromptKind, PromptedClip, Template};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
@@ -253,7 +253,7 @@ impl Study<'_> {
         }
         let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
         let file = PromptFile::parse(&path, &bytes, self.device)?;
-        starts.insert(self.method, start_of(&file, &path, self.model)?);
+        starts.insert(self.method, start_of(&file, &path, self.model)?, file.header.placement);
         let digest = json!({self.method.key(): format!("{:08x}", crc32fast::hash(&bytes))});
         Ok((self.method, starts, digest))
     }
@@ -331,7 +331,7 @@ impl Study<'_> {
             StartSource::Supervised => labelled(self.clusters, self.pairs)?,
             _ => self.clusters.clone(),
         };
-        let (seed, placement) = (settings.seed, Placement::default());
+        let (seed, placement) = (settings.seed, condition.design.placement(kind, self.model, 1));
         let start = condition.design.start(kind, placement, self.model, self.template, seed, self.device)?;
         let material = material(self.model, &clusters, images, &start, self.template, &settings)?;
         let mut lines = String::new();
@@ -343,7 +343,7 @@ impl Study<'_> {
         let state: MetaState = meta_train(&clip, &material, start, &settings, self.device, &mut note)?;
         fs::create_dir_all(path.parent().unwrap_or(Path::new("")))?;
         whole_file::write(&metrics(path), lines.as_bytes())?;
-        save_start(path, self.model, kind, self.template, &settings, &state, self.command)
+        save_start(path, self.model, kind, placement, self.template, &settings, &state, self.command)
     }
 
     /// Figure 3b: the mean normalised inner product of support and query gradients in each quarter of each condition's

@@ -215,6 +215,12 @@ fn a_bench_that_is_killed_and_started_again_gives_what_an_unbroken_one_gives() {
     for table in ["tables.md", "tables.tex", "runs.csv", "summary.csv", "clip_benchmark.jsonl"] {
         assert!(whole.join("1-shot").join(table).is_file(), "{table}");
     }
+    let lines = fs::read_to_string(whole.join("1-shot/clip_benchmark.jsonl")).unwrap();
+    for line in lines.lines() {
+        let metrics = &serde_json::from_str::<serde_json::Value>(line).unwrap()["metrics"];
+        let of = |name: &str| metrics[name].as_f64().unwrap();
+        assert!(of("acc5") >= of("acc1") && (0.0..=1.0).contains(&of("mean_per_class_recall")), "{line}");
+    }
     let other = gram(&[
         "bench",
         "--data",

@@ -158,6 +158,7 @@ fn evaluation_counts_by_domain_and_the_ensemble_is_another_classifier() {
         one["domains"].as_object().unwrap().values().map(|value| value.as_f64().unwrap()).collect();
     assert!((domains.iter().sum::<f64>() / 3.0 - accuracy).abs() < 1e-9);
     assert!((one["mean_per_class"].as_f64().unwrap() - accuracy).abs() < 1e-9);
+    assert!((accuracy..=100.0).contains(&one["top_five"].as_f64().unwrap()), "{one}");
     assert_ne!(evaluate(&["--templates", "imagenet-7"])["domains"], one["domains"]);
 }
 

@@ -127,6 +127,7 @@ mod tests {
             seed: 1,
             base: 70.0,
             new: 60.0,
+            scores: Default::default(),
         };
         results.base_to_new = vec![run("dtd"), run("mine")];
         let source = CrossDomainRun {
@@ -135,6 +136,7 @@ mod tests {
             seed: 1,
             source: "imagenet".into(),
             accuracies: vec![("imagenet".into(), 70.0), ("eurosat".into(), 40.0)],
+            scores: Default::default(),
         };
         results.cross_dataset = vec![source];
         let tables = by_dataset_beside_the_paper(&results);

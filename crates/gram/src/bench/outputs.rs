@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use gram_eval::results::{Method, Results};
+use gram_eval::score::Score;
 use gram_eval::statistics::{Estimate, sample_standard_deviation};
 use gram_eval::tables;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::whole_file;
 
@@ -19,6 +20,7 @@ struct Measured<'a> {
     dataset: &'a str,
     part: &'a str,
     accuracy: f64,
+    score: Option<&'a Score>,
 }
 
 /// Writes `results.json`, `tables.md`, `tables.tex`, `runs.csv`, `summary.csv` and `clip_benchmark.jsonl` into `folder`, and names them.
@@ -89,8 +91,8 @@ fn measured(results: &Results) -> Vec<Measured<'_>> {
     for run in &results.base_to_new {
         for (part, accuracy) in [("base", run.base), ("new", run.new)] {
             let (method, seed, dataset) = (run.method, run.seed, run.dataset.as_str());
-            let protocol = "base-to-new";
-            all.push(Measured { protocol, method, seed, tuned_on: dataset, dataset, part, accuracy });
+            let (protocol, score) = ("base-to-new", run.scores.get(part));
+            all.push(Measured { protocol, method, seed, tuned_on: dataset, dataset, part, accuracy, score });
         }
     }
     let transfers = [("cross-domain", &results.cross_domain), ("cross-dataset", &results.cross_dataset)];
@@ -102,7 +104,8 @@ fn measured(results: &Results) -> Vec<Measured<'_>> {
                     true => (target.as_str(), "all"),
                     false => (run.dataset.as_str(), target.as_str()),
                 };
-                all.push(Measured { protocol, method, seed, tuned_on, dataset, part, accuracy: *accuracy });
+                let (accuracy, score) = (*accuracy, run.scores.get(target));
+                all.push(Measured { protocol, method, seed, tuned_on, dataset, part, accuracy, score });
             }
         }
     }
@@ -111,19 +114,24 @@ fn measured(results: &Results) -> Vec<Measured<'_>> {
 
 impl Measured<'_> {
     fn csv(&self, shots: usize) -> String {
-        let Self { protocol, method, seed, tuned_on, dataset, part, accuracy } = self;
+        let Self { protocol, method, seed, tuned_on, dataset, part, accuracy, .. } = self;
         let [tuned_on, dataset, part] = [tuned_on, dataset, part].map(|text| quoted(text));
         format!("{protocol},{},{shots},{seed},{tuned_on},{dataset},{part},{accuracy}\n", method.key())
     }
 
     /// As CLIP_benchmark writes results: accuracies are fractions. What it does not know stands in keys of its own.
     fn json(&self, results: &Results, shots: usize) -> Value {
+        let mut metrics = Map::from_iter([("acc1".to_owned(), json!(self.accuracy / 100.0))]);
+        if let Some(score) = self.score {
+            metrics.insert("acc5".into(), json!(score.top_five.map(|percent| percent / 100.0)));
+            metrics.insert("mean_per_class_recall".into(), json!(score.mean_per_class / 100.0));
+        }
         json!({
             "dataset": self.dataset,
             "model": results.model,
             "pretrained": self.method.key(),
             "task": "zeroshot_classification",
-            "metrics": {"acc1": self.accuracy / 100.0},
+            "metrics": metrics,
             "language": "en",
             "protocol": self.protocol,
             "tuned_on": self.tuned_on,

@@ -187,6 +187,6 @@ pub fn add_start(
             method.key()
         );
     }
-    starts.insert(method, start_of(file, path, model)?);
+    starts.insert(method, start_of(file, path, model)?, file.header.placement);
     Ok(())
 }

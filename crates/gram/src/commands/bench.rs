@@ -179,7 +179,8 @@ impl BenchArguments {
                 [(Method::VptGram, PromptKind::Visual), (Method::Unigram, PromptKind::Joint)]
             {
                 if methods.contains(&method) {
-                    starts.insert(method, shipped_start(kind, model, &device)?.state);
+                    let shipped = shipped_start(kind, model, &device)?;
+                    starts.insert(method, shipped.state, shipped.placement);
                     checksums.insert(method.key().into(), "shipped".into());
                 }
             }

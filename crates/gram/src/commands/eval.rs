@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
 use clap::Args;
+use gram::clustering::values;
 use gram::model::open_dataset;
-use gram_data::{ClassSubset, ImageFile, Split};
+use gram_data::{Benchmark, ClassSubset, ImageFile, Split};
 use gram_eval::image_batches::for_each_batch;
+use gram_eval::score::{Score, Tally};
 use serde::Serialize;
 
 use crate::arguments::Common;
@@ -39,30 +41,10 @@ struct Evaluation {
     classes: usize,
     images: usize,
     unreadable: usize,
-    /// Percent.
-    accuracy: f64,
-    /// Mean over the classes that have images, in percent.
-    mean_per_class: f64,
-    /// By domain, in percent.
+    #[serde(flatten)]
+    score: Score,
+    /// Accuracy by domain, in percent.
     domains: BTreeMap<String, f64>,
-}
-
-/// Images that were named rightly, of how many.
-#[derive(Clone, Copy, Default)]
-struct Count {
-    right: usize,
-    of: usize,
-}
-
-impl Count {
-    fn add(&mut self, right: bool) {
-        self.right += usize::from(right);
-        self.of += 1;
-    }
-
-    fn percent(self) -> f64 {
-        100.0 * self.right as f64 / self.of.max(1) as f64
-    }
 }
 
 /// Runs the command.
@@ -73,11 +55,12 @@ pub fn run(arguments: &EvalArguments, common: &Common) -> Result<()> {
     ensure!(!chosen.is_empty(), "dataset {}: no images of that split and those classes", dataset.name);
     let model = arguments.prompting.model(&device)?;
     let names = dataset.class_names(arguments.classes).to_vec();
-    let classifier = arguments.prompting.classifier(&model, Some(names))?;
+    let own = dataset.benchmark.map(Benchmark::template);
+    let classifier = arguments.prompting.classifier(&model, Some(names), own)?;
     let images: Vec<ImageFile> = chosen.iter().map(|image| dataset.images[*image].image.clone()).collect();
-    let (mut all, mut unreadable) = (Count::default(), 0);
-    let mut by_class = vec![Count::default(); classifier.names.len()];
-    let mut by_domain = vec![Count::default(); dataset.domains.len()];
+    let classes = classifier.names.len();
+    let (mut all, mut unreadable) = (Tally::new(classes), 0);
+    let mut by_domain = vec![Tally::new(classes); dataset.domains.len()];
     let progress = bar("images");
     progress.set_length(images.len() as u64);
     for_each_batch(&images, &model.preprocess, &device, |batch| {
@@ -85,33 +68,28 @@ pub fn run(arguments: &EvalArguments, common: &Common) -> Result<()> {
         unreadable += batch.unreadable.len();
         batch.unreadable.iter().for_each(|(_, problem)| progress.suspend(|| eprintln!("gram: {problem}")));
         let Some(pixels) = batch.pixels else { return anyhow::Ok(()) };
-        let predicted = classifier.probabilities(pixels).argmax(1).into_data().convert::<i64>();
-        let predicted = predicted.try_to_vec::<i64>().map_err(|error| anyhow::anyhow!("{error:?}"))?;
-        for (row, predicted) in batch.rows.iter().zip(predicted) {
+        let logits = values(classifier.logits(pixels))?;
+        for (row, logits) in batch.rows.iter().zip(logits.chunks_exact(classes)) {
             let image = &dataset.images[chosen[*row]];
             let Some(label) = arguments.classes.label(image.class, dataset.classes.len()) else { continue };
-            let right = label as i64 == predicted;
-            all.add(right);
-            by_class[label].add(right);
+            all.add(logits, label);
             if let Some(domain) = image.domain {
-                by_domain[domain].add(right);
+                by_domain[domain].add(logits, label);
             }
         }
         Ok(())
     })?;
     progress.finish_and_clear();
-    ensure!(all.of > 0, "dataset {}: none of {unreadable} images can be read", dataset.name);
-    let seen: Vec<f64> = by_class.iter().filter(|count| count.of > 0).map(|count| count.percent()).collect();
-    let domains = dataset.domains.iter().zip(&by_domain).filter(|(_, count)| count.of > 0);
+    ensure!(all.images() > 0, "dataset {}: none of {unreadable} images can be read", dataset.name);
+    let domains = dataset.domains.iter().zip(&by_domain).filter(|(_, tally)| tally.images() > 0);
     let evaluation = Evaluation {
         dataset: dataset.name.clone(),
         model: model.name.clone(),
-        classes: classifier.names.len(),
-        images: all.of,
+        classes,
+        images: all.images(),
         unreadable,
-        accuracy: all.percent(),
-        mean_per_class: seen.iter().sum::<f64>() / seen.len() as f64,
-        domains: domains.map(|(name, count)| (name.clone(), count.percent())).collect(),
+        score: all.score(),
+        domains: domains.map(|(name, tally)| (name.clone(), tally.score().accuracy)).collect(),
     };
     match common.json {
         true => println!("{}", serde_json::to_string(&evaluation)?),
@@ -121,9 +99,10 @@ pub fn run(arguments: &EvalArguments, common: &Common) -> Result<()> {
 }
 
 fn print(evaluation: &Evaluation) {
-    let Evaluation { dataset, model, classes, images, unreadable, accuracy, mean_per_class, domains } =
-        evaluation;
+    let Evaluation { dataset, model, classes, images, unreadable, score, domains } = evaluation;
     println!("{dataset} with {model}: {images} images, {classes} classes, {unreadable} unreadable");
-    println!("{accuracy:8.2} %  accuracy\n{mean_per_class:8.2} %  mean over classes");
+    println!("{:8.2} %  accuracy", score.accuracy);
+    score.top_five.iter().for_each(|percent| println!("{percent:8.2} %  among the first five"));
+    println!("{:8.2} %  mean over classes", score.mean_per_class);
     domains.iter().for_each(|(domain, accuracy)| println!("{accuracy:8.2} %  {domain}"));
 }

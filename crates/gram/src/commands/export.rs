@@ -62,7 +62,7 @@ fn coop(arguments: &ExportArguments, common: &Common) -> Result<()> {
 fn classifier(arguments: &ExportArguments, common: &Common) -> Result<()> {
     let model = arguments.prompting.model(&common.device()?)?;
     let names = arguments.classes.as_deref().map(class_names).transpose()?;
-    let classifier = arguments.prompting.classifier(&model, names)?;
+    let classifier = arguments.prompting.classifier(&model, names, None)?;
     let weights = classifier
         .weights()
         .context("a prompt of CoCoOp gives every image other class weights: there is no one matrix")?;

@@ -10,8 +10,9 @@ use gram::defaults;
 use gram::meta_training::{images_of, material, save_start, start_prompt};
 use gram::model::{open_model, open_pairs};
 use gram_cluster::Clusters;
+use gram_eval::design::PromptDesign;
 use gram_meta::{MetaStep, MetaTrainingSettings, OuterOptimizer, meta_train};
-use gram_prompt::{Placement, PromptKind, PromptedClip, Rates, Template};
+use gram_prompt::{PromptKind, PromptedClip, Rates, Template};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
@@ -46,6 +47,9 @@ pub struct MetaTrainArguments {
     /// Vectors of a visual prompt.
     #[arg(long, value_name = "N", default_value_t = 2)]
     visual_tokens: usize,
+    /// Layers of the vision tower with vectors of their own: 1 is shallow, 0 all of them.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    visual_depth: usize,
     /// The start with its regulator; measurements go beside it, as .metrics.jsonl.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -106,15 +110,21 @@ pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
     let mut progress = pairs_bar();
     let images = images_of(&model, &clusters, &pairs, kind, &mut |now| progress.show(now))?;
     progress.finish();
-    let start = start_prompt(&model, kind, template, arguments.visual_tokens, settings.seed)?;
+    let design = PromptDesign {
+        visual_tokens: arguments.visual_tokens,
+        visual_depth: arguments.visual_depth,
+        ..PromptDesign::default()
+    };
+    let start = start_prompt(&model, kind, template, design, settings.seed)?;
     let material = material(&model, &clusters, images, &start, template, &settings)?;
     eprintln!("{} topics, {} more are too small", material.pool.topics.len(), material.pool.too_small);
 
-    let clip = PromptedClip::new(&model, Placement::default());
+    let placement = design.placement(kind, &model, 1);
+    let clip = PromptedClip::new(&model, placement);
     let mut record = Record::new(&arguments.out, settings.steps)?;
     let state = meta_train(&clip, &material, start, &settings, &device, &mut |step| record.note(step))?;
     let last = record.finish()?;
-    save_start(&arguments.out, &model, kind, template, &settings, &state, &command_line())?;
+    save_start(&arguments.out, &model, kind, placement, template, &settings, &state, &command_line())?;
     match common.json {
         true => println!("{}", serde_json::to_string(&Trained { start: &arguments.out, last })?),
         false => println!("{}", arguments.out.display()),

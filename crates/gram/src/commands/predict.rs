@@ -40,7 +40,7 @@ pub fn run(arguments: &PredictArguments, common: &Common) -> Result<()> {
     let images = images(&arguments.images)?;
     let names = arguments.classes.as_deref().map(class_names).transpose()?;
     let model = arguments.prompting.model(&device)?;
-    let classifier = arguments.prompting.classifier(&model, names)?;
+    let classifier = arguments.prompting.classifier(&model, names, None)?;
     let top = usize::from(arguments.top).min(classifier.names.len());
     let mut readable = 0;
     for_each_batch(&images, &model.preprocess, &device, |batch| {

@@ -27,7 +27,7 @@ pub struct PromptingArguments {
     /// A classifier: a matrix with a row for each class, .npy or .safetensors.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "template", "templates"])]
     weights: Option<PathBuf>,
-    /// The sentence around a name; given several times, their features are averaged.
+    /// The sentence around a name, else the dataset's own or `a photo of a {}`; of several, features are averaged.
     #[arg(long, value_name = "TEXT")]
     template: Vec<Template>,
     /// A file with a sentence on each line, or the built-in `imagenet-80` or `imagenet-7`.
@@ -53,8 +53,14 @@ impl PromptingArguments {
         self.prompt.as_deref()
     }
 
-    /// The classifier of these classes; without names, of those that the prompt was tuned on.
-    pub fn classifier<'a>(&self, model: &'a Model, names: Option<Vec<String>>) -> Result<Classifier<'a>> {
+    /// The classifier of these classes; without names, of those that the prompt was tuned on. Where no sentence is given,
+    /// that of the dataset is `own`, if it has one.
+    pub fn classifier<'a>(
+        &self,
+        model: &'a Model,
+        names: Option<Vec<String>>,
+        own: Option<&str>,
+    ) -> Result<Classifier<'a>> {
         if let Some(path) = &self.weights {
             return Classifier::of_weights(model, names, path, MatrixFile::read(path)?);
         }
@@ -64,7 +70,7 @@ impl PromptingArguments {
         }
         let templates = match (&self.templates, self.template.as_slice()) {
             (Some(name), _) => ensemble(name)?,
-            (None, []) => vec![TEMPLATE.parse()?],
+            (None, []) => vec![own.unwrap_or(TEMPLATE).parse()?],
             (None, given) => given.to_vec(),
         };
         Classifier::zero_shot(model, names.unwrap_or_default(), &templates)
