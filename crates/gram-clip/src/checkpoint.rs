@@ -24,7 +24,7 @@ use safetensors::tensor::{SafeTensors, TensorView};
 pub use place::Place;
 pub use torch::{TorchError, is_torch};
 pub use torch_writer::to_torch_bytes;
-pub use write::{Named, to_f16_bytes, to_f32_bytes};
+pub use write::{Named, to_f16_bytes, to_f32_bytes, to_f32_bytes_with_header};
 
 use crate::error::ClipError;
 

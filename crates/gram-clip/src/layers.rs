@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{Device, Tensor, TensorData, module};
+use burn::tensor::{Device, Int, Tensor, TensorData, module};
 
 use crate::signal::{Activation, Signal};
 
@@ -60,7 +60,15 @@ pub struct KeysValues {
 }
 
 impl KeysValues {
-    /// These positions preceded by `prefix` (`[1, heads, prefix, width of a head]`), the same for the whole batch.
+    /// Of several prefixes (`[prefixes, heads, prefix, width of a head]`), that of each item of a batch, by number.
+    pub fn select(&self, prefixes: &Tensor<1, Int>) -> Self {
+        let select =
+            |signal: &Signal<4>| signal.clone().linear_map(|tensor| tensor.select(0, prefixes.clone()));
+        Self { keys: select(&self.keys), values: select(&self.values) }
+    }
+
+    /// These positions preceded by `prefix`, one (`[1, heads, prefix, width of a head]`) for the whole batch or one for each
+    /// item.
     pub fn after(self, prefix: Option<&KeysValues>) -> Self {
         let Some(prefix) = prefix else { return self };
         let batch = self.keys.value.dims()[0];
@@ -74,6 +82,16 @@ impl KeysValues {
 }
 
 impl Block {
+    /// The block over all positions of a prefix, and what later positions read of it.
+    ///
+    /// # Shapes
+    /// As [`Block::forward`].
+    pub fn forward_prefix(&self, x: Signal<3>, mask: Option<Tensor<4>>) -> (KeysValues, Signal<3>) {
+        let normed = x.clone().layer_norm(&self.norm1);
+        let read = self.keys_values(normed.clone());
+        (read.clone(), self.attend(x, normed, read, mask))
+    }
+
     /// The block over all positions.
     ///
     /// # Shapes

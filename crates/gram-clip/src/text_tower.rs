@@ -3,7 +3,8 @@
 //! A text is `[SOS] t_1 … t_M` (the shared prefix: start and context, eq. 2), then the tokens of its own up to EOS. The
 //! tower is causal, so the prefix has the same hidden states for every text: its keys and values are computed once per
 //! layer. Nothing after the pooled position can matter, so it is cut off. In the last layer only the pooled position is
-//! computed. Context may also stand behind a name or differ between texts ([`Sentences`]); then less is shared.
+//! computed. Context may also stand behind a name or differ between texts ([`Sentences`]); then less is shared. Several
+//! contexts, each with texts of its own, pass the tower at once.
 
 use std::collections::BTreeMap;
 
@@ -49,12 +50,40 @@ impl Token {
 }
 
 /// Texts with learned vectors in them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sentences {
-    /// What all begin with, SOS first.
-    pub prefix: Vec<Token>,
-    /// What follows in each, EOS included.
-    pub texts: Vec<Vec<Token>>,
+    /// What texts begin with, SOS first; all of one length.
+    pub prefixes: Vec<Vec<Token>>,
+    /// The texts.
+    pub texts: Vec<Text>,
+}
+
+/// A text after a prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// Number of its prefix.
+    pub prefix: usize,
+    /// What follows, EOS included.
+    pub tokens: Vec<Token>,
+}
+
+impl Sentences {
+    /// Several sets of texts as one. Each has `rows` of the context for itself, below those of the set before it.
+    pub fn stack(sets: impl IntoIterator<Item = Self>, rows: usize) -> Self {
+        let mut all = Self { prefixes: Vec::new(), texts: Vec::new() };
+        for (set, Self { prefixes, texts }) in sets.into_iter().enumerate() {
+            let below = |token: Token| match token {
+                Token::Context(row) => Token::Context(set * rows + row),
+                word @ Token::Word(_) => word,
+            };
+            let shifted = |tokens: Vec<Token>| tokens.into_iter().map(below).collect();
+            let first = all.prefixes.len();
+            all.prefixes.extend(prefixes.into_iter().map(shifted));
+            let text = |text: Text| Text { prefix: first + text.prefix, tokens: shifted(text.tokens) };
+            all.texts.extend(texts.into_iter().map(text));
+        }
+        all
+    }
 }
 
 /// How texts of different lengths share a pass. Both give the same numbers.
@@ -80,8 +109,10 @@ impl TextTower {
     ) -> Signal<2> {
         let context_tokens = context.as_ref().map_or(0, |context| context.value.dims()[0]);
         let prefix = std::iter::once(Token::Word(start)).chain((0..context_tokens).map(Token::Context));
-        let words = |ids: &Vec<u32>| ids.iter().copied().map(Token::Word).collect();
-        let sentences = Sentences { prefix: prefix.collect(), texts: texts.iter().map(words).collect() };
+        let text =
+            |ids: &Vec<u32>| Text { prefix: 0, tokens: ids.iter().copied().map(Token::Word).collect() };
+        let sentences =
+            Sentences { prefixes: vec![prefix.collect()], texts: texts.iter().map(text).collect() };
         self.forward_sentences(&sentences, context, batching)
     }
 
@@ -95,12 +126,14 @@ impl TextTower {
         context: Option<Signal<2>>,
         batching: Batching,
     ) -> Signal<2> {
-        let texts: Vec<&[Token]> = sentences.texts.iter().map(|text| self.up_to_pooled(text)).collect();
-        let prefix = self.prefix(&sentences.prefix, context.as_ref());
+        let texts: Vec<&[Token]> =
+            sentences.texts.iter().map(|text| self.up_to_pooled(&text.tokens)).collect();
+        let prefix = self.prefix(&sentences.prefixes, context.as_ref());
         let groups = groups(&texts, batching);
         let features = groups.iter().map(|group| {
-            let texts: Vec<&[Token]> = group.iter().map(|index| texts[*index]).collect();
-            self.forward_group(&prefix, &texts, context.as_ref())
+            let own: Vec<&[Token]> = group.iter().map(|index| texts[*index]).collect();
+            let prefixes: Vec<usize> = group.iter().map(|index| sentences.texts[*index].prefix).collect();
+            self.forward_group(&prefix, &prefixes, &own, context.as_ref())
         });
         let features = Signal::cat(features.collect(), 0);
         let order: Vec<usize> = groups.into_iter().flatten().collect();
@@ -113,24 +146,40 @@ impl TextTower {
         &text[..(self.config.pooled_position(&ids) + 1).min(text.len())]
     }
 
-    /// Keys and values of the shared prefix in every layer.
-    fn prefix(&self, tokens: &[Token], context: Option<&Signal<2>>) -> Prefix {
-        let length = tokens.len();
-        let x = self.embed_tokens(tokens, context);
-        let mut x = x.add_constant(self.positions(0, length)).linear_map(|tensor| tensor.unsqueeze::<3>());
+    /// Keys and values of the prefixes in every layer.
+    fn prefix(&self, prefixes: &[Vec<Token>], context: Option<&Signal<2>>) -> Prefix {
+        let (count, length) = (prefixes.len(), prefixes.first().map_or(0, Vec::len));
+        let shape = [count, length, self.config.hidden_size];
+        let x = self.embed_tokens(&prefixes.concat(), context).linear_map(|tensor| tensor.reshape(shape));
+        let mut x = x.add_constant(self.positions(0, length).unsqueeze::<3>());
         let causal = self.causal_mask(0, length);
         let mut layers = Vec::with_capacity(self.blocks.len());
         for (index, block) in self.blocks.iter().enumerate() {
-            layers.push(block.prefix(x.clone()));
             if index + 1 < self.blocks.len() {
-                x = block.forward(x, None, causal.clone());
+                let (read, next) = block.forward_prefix(x, causal.clone());
+                layers.push(read);
+                x = next;
+            } else {
+                layers.push(block.prefix(x.clone()));
             }
         }
-        Prefix { length, layers }
+        Prefix { count, length, layers }
     }
 
-    fn forward_group(&self, prefix: &Prefix, texts: &[&[Token]], context: Option<&Signal<2>>) -> Signal<2> {
+    /// Features of some texts, each after the prefix that `prefixes` says.
+    fn forward_group(
+        &self,
+        prefix: &Prefix,
+        prefixes: &[usize],
+        texts: &[&[Token]],
+        context: Option<&Signal<2>>,
+    ) -> Signal<2> {
         let (count, own) = (texts.len(), texts.iter().map(|text| text.len()).max().unwrap_or(0));
+        let chosen = (prefix.count > 1).then(|| row_numbers(prefixes, &self.device()));
+        let read = |layer: &KeysValues| match &chosen {
+            Some(chosen) => layer.select(chosen),
+            None => layer.clone(),
+        };
         let padding = |text: &[Token]| std::iter::repeat_n(Token::Word(0), own - text.len());
         let padded: Vec<Token> =
             texts.iter().flat_map(|text| text.iter().copied().chain(padding(text))).collect();
@@ -144,34 +193,34 @@ impl TextTower {
             Some((last, others)) => (last, others),
             None => return self.read_out(x.linear_map(|tensor| tensor.narrow(1, 0, 1))),
         };
-        for (block, prefix) in others.iter().zip(&prefix.layers) {
-            x = block.forward(x, Some(prefix), causal.clone());
+        for (block, layer) in others.iter().zip(&prefix.layers) {
+            x = block.forward(x, Some(&read(layer)), causal.clone());
         }
         let ends: Vec<usize> = texts.iter().map(|text| text.len() - 1).collect();
-        let rows: Vec<i64> = ends.iter().enumerate().map(|(text, end)| (text * own + end) as i64).collect();
-        let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [count]), &self.device());
+        let rows: Vec<usize> = ends.iter().enumerate().map(|(text, end)| text * own + end).collect();
+        let rows = row_numbers(&rows, &self.device());
         let ragged = ends.iter().any(|end| *end + 1 != own);
         let shape = [count, 1, prefix.length, own];
         let padding = ragged.then(|| mask(shape, &self.device(), |text, _, key| key > ends[text]));
         let pick = |tensor: Tensor<3>| {
             tensor.reshape([count * own, width]).select(0, rows.clone()).reshape([count, 1, width])
         };
-        self.read_out(last.forward_at(x, prefix.layers.last(), padding, pick))
+        let last_layer = prefix.layers.last().map(read);
+        self.read_out(last.forward_at(x, last_layer.as_ref(), padding, pick))
     }
 
     /// Embeddings of words and rows of the context, `[tokens, width]`.
     fn embed_tokens(&self, tokens: &[Token], context: Option<&Signal<2>>) -> Signal<2> {
         let words: Vec<u32> = tokens.iter().filter_map(|token| token.word()).collect();
         let (mut next, context) = match context {
-            Some(context) if words.len() < tokens.len() => (0..words.len() as i64, context.clone()),
+            Some(context) if words.len() < tokens.len() => (0..words.len(), context.clone()),
             _ => return self.embed(&words).into(),
         };
         let row = |token: &Token| match token {
             Token::Word(_) => next.next(),
-            Token::Context(row) => Some((words.len() + row) as i64),
+            Token::Context(row) => Some(words.len() + row),
         };
-        let rows: Vec<i64> = tokens.iter().filter_map(row).collect();
-        let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [tokens.len()]), &self.device());
+        let rows = row_numbers(&tokens.iter().filter_map(row).collect::<Vec<_>>(), &self.device());
         let table = match words.is_empty() {
             true => context,
             false => Signal::cat(vec![self.embed(&words).into(), context], 0),
@@ -208,8 +257,9 @@ impl TextTower {
     }
 }
 
-/// The shared prefix, ready to be attended to.
+/// The prefixes, ready to be attended to.
 struct Prefix {
+    count: usize,
     length: usize,
     layers: Vec<KeysValues>,
 }
@@ -231,9 +281,14 @@ fn restore_order(features: Signal<2>, order: &[usize]) -> Signal<2> {
     if order.is_sorted() {
         return features;
     }
-    let mut places = vec![0_i64; order.len()];
-    order.iter().enumerate().for_each(|(row, index)| places[*index] = row as i64);
-    let device = features.value.device().without_autodiff();
-    let places = Tensor::<1, Int>::from_data(TensorData::new(places, [order.len()]), &device);
+    let mut places = vec![0; order.len()];
+    order.iter().enumerate().for_each(|(row, index)| places[*index] = row);
+    let places = row_numbers(&places, &features.value.device().without_autodiff());
     features.linear_map(|tensor| tensor.select(0, places.clone()))
+}
+
+/// Numbers of rows to select, `[rows]`.
+pub(crate) fn row_numbers(rows: &[usize], device: &Device) -> Tensor<1, Int> {
+    let numbers: Vec<i64> = rows.iter().map(|row| *row as i64).collect();
+    Tensor::from_data(TensorData::new(numbers, [rows.len()]), device)
 }

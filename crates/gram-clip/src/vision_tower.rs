@@ -1,8 +1,8 @@
 //! The vision transformer: images and visual prompts to features.
 //!
 //! A visual prompt (VPT) is a few vectors that join the class token and the patches before the first norm; they have no
-//! position. Where it is deep, fresh vectors take their places before further layers. In the last layer only the class
-//! token is computed, for nothing else is read.
+//! position. Where it is deep, fresh vectors take their places before further layers. Images may have prompts of their own.
+//! In the last layer only the class token is computed, for nothing else is read.
 
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData};
@@ -41,8 +41,9 @@ pub struct VisionTower {
 /// Vectors beside the patches (VPT, section 3.2 of Jia et al., ECCV 2022).
 #[derive(Clone, Debug)]
 pub struct VisualPrompt {
-    /// `[depth * prompt vectors, width]`, those of the first layer first.
-    pub vectors: Signal<2>,
+    /// `[1 or images, depth * prompt vectors, width]`: one prompt for all images, or each image's own; those of the first
+    /// layer first.
+    pub vectors: Signal<3>,
     /// Layers before which there are vectors of their own: 1 is shallow.
     pub depth: usize,
 }
@@ -50,12 +51,11 @@ pub struct VisualPrompt {
 impl VisualPrompt {
     /// The vectors before `layer`, `[images, prompt vectors, width]`.
     fn before(&self, layer: usize, images: usize) -> Signal<3> {
-        let [rows, width] = self.vectors.value.dims();
+        let [_, rows, width] = self.vectors.value.dims();
         let vectors = rows / self.depth;
-        self.vectors.clone().linear_map(|tensor| {
-            let tensor = tensor.narrow(0, layer * vectors, vectors);
-            tensor.reshape([1, vectors, width]).expand([images, vectors, width])
-        })
+        self.vectors
+            .clone()
+            .linear_map(|tensor| tensor.narrow(1, layer * vectors, vectors).expand([images, vectors, width]))
     }
 
     /// `x` `[images, tokens, width]` with fresh vectors in the places of the old ones.
@@ -72,7 +72,7 @@ impl VisualPrompt {
 impl From<Signal<2>> for VisualPrompt {
     /// A shallow prompt.
     fn from(vectors: Signal<2>) -> Self {
-        Self { vectors, depth: 1 }
+        Self { vectors: vectors.linear_map(|tensor| tensor.unsqueeze::<3>()), depth: 1 }
     }
 }
 
@@ -110,7 +110,8 @@ impl VisionTower {
     }
 
     /// Normalised features of images of which no gradient is wanted, `[images, joint width]`, as
-    /// [`forward`](Self::forward) gives them: parts of the batch pass through the tower side by side, on all cores.
+    /// [`forward`](Self::forward) gives them: parts of the batch pass through the tower side by side, on all cores. A prompt
+    /// is the same for all images.
     pub fn features(&self, pixels: Tensor<4>, prompt: Option<&VisualPrompt>) -> Tensor<2> {
         let images = pixels.dims()[0];
         let firsts: Vec<usize> = (0..images).step_by(PART).collect();

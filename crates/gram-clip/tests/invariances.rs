@@ -8,7 +8,7 @@ use fixtures::{Fixture, MODELS, assert_close, values, wave};
 use gram_clip::Signal;
 use gram_clip::layers::{Block, KeysValues};
 use gram_clip::signal::leaf;
-use gram_clip::text_tower::{Batching, Sentences, Token};
+use gram_clip::text_tower::{Batching, Sentences, Text, Token};
 use gram_clip::vision_tower::VisualPrompt;
 
 const ROUNDING: f64 = 1e-5;
@@ -189,13 +189,13 @@ fn context_anywhere_in_a_sentence_gives_the_features_of_the_same_words_written_o
         let text = |ids: &[u32]| ids.iter().copied().map(Token::Word).collect::<Vec<_>>();
         let texts = short_texts(&fixture);
         for (first, second) in [(0, 1), (1, 1), (1, 0)] {
-            let placed = |ids: &Vec<u32>| {
-                [vec![learned(first)], text(&ids[..1]), vec![learned(second)], text(&ids[1..])]
+            let placed = |ids: &Vec<u32>| Text {
+                prefix: 0,
+                tokens: [vec![learned(first)], text(&ids[..1]), vec![learned(second)], text(&ids[1..])]
+                    .concat(),
             };
-            let sentences = Sentences {
-                prefix: vec![word(start)],
-                texts: texts.iter().map(|ids| placed(ids).concat()).collect(),
-            };
+            let sentences =
+                Sentences { prefixes: vec![vec![word(start)]], texts: texts.iter().map(placed).collect() };
             let written: Vec<Vec<u32>> = texts
                 .iter()
                 .map(|ids| [&[words[first], ids[0], words[second]], &ids[1..]].concat())
@@ -213,7 +213,7 @@ fn a_deep_visual_prompt_whose_later_vectors_change_differs_only_where_it_is_deep
         let device = Device::default();
         let layers = fixture.clip.vision.blocks.len();
         let features = |vectors: Tensor<2>, depth: usize| {
-            let prompt = VisualPrompt { vectors: vectors.into(), depth };
+            let prompt = VisualPrompt { vectors: vectors.unsqueeze::<3>().into(), depth };
             values(fixture.clip.vision.forward(fixture.pixels(&device), Some(prompt)).value)
         };
         let vectors = wave([2 * layers, 48], 0.2, &device);

@@ -185,13 +185,13 @@ impl<'a> Prepared<'a> {
             Tuned::Prompt(prompt, placement) => {
                 let clip = PromptedClip::new(self.model, *placement);
                 let classes = clip.fixed(prompt, self.classes(prompt, *placement, chosen)?);
-                Box::new(move |images| clip.logits(prompt, None, &classes, images).value)
+                Box::new(move |images| clip.logits(prompt, &classes, images))
             }
             Tuned::Collection(collection) => {
                 let sentences = self.sentences(collection.tokens(), chosen)?;
                 let start = self.model.tokenizer.start();
                 let classes = Classes::Features(collection.mean(&self.model.clip, start, &sentences));
-                Box::new(move |images| zero_shot.logits(&none, None, &classes, images).value)
+                Box::new(move |images| zero_shot.logits(&none, &classes, images))
             }
             Tuned::Cache(cache, classes) => match (self.hand_written(chosen), *classes == self.names(chosen))
             {
@@ -205,7 +205,7 @@ impl<'a> Prepared<'a> {
                     }
                 }),
                 // Classes that the cache knows nothing of.
-                (classes, _) => Box::new(move |images| zero_shot.logits(&none, None, &classes, images).value),
+                (classes, _) => Box::new(move |images| zero_shot.logits(&none, &classes, images)),
             },
         })
     }

@@ -16,7 +16,7 @@
 
 use burn::tensor::{Device, Tensor};
 use gram_clip::signal::leaf;
-use gram_clip::text_tower::{Batching, Sentences, Token};
+use gram_clip::text_tower::{Batching, Sentences, Text, Token};
 use gram_clip::{Clip, Model, Signal};
 use gram_data::random::stream;
 use gram_prompt::image_store::indices;
@@ -109,11 +109,12 @@ impl PromptCollection {
     fn likeness(&self, clip: &Clip, start: u32, end_of_sentence: &[u32]) -> Tensor<1> {
         let (tokens, prompts) = (self.tokens(), self.prompts);
         let end = end_of_sentence.iter().copied().map(Token::Word);
-        let text = |prompt| (prompt * tokens..(prompt + 1) * tokens).map(Token::Context).chain(end.clone());
-        let sentences = Sentences {
-            prefix: vec![Token::Word(start)],
-            texts: (0..prompts).map(|prompt| text(prompt).collect()).collect(),
+        let text = |prompt| Text {
+            prefix: 0,
+            tokens: (prompt * tokens..(prompt + 1) * tokens).map(Token::Context).chain(end.clone()).collect(),
         };
+        let sentences =
+            Sentences { prefixes: vec![vec![Token::Word(start)]], texts: (0..prompts).map(text).collect() };
         let context = Signal::from(self.contexts.clone());
         let features = clip.text.forward_sentences(&sentences, Some(context), Batching::ByLength).value;
         let alike = features.clone().matmul(features.transpose()).abs();

@@ -14,7 +14,9 @@ use gram_eval::prepared::EvaluationError;
 use gram_eval::prompt_distribution::{self, CollectionSettings, PromptCollection};
 use gram_eval::tip_adapter::{TipAdapter, TipAdapterSettings, tune_keys};
 use gram_meta::Regulator;
-use gram_prompt::{ClassSentence, Classes, Images, Part, Placement, Prompt, PromptKind, PromptedClip, Rates};
+use gram_prompt::{
+    ClassSentence, Classes, Images, Part, Placement, Prompt, PromptKind, PromptedClip, Rates, RegulatorForm,
+};
 use serde_json::Value;
 
 /// The seed whose order of images `orders.json` has.
@@ -167,7 +169,7 @@ impl Fixture {
         }
         let images = Images::Pixels(self.pixels("test_pixels", 0, &[0, 1, 2, 3, 4]));
         let classes = model.fixed(&end, classes);
-        self.close(&format!("{case}.test_logits"), &model.logits(&end, None, &classes, &images).value);
+        self.close(&format!("{case}.test_logits"), &model.logits(&end, &classes, &images));
     }
 
     fn model(&self, placement: Placement) -> PromptedClip<'_> {
@@ -184,7 +186,7 @@ impl Fixture {
             (format!("text.{parameter}"), self.matrix(&format!("regulator.text.{parameter}")))
         });
         let prompt = self.prompt("coop-gram", "start", PromptKind::Textual);
-        Regulator::from_named(&prompt, &named.into_iter().collect()).unwrap().unwrap()
+        Regulator::from_named(&prompt, &named.into_iter().collect(), RegulatorForm::Paper).unwrap().unwrap()
     }
 }
 

@@ -6,16 +6,17 @@
 //! ```
 //! use burn::tensor::Device;
 //! use gram_meta::{Regulator, RegulatorStart};
-//! use gram_prompt::{Part, Prompt};
+//! use gram_prompt::{Part, Prompt, RegulatorForm};
 //!
 //! let device = Device::default();
 //! let vectors = Prompt::random(Part::Text, [4, 8], 1.0, 1, &device);
 //! let gradient: Prompt = [(Part::Text, vectors)].into_iter().collect();
-//! let start = RegulatorStart { deviation: 0.0, gamma_bias: 9.0 };
+//! let start = RegulatorStart { deviation: 0.0, gamma_bias: 9.0, form: RegulatorForm::Paper };
 //! let regulator = Regulator::near_identity(&gradient, start, 1, &device);
 //! assert!(regulator.regulate(&gradient).add_scaled(&gradient, -1.0).norm() < 1e-4);
 //! ```
 
+pub mod checkpoint;
 pub mod episode;
 pub mod meta_gradient;
 pub mod meta_training;
@@ -24,6 +25,9 @@ pub mod regulator;
 
 pub use episode::{Episode, EpisodeSettings, TopicPool};
 pub use meta_gradient::{InnerLoop, MetaGradient, Task};
-pub use meta_training::{Material, MetaState, MetaStep, MetaTrainingError, MetaTrainingSettings, meta_train};
+pub use meta_training::{
+    EpisodeSource, Material, MetaState, MetaStep, MetaTraining, MetaTrainingError, MetaTrainingSettings,
+    held_out_topics, learned_topics, meta_train, sampled_episode,
+};
 pub use outer_optimizer::OuterOptimizer;
 pub use regulator::{Regulator, RegulatorStart};

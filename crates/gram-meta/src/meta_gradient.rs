@@ -8,10 +8,10 @@
 //! d_theta = v_0
 //! ```
 //!
-//! `alpha` is a number for each tower. `H_k u_k` is the gradient of a directional derivative: one pass in dual numbers, one ordinary reverse pass. Only the
+//! `alpha` is a number for each tower; learned, its logarithm has the derivative `-alpha R(g_k) . v_{k+1}`, summed over k. `H_k u_k` is the gradient of a directional derivative: one pass in dual numbers, one ordinary reverse pass. Only the
 //! K small prompts and gradients are kept, so memory does not grow with K. First order drops `H_k u_k`.
 
-use gram_prompt::{Classes, LabelledImages, Prompt, PromptedClip, Rates};
+use gram_prompt::{Classes, Classification, LabelledImages, Prompt, PromptedClip, Rates};
 use serde::{Deserialize, Serialize};
 
 use crate::regulator::Regulator;
@@ -38,6 +38,10 @@ pub struct InnerLoop {
     pub rates: Rates,
     /// Whether the Hessian is left out of the meta-gradient.
     pub first_order: bool,
+    /// Whether the rates are meta-learned too, from what they are here, by their logarithms (Meta-SGD's idea, a number for
+    /// each tower).
+    #[serde(default)]
+    pub learn_rates: bool,
 }
 
 /// The inner loop's course.
@@ -67,10 +71,48 @@ pub struct MetaGradient {
     pub theta: Prompt,
     /// Its gradient for the regulator `phi`; none without a regulator.
     pub phi: Option<Regulator>,
-    /// Cosine of the first regulated support gradient and the query gradient (figure 3b); NaN without an inner step.
+    /// Its gradient for the logarithm of the inner rates; zero where they are not learned.
+    pub log_rates: Rates,
+    /// What the first inner step was like.
+    pub measured: Measured,
+}
+
+/// What a first inner step is like; NaN without one.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Cosine of the regulated support gradient and the query gradient (figure 3b).
     pub alignment: f32,
-    /// Norm of the first regulated support gradient over that of the raw one; NaN without an inner step.
+    /// Norm of the regulated support gradient over that of the raw one.
     pub regulated_over_raw: f32,
+    /// Mean of gamma (eq. 5) over all vectors; 1 without a regulator.
+    pub gamma: f32,
+    /// Mean of the absolute value of beta (eq. 5); 0 without a regulator.
+    pub beta: f32,
+}
+
+impl MetaGradient {
+    /// Whether every number is finite.
+    pub fn is_finite(&self) -> bool {
+        self.query_loss.is_finite()
+            && self.theta.is_finite()
+            && self.phi.as_ref().is_none_or(Regulator::is_finite)
+    }
+}
+
+impl Measured {
+    fn new(phi: Option<&Regulator>, trajectory: &Trajectory, query: &Prompt) -> Self {
+        let Some(raw) = trajectory.support_gradients.first() else {
+            return Self {
+                alignment: f32::NAN,
+                regulated_over_raw: f32::NAN,
+                gamma: f32::NAN,
+                beta: f32::NAN,
+            };
+        };
+        let bent = regulated(phi, raw);
+        let (gamma, beta) = phi.map_or((1.0, 0.0), |phi| phi.mean_gamma_beta(raw));
+        Self { alignment: cosine(&bent, query), regulated_over_raw: bent.norm() / raw.norm(), gamma, beta }
+    }
 }
 
 /// `R(g)`, or `g` without a regulator.
@@ -79,59 +121,95 @@ pub fn regulated(phi: Option<&Regulator>, gradient: &Prompt) -> Prompt {
 }
 
 impl InnerLoop {
-    /// Eq. 7, `steps` times from `theta`.
+    /// Eq. 7, `steps` times from `theta`, for each of several tasks; one pass through the towers serves them all.
     pub fn run(
         &self,
         clip: &PromptedClip,
         theta: &Prompt,
         phi: Option<&Regulator>,
-        task: &Task,
-    ) -> Trajectory {
-        let (mut prompts, mut support_gradients) = (vec![theta.clone()], Vec::new());
-        for step in 0..self.steps {
-            let g = clip.gradient(&prompts[step], &task.classes, &task.support_set).gradient;
-            prompts.push(prompts[step].add_scaled(&self.rates.scale(&regulated(phi, &g), 1.0), -1.0));
-            support_gradients.push(g);
+        tasks: &[Task],
+    ) -> Vec<Trajectory> {
+        let start = || Trajectory { prompts: vec![theta.clone()], support_gradients: Vec::new() };
+        let mut trajectories: Vec<Trajectory> = tasks.iter().map(|_| start()).collect();
+        for _ in 0..self.steps {
+            let at = trajectories.iter().zip(tasks).map(|(trajectory, task)| Classification {
+                prompt: trajectory.adapted(),
+                classes: &task.classes,
+                set: &task.support_set,
+            });
+            let gradients = clip.gradients(&at.collect::<Vec<_>>());
+            for (trajectory, found) in trajectories.iter_mut().zip(gradients) {
+                let step = self.rates.scale(&regulated(phi, &found.gradient), 1.0);
+                trajectory.prompts.push(trajectory.adapted().add_scaled(&step, -1.0));
+                trajectory.support_gradients.push(found.gradient);
+            }
         }
-        Trajectory { prompts, support_gradients }
+        trajectories
     }
 
-    /// The gradient of the query loss after the inner loop, for its start and its regulator (eqs. 8 to 10).
-    pub fn meta_gradient(
+    /// The gradient of each task's query loss after the inner loop, for its start and its regulator (eqs. 8 to 10).
+    pub fn meta_gradients(
         &self,
         clip: &PromptedClip,
         theta: &Prompt,
         phi: Option<&Regulator>,
-        task: &Task,
-    ) -> MetaGradient {
-        let trajectory = self.run(clip, theta, phi, task);
-        let query = clip.gradient(trajectory.adapted(), &task.classes, &task.query_set);
-        let (alignment, regulated_over_raw) = match trajectory.support_gradients.first() {
-            Some(first) => {
-                let bent = regulated(phi, first);
-                (cosine(&bent, &query.gradient), bent.norm() / first.norm())
-            }
-            None => (f32::NAN, f32::NAN),
-        };
+        tasks: &[Task],
+    ) -> Vec<MetaGradient> {
+        let trajectories = self.run(clip, theta, phi, tasks);
+        let query_sets = trajectories.iter().zip(tasks).map(|(trajectory, task)| Classification {
+            prompt: trajectory.adapted(),
+            classes: &task.classes,
+            set: &task.query_set,
+        });
+        let queries = clip.gradients(&query_sets.collect::<Vec<_>>());
+        let measured: Vec<Measured> = trajectories
+            .iter()
+            .zip(&queries)
+            .map(|(trajectory, query)| Measured::new(phi, trajectory, &query.gradient))
+            .collect();
 
-        let (mut v, mut d_phi) = (query.gradient, phi.map(|_| Regulator::default()));
-        for (theta_k, g_k) in trajectory.prompts.iter().zip(&trajectory.support_gradients).rev() {
-            let alpha_v = self.rates.scale(&v, 1.0);
-            let u = match (phi, &mut d_phi) {
-                (Some(phi), Some(d_phi)) => {
-                    let (u, along_phi) = phi.pull_back(g_k, &alpha_v);
-                    *d_phi = d_phi.add_scaled(&along_phi, -1.0);
-                    u
+        let mut v: Vec<Prompt> = queries.iter().map(|query| query.gradient.clone()).collect();
+        let mut d_phi: Vec<Option<Regulator>> = vec![phi.map(|_| Regulator::default()); tasks.len()];
+        let mut d_rates = vec![Rates::both(0.0); tasks.len()];
+        for k in (0..self.steps).rev() {
+            let mut u = Vec::with_capacity(tasks.len());
+            for (task, trajectory) in trajectories.iter().enumerate() {
+                let g = &trajectory.support_gradients[k];
+                if self.learn_rates {
+                    let along = self.rates.along_logarithm(&regulated(phi, g), &v[task]);
+                    d_rates[task] = d_rates[task].plus(&along);
                 }
-                _ => alpha_v,
-            };
+                let alpha_v = self.rates.scale(&v[task], 1.0);
+                u.push(match (phi, &mut d_phi[task]) {
+                    (Some(phi), Some(d_phi)) => {
+                        let (u, along_phi) = phi.pull_back(g, &alpha_v);
+                        *d_phi = d_phi.add_scaled(&along_phi, -1.0);
+                        u
+                    }
+                    _ => alpha_v,
+                });
+            }
             if !self.first_order {
-                let bend = clip.hessian_vector_product(theta_k, &u, &task.classes, &task.support_set);
-                v = v.add_scaled(&bend, -1.0);
+                let at = trajectories.iter().zip(tasks).map(|(trajectory, task)| Classification {
+                    prompt: &trajectory.prompts[k],
+                    classes: &task.classes,
+                    set: &task.support_set,
+                });
+                let bends = clip.hessian_vector_products(&at.collect::<Vec<_>>(), &u);
+                v = v.iter().zip(&bends).map(|(v, bend)| v.add_scaled(bend, -1.0)).collect();
             }
         }
-        let (query_loss, query_accuracy) = (query.loss, query.accuracy);
-        MetaGradient { query_loss, query_accuracy, theta: v, phi: d_phi, alignment, regulated_over_raw }
+        let found = v.into_iter().zip(d_phi).zip(d_rates).zip(queries.iter().zip(measured));
+        found
+            .map(|(((theta, phi), log_rates), (query, measured))| MetaGradient {
+                query_loss: query.loss,
+                query_accuracy: query.accuracy,
+                theta,
+                phi,
+                log_rates,
+                measured,
+            })
+            .collect()
     }
 }
 

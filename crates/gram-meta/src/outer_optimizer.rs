@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::optim::{Adam, AdamConfig, AdamState, Optimizer};
 use burn::tensor::Tensor;
-use gram_prompt::{Part, Prompt};
 use serde::{Deserialize, Serialize};
-
-use crate::regulator::{Parameter, Regulator};
 
 /// The outer loop's optimiser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,56 +16,39 @@ pub enum OuterOptimizer {
     Sgd,
 }
 
-/// The optimiser with its moments.
+/// The optimiser with the moments of every tensor, by the tensor's name.
+#[derive(Clone)]
 pub struct OuterStep {
     kind: OuterOptimizer,
     adam: Adam,
-    theta: BTreeMap<Part, AdamState<2>>,
-    phi: BTreeMap<(Part, Parameter), AdamState<2>>,
+    moments: BTreeMap<String, AdamState<2>>,
 }
 
 impl OuterStep {
     /// Before the first step.
     pub fn new(kind: OuterOptimizer) -> Self {
-        let adam = AdamConfig::new().with_epsilon(1e-8).build();
-        Self { kind, adam, theta: BTreeMap::new(), phi: BTreeMap::new() }
+        Self::with_moments(kind, BTreeMap::new())
     }
 
-    /// Moves `theta` against its gradient.
-    pub fn step_prompt(&mut self, theta: &Prompt, gradient: &Prompt, rate: f64) -> Prompt {
-        let moved = theta.parts().filter_map(|(modality, part)| {
-            let gradient = gradient.get(modality)?.clone();
-            let (moved, state) =
-                descend(self.kind, &self.adam, part, gradient, rate, self.theta.remove(&modality));
-            state.map(|state| self.theta.insert(modality, state));
-            Some((modality, moved))
-        });
-        moved.collect()
+    /// With the moments of steps before.
+    pub fn with_moments(kind: OuterOptimizer, moments: BTreeMap<String, AdamState<2>>) -> Self {
+        Self { kind, adam: AdamConfig::new().with_epsilon(1e-8).build(), moments }
     }
 
-    /// Moves `phi` against its gradient, whose keys are its own.
-    pub fn step_regulator(&mut self, phi: &Regulator, gradient: &Regulator, rate: f64) -> Regulator {
-        let gradients: BTreeMap<_, _> = gradient.parameters().collect();
-        let (kind, adam, states) = (self.kind, &self.adam, &mut self.phi);
-        phi.map(|key, tensor| {
-            let Some(gradient) = gradients.get(key) else { return tensor };
-            let (moved, state) = descend(kind, adam, &tensor, (*gradient).clone(), rate, states.remove(key));
-            state.map(|state| states.insert(*key, state));
-            moved
-        })
+    /// The moments so far.
+    pub fn moments(&self) -> &BTreeMap<String, AdamState<2>> {
+        &self.moments
     }
-}
 
-fn descend(
-    kind: OuterOptimizer,
-    adam: &Adam,
-    tensor: &Tensor<2>,
-    gradient: Tensor<2>,
-    rate: f64,
-    state: Option<AdamState<2>>,
-) -> (Tensor<2>, Option<AdamState<2>>) {
-    match kind {
-        OuterOptimizer::Adam => adam.step(rate, tensor.clone(), gradient, state),
-        OuterOptimizer::Sgd => (tensor.clone() - gradient * rate as f32, None),
+    /// The tensor called `name`, moved against its gradient.
+    pub fn step(&mut self, name: &str, tensor: Tensor<2>, gradient: Tensor<2>, rate: f64) -> Tensor<2> {
+        match self.kind {
+            OuterOptimizer::Adam => {
+                let (moved, state) = self.adam.step(rate, tensor, gradient, self.moments.remove(name));
+                state.map(|state| self.moments.insert(name.to_owned(), state));
+                moved
+            }
+            OuterOptimizer::Sgd => tensor - gradient * rate as f32,
+        }
     }
 }

@@ -9,13 +9,16 @@
 //!
 //! It starts near the identity: small random weights, `b_gamma` so that gamma is close to one, `b_beta` zero. It is a
 //! gradient transformation: whoever descends passes the gradient through [`Regulator::regulate`] first.
+//!
+//! A gradient's numbers are far smaller than one, beta's are not: [`RegulatorForm`] has two forms beside the paper's in which
+//! the size of a step stays that of the gradient.
 
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::signal::leaf;
 use gram_data::random::{normal, stream};
-use gram_prompt::{Part, Prompt};
+use gram_prompt::{Part, Prompt, RegulatorForm};
 
 /// The four parameters of eq. 5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +53,7 @@ impl Parameter {
 #[derive(Clone, Debug, Default)]
 pub struct Regulator {
     parameters: BTreeMap<(Part, Parameter), Tensor<2>>,
+    form: RegulatorForm,
 }
 
 /// How a regulator starts.
@@ -60,6 +64,9 @@ pub struct RegulatorStart {
     pub deviation: f32,
     /// `b_gamma`: gamma starts near `tanh` of it.
     pub gamma_bias: f32,
+    /// How eqs. 5 and 6 are applied.
+    #[serde(default)]
+    pub form: RegulatorForm,
 }
 
 impl Regulator {
@@ -83,14 +90,18 @@ impl Regulator {
                 parameters.insert((modality, parameter), tensor);
             }
         }
-        Self { parameters }
+        Self { parameters, form: start.form }
     }
 
     /// From tensors by name, `{text|visual}.{gamma_weight|…}`; `None` if there are none.
     ///
     /// # Errors
     /// The name of a tensor that is missing for a part of `prompt`.
-    pub fn from_named(prompt: &Prompt, named: &BTreeMap<String, Tensor<2>>) -> Result<Option<Self>, String> {
+    pub fn from_named(
+        prompt: &Prompt,
+        named: &BTreeMap<String, Tensor<2>>,
+        form: RegulatorForm,
+    ) -> Result<Option<Self>, String> {
         if named.is_empty() {
             return Ok(None);
         }
@@ -102,7 +113,7 @@ impl Regulator {
                 parameters.insert((modality, parameter), tensor.clone());
             }
         }
-        Ok(Some(Self { parameters }))
+        Ok(Some(Self { parameters, form }))
     }
 
     /// The tensors by name.
@@ -110,6 +121,11 @@ impl Regulator {
         let name =
             |(modality, parameter): &(Part, Parameter)| format!("{}.{}", modality.name(), parameter.name());
         self.parameters.iter().map(|(key, tensor)| (name(key), tensor.clone())).collect()
+    }
+
+    /// How it is applied.
+    pub fn form(&self) -> RegulatorForm {
+        self.form
     }
 
     /// The parameters under their keys.
@@ -121,7 +137,7 @@ impl Regulator {
     pub fn map(&self, mut map: impl FnMut(&(Part, Parameter), Tensor<2>) -> Tensor<2>) -> Self {
         let parameters =
             self.parameters.iter().map(|(key, tensor)| (*key, map(key, tensor.clone()))).collect();
-        Self { parameters }
+        Self { parameters, form: self.form }
     }
 
     /// `self + factor * other`, where `self` is empty as if it were zero.
@@ -143,12 +159,38 @@ impl Regulator {
     }
 
     fn regulate_part(&self, modality: Part, g: Tensor<2>) -> Tensor<2> {
-        let (gamma, beta) = self.gamma_beta(modality, &g);
-        match (gamma, beta) {
-            (Some(gamma), Some(beta)) => gamma * g + beta,
+        let fed = self.fed(g.clone());
+        let (Some(gamma), Some(beta)) = self.gamma_beta(modality, &fed) else {
             // A part that the regulator was not made for is left as it is.
-            _ => g,
+            return g;
+        };
+        let bent = gamma * fed + beta;
+        match self.form {
+            RegulatorForm::Paper => bent,
+            RegulatorForm::Unit => bent * root_mean_square(g),
+            RegulatorForm::Rescaled => bent.clone() * (root_mean_square(g) / root_mean_square(bent)),
         }
+    }
+
+    /// What eq. 5 is fed with for a gradient.
+    fn fed(&self, g: Tensor<2>) -> Tensor<2> {
+        match self.form {
+            RegulatorForm::Paper | RegulatorForm::Rescaled => g,
+            RegulatorForm::Unit => g.clone() / root_mean_square(g),
+        }
+    }
+
+    /// The mean of gamma and of the absolute value of beta over all vectors of a gradient.
+    pub fn mean_gamma_beta(&self, gradient: &Prompt) -> (f32, f32) {
+        let (mut gammas, mut betas, mut numbers) = (0.0, 0.0, 0.0);
+        for (modality, g) in gradient.parts() {
+            if let (Some(gamma), Some(beta)) = self.gamma_beta(modality, &self.fed(g.clone())) {
+                gammas += gamma.sum().into_scalar::<f32>();
+                betas += beta.abs().sum().into_scalar::<f32>();
+                numbers += (g.dims()[0] * g.dims()[1]) as f32;
+            }
+        }
+        (gammas / numbers, betas / numbers)
     }
 
     /// `gamma` and `beta` (eq. 5), `[vectors, width]` each.
@@ -180,6 +222,12 @@ impl Regulator {
     }
 }
 
+/// The root of the mean square of all numbers, `[1, 1]`. A gradient of zero stays zero when it is divided by it.
+fn root_mean_square(g: Tensor<2>) -> Tensor<2> {
+    let mean = g.square().mean();
+    (mean + 1e-30).sqrt().unsqueeze::<2>()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,34 +239,54 @@ mod tests {
 
     #[test]
     fn it_starts_near_the_identity() {
-        let start = RegulatorStart { deviation: 1e-3, gamma_bias: 5.0 };
+        let start = RegulatorStart { deviation: 1e-3, gamma_bias: 5.0, form: RegulatorForm::Paper };
         let g = prompt(1);
         let regulated = Regulator::near_identity(&g, start, 1, &Device::default()).regulate(&g);
         assert!(regulated.add_scaled(&g, -1.0).norm() < 0.02 * g.norm());
     }
 
     #[test]
-    fn pulling_back_is_the_transposed_derivative() {
-        let start = RegulatorStart { deviation: 0.5, gamma_bias: 1.0 };
-        let (g, direction, v) = (prompt(1), prompt(2), prompt(3));
-        let regulator = Regulator::near_identity(&g, start, 1, &Device::default());
-        let (u, _) = regulator.pull_back(&g, &v);
-        let step = 1e-2;
-        let ahead = regulator.regulate(&g.add_scaled(&direction, step));
-        let behind = regulator.regulate(&g.add_scaled(&direction, -step));
-        let along = ahead.add_scaled(&behind, -1.0).dot(&v) / (2.0 * step);
-        assert!((u.dot(&direction) - along).abs() < 2e-3 * along.abs().max(1.0), "{along}");
+    fn pulling_back_is_the_transposed_derivative_in_every_form() {
+        for form in RegulatorForm::ALL {
+            let start = RegulatorStart { deviation: 0.5, gamma_bias: 1.0, form };
+            let (g, direction, v) = (prompt(1), prompt(2), prompt(3));
+            let regulator = Regulator::near_identity(&g, start, 1, &Device::default());
+            let (u, _) = regulator.pull_back(&g, &v);
+            let step = 1e-2;
+            let ahead = regulator.regulate(&g.add_scaled(&direction, step));
+            let behind = regulator.regulate(&g.add_scaled(&direction, -step));
+            let along = ahead.add_scaled(&behind, -1.0).dot(&v) / (2.0 * step);
+            assert!((u.dot(&direction) - along).abs() < 2e-3 * along.abs().max(1.0), "{form:?}: {along}");
+        }
+    }
+
+    #[test]
+    fn in_the_other_forms_a_step_has_the_size_of_the_gradient_or_grows_with_it() {
+        let regulated = |form, g: &Prompt| {
+            let start = RegulatorStart { deviation: 0.5, gamma_bias: 1.0, form };
+            Regulator::near_identity(g, start, 1, &Device::default()).regulate(g)
+        };
+        let g = prompt(1);
+        let small = g.map(|_, tensor| tensor * 1e-3);
+        let rescaled = regulated(RegulatorForm::Rescaled, &small);
+        assert!((rescaled.norm() / small.norm() - 1.0).abs() < 1e-5);
+        let (large, scaled) = (regulated(RegulatorForm::Unit, &g), regulated(RegulatorForm::Unit, &small));
+        assert!(scaled.add_scaled(&large, -1e-3).norm() < 1e-5 * scaled.norm());
     }
 
     #[test]
     fn its_tensors_come_back_under_their_names() {
-        let start = RegulatorStart { deviation: 0.5, gamma_bias: 1.0 };
+        let form = RegulatorForm::Unit;
+        let start = RegulatorStart { deviation: 0.5, gamma_bias: 1.0, form };
         let g = prompt(1);
         let regulator = Regulator::near_identity(&g, start, 1, &Device::default());
         let mut named = regulator.named();
-        let read = Regulator::from_named(&g, &named).unwrap().unwrap();
+        let read = Regulator::from_named(&g, &named, form).unwrap().unwrap();
         assert_eq!(read.regulate(&g).add_scaled(&regulator.regulate(&g), -1.0).norm(), 0.0);
         named.remove("text.beta_bias");
-        assert_eq!(Regulator::from_named(&g, &named).unwrap_err(), "no tensor `regulator.text.beta_bias`");
+        assert_eq!(
+            Regulator::from_named(&g, &named, form).unwrap_err(),
+            "no tensor `regulator.text.beta_bias`"
+        );
     }
 }

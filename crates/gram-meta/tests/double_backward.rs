@@ -11,7 +11,8 @@ use gram_clip::checkpoint::float_values;
 use gram_meta::meta_gradient::regulated;
 use gram_meta::{InnerLoop, Regulator, Task};
 use gram_prompt::{
-    ClassSentence, Classes, Images, LabelledImages, Part, Placement, Prompt, PromptKind, PromptedClip, Rates,
+    ClassSentence, Classes, Classification, Images, LabelledImages, Part, Placement, Prompt, PromptKind,
+    PromptedClip, Rates, RegulatorForm,
 };
 use safetensors::SafeTensors;
 
@@ -76,6 +77,12 @@ impl Case {
         }
     }
 
+    /// The inner loop, exact, with fixed rates.
+    fn inner_loop(&self, steps: usize) -> InnerLoop {
+        let rates = Rates::both(self.setting("alpha"));
+        InnerLoop { steps, rates, first_order: false, learn_rates: false }
+    }
+
     fn task(&self) -> Task {
         let (shape, names) = &self.integers["names"];
         let end = self.settings["eos"].as_u64().unwrap() as u32;
@@ -114,7 +121,7 @@ impl Case {
                 (name.clone(), self.tensor::<2>(&format!("{prefix}.{name}")))
             })
         });
-        Regulator::from_named(&theta, &named.collect()).unwrap().unwrap()
+        Regulator::from_named(&theta, &named.collect(), RegulatorForm::Paper).unwrap().unwrap()
     }
 }
 
@@ -189,7 +196,8 @@ fn the_hessian_vector_product_is_that_of_double_backward() {
         let task = case.task();
         let direction = case.prompt(kind, |part| format!("{method}.direction.{part}"));
         let theta = case.theta(kind);
-        let found = case.model().hessian_vector_product(&theta, &direction, &task.classes, &task.support_set);
+        let at = Classification { prompt: &theta, classes: &task.classes, set: &task.support_set };
+        let found = case.model().hessian_vector_products(&[at], &[direction]).remove(0);
         let expected = case.prompt(kind, |part| format!("{method}.hessian_vector_product.{part}"));
         assert_close(&found, &expected, method);
     });
@@ -202,8 +210,9 @@ fn meta_gradients_are_those_of_double_backward() {
         for steps in [1, 3] {
             for (order, first_order) in [("exact", false), ("first_order", true)] {
                 let tag = format!("{method}.steps{steps}.{order}");
-                let inner = InnerLoop { steps, rates: Rates::both(case.setting("alpha")), first_order };
-                let found = inner.meta_gradient(&case.model(), &theta, Some(&phi), &task);
+                let inner = InnerLoop { first_order, ..case.inner_loop(steps) };
+                let tasks = std::slice::from_ref(&task);
+                let found = inner.meta_gradients(&case.model(), &theta, Some(&phi), tasks).remove(0);
                 let loss = case.tensor::<1>(&format!("{tag}.query_loss")).into_scalar::<f32>();
                 assert!(
                     (found.query_loss - loss).abs() < 1e-4 * loss,
@@ -234,5 +243,36 @@ fn adaptation_with_the_regulated_gradient_is_that_of_pytorch() {
             theta = theta.add_scaled(&velocity, -case.setting("adaptation_rate"));
         }
         assert_close(&theta, &case.prompt(kind, |part| format!("{method}.adapted.{part}")), method);
+    });
+}
+
+/// Tasks that differ in classes, in their number, and in images.
+fn different_tasks(case: &Case) -> Vec<Task> {
+    let task = case.task();
+    let Classes::Sentences(sentences) = &task.classes else { unreachable!("fixtures have sentences") };
+    let reversed = Task {
+        classes: Classes::Sentences(sentences.iter().rev().cloned().collect()),
+        support_set: task.query_set.clone(),
+        query_set: task.support_set.clone(),
+    };
+    let more = [sentences.clone(), sentences[..1].to_vec()].concat();
+    vec![task.clone(), reversed, Task { classes: Classes::Sentences(more), ..task }]
+}
+
+#[test]
+fn several_tasks_at_once_have_the_gradients_of_one_after_the_other() {
+    for_every_method(|case, method, kind| {
+        let (tasks, theta, phi) = (different_tasks(case), case.theta(kind), case.regulator(kind, "phi"));
+        let inner = case.inner_loop(2);
+        let together = inner.meta_gradients(&case.model(), &theta, Some(&phi), &tasks);
+        for (task, found) in tasks.iter().zip(together) {
+            let alone = inner.meta_gradients(&case.model(), &theta, Some(&phi), std::slice::from_ref(task));
+            let alone = &alone[0];
+            assert!((found.query_loss - alone.query_loss).abs() < 1e-5 * alone.query_loss, "{method}");
+            assert_eq!(found.query_accuracy, alone.query_accuracy, "{method}");
+            assert_close(&found.theta, &alone.theta, method);
+            let (found, alone) = (found.phi.unwrap().named(), alone.phi.as_ref().unwrap().named());
+            alone.iter().for_each(|(name, alone)| close(&found[name], alone, name));
+        }
     });
 }

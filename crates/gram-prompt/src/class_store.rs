@@ -52,6 +52,19 @@ impl ClassStore {
         Ok(ClassStore::Features(features.value))
     }
 
+    /// How many classes there are.
+    pub fn len(&self) -> usize {
+        match self {
+            ClassStore::Sentences(all) => all.len(),
+            ClassStore::Features(features) => features.dims()[0],
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The chosen classes.
     pub fn classes(&self, chosen: &[usize], device: &Device) -> Classes {
         match self {

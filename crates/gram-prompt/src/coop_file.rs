@@ -58,6 +58,7 @@ pub fn read(path: &Path, bytes: &[u8], device: &Device) -> Result<PromptFile, Pr
         prompt = prompt.with([(*part, tensor)].into_iter().collect());
     }
     let header = Header {
+        regulator_form: Default::default(),
         version: VERSION,
         program: "CoOp".into(),
         model: MODEL.into(),

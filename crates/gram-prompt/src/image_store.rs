@@ -22,6 +22,11 @@ impl PixelStore {
         Self { images, preprocess }
     }
 
+    /// The images.
+    pub fn images(&self) -> &[RgbImage] {
+        &self.images
+    }
+
     /// How many images there are.
     pub fn len(&self) -> usize {
         self.images.len()
@@ -82,6 +87,19 @@ pub enum ImageStore {
 }
 
 impl ImageStore {
+    /// How many images there are.
+    pub fn len(&self) -> usize {
+        match self {
+            ImageStore::Pixels(store) => store.len(),
+            ImageStore::Features(features) => features.dims()[0],
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The chosen images.
     ///
     /// # Errors

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use gram_clip::text_tower::{Sentences, Token};
+use gram_clip::text_tower::{Sentences, Text, Token};
 use serde::{Deserialize, Serialize};
 
 /// Where the class name stands among the context tokens.
@@ -97,10 +97,10 @@ impl Placement {
             text.extend(words(name));
             text.extend(context(first + before, first + tokens));
             text.extend(words(after));
-            text
+            Text { prefix: 0, tokens: text }
         };
-        let prefix = std::iter::once(Token::Word(start)).chain(context(0, shared));
-        Sentences { prefix: prefix.collect(), texts: classes.iter().enumerate().map(text).collect() }
+        let prefix = std::iter::once(Token::Word(start)).chain(context(0, shared)).collect();
+        Sentences { prefixes: vec![prefix], texts: classes.iter().enumerate().map(text).collect() }
     }
 }
 
@@ -119,23 +119,23 @@ mod tests {
     #[test]
     fn the_name_stands_after_between_or_before_the_context() {
         let end = placed(ClassPosition::End, 1, 3);
-        assert_eq!(end.prefix, [Word(1), Context(0), Context(1), Context(2)]);
-        assert_eq!(end.texts[1], [Word(6), Word(8), Word(9)]);
+        assert_eq!(end.prefixes[0], [Word(1), Context(0), Context(1), Context(2)]);
+        assert_eq!(end.texts[1].tokens, [Word(6), Word(8), Word(9)]);
         let middle = placed(ClassPosition::Middle, 1, 3);
-        assert_eq!(middle.prefix, [Word(1), Context(0)]);
-        assert_eq!(middle.texts[0], [Word(5), Context(1), Context(2), Word(8), Word(9)]);
+        assert_eq!(middle.prefixes[0], [Word(1), Context(0)]);
+        assert_eq!(middle.texts[0].tokens, [Word(5), Context(1), Context(2), Word(8), Word(9)]);
         let front = placed(ClassPosition::Front, 1, 3);
-        assert_eq!(front.prefix, [Word(1)]);
-        assert_eq!(front.texts[0], [Word(5), Context(0), Context(1), Context(2), Word(8), Word(9)]);
+        assert_eq!(front.prefixes[0], [Word(1)]);
+        assert_eq!(front.texts[0].tokens, [Word(5), Context(0), Context(1), Context(2), Word(8), Word(9)]);
     }
 
     #[test]
     fn each_class_has_its_own_context_when_there_are_several() {
         let end = placed(ClassPosition::End, 2, 4);
-        assert_eq!(end.prefix, [Word(1)]);
-        assert_eq!(end.texts[0], [Context(0), Context(1), Word(5), Word(8), Word(9)]);
-        assert_eq!(end.texts[1], [Context(2), Context(3), Word(6), Word(8), Word(9)]);
+        assert_eq!(end.prefixes[0], [Word(1)]);
+        assert_eq!(end.texts[0].tokens, [Context(0), Context(1), Word(5), Word(8), Word(9)]);
+        assert_eq!(end.texts[1].tokens, [Context(2), Context(3), Word(6), Word(8), Word(9)]);
         let middle = placed(ClassPosition::Middle, 2, 4);
-        assert_eq!(middle.texts[1], [Context(2), Word(6), Context(3), Word(8), Word(9)]);
+        assert_eq!(middle.texts[1].tokens, [Context(2), Word(6), Context(3), Word(8), Word(9)]);
     }
 }

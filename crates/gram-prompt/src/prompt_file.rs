@@ -4,14 +4,14 @@
 //! CoCoOp's net (`prompt.meta_net.linear1.weight` `[hidden, joint width]`, …), and for a GRAM start the regulator's `regulator.{text|visual}.{gamma_weight|gamma_bias|beta_weight|beta_bias}`. The file's metadata holds one
 //! key, `gram`: a [`Header`] in JSON. All values are 32-bit.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::Clip;
-use gram_clip::checkpoint::{float_values, is_torch};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use gram_clip::checkpoint::{Named, float_values, is_torch, to_f32_bytes_with_header};
+use safetensors::tensor::{SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use crate::coop_file;
@@ -37,6 +37,9 @@ pub struct Header {
     pub placement: Placement,
     /// The sentence around a name; its words before the name are replaced by the context tokens, if there are any.
     pub template: String,
+    /// How its regulator is applied, if it has one.
+    #[serde(default)]
+    pub regulator_form: RegulatorForm,
     /// Names of the classes it was tuned on; none for a meta-trained start.
     #[serde(default)]
     pub classes: Vec<String>,
@@ -44,6 +47,24 @@ pub struct Header {
     pub settings: serde_json::Value,
     /// The command that made it.
     pub command: String,
+}
+
+/// How a regulator (eqs. 5, 6) is applied to a gradient `g`; `|x|` is the root of the mean square of all numbers of a part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RegulatorForm {
+    /// `R(g)`: the paper's.
+    #[default]
+    Paper,
+    /// `|g| R(g / |g|)`: it sees the direction and leaves the size.
+    Unit,
+    /// `R(g) |g| / |R(g)|`: what it gives has the size of the gradient.
+    Rescaled,
+}
+
+impl RegulatorForm {
+    /// All three.
+    pub const ALL: [RegulatorForm; 3] = [Self::Paper, Self::Unit, Self::Rescaled];
 }
 
 /// A prompt with its header and, for a GRAM start, the regulator's tensors `[rows, columns]` by name.
@@ -132,21 +153,9 @@ impl PromptFile {
         let wrong = |error: &dyn std::fmt::Display| format(path, error.to_string());
         let prompts = self.prompt.parts().map(|(part, tensor)| (format!("prompt.{}", part.name()), tensor));
         let regulator = self.regulator.iter().map(|(name, part)| (format!("regulator.{name}"), part));
-        let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = prompts
-            .chain(regulator)
-            .map(|(name, part)| {
-                let values: Vec<f32> = part.to_data().try_to_vec().unwrap_or_default();
-                (name, part.dims().to_vec(), values.iter().flat_map(|value| value.to_le_bytes()).collect())
-            })
-            .collect();
-        let views = tensors
-            .iter()
-            .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
-            .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
-            .map_err(|error| wrong(&error))?;
+        let tensors: Named = prompts.chain(regulator).map(|(name, part)| (name, numbers(part))).collect();
         let header = serde_json::to_string(&self.header).map_err(|error| wrong(&error))?;
-        let metadata = HashMap::from([("gram".to_owned(), header)]);
-        let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| wrong(&error))?;
+        let bytes = to_f32_bytes_with_header(&tensors, header).map_err(|error| wrong(&error))?;
         let failed = |source| PromptFileError::File { path: path.to_owned(), source };
         let partial = path.with_extension("partial");
         fs::write(&partial, bytes).map_err(failed)?;
@@ -260,6 +269,11 @@ pub(crate) fn check_rows(header: &Header, prompt: &Prompt) -> Result<(), String>
     Ok(())
 }
 
+/// A matrix's shape and numbers.
+pub fn numbers(matrix: &Tensor<2>) -> (Vec<usize>, Vec<f32>) {
+    (matrix.dims().to_vec(), matrix.to_data().try_to_vec().unwrap_or_default())
+}
+
 /// A finite matrix.
 fn matrix(view: &TensorView, device: &Device) -> Result<Tensor<2>, String> {
     let shape: [usize; 2] =
@@ -285,6 +299,7 @@ mod tests {
                 kind: PromptKind::Textual,
                 placement: Placement::default(),
                 template: "a photo of a {}.".into(),
+                regulator_form: RegulatorForm::Unit,
                 classes: vec!["cat".into()],
                 settings: serde_json::json!({"seed": 3}),
                 command: "gram adapt".into(),

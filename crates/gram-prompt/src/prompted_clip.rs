@@ -2,7 +2,8 @@
 //!
 //! Frozen means frozen: a tower whose prompt is not learned gives the same features every time, so its side comes in as
 //! features that were computed once. Only where the context depends on the image (CoCoOp), classes are computed for each
-//! image.
+//! image. Several tasks, each with a prompt and classes of its own, pass the towers at once: a context for each, and each
+//! class behind the context of its task.
 
 use burn::tensor::{Int, Tensor};
 use gram_clip::signal::leaf;
@@ -61,90 +62,166 @@ impl<'a> PromptedClip<'a> {
         Self { clip: &model.clip, start: model.tokenizer.start(), placement, classes_at_once: usize::MAX }
     }
 
-    /// Logits `[images, classes]` (eq. 1) under `prompt`. With `tangent`, the prompt moves along it and so do the logits.
-    pub fn logits(
-        &self,
-        prompt: &Prompt,
-        tangent: Option<&Prompt>,
-        classes: &Classes,
-        images: &Images,
-    ) -> Signal<2> {
-        let signal = |part| {
-            let value = prompt.get(part)?.clone();
-            Some(Signal { value, tangent: tangent.and_then(|tangent| tangent.get(part).cloned()) })
-        };
-        let image = match images {
-            Images::Features(features) => features.clone().into(),
-            Images::Pixels(pixels) => {
-                self.clip.vision.forward(pixels.clone(), self.visual_prompt(signal(Part::Visual)))
-            }
-        };
-        match classes {
-            Classes::Features(features) => self.clip.logits(image, features.clone().into()),
-            Classes::Sentences(sentences) => match (signal(Part::Text), MetaNet::of(signal)) {
-                (Some(context), Some(net)) => self.conditional_logits(context, &net, sentences, image),
-                (context, _) => self.clip.logits(image, self.text_features(context, sentences)),
-            },
+    /// Logits `[images, classes]` (eq. 1) under `prompt`.
+    pub fn logits(&self, prompt: &Prompt, classes: &Classes, images: &Images) -> Tensor<2> {
+        let question = Question { prompt, tangent: None, classes, images };
+        let image = self.image_features(&[question]).remove(0);
+        let text = self.class_features(&[question], std::slice::from_ref(&image)).remove(0);
+        self.compare(&question, image, text).value
+    }
+
+    /// The answers to several questions, `[images, classes]` each, from one pass through each tower. Their prompts are of one
+    /// kind and size.
+    fn answers(&self, questions: &[Question]) -> Vec<Signal<2>> {
+        let images = self.image_features(questions);
+        let texts = self.class_features(questions, &images);
+        let all = questions.iter().zip(images.into_iter().zip(texts));
+        all.map(|(question, (image, text))| self.compare(question, image, text)).collect()
+    }
+
+    /// Normalised features of each question's images, `[images, joint width]`.
+    fn image_features(&self, questions: &[Question]) -> Vec<Signal<2>> {
+        let (mut pixels, mut vectors, mut counts) = (Vec::new(), Vec::new(), Vec::new());
+        for question in questions {
+            let Images::Pixels(own) = question.images else { continue };
+            let prompt = question.part(Part::Visual);
+            vectors.extend(prompt.map(|prompt| prompt.linear_map(|tensor| tensor.unsqueeze::<3>())));
+            counts.push(own.dims()[0]);
+            pixels.push(own.clone());
         }
+        if vectors.len() > 1 {
+            let of_images = |(vectors, images): (Signal<3>, &usize)| {
+                let [_, rows, width] = vectors.value.dims();
+                vectors.linear_map(|tensor| tensor.expand([*images, rows, width]))
+            };
+            vectors = vec![Signal::cat(vectors.into_iter().zip(&counts).map(of_images).collect(), 0)];
+        }
+        let prompt =
+            vectors.pop().map(|vectors| VisualPrompt { vectors, depth: self.placement.visual_depth });
+        let mut seen = match pixels.is_empty() {
+            true => Vec::new().into_iter(),
+            false => split(self.clip.vision.forward(Tensor::cat(pixels, 0), prompt), &counts).into_iter(),
+        };
+        let of = |question: &Question| match question.images {
+            Images::Features(features) => Some(features.clone().into()),
+            Images::Pixels(_) => seen.next(),
+        };
+        questions.iter().filter_map(of).collect()
+    }
+
+    /// Normalised features of each question's classes, `[classes, joint width]`, or one below the other for each image.
+    fn class_features(&self, questions: &[Question], images: &[Signal<2>]) -> Vec<Signal<2>> {
+        let asked: Vec<Vec<Around>> =
+            questions.iter().zip(images).map(|(question, images)| self.contexts(question, images)).collect();
+        let all: Vec<&Around> = asked.iter().flatten().collect();
+        let (mut rest, mut features) = (all.as_slice(), Vec::new());
+        while !rest.is_empty() {
+            let mut texts = 0;
+            let fits = |around: &&&Around| {
+                texts += around.texts();
+                texts <= TEXTS_AT_ONCE
+            };
+            let (now, later) = rest.split_at(rest.iter().take_while(fits).count().max(1));
+            features.extend(self.texts_around(now));
+            rest = later;
+        }
+        let mut features = features.into_iter();
+        let of = |(question, asked): (&Question, &Vec<Around>)| match question.classes {
+            Classes::Features(features) => features.clone().into(),
+            Classes::Sentences(_) => Signal::cat(features.by_ref().take(asked.len()).collect(), 0),
+        };
+        questions.iter().zip(&asked).map(of).collect()
+    }
+
+    /// The contexts that a question's classes stand around: the prompt's, or (CoCoOp) each image's own.
+    fn contexts<'b>(&self, question: &Question<'b>, images: &Signal<2>) -> Vec<Around<'b>> {
+        let Classes::Sentences(classes) = question.classes else { return Vec::new() };
+        let context = question.part(Part::Text);
+        let (Some(context), Some(net)) = (&context, question.net()) else {
+            let rows = context.as_ref().map_or(0, |context| context.value.dims()[0]);
+            return vec![Around { contexts: context, count: 1, rows, classes }];
+        };
+        let [rows, width] = context.value.dims();
+        let shifts = net.shift(images.clone());
+        let all = shifts.value.dims()[0];
+        let at_once = (TEXTS_AT_ONCE / classes.len().max(1)).max(1);
+        let of_images = |first: usize| {
+            let count = at_once.min(all - first);
+            let shape = [count, rows, width];
+            let shift = shifts
+                .clone()
+                .linear_map(|tensor| tensor.narrow(0, first, count).reshape([count, 1, width]).expand(shape));
+            let contexts = context.clone().linear_map(|tensor| tensor.unsqueeze::<3>().expand(shape));
+            let contexts = contexts.plus(shift).linear_map(|tensor| tensor.reshape([count * rows, width]));
+            Around { contexts: Some(contexts), count, rows, classes }
+        };
+        (0..all).step_by(at_once).map(of_images).collect()
+    }
+
+    /// Normalised features of classes around contexts, one pass for all.
+    fn texts_around(&self, all: &[&Around]) -> Vec<Signal<2>> {
+        let rows = all.first().map_or(0, |around| around.rows);
+        let sets = all.iter().flat_map(|around| {
+            let sentences = self.placement.sentences(self.start, around.classes, rows);
+            std::iter::repeat_n(sentences, around.count)
+        });
+        let sentences = Sentences::stack(sets, rows);
+        let contexts: Vec<Signal<2>> = all.iter().filter_map(|around| around.contexts.clone()).collect();
+        let context = (!contexts.is_empty()).then(|| Signal::cat(contexts, 0));
+        let features = self.clip.text.forward_sentences(&sentences, context, Batching::ByLength);
+        split(features, &all.iter().map(|around| around.texts()).collect::<Vec<_>>())
+    }
+
+    /// Logits `[images, classes]` from features.
+    fn compare(&self, question: &Question, images: Signal<2>, texts: Signal<2>) -> Signal<2> {
+        if question.net().is_none() {
+            return self.clip.logits(images, texts);
+        }
+        let ([count, width], [all, _]) = (images.value.dims(), texts.value.dims());
+        let classes = all / count.max(1);
+        let images = images.linear_map(|tensor| tensor.reshape([count, 1, width]));
+        let texts = texts.linear_map(|tensor| tensor.reshape([count, classes, width]).swap_dims(1, 2));
+        let scale = self.clip.logit_scale.val().exp().unsqueeze::<2>();
+        images.matmul(texts).linear_map(|tensor| tensor.reshape([count, classes]) * scale.clone())
     }
 
     /// The vectors of a visual prompt in their layers.
-    pub fn visual_prompt(&self, vectors: Option<Signal<2>>) -> Option<VisualPrompt> {
-        vectors.map(|vectors| VisualPrompt { vectors, depth: self.placement.visual_depth })
-    }
-
-    /// Normalised features of classes around a context, `[classes, joint width]`.
-    fn text_features(&self, context: Option<Signal<2>>, sentences: &[ClassSentence]) -> Signal<2> {
-        let sentences = self.sentences(context.as_ref(), sentences);
-        self.clip.text.forward_sentences(&sentences, context, Batching::ByLength)
-    }
-
-    fn sentences(&self, context: Option<&Signal<2>>, sentences: &[ClassSentence]) -> Sentences {
-        let rows = context.map_or(0, |context| context.value.dims()[0]);
-        self.placement.sentences(self.start, sentences, rows)
-    }
-
-    /// CoCoOp: each image, `[images, joint width]`, moves the context and is compared with the classes around it.
-    fn conditional_logits(
-        &self,
-        context: Signal<2>,
-        net: &MetaNet,
-        sentences: &[ClassSentence],
-        images: Signal<2>,
-    ) -> Signal<2> {
-        let shape = context.value.dims();
-        let count = images.value.dims()[0];
-        let shifts = net.shift(images.clone());
-        let row = |signal: &Signal<2>, image| signal.clone().linear_map(|tensor| tensor.narrow(0, image, 1));
-        let logits = |image| {
-            let shift = row(&shifts, image).linear_map(|tensor| tensor.expand(shape));
-            self.clip
-                .logits(row(&images, image), self.text_features(Some(context.clone().plus(shift)), sentences))
+    pub fn visual_prompt(&self, vectors: Option<&Tensor<2>>) -> Option<VisualPrompt> {
+        let of = |vectors: &Tensor<2>| VisualPrompt {
+            vectors: Signal::from(vectors.clone().unsqueeze::<3>()),
+            depth: self.placement.visual_depth,
         };
-        Signal::cat((0..count).map(logits).collect(), 0)
+        vectors.map(of)
     }
 
     /// The features of classes under a prompt that does not move any more, computed once for all images; the classes as
     /// they are where each image has its own.
     pub fn fixed(&self, prompt: &Prompt, classes: Classes) -> Classes {
-        match classes {
+        match &classes {
             Classes::Sentences(sentences) if prompt.get(Part::HiddenWeight).is_none() => {
-                let context = prompt.get(Part::Text).cloned().map(Signal::from);
-                Classes::Features(self.text_features(context, &sentences).value)
+                let contexts = prompt.get(Part::Text).cloned().map(Signal::from);
+                let rows = contexts.as_ref().map_or(0, |contexts| contexts.value.dims()[0]);
+                let around = Around { contexts, count: 1, rows, classes: sentences };
+                let features = self.texts_around(&[&around]).into_iter().next();
+                features.map_or(classes, |features| Classes::Features(features.value))
             }
-            classes => classes,
+            _ => classes,
         }
     }
 
-    /// The mean cross-entropy `[1]` of labelled images.
-    pub fn loss(
-        &self,
-        prompt: &Prompt,
-        tangent: Option<&Prompt>,
-        classes: &Classes,
-        set: &LabelledImages,
-    ) -> Signal<1> {
-        self.logits(prompt, tangent, classes, &set.images).cross_entropy(set.labels.clone())
+    /// The mean cross-entropy `[1]` of each of several tasks, from one pass through each tower. With tangents, the prompts
+    /// move along them and so do the losses.
+    fn losses(&self, tasks: &[Classification], tangents: Option<&[Prompt]>) -> Vec<(Signal<2>, Signal<1>)> {
+        let mut questions = Vec::with_capacity(tasks.len());
+        for (index, task) in tasks.iter().enumerate() {
+            let tangent = tangents.map(|tangents| &tangents[index]);
+            let Classification { prompt, classes, set } = *task;
+            questions.push(Question { prompt, tangent, classes, images: &set.images });
+        }
+        let of = |(logits, task): (Signal<2>, &Classification)| {
+            (logits.clone(), logits.cross_entropy(task.set.labels.clone()))
+        };
+        self.answers(&questions).into_iter().zip(tasks).map(of).collect()
     }
 
     /// Loss, accuracy and gradient at `prompt`.
@@ -155,12 +232,24 @@ impl<'a> PromptedClip<'a> {
         {
             return self.gradient_in_parts(prompt, context, sentences, set);
         }
-        let prompt = prompt.leaf();
-        let logits = self.logits(&prompt, None, classes, &set.images);
-        let accuracy = accuracy(logits.value.clone().inner(), set.labels.clone());
-        let loss = logits.cross_entropy(set.labels.clone()).value;
-        let value = loss.clone().inner().into_scalar::<f32>();
-        Gradient { loss: value, accuracy, gradient: derivative(loss, &prompt) }
+        self.gradients(&[Classification { prompt, classes, set }]).remove(0)
+    }
+
+    /// Loss, accuracy and gradient of each of several tasks at its own prompt: as [`gradient`](Self::gradient) gives them one
+    /// by one, from one pass through each tower. The prompts are of one kind and size.
+    pub fn gradients(&self, tasks: &[Classification]) -> Vec<Gradient> {
+        let leaves: Vec<Prompt> = tasks.iter().map(|task| task.prompt.leaf()).collect();
+        let moved = tasks.iter().zip(&leaves).map(|(task, prompt)| Classification { prompt, ..*task });
+        let losses = self.losses(&moved.collect::<Vec<_>>(), None);
+        let sum = sum(losses.iter().map(|(_, loss)| loss.value.clone()));
+        let gradients = sum.map(|sum| derivatives(sum, &leaves)).unwrap_or_default();
+        let all = tasks.iter().zip(losses).zip(gradients);
+        all.map(|((task, (logits, loss)), gradient)| Gradient {
+            loss: loss.value.inner().into_scalar::<f32>(),
+            accuracy: accuracy(logits.value.inner(), task.set.labels.clone()),
+            gradient,
+        })
+        .collect()
     }
 
     /// [`gradient`](Self::gradient) by the chain rule over the classes' features: these are computed part by part without a
@@ -172,20 +261,20 @@ impl<'a> PromptedClip<'a> {
         sentences: &[ClassSentence],
         set: &LabelledImages,
     ) -> Gradient {
-        let signal = Signal::from(context.clone());
-        let Sentences { prefix, texts } = self.sentences(Some(&signal), sentences);
+        let Sentences { prefixes, texts } =
+            self.placement.sentences(self.start, sentences, context.dims()[0]);
         let parts = texts.chunks(self.classes_at_once);
         let parts: Vec<Sentences> =
-            parts.map(|texts| Sentences { prefix: prefix.clone(), texts: texts.to_vec() }).collect();
+            parts.map(|texts| Sentences { prefixes: prefixes.clone(), texts: texts.to_vec() }).collect();
         let features = |part: &Sentences, context: &Tensor<2>| {
             let context = Some(Signal::from(context.clone()));
             self.clip.text.forward_sentences(part, context, Batching::ByLength).value
         };
         let text = leaf(Tensor::cat(parts.iter().map(|part| features(part, context)).collect(), 0));
         let other = prompt.leaf();
-        let logits = self.logits(&other, None, &Classes::Features(text.clone()), &set.images);
-        let accuracy = accuracy(logits.value.clone().inner(), set.labels.clone());
-        let loss = logits.cross_entropy(set.labels.clone()).value;
+        let logits = self.logits(&other, &Classes::Features(text.clone()), &set.images);
+        let accuracy = accuracy(logits.clone().inner(), set.labels.clone());
+        let loss = Signal::from(logits).cross_entropy(set.labels.clone()).value;
         let value = loss.clone().inner().into_scalar::<f32>();
         let gradients = loss.backward();
         let along = text.grad(&gradients).unwrap_or_else(|| text.clone().inner().zeros_like());
@@ -220,21 +309,85 @@ impl<'a> PromptedClip<'a> {
         positions * config.num_hidden_layers * KEPT * config.hidden_size * size_of::<f32>()
     }
 
-    /// The Hessian of the loss at `prompt` times `direction`: the gradient of the directional derivative, by reverse
-    /// over forward.
-    pub fn hessian_vector_product(
-        &self,
-        prompt: &Prompt,
-        direction: &Prompt,
-        classes: &Classes,
-        set: &LabelledImages,
-    ) -> Prompt {
-        let leaf = prompt.leaf();
-        match self.loss(&leaf, Some(direction), classes, set).tangent {
-            Some(along) => derivative(along, &leaf),
-            None => prompt.map(|_, tensor| tensor.zeros_like()),
+    /// For each of several tasks the Hessian of its loss at its own prompt times a direction: the gradient of the directional
+    /// derivative, by reverse over forward. One pass through each tower for all.
+    pub fn hessian_vector_products(&self, tasks: &[Classification], directions: &[Prompt]) -> Vec<Prompt> {
+        let leaves: Vec<Prompt> = tasks.iter().map(|task| task.prompt.leaf()).collect();
+        let moved = tasks.iter().zip(&leaves).map(|(task, prompt)| Classification { prompt, ..*task });
+        let losses = self.losses(&moved.collect::<Vec<_>>(), Some(directions));
+        match sum(losses.into_iter().filter_map(|(_, loss)| loss.tangent)) {
+            Some(along) => derivatives(along, &leaves),
+            None => tasks.iter().map(|task| task.prompt.map(|_, tensor| tensor.zeros_like())).collect(),
         }
     }
+}
+
+/// Labelled images to be classified under a prompt.
+#[derive(Clone, Copy, Debug)]
+pub struct Classification<'a> {
+    /// The prompt.
+    pub prompt: &'a Prompt,
+    /// The classes.
+    pub classes: &'a Classes,
+    /// The images.
+    pub set: &'a LabelledImages,
+}
+
+/// What the towers are asked: logits of images for classes under a prompt, which may move along a tangent.
+#[derive(Clone, Copy)]
+struct Question<'a> {
+    prompt: &'a Prompt,
+    tangent: Option<&'a Prompt>,
+    classes: &'a Classes,
+    images: &'a Images,
+}
+
+impl Question<'_> {
+    fn part(&self, part: Part) -> Option<Signal<2>> {
+        let value = self.prompt.get(part)?.clone();
+        Some(Signal { value, tangent: self.tangent.and_then(|tangent| tangent.get(part).cloned()) })
+    }
+
+    /// CoCoOp's net, where the classes are read around what it moves.
+    fn net(&self) -> Option<MetaNet> {
+        let read = matches!(self.classes, Classes::Sentences(_)) && self.prompt.get(Part::Text).is_some();
+        if read { MetaNet::of(|part| self.part(part)) } else { None }
+    }
+}
+
+/// Texts of a pass through the tower. More are taken in several passes.
+const TEXTS_AT_ONCE: usize = 2048;
+
+/// Classes around each of some contexts.
+struct Around<'a> {
+    /// `[count * rows, width]`
+    contexts: Option<Signal<2>>,
+    count: usize,
+    rows: usize,
+    classes: &'a [ClassSentence],
+}
+
+impl Around<'_> {
+    fn texts(&self) -> usize {
+        self.count * self.classes.len()
+    }
+}
+
+/// Rows of `signal`, so many in each part.
+fn split(signal: Signal<2>, counts: &[usize]) -> Vec<Signal<2>> {
+    if let [_] = counts {
+        return vec![signal];
+    }
+    let mut first = 0;
+    let part = |count: &usize| {
+        first += count;
+        signal.clone().linear_map(|tensor| tensor.narrow(0, first - count, *count))
+    };
+    counts.iter().map(part).collect()
+}
+
+fn sum(scalars: impl Iterator<Item = Tensor<1>>) -> Option<Tensor<1>> {
+    scalars.reduce(|sum, scalar| sum + scalar)
 }
 
 /// A loss, and what is known once its gradient is.
@@ -259,8 +412,9 @@ pub fn accuracy(logits: Tensor<2>, labels: Tensor<1, Int>) -> f32 {
     100.0 * chosen.equal(labels).float().mean().into_scalar::<f32>()
 }
 
-/// The derivative of a scalar for the vectors of `leaf`; zero where it does not depend on them.
-fn derivative(scalar: Tensor<1>, leaf: &Prompt) -> Prompt {
+/// The derivatives of a scalar for the vectors of each of `leaves`; zero where it does not depend on them.
+fn derivatives(scalar: Tensor<1>, leaves: &[Prompt]) -> Vec<Prompt> {
     let gradients = scalar.backward();
-    leaf.map(|_, part| part.grad(&gradients).unwrap_or_else(|| part.inner().zeros_like()))
+    let of = |part: Tensor<2>| part.grad(&gradients).unwrap_or_else(|| part.inner().zeros_like());
+    leaves.iter().map(|leaf| leaf.map(|_, part| of(part))).collect()
 }

@@ -41,6 +41,21 @@ impl Rates {
         self.text > 0.0 && self.visual > 0.0
     }
 
+    /// The derivative of a step `-rate * gradient` along `v` for the logarithm of each rate.
+    pub fn along_logarithm(&self, gradient: &Prompt, v: &Prompt) -> Self {
+        let of = |visual: bool| {
+            let parts = gradient.parts().filter(|(part, _)| (*part == Part::Visual) == visual);
+            let own: Prompt = parts.map(|(part, tensor)| (part, tensor.clone())).collect();
+            -own.dot(v)
+        };
+        Self { text: self.text * of(false), visual: self.visual * of(true) }
+    }
+
+    /// The sum with others.
+    pub fn plus(&self, other: &Self) -> Self {
+        Self { text: self.text + other.text, visual: self.visual + other.visual }
+    }
+
     /// Every part of a gradient or velocity times its rate and `factor`.
     pub fn scale(&self, step: &Prompt, factor: f32) -> Prompt {
         step.map(|part, tensor| tensor * (self.of(part) * factor))

@@ -10,6 +10,7 @@ use crate::commands::cluster::ClusterArguments;
 use crate::commands::data::DataArguments;
 use crate::commands::demo::DemoArguments;
 use crate::commands::embed::EmbedArguments;
+use crate::commands::episodes::EpisodesArguments;
 use crate::commands::eval::EvalArguments;
 use crate::commands::export::ExportArguments;
 use crate::commands::meta_train::MetaTrainArguments;
@@ -60,6 +61,8 @@ pub enum Command {
     Demo(DemoArguments),
     /// Groups image-text pairs into topics and their images into domains.
     Cluster(ClusterArguments),
+    /// Draws the tasks of meta-training into a file.
+    Episodes(EpisodesArguments),
     /// Learns where a prompt starts and how its gradient is regulated.
     MetaTrain(MetaTrainArguments),
     /// Tunes a prompt on a few labelled images.

@@ -117,10 +117,9 @@ impl<'a> Classifier<'a> {
 
     /// Logits `[images, classes]` of images, `[images, 3, side, side]` (eq. 1).
     pub fn logits(&self, pixels: Tensor<4>) -> Tensor<2> {
-        let visual = self.prompt.get(Part::Visual).cloned().map(Signal::from);
-        let visual = self.clip.visual_prompt(visual);
+        let visual = self.clip.visual_prompt(self.prompt.get(Part::Visual));
         let pixels = pixels.to_device(&device(self.model));
         let images = Images::Features(self.model.clip.vision.features(pixels, visual.as_ref()));
-        self.clip.logits(&self.prompt, None, &self.classes, &images).value
+        self.clip.logits(&self.prompt, &self.classes, &images)
     }
 }

@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod data;
 pub mod demo;
 pub mod embed;
+pub mod episodes;
 pub mod eval;
 pub mod export;
 pub mod meta_train;

@@ -8,7 +8,7 @@ use gram_eval::prompt_distribution::CollectionSettings;
 use gram_eval::protocol::ProtocolSettings;
 use gram_eval::tip_adapter::TipAdapterSettings;
 use gram_meta::{EpisodeSettings, InnerLoop, MetaTrainingSettings, OuterOptimizer, RegulatorStart};
-use gram_prompt::{Part, PromptKind, Rates};
+use gram_prompt::{Part, PromptKind, Rates, RegulatorForm};
 
 use crate::model::DEMO;
 
@@ -54,16 +54,25 @@ pub fn meta_training(kind: PromptKind, seed: u64) -> MetaTrainingSettings {
     MetaTrainingSettings {
         seed,
         episodes: EpisodeSettings { ways: 8, support_shots: 4, query_shots: 8 },
-        inner: InnerLoop { steps: 1, rates: Rates { text: 0.5, visual: 0.03 }, first_order: false },
-        regulator: Some(RegulatorStart { deviation: 0.01, gamma_bias: 2.0 }),
+        inner: InnerLoop {
+            steps: 1,
+            rates: Rates { text: 0.5, visual: 0.03 },
+            first_order: false,
+            learn_rates: false,
+        },
+        regulator: Some(RegulatorStart { deviation: 0.01, gamma_bias: 2.0, form: RegulatorForm::Paper }),
         optimizer: OuterOptimizer::Adam,
         prompt_rate: 1e-3,
         regulator_rate: 1e-3,
         steps: 200,
         meta_batch: 4,
+        tasks_at_once: 2,
+        clip_norm: None,
+        inner_rates_rate: 1e-2,
         validation_topics: 0.2,
         validation_episodes: if textual { 40 } else { 12 },
         validation_steps: 25,
+        patience: None,
     }
 }
 

@@ -19,14 +19,14 @@ use gram_eval::method::Starts;
 use gram_eval::prepared::Prepared;
 use gram_eval::protocol::Protocol;
 use gram_eval::results::{BaseToNewRun, CrossDomainRun, CurvePoint, MetaCurve, Method, Results, StageTime};
-use gram_meta::meta_train;
-use gram_prompt::{ImageStore, Part, PromptKind, PromptedClip, Template};
+use gram_meta::{EpisodeSource, MetaState};
+use gram_prompt::{ImageStore, Part, PromptKind, Template};
 use rayon::prelude::*;
 
 use crate::assets;
 use crate::clustering::{self, PairFeatures};
 use crate::defaults;
-use crate::meta_training::{material, save_start, start_prompt};
+use crate::meta_training::{MetaRun, material, start_prompt};
 use crate::starts::{TrainedStart, curve_point, shipped_start};
 
 pub use plan::Plan;
@@ -155,16 +155,22 @@ impl<'a> Demo<'a> {
         let placement = design.placement(kind, &self.model, 1);
         let material = material(&self.model, clusters, images, &start, &self.template, &settings)?;
         self.progress.begin(&format!("meta-training {kind}"), settings.steps);
-        let clip = PromptedClip::new(&self.model, placement);
         let mut course = Vec::new();
-        let state = meta_train(&clip, &material, start, &settings, self.device, &mut |step| {
+        let run = MetaRun {
+            model: &self.model,
+            kind,
+            placement,
+            template: &self.template,
+            material: &material,
+            start: MetaState::start(start, &settings, self.device),
+            episodes: EpisodeSource::Sampled,
+            settings: &settings,
+            command: self.command,
+        };
+        let state = run.run(&out.join("starts").join(format!("{kind}.safetensors")), &mut |step| {
             self.progress.advance(&format!("query loss {:.3}", step.query_loss));
             course.push(curve_point(step));
         })?;
-        let folder = out.join("starts");
-        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        let path = folder.join(format!("{kind}.safetensors"));
-        save_start(&path, &self.model, kind, placement, &self.template, &settings, &state, self.command)?;
         Ok(TrainedStart { source: "trained live".into(), state, placement, course })
     }
 

@@ -48,6 +48,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Command::Study(arguments) => commands::study::run(arguments, common),
         Command::Data(arguments) => commands::data::run(arguments, common),
         Command::Cluster(arguments) => commands::cluster::run(arguments, common),
+        Command::Episodes(arguments) => commands::episodes::run(arguments, common),
         Command::MetaTrain(arguments) => commands::meta_train::run(arguments, common),
         Command::Predict(arguments) => commands::predict::run(arguments, common),
         Command::Eval(arguments) => commands::eval::run(arguments, common),

@@ -1,20 +1,29 @@
-//! Topics to a meta-trained start: the prompt before meta-training, the material of episodes, and the file after it.
+//! Topics to a meta-trained start: the prompt before meta-training, the material of episodes, and the run.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use burn::tensor::Tensor;
 use gram_clip::Model;
 use gram_cluster::Clusters;
 use gram_data::{Pair, Pairs};
 use gram_eval::design::PromptDesign;
-use gram_meta::{Material, MetaState, MetaTrainingSettings, TopicPool};
+use gram_meta::{
+    EpisodeSource, Material, MetaState, MetaStep, MetaTraining, MetaTrainingSettings, Regulator, TopicPool,
+    checkpoint,
+};
 use gram_prompt::prompt_file::VERSION;
 use gram_prompt::{
-    ClassStore, Header, ImageStore, Part, Placement, Prompt, PromptFile, PromptKind, Template,
+    ClassStore, Header, ImageStore, Part, Placement, Prompt, PromptFile, PromptKind, PromptedClip, Template,
 };
+use serde_json::{Value, json};
 
-use crate::clustering::{Progress, decoded, device, image_features, tensor};
+use crate::clustering::{Progress, decoded, device, image_features, tensor, values};
+use crate::embedding::checksum;
+use crate::{tensorboard, whole_file};
 
 /// The prompt before meta-training: the template's words, and `visual_tokens` vectors from N(0, 0.02²).
 ///
@@ -52,76 +61,289 @@ pub fn material(
     settings: &MetaTrainingSettings,
 ) -> Result<Material> {
     let names: Vec<String> = clusters.topics.iter().map(|topic| topic.label.clone()).collect();
-    let (clip, tokenizer) = (&model.clip, &model.tokenizer);
-    let classes = match start.get(Part::Text) {
-        Some(context) => ClassStore::prompted(&names, template, context.dims()[0], clip, tokenizer)?,
-        None => ClassStore::hand_written(&names, template, clip, tokenizer)?,
-    };
+    let classes = class_store(model, &names, start, template)?;
     Ok(Material { classes, images, pool: TopicPool::new(clusters, &settings.episodes) })
 }
 
-/// The images of the clusters' pairs, found in `pairs` by key: pixels if a visual prompt is learned, features
-/// otherwise.
+/// What listed episodes are made of, `images` of their pairs in order ([`EpisodesFile::numbered`]).
+///
+/// [`EpisodesFile::numbered`]: crate::episodes::EpisodesFile::numbered
+///
+/// # Errors
+/// As [`material`].
+pub fn listed_material(
+    model: &Model,
+    names: &[String],
+    images: ImageStore,
+    start: &Prompt,
+    template: &Template,
+) -> Result<Material> {
+    let classes = class_store(model, names, start, template)?;
+    Ok(Material { classes, images, pool: TopicPool { topics: Vec::new(), too_small: 0 } })
+}
+
+fn class_store(model: &Model, names: &[String], start: &Prompt, template: &Template) -> Result<ClassStore> {
+    let (clip, tokenizer) = (&model.clip, &model.tokenizer);
+    Ok(match start.get(Part::Text) {
+        Some(context) => ClassStore::prompted(names, template, context.dims()[0], clip, tokenizer)?,
+        None => ClassStore::hand_written(names, template, clip, tokenizer)?,
+    })
+}
+
+/// The keys of clustered pairs.
+pub fn keys(clusters: &Clusters) -> Vec<String> {
+    clusters.pairs.iter().map(|pair| pair.key.clone()).collect()
+}
+
+/// The images of the pairs with these keys: pixels if a visual prompt is learned, features otherwise.
 ///
 /// # Errors
 /// If a pair is not there, or its image cannot be read.
 pub fn images_of(
     model: &Model,
-    clusters: &Clusters,
+    keys: &[String],
     pairs: &Pairs,
     kind: PromptKind,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<ImageStore> {
-    let clustered = clustered_pairs(clusters, pairs)?;
+    let chosen = pairs_of(keys, pairs)?;
     if kind.has(Part::Visual) {
-        return Ok(ImageStore::Pixels(decoded(model, clustered.iter())?));
+        return Ok(ImageStore::Pixels(decoded(model, chosen.iter())?));
     }
-    let (rows, features) = image_features(model, &clustered, progress)?;
-    if let Some(unreadable) = (0..clustered.len()).find(|pair| rows.get(*pair) != Some(pair)) {
+    let (rows, features) = image_features(model, &chosen, progress)?;
+    if let Some(unreadable) = (0..chosen.len()).find(|pair| rows.get(*pair) != Some(pair)) {
         // Decoding it once more says why.
-        clustered[unreadable].image.decode()?;
+        chosen[unreadable].image.decode()?;
     }
     Ok(ImageStore::Features(tensor(&features, &device(model))))
 }
 
-fn clustered_pairs(clusters: &Clusters, pairs: &Pairs) -> Result<Vec<Pair>> {
+fn pairs_of(keys: &[String], pairs: &Pairs) -> Result<Vec<Pair>> {
     let by_key: HashMap<&str, &Pair> = pairs.pairs.iter().map(|pair| (pair.key.as_str(), pair)).collect();
-    let find = |key: &str| {
-        let pair = by_key.get(key).map(|pair| (*pair).clone());
+    let find = |key: &String| {
+        let pair = by_key.get(key.as_str()).map(|pair| (*pair).clone());
         pair.with_context(|| {
-            format!("pair {key} was clustered, but is not given: give the pairs that were clustered")
+            format!("pair {key} is asked for, but is not given: give the pairs that were clustered")
         })
     };
-    clusters.pairs.iter().map(|pair| find(&pair.key)).collect()
+    keys.iter().map(find).collect()
 }
 
-/// Writes a meta-trained start with its regulator.
+/// A meta-training as a run: a start that goes into a file, and the run's folder beside it (`start.run` of
+/// `start.safetensors`), from which it goes on to the same bytes wherever it was stopped.
+pub struct MetaRun<'a> {
+    /// The model.
+    pub model: &'a Model,
+    /// What is learned.
+    pub kind: PromptKind,
+    /// Where its vectors enter.
+    pub placement: Placement,
+    /// The sentence around a name.
+    pub template: &'a Template,
+    /// What episodes are made of.
+    pub material: &'a Material,
+    /// Before the first step.
+    pub start: MetaState,
+    /// Where episodes come from.
+    pub episodes: EpisodeSource,
+    /// Settings.
+    pub settings: &'a MetaTrainingSettings,
+    /// The command, for the file that says what made it.
+    pub command: &'a str,
+}
+
+/// Steps between checkpoints.
+const CHECKPOINT_STEPS: usize = 10;
+
+impl MetaRun<'_> {
+    /// Goes on where the run stood, or begins it, and writes the start to `out`. `observe` sees every step, those done before
+    /// among them.
+    ///
+    /// # Errors
+    /// If the folder is another run's, a file cannot be written, or meta-training diverges.
+    pub fn run(&self, out: &Path, observe: &mut dyn FnMut(&MetaStep)) -> Result<MetaState> {
+        let device = device(self.model);
+        let folder = run_folder(out);
+        let identity = self.identity()?;
+        let clip = PromptedClip::new(self.model, self.placement);
+        let mut training = MetaTraining::new(
+            &clip,
+            self.material,
+            self.start.clone(),
+            self.episodes.clone(),
+            self.settings,
+            &device,
+        )?;
+        let checkpoint = folder.join("checkpoint.safetensors");
+        if checkpoint.is_file() {
+            let file = || checkpoint.display().to_string();
+            let bytes = fs::read(&checkpoint).with_context(file)?;
+            let standing = checkpoint::from_bytes(&bytes, &identity, &self.start, self.settings, &device);
+            training.go_on_from(standing.with_context(|| format!("{}: {}", file(), OTHER_RUN))?);
+        } else {
+            whole_file::write(&folder.join("settings.toml"), toml::to_string(self.settings)?.as_bytes())?;
+            self.save(&folder.join("start.safetensors"), &self.start)?;
+        }
+        let mut record = Record::open(&folder, training.standing().step)?;
+        record.before.iter().for_each(&mut *observe);
+        while !training.is_finished() {
+            let step = training.advance()?;
+            record.note(&step)?;
+            observe(&step);
+            if step.step.is_multiple_of(CHECKPOINT_STEPS) || training.is_finished() {
+                whole_file::write(&checkpoint, &checkpoint::to_bytes(training.standing(), &identity)?)?;
+            }
+        }
+        self.save(out, training.result())?;
+        Ok(training.result().clone())
+    }
+
+    /// What decides the numbers of the run.
+    fn identity(&self) -> Result<Value> {
+        Ok(json!({
+            "model": self.model.name,
+            "projections": checksum(self.model)?,
+            "kind": self.kind,
+            "placement": self.placement,
+            "template": self.template.to_string(),
+            "settings": self.settings,
+            "start": digest(&self.start)?,
+            "material": material_digest(self.material)?,
+            "episodes": match &self.episodes {
+                EpisodeSource::Sampled => None,
+                EpisodeSource::Listed(episodes) => Some(crc32fast::hash(&serde_json::to_vec(episodes)?)),
+            },
+        }))
+    }
+
+    fn save(&self, path: &Path, state: &MetaState) -> Result<()> {
+        let header = Header {
+            version: VERSION,
+            placement: self.placement,
+            regulator_form: state.phi.as_ref().map(Regulator::form).unwrap_or_default(),
+            program: env!("CARGO_PKG_VERSION").into(),
+            model: self.model.name.clone(),
+            kind: self.kind,
+            template: self.template.to_string(),
+            classes: Vec::new(),
+            settings: serde_json::to_value(self.settings)?,
+            command: self.command.into(),
+        };
+        let regulator = state.phi.as_ref().map(|phi| phi.named()).unwrap_or_default();
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        }
+        Ok(PromptFile { header, prompt: state.theta.clone(), regulator }.save(path)?)
+    }
+}
+
+/// What to do about a checkpoint that does not belong to the run.
+const OTHER_RUN: &str = "a run stands here: name another --out, or delete its folder";
+
+/// The folder of the run that writes `out`.
+pub fn run_folder(out: &Path) -> PathBuf {
+    out.with_extension("run")
+}
+
+/// What the steps of the run that wrote `out` measured.
 ///
 /// # Errors
-/// If the file cannot be written.
-pub fn save_start(
-    path: &Path,
-    model: &Model,
-    kind: PromptKind,
-    placement: Placement,
-    template: &Template,
-    settings: &MetaTrainingSettings,
-    state: &MetaState,
-    command: &str,
-) -> Result<()> {
-    let header = Header {
-        version: VERSION,
-        placement,
-        program: env!("CARGO_PKG_VERSION").into(),
-        model: model.name.clone(),
-        kind,
-        template: template.to_string(),
-        classes: Vec::new(),
-        settings: serde_json::to_value(settings)?,
-        command: command.into(),
-    };
-    let regulator = state.phi.as_ref().map(|phi| phi.named()).unwrap_or_default();
-    Ok(PromptFile { header, prompt: state.theta.clone(), regulator }.save(path)?)
+/// Names the file.
+pub fn steps_of(out: &Path) -> Result<Vec<MetaStep>> {
+    let path = run_folder(out).join(METRICS);
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    text.lines().map(|line| serde_json::from_str(line).with_context(|| path.display().to_string())).collect()
+}
+
+const METRICS: &str = "metrics.jsonl";
+
+/// What a run measures, on its way to `metrics.jsonl` and TensorBoard's event file.
+struct Record {
+    metrics: File,
+    events: File,
+    /// The steps of the run before it was stopped.
+    before: Vec<MetaStep>,
+}
+
+impl Record {
+    /// Of a run that stands at `step`: what was written of later steps is forgotten.
+    fn open(folder: &Path, step: usize) -> Result<Self> {
+        let path = folder.join(METRICS);
+        let before = fs::read_to_string(&path).unwrap_or_default();
+        let kept: Vec<&str> = before.lines().take(step).collect();
+        ensure!(
+            kept.len() == step,
+            "{}: {} of {step} steps are there: {OTHER_RUN}",
+            path.display(),
+            kept.len()
+        );
+        let parse = |line: &&str| serde_json::from_str(line).with_context(|| path.display().to_string());
+        let steps = kept.iter().map(parse).collect::<Result<Vec<MetaStep>>>()?;
+        let text: String = kept.iter().map(|line| format!("{line}\n")).collect();
+        whole_file::write(&path, text.as_bytes())?;
+        let events = folder.join("events.out.tfevents.0.gram");
+        let written: Vec<u8> = steps.iter().flat_map(event).collect();
+        whole_file::write(&events, &[tensorboard::header(), written].concat())?;
+        let append = |path: &Path| {
+            let file = File::options().append(true).open(path);
+            file.with_context(|| path.display().to_string())
+        };
+        Ok(Self { metrics: append(&path)?, events: append(&events)?, before: steps })
+    }
+
+    fn note(&mut self, step: &MetaStep) -> Result<()> {
+        self.metrics.write_all(format!("{}\n", serde_json::to_string(step)?).as_bytes())?;
+        Ok(self.events.write_all(&event(step))?)
+    }
+}
+
+/// The scalars of a step.
+fn event(step: &MetaStep) -> Vec<u8> {
+    let mut scalars = vec![
+        ("query/loss", step.query_loss),
+        ("query/accuracy", step.query_accuracy),
+        ("gradients/alignment", step.alignment),
+        ("gradients/meta_gradient_norm", step.meta_gradient_norm),
+        ("regulator/regulated_over_raw", step.regulated_over_raw),
+        ("regulator/gamma", step.gamma),
+        ("regulator/beta", step.beta),
+    ];
+    if let Some(rates) = step.inner_rates {
+        scalars.extend([("inner_rate/text", rates.text), ("inner_rate/visual", rates.visual)]);
+    }
+    if let Some(validation) = step.validation {
+        scalars.extend([("held_out/loss", validation.loss), ("held_out/accuracy", validation.accuracy)]);
+    }
+    tensorboard::scalars(step.step as u64, &scalars)
+}
+
+/// A checksum of a state's numbers.
+fn digest(state: &MetaState) -> Result<u32> {
+    let mut checksum = crc32fast::Hasher::new();
+    for (name, tensor) in state.named() {
+        checksum.update(name.as_bytes());
+        values(tensor)?.iter().for_each(|value| checksum.update(&value.to_le_bytes()));
+    }
+    Ok(checksum.finalize())
+}
+
+/// A checksum of what episodes are made of.
+fn material_digest(material: &Material) -> Result<u32> {
+    let mut checksum = crc32fast::Hasher::new();
+    checksum.update(format!("{:?}", material.pool).as_bytes());
+    match &material.classes {
+        ClassStore::Sentences(sentences) => checksum.update(format!("{sentences:?}").as_bytes()),
+        ClassStore::Features(features) => checksum.update(&bytes(features)?),
+    }
+    match &material.images {
+        ImageStore::Pixels(store) => store.images().iter().for_each(|image| checksum.update(image)),
+        ImageStore::Features(features) => checksum.update(&bytes(features)?),
+    }
+    Ok(checksum.finalize())
+}
+
+fn bytes(features: &Tensor<2>) -> Result<Vec<u8>> {
+    Ok(values(features.clone())?.iter().flat_map(|value| value.to_le_bytes()).collect())
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ pub struct TrainedStart {
 /// The file's name and why it does not fit.
 pub fn start_of(file: &PromptFile, path: &Path, model: &Model) -> Result<MetaState> {
     file.check_model(path, &model.name, &model.clip)?;
-    let phi = Regulator::from_named(&file.prompt, &file.regulator)
+    let phi = Regulator::from_named(&file.prompt, &file.regulator, file.header.regulator_form)
         .map_err(|problem| anyhow!("{}: {problem}: meta-train the start again", path.display()))?;
     Ok(MetaState { theta: file.prompt.clone(), phi })
 }

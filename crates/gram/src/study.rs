@@ -18,14 +18,14 @@ use gram_eval::method::Starts;
 use gram_eval::prepared::Prepared;
 use gram_eval::protocol::{Protocol, ProtocolSettings};
 use gram_eval::results::{CurvePoint, Method, Results};
-use gram_meta::{MetaState, MetaStep, MetaTrainingSettings, meta_train};
-use gram_prompt::{ImageStore, PromptFile, PromptKind, PromptedClip, Template};
+use gram_meta::{EpisodeSource, MetaState, MetaTrainingSettings};
+use gram_prompt::{ImageStore, PromptFile, PromptKind, Template};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, Identity, ProtocolKind};
 use crate::embedding::checksum;
-use crate::meta_training::{images_of, material, save_start};
+use crate::meta_training::{MetaRun, images_of, keys, material, steps_of};
 use crate::starts::start_of;
 use crate::whole_file;
 
@@ -187,7 +187,7 @@ impl Study<'_> {
     /// If a start cannot be meta-trained, or a run fails.
     pub fn run(&self, conditions: &[Condition]) -> Result<Vec<(Method, Results)>> {
         let kind = self.method.kind().context("a method with a prompt is studied")?;
-        let images = images_of(self.model, self.clusters, self.pairs, kind, &mut |_| {})?;
+        let images = images_of(self.model, &keys(self.clusters), self.pairs, kind, &mut |_| {})?;
         conditions.iter().map(|condition| self.condition(condition, kind, &images)).collect()
     }
 
@@ -269,7 +269,7 @@ impl Study<'_> {
     /// As [`Study::run`].
     pub fn courses(&self, conditions: &[Condition]) -> Result<Vec<Vec<[f64; 2]>>> {
         let kind = self.method.kind().context("a method with a prompt is studied")?;
-        let images = images_of(self.model, self.clusters, self.pairs, kind, &mut |_| {})?;
+        let images = images_of(self.model, &keys(self.clusters), self.pairs, kind, &mut |_| {})?;
         conditions.iter().map(|condition| self.course(condition, kind, &images)).collect()
     }
 
@@ -316,7 +316,7 @@ impl Study<'_> {
         Ok(courses.into_iter().flatten().collect())
     }
 
-    /// Meta-trains a start; what was measured goes beside it.
+    /// Meta-trains a start.
     fn meta_train(
         &self,
         condition: &Condition,
@@ -334,16 +334,21 @@ impl Study<'_> {
         let (seed, placement) = (settings.seed, condition.design.placement(kind, self.model, 1));
         let start = condition.design.start(kind, placement, self.model, self.template, seed, self.device)?;
         let material = material(self.model, &clusters, images, &start, self.template, &settings)?;
-        let mut lines = String::new();
-        let mut note = |step: &MetaStep| {
-            lines += &serde_json::to_string(step).map(|line| line + "\n").unwrap_or_default();
-            (self.observe)(&format!("{}: meta-training, step {}", condition.label, step.step));
+        let run = MetaRun {
+            model: self.model,
+            kind,
+            placement,
+            template: self.template,
+            material: &material,
+            start: MetaState::start(start, &settings, self.device),
+            episodes: EpisodeSource::Sampled,
+            settings: &settings,
+            command: self.command,
         };
-        let clip = PromptedClip::new(self.model, placement);
-        let state: MetaState = meta_train(&clip, &material, start, &settings, self.device, &mut note)?;
-        fs::create_dir_all(path.parent().unwrap_or(Path::new("")))?;
-        whole_file::write(&metrics(path), lines.as_bytes())?;
-        save_start(path, self.model, kind, placement, self.template, &settings, &state, self.command)
+        run.run(path, &mut |step| {
+            (self.observe)(&format!("{}: meta-training, step {}", condition.label, step.step));
+        })?;
+        Ok(())
     }
 
     /// Figure 3b: the mean normalised inner product of support and query gradients in each quarter of each condition's
@@ -353,7 +358,7 @@ impl Study<'_> {
     /// As [`Study::run`].
     pub fn alignments(&self, conditions: &[Condition]) -> Result<Vec<[f64; 4]>> {
         let kind = self.method.kind().context("a method with a prompt is studied")?;
-        let images = images_of(self.model, self.clusters, self.pairs, kind, &mut |_| {})?;
+        let images = images_of(self.model, &keys(self.clusters), self.pairs, kind, &mut |_| {})?;
         let of = |condition: &Condition| {
             self.start(condition, kind, &images)?;
             self.alignment(condition)
@@ -362,13 +367,8 @@ impl Study<'_> {
     }
 
     fn alignment(&self, condition: &Condition) -> Result<[f64; 4]> {
-        let path = metrics(&self.start_path(condition));
-        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let of = |line: &str| {
-            let step: serde_json::Value = serde_json::from_str(line)?;
-            anyhow::Ok(step["alignment"].as_f64().unwrap_or(f64::NAN))
-        };
-        let course = text.lines().map(of).collect::<Result<Vec<f64>>>()?;
+        let steps = steps_of(&self.start_path(condition))?;
+        let course: Vec<f64> = steps.iter().map(|step| f64::from(step.alignment)).collect();
         let quarter = course.len().div_ceil(4).max(1);
         let mean = |index: usize| {
             let part = course.iter().skip(index * quarter).take(quarter);
@@ -376,10 +376,6 @@ impl Study<'_> {
         };
         Ok([0, 1, 2, 3].map(mean))
     }
-}
-
-fn metrics(start: &Path) -> PathBuf {
-    start.with_extension("metrics.jsonl")
 }
 
 /// The same topics, each a single domain: support and query images come from the same looks.

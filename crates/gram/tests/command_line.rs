@@ -92,7 +92,9 @@ fn a_model_that_does_not_exist_is_named() {
 
 #[test]
 fn wrong_usage_is_exit_code_2() {
-    for arguments in [&["cluster"][..], &["meta-train", "--method", "cocoop"], &["paint"]] {
+    for arguments in
+        [&["cluster"][..], &["meta-train", "--method", "cocoop", "--pairs", "demo", "--out", "x"], &["paint"]]
+    {
         assert_eq!(gram(arguments).status.code(), Some(2), "{arguments:?}");
     }
 }
@@ -132,7 +134,7 @@ fn meta_trained(method: &str) -> (PromptFile, Vec<Value>) {
     arguments.extend(["--steps", "2", "--meta-batch", "1", "--ways", "2", "--out", &out, "--json"]);
     let printed = json(&gram(&arguments));
     assert_eq!(printed["start"], out);
-    let metrics = std::fs::read_to_string(clustered.path(&format!("{method}.metrics.jsonl"))).unwrap();
+    let metrics = std::fs::read_to_string(clustered.path(&format!("{method}.run/metrics.jsonl"))).unwrap();
     let steps: Vec<Value> = metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(printed["last"], steps[1]);
     (PromptFile::load(Path::new(&out), &Device::default()).unwrap(), steps)

@@ -1,6 +1,6 @@
 //! Safetensors files, written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use half::f16;
 use safetensors::tensor::{Dtype, TensorView};
@@ -15,7 +15,7 @@ pub type Named = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 /// # Errors
 /// [`ClipError::Safetensors`] if the library refuses.
 pub fn to_f16_bytes(tensors: &Named) -> Result<Vec<u8>, ClipError> {
-    serialize(tensors, Dtype::F16, |values| {
+    serialize(tensors, None, Dtype::F16, |values| {
         values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect()
     })
 }
@@ -25,11 +25,24 @@ pub fn to_f16_bytes(tensors: &Named) -> Result<Vec<u8>, ClipError> {
 /// # Errors
 /// [`ClipError::Safetensors`] if the library refuses.
 pub fn to_f32_bytes(tensors: &Named) -> Result<Vec<u8>, ClipError> {
-    serialize(tensors, Dtype::F32, |values| values.iter().flat_map(|value| value.to_le_bytes()).collect())
+    serialize(tensors, None, Dtype::F32, f32_bytes)
+}
+
+/// The bytes of a safetensors file with 32-bit values, and `header` in its metadata under the key `gram`.
+///
+/// # Errors
+/// [`ClipError::Safetensors`] if the library refuses.
+pub fn to_f32_bytes_with_header(tensors: &Named, header: String) -> Result<Vec<u8>, ClipError> {
+    serialize(tensors, Some(HashMap::from([("gram".to_owned(), header)])), Dtype::F32, f32_bytes)
+}
+
+fn f32_bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
 fn serialize(
     tensors: &Named,
+    metadata: Option<HashMap<String, String>>,
     dtype: Dtype,
     encode: impl Fn(&[f32]) -> Vec<u8>,
 ) -> Result<Vec<u8>, ClipError> {
@@ -41,5 +54,5 @@ fn serialize(
         .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(dtype, shape.to_vec(), bytes)?)))
         .collect::<Result<Vec<_>, _>>()
         .map_err(refused)?;
-    safetensors::serialize(views, None).map_err(refused)
+    safetensors::serialize(views, metadata).map_err(refused)
 }

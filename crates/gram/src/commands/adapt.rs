@@ -111,6 +111,7 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
         course.last().and_then(|(tuned, _)| tuned.prompt()).context("the method left no prompt")?;
     ensure!(prompt.is_finite(), "the descent diverged: lower --rate");
     let header = Header {
+        regulator_form: Default::default(),
         version: VERSION,
         program: env!("CARGO_PKG_VERSION").into(),
         model: model.name.clone(),

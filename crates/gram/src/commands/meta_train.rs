@@ -1,19 +1,19 @@
 //! `gram meta-train`: topics to a start and a regulator, by the outer loop over episodes.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use gram::defaults;
-use gram::meta_training::{images_of, material, save_start, start_prompt};
+use gram::episodes::EpisodesFile;
+use gram::meta_training::{MetaRun, images_of, keys, listed_material, material, start_prompt};
 use gram::model::{open_model, open_pairs};
+use gram::starts::start_of;
 use gram_cluster::Clusters;
 use gram_eval::design::PromptDesign;
-use gram_meta::{MetaStep, MetaTrainingSettings, OuterOptimizer, meta_train};
-use gram_prompt::{PromptKind, PromptedClip, Rates, Template};
-use indicatif::ProgressBar;
+use gram_meta::{EpisodeSource, MetaState, MetaStep, MetaTrainingSettings, OuterOptimizer};
+use gram_prompt::{PromptFile, PromptKind, Rates, RegulatorForm, Template};
 use serde::Serialize;
 
 use crate::arguments::Common;
@@ -23,7 +23,8 @@ use crate::progress::{bar, pairs_bar};
 /// Arguments of `gram meta-train`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Example:\n  gram meta-train --pairs demo --clusters runs/clusters --method coop --out start.safetensors"
+    after_help = "Examples:\n  gram meta-train --pairs demo --clusters runs/clusters --method coop --out start.safetensors\n  \
+                  gram meta-train --pairs demo --episodes episodes.json --method coop --out replayed.safetensors"
 )]
 pub struct MetaTrainArguments {
     /// A CLIP folder, or `tiny`, which is built in.
@@ -32,15 +33,18 @@ pub struct MetaTrainArguments {
     /// The image-text pairs that were clustered.
     #[arg(long, value_name = "SRC")]
     pairs: String,
-    /// Their topics and domains, from `gram cluster`.
-    #[arg(long, value_name = "DIR")]
-    clusters: PathBuf,
-    /// What is learned: coop (text), vpt (vision) or joint.
+    /// Their topics and domains, from `gram cluster`: episodes are drawn from them.
+    #[arg(long, value_name = "DIR", required_unless_present = "episodes", conflicts_with = "episodes")]
+    clusters: Option<PathBuf>,
+    /// Episodes from `gram episodes`, one after the other, in the place of drawn ones.
+    #[arg(long, value_name = "FILE")]
+    episodes: Option<PathBuf>,
+    /// What is learned: coop (text), cocoop (text, moved by the image), vpt (vision) or joint.
     #[arg(long)]
     method: PromptKind,
-    /// Every setting (TOML); its seed counts, not --seed.
+    /// A start, with its regulator if it has one, in the place of the usual one.
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    init: Option<PathBuf>,
     /// The sentence around a name; a textual prompt starts from its words before the name.
     #[arg(long, default_value = "a picture of a {}")]
     template: Template,
@@ -50,38 +54,71 @@ pub struct MetaTrainArguments {
     /// Layers of the vision tower with vectors of their own: 1 is shallow, 0 all of them.
     #[arg(long, value_name = "N", default_value_t = 1)]
     visual_depth: usize,
-    /// The start with its regulator; measurements go beside it, as .metrics.jsonl.
+    /// The start with its regulator. The run's folder stands beside it, as .run: the same command goes on from it.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// What replaces single settings.
+    /// Settings.
     #[command(flatten)]
-    overrides: Overrides,
+    settings: MetaSettings,
 }
 
-/// The settings that are most often changed.
+/// Settings of meta-training: those of the file or the defaults, and what replaces single ones.
 #[derive(Args, Debug)]
-struct Overrides {
-    /// Outer steps.
+pub struct MetaSettings {
+    /// Every setting (TOML); its seed counts, not --seed.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Outer steps; 0 writes the start as it is.
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
     /// Episodes of an outer step.
     #[arg(long, value_name = "B")]
     meta_batch: Option<usize>,
+    /// Episodes that pass the towers at once.
+    #[arg(long, value_name = "N")]
+    tasks_at_once: Option<usize>,
     /// Inner steps.
     #[arg(long, value_name = "K")]
     inner_steps: Option<usize>,
     /// Inner rate, or one for text and one for visual: TEXT/VISUAL.
     #[arg(long, value_name = "ALPHA")]
     inner_rate: Option<Rates>,
+    /// Meta-learn the inner rates too.
+    #[arg(long)]
+    learn_rates: bool,
+    /// Leave the Hessian out of the meta-gradient.
+    #[arg(long)]
+    first_order: bool,
+    /// How the regulator is applied: paper, unit, rescaled, or none for no regulator.
+    #[arg(long, value_name = "FORM")]
+    regulator: Option<RegulatorName>,
     /// Classes of an episode.
     #[arg(long, value_name = "N")]
     ways: Option<usize>,
+    /// Support images of a class.
+    #[arg(long, value_name = "N")]
+    support_shots: Option<usize>,
+    /// Query images of a class.
+    #[arg(long, value_name = "N")]
+    query_shots: Option<usize>,
     /// Outer optimiser.
     #[arg(long)]
     optimizer: Option<OptimizerName>,
     /// Outer rate, of prompt and regulator.
     #[arg(long, value_name = "RATE")]
     outer_lr: Option<f64>,
+    /// Norm that a longer meta-gradient is shortened to.
+    #[arg(long, value_name = "NORM")]
+    clip_norm: Option<f32>,
+    /// The part of the topics that is held out for validation.
+    #[arg(long, value_name = "PART")]
+    validation_topics: Option<f64>,
+    /// Outer steps between validations.
+    #[arg(long, value_name = "N")]
+    validation_steps: Option<usize>,
+    /// Validations without a gain after which it ends.
+    #[arg(long, value_name = "N")]
+    patience: Option<usize>,
 }
 
 /// The optimisers by name.
@@ -89,6 +126,15 @@ struct Overrides {
 enum OptimizerName {
     Adam,
     Sgd,
+}
+
+/// The forms of a regulator by name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RegulatorName {
+    Paper,
+    Unit,
+    Rescaled,
+    None,
 }
 
 /// What is printed for machines.
@@ -101,30 +147,72 @@ struct Trained<'a> {
 /// Runs the command.
 pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
     let device = common.device()?;
-    let settings = arguments.settings(common.seed)?;
+    let settings = arguments.settings.in_force(arguments.method, common.seed)?;
     let (kind, template) = (arguments.method, &arguments.template);
-    let clusters = Clusters::load(&arguments.clusters)?;
+    let clusters = arguments.clusters.as_deref().map(Clusters::load).transpose()?;
+    let listed = arguments.episodes.as_deref().map(EpisodesFile::read).transpose()?;
     let model = open_model(&arguments.model, &device)?;
     let pairs = open_pairs(&arguments.pairs)?;
 
-    let mut progress = pairs_bar();
-    let images = images_of(&model, &clusters, &pairs, kind, &mut |now| progress.show(now))?;
-    progress.finish();
     let design = PromptDesign {
         visual_tokens: arguments.visual_tokens,
         visual_depth: arguments.visual_depth,
         ..PromptDesign::default()
     };
-    let start = start_prompt(&model, kind, template, design, settings.seed)?;
-    let material = material(&model, &clusters, images, &start, template, &settings)?;
-    eprintln!("{} topics, {} more are too small", material.pool.topics.len(), material.pool.too_small);
+    let usual = start_prompt(&model, kind, template, design, settings.seed)?;
+    let (mut start, mut placement) =
+        (MetaState::start(usual, &settings, &device), design.placement(kind, &model, 1));
+    if let Some(path) = &arguments.init {
+        let file = PromptFile::load(path, &device)?;
+        ensure!(file.header.kind == kind, "{}: it is of {}, not of {kind}", path.display(), file.header.kind);
+        (start, placement) = (start_of(&file, path, &model)?, file.header.placement);
+    }
+    let mut progress = pairs_bar();
+    let mut images = |keys: &[String]| images_of(&model, keys, &pairs, kind, &mut |now| progress.show(now));
+    let (material, episodes) = match (&clusters, &listed) {
+        (Some(clusters), _) => {
+            let images = images(&keys(clusters))?;
+            let material = material(&model, clusters, images, &start.theta, template, &settings)?;
+            eprintln!(
+                "{} topics, {} more are too small",
+                material.pool.topics.len(),
+                material.pool.too_small
+            );
+            (material, EpisodeSource::Sampled)
+        }
+        (None, Some(listed)) => {
+            let (names, keys, episodes) = listed.numbered();
+            let material = listed_material(&model, &names, images(&keys)?, &start.theta, template)?;
+            (material, EpisodeSource::Listed(episodes))
+        }
+        (None, None) => bail!("name topics with --clusters, or episodes with --episodes"),
+    };
+    progress.finish();
 
-    let placement = design.placement(kind, &model, 1);
-    let clip = PromptedClip::new(&model, placement);
-    let mut record = Record::new(&arguments.out, settings.steps)?;
-    let state = meta_train(&clip, &material, start, &settings, &device, &mut |step| record.note(step))?;
-    let last = record.finish()?;
-    save_start(&arguments.out, &model, kind, placement, template, &settings, &state, &command_line())?;
+    let progress = bar("meta-training");
+    progress.set_length(settings.steps as u64);
+    let (mut last, mut held_out) = (None, String::new());
+    let command = command_line();
+    let run = MetaRun {
+        model: &model,
+        kind,
+        placement,
+        template,
+        material: &material,
+        start,
+        episodes,
+        settings: &settings,
+        command: &command,
+    };
+    run.run(&arguments.out, &mut |step| {
+        if let Some(validation) = step.validation {
+            held_out = format!(", held out {:.3}", validation.loss);
+        }
+        progress.set_position(step.step as u64);
+        progress.set_message(format!("query loss {:.3}{held_out}", step.query_loss));
+        last = Some(step.clone());
+    })?;
+    progress.finish_and_clear();
     match common.json {
         true => println!("{}", serde_json::to_string(&Trained { start: &arguments.out, last })?),
         false => println!("{}", arguments.out.display()),
@@ -132,83 +220,59 @@ pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
     Ok(())
 }
 
-impl MetaTrainArguments {
+impl MetaSettings {
     /// The file's settings or the defaults, with what the command line replaces.
-    fn settings(&self, seed: u64) -> Result<MetaTrainingSettings> {
+    pub fn in_force(&self, kind: PromptKind, seed: u64) -> Result<MetaTrainingSettings> {
         let mut settings = match &self.config {
-            None => defaults::meta_training(self.method, seed),
+            None => defaults::meta_training(kind, seed),
             Some(path) => {
                 let file = || path.display().to_string();
                 toml::from_str(&fs::read_to_string(path).with_context(file)?).with_context(file)?
             }
         };
-        self.overrides.apply(&mut settings);
+        self.replace(&mut settings)?;
         settings.validate()?;
         Ok(settings)
     }
-}
 
-impl Overrides {
-    fn apply(&self, settings: &mut MetaTrainingSettings) {
-        settings.steps = self.steps.unwrap_or(settings.steps);
-        settings.meta_batch = self.meta_batch.unwrap_or(settings.meta_batch);
-        settings.inner.steps = self.inner_steps.unwrap_or(settings.inner.steps);
-        settings.inner.rates = self.inner_rate.unwrap_or(settings.inner.rates);
-        settings.episodes.ways = self.ways.unwrap_or(settings.episodes.ways);
-        settings.prompt_rate = self.outer_lr.unwrap_or(settings.prompt_rate);
-        settings.regulator_rate = self.outer_lr.unwrap_or(settings.regulator_rate);
+    fn replace(&self, settings: &mut MetaTrainingSettings) -> Result<()> {
+        put(&mut settings.steps, self.steps);
+        put(&mut settings.meta_batch, self.meta_batch);
+        put(&mut settings.tasks_at_once, self.tasks_at_once);
+        put(&mut settings.inner.steps, self.inner_steps);
+        put(&mut settings.inner.rates, self.inner_rate);
+        settings.inner.learn_rates |= self.learn_rates;
+        settings.inner.first_order |= self.first_order;
+        put(&mut settings.episodes.ways, self.ways);
+        put(&mut settings.episodes.support_shots, self.support_shots);
+        put(&mut settings.episodes.query_shots, self.query_shots);
+        put(&mut settings.prompt_rate, self.outer_lr);
+        put(&mut settings.regulator_rate, self.outer_lr);
+        put(&mut settings.validation_topics, self.validation_topics);
+        put(&mut settings.validation_steps, self.validation_steps);
+        settings.clip_norm = self.clip_norm.or(settings.clip_norm);
+        settings.patience = self.patience.or(settings.patience);
         settings.optimizer = match self.optimizer {
             Some(OptimizerName::Adam) => OuterOptimizer::Adam,
             Some(OptimizerName::Sgd) => OuterOptimizer::Sgd,
             None => settings.optimizer,
         };
+        let form = match self.regulator {
+            Some(RegulatorName::Paper) => RegulatorForm::Paper,
+            Some(RegulatorName::Unit) => RegulatorForm::Unit,
+            Some(RegulatorName::Rescaled) => RegulatorForm::Rescaled,
+            Some(RegulatorName::None) => {
+                settings.regulator = None;
+                return Ok(());
+            }
+            None => return Ok(()),
+        };
+        let regulator = settings.regulator.as_mut();
+        regulator.context("--regulator: the settings have none; give it a section [regulator]")?.form = form;
+        Ok(())
     }
 }
 
-/// What meta-training measures, on the way to a file and a progress bar.
-struct Record {
-    path: PathBuf,
-    file: File,
-    bar: ProgressBar,
-    validation_loss: Option<f32>,
-    last: Option<MetaStep>,
-    failed: Option<anyhow::Error>,
-}
-
-impl Record {
-    /// Beside the file `out`.
-    fn new(out: &Path, steps: usize) -> Result<Self> {
-        let path = out.with_extension("metrics.jsonl");
-        if let Some(folder) = out.parent() {
-            fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-        }
-        let file = File::create(&path).with_context(|| path.display().to_string())?;
-        let bar = bar("meta-training");
-        bar.set_length(steps as u64);
-        Ok(Self { path, file, bar, validation_loss: None, last: None, failed: None })
-    }
-
-    fn note(&mut self, step: &MetaStep) {
-        self.validation_loss = step.validation.map(|validation| validation.loss).or(self.validation_loss);
-        let validation =
-            self.validation_loss.map(|loss| format!(", validation {loss:.3}")).unwrap_or_default();
-        self.bar.set_position(step.step as u64);
-        self.bar.set_message(format!("query loss {:.3}{validation}", step.query_loss));
-        let written = serde_json::to_string(step)
-            .map_err(anyhow::Error::from)
-            .and_then(|line| Ok(writeln!(self.file, "{line}")?));
-        if let Err(error) = written {
-            self.failed.get_or_insert(error);
-        }
-        self.last = Some(step.clone());
-    }
-
-    /// The last step, or why a line could not be written.
-    fn finish(self) -> Result<Option<MetaStep>> {
-        self.bar.finish_and_clear();
-        match self.failed {
-            Some(error) => Err(error.context(self.path.display().to_string())),
-            None => Ok(self.last),
-        }
-    }
+fn put<T: Copy>(setting: &mut T, given: Option<T>) {
+    *setting = given.unwrap_or(*setting);
 }

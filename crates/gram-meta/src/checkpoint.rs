@@ -1,0 +1,116 @@
+//! Checkpoints of a meta-training: safetensors with a JSON header, all that a run goes on from.
+//!
+//! Tensors: `now.…` and `best.…` are states ([`MetaState::named`]), `log_rates` the logarithms of the inner rates,
+//! `first_moment.…` and `second_moment.…` Adam's. The header has the numbers, and what run it is.
+
+use std::collections::BTreeMap;
+
+use burn::optim::{AdamState, AdaptiveMomentumState};
+use burn::tensor::{Device, Tensor, TensorData};
+use gram_clip::checkpoint::{Named, read_tensors, to_f32_bytes_with_header};
+use gram_prompt::prompt_file::numbers;
+use safetensors::SafeTensors;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::meta_training::{Best, MetaState, MetaTrainingError, MetaTrainingSettings, Standing};
+use crate::outer_optimizer::OuterStep;
+
+/// What is not a tensor.
+#[derive(Serialize, Deserialize)]
+struct Numbers {
+    /// What run it is of; another one does not go on from it.
+    run: Value,
+    step: usize,
+    without_gain: usize,
+    best: Option<(usize, f32)>,
+    /// Steps of the optimiser, by tensor.
+    times: BTreeMap<String, usize>,
+}
+
+/// The bytes of a checkpoint of `run`.
+///
+/// # Errors
+/// [`MetaTrainingError::Clip`] if the library refuses.
+pub fn to_bytes(standing: &Standing, run: &Value) -> Result<Vec<u8>, MetaTrainingError> {
+    let mut tensors = Named::new();
+    let mut put = |prefix: &str, name: &str, tensor: &Tensor<2>| {
+        tensors.insert(format!("{prefix}{name}"), numbers(tensor));
+    };
+    standing.state.named().iter().for_each(|(name, tensor)| put("now.", name, tensor));
+    if let Some(best) = &standing.best {
+        best.state.named().iter().for_each(|(name, tensor)| put("best.", name, tensor));
+    }
+    put("", "log_rates", &standing.log_rates);
+    let mut times = BTreeMap::new();
+    for (name, AdamState { momentum }) in standing.outer.moments() {
+        put("first_moment.", name, &momentum.moment_1);
+        put("second_moment.", name, &momentum.moment_2);
+        times.insert(name.clone(), momentum.time);
+    }
+    let best = standing.best.as_ref().map(|best| (best.step, best.loss));
+    let (run, step, without_gain) = (run.clone(), standing.step, standing.without_gain);
+    let header = serde_json::to_string(&Numbers { run, step, without_gain, best, times });
+    let header = header.map_err(|error| damaged(&error))?;
+    Ok(to_f32_bytes_with_header(&tensors, header)?)
+}
+
+/// The standing of a checkpoint of `run`, whose states look like `like`.
+///
+/// # Errors
+/// [`MetaTrainingError::Checkpoint`] if it is damaged or of another run.
+pub fn from_bytes(
+    bytes: &[u8],
+    run: &Value,
+    like: &MetaState,
+    settings: &MetaTrainingSettings,
+    device: &Device,
+) -> Result<Standing, MetaTrainingError> {
+    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| damaged(&error))?;
+    let header = metadata.metadata().as_ref().and_then(|metadata| metadata.get("gram").cloned());
+    let header = header.ok_or_else(|| damaged(&"it has no header"))?;
+    let header: Numbers = serde_json::from_str(&header).map_err(|error| damaged(&error))?;
+    if header.run != *run {
+        let other = "was made under other settings, or from other data".to_owned();
+        return Err(MetaTrainingError::Checkpoint(other));
+    }
+    let named = read_tensors("checkpoint", bytes)?;
+    let tensor = |name: String| {
+        let found = named.get(&name).and_then(|(shape, values)| {
+            let shape: [usize; 2] = shape.as_slice().try_into().ok()?;
+            Some(Tensor::<2>::from_data(TensorData::new(values.clone(), shape), device))
+        });
+        found.ok_or_else(|| damaged(&format!("no tensor `{name}`")))
+    };
+    let state = |prefix: &str| {
+        let mut missing = None;
+        let state = like.map(|name, own| match tensor(format!("{prefix}.{name}")) {
+            Ok(found) if found.dims() == own.dims() => found,
+            Ok(_) => own,
+            Err(error) => {
+                missing = Some(error);
+                own
+            }
+        });
+        missing.map_or(Ok(state), Err)
+    };
+    let moments = header.times.into_iter().map(|(name, time)| {
+        let first = tensor(format!("first_moment.{name}"))?;
+        let second = tensor(format!("second_moment.{name}"))?;
+        Ok((name, AdamState::new(AdaptiveMomentumState::new(time, first, second))))
+    });
+    let moments = moments.collect::<Result<BTreeMap<_, _>, MetaTrainingError>>()?;
+    let best = |(step, loss)| Ok::<_, MetaTrainingError>(Best { loss, step, state: state("best")? });
+    Ok(Standing {
+        step: header.step,
+        state: state("now")?,
+        log_rates: tensor("log_rates".into())?,
+        outer: OuterStep::with_moments(settings.optimizer, moments),
+        best: header.best.map(best).transpose()?,
+        without_gain: header.without_gain,
+    })
+}
+
+fn damaged(problem: &dyn std::fmt::Display) -> MetaTrainingError {
+    MetaTrainingError::Checkpoint(format!("is damaged ({problem})"))
+}
