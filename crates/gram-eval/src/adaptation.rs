@@ -7,6 +7,12 @@
 //! velocity <- momentum * velocity + R(g) + decay * theta,    theta <- theta - rate * velocity
 //! ```
 //!
+//! or, with [`Regulated::Velocity`], the regulator bends what momentum has gathered:
+//!
+//! ```text
+//! velocity <- momentum * velocity + g + decay * theta,       theta <- theta - rate * R(velocity)
+//! ```
+//!
 //! The rate is constant and small in the warm-up epochs, then falls along a cosine whose period is all epochs, as in CoOp:
 //! it does not reach zero. This code sees the tuning images only.
 
@@ -39,6 +45,20 @@ pub struct AdaptationSettings {
     pub warmup_epochs: usize,
     /// The rate of these epochs.
     pub warmup_rate: f32,
+    /// What the regulator bends, if there is one.
+    #[serde(default)]
+    pub regulated: Regulated,
+}
+
+/// What the regulator bends when a prompt is tuned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Regulated {
+    /// The gradient, before momentum.
+    #[default]
+    Gradient,
+    /// The velocity, after momentum.
+    Velocity,
 }
 
 impl AdaptationSettings {
@@ -104,9 +124,18 @@ pub fn adapt(
             let images = (set.images)(epoch, &chosen)?;
             let batch = LabelledImages { images, labels: indices(&labels, device) };
             let found = clip.gradient(&theta, &set.classes, &batch);
-            let gradient = regulated(start.phi.as_ref(), &found.gradient);
-            velocity = settings.velocity(&velocity, &theta, &gradient);
-            theta = theta.add_scaled(&settings.step(&velocity, epoch), -1.0);
+            let phi = start.phi.as_ref();
+            let direction = match settings.regulated {
+                Regulated::Gradient => {
+                    velocity = settings.velocity(&velocity, &theta, &regulated(phi, &found.gradient));
+                    velocity.clone()
+                }
+                Regulated::Velocity => {
+                    velocity = settings.velocity(&velocity, &theta, &found.gradient);
+                    regulated(phi, &velocity)
+                }
+            };
+            theta = theta.add_scaled(&settings.step(&direction, epoch), -1.0);
             losses.push(found.loss);
         }
         observe(epoch + 1, &theta, &losses);
@@ -128,6 +157,7 @@ mod tests {
             weight_decay: 5e-4,
             warmup_epochs: 1,
             warmup_rate: 1e-5,
+            regulated: Regulated::Gradient,
         };
         let ones = burn::tensor::Tensor::ones([1, 1], &Device::default());
         let velocity: Prompt = [(gram_prompt::Part::Text, ones)].into_iter().collect();

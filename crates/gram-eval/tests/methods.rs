@@ -121,6 +121,7 @@ impl Fixture {
             weight_decay: of("weight_decay"),
             warmup_epochs: 1,
             warmup_rate: of("warmup_rate"),
+            regulated: Default::default(),
         }
     }
 

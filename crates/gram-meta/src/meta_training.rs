@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::{ClipError, Signal};
 use gram_cluster::Clusters;
-use gram_data::random::{indexed_stream, stream};
+use gram_data::random::indexed_stream;
 use gram_prompt::image_store::indices;
 use gram_prompt::prompted_clip::accuracy;
 use gram_prompt::{ClassStore, ImageStore, LabelledImages, Part, Prompt, PromptedClip, Rates};
@@ -494,7 +494,7 @@ pub fn held_out_topics(clusters: &Clusters, settings: &MetaTrainingSettings) -> 
 }
 
 fn divided(pool: TopicPool, settings: &MetaTrainingSettings) -> (TopicPool, TopicPool) {
-    pool.hold_out(settings.validation_topics, &mut stream(settings.seed, "validation topics"))
+    pool.hold_out(settings.validation_topics, settings.seed)
 }
 
 /// The episode of a draw: episode `draw % meta_batch` of step `draw / meta_batch`, both from 0 on.

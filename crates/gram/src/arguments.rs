@@ -16,6 +16,7 @@ use crate::commands::export::ExportArguments;
 use crate::commands::meta_train::MetaTrainArguments;
 use crate::commands::predict::PredictArguments;
 use crate::commands::pretrain::PretrainArguments;
+use crate::commands::rehearse::RehearseArguments;
 use crate::commands::study::StudyArguments;
 
 /// Tunes prompts for frozen CLIP models, from a meta-learned start and with a regulated gradient (GRAM, ICCV 2023).
@@ -71,6 +72,8 @@ pub enum Command {
     Bench(BenchArguments),
     /// Runs the paper's studies: what each part of GRAM is worth.
     Study(StudyArguments),
+    /// Answers questions of design on topics that meta-training never saw.
+    Rehearse(RehearseArguments),
     /// Says what is in a dataset, and draws few shots of it.
     Data(DataArguments),
     /// Names what is in images.

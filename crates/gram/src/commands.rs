@@ -13,6 +13,7 @@ pub mod meta_train;
 pub mod predict;
 pub mod pretrain;
 pub mod prompting;
+pub mod rehearse;
 pub mod study;
 pub mod tuning;
 

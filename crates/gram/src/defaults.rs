@@ -2,7 +2,7 @@
 
 use gram_cluster::{ChcSettings, HdbscanSettings, UmapSettings};
 use gram_data::{Augmentation, Sampling};
-use gram_eval::adaptation::AdaptationSettings;
+use gram_eval::adaptation::{AdaptationSettings, Regulated};
 use gram_eval::design::PromptDesign;
 use gram_eval::prompt_distribution::CollectionSettings;
 use gram_eval::protocol::ProtocolSettings;
@@ -87,6 +87,7 @@ pub fn protocol(shots: usize, image_size: u32) -> ProtocolSettings {
         weight_decay: 5e-4,
         warmup_epochs: 1,
         warmup_rate: 1e-5,
+        regulated: Regulated::Gradient,
     };
     ProtocolSettings {
         shots,

@@ -28,6 +28,7 @@ pub mod hub;
 pub mod matrix_file;
 pub mod meta_training;
 pub mod model;
+pub mod rehearsal;
 pub mod starts;
 pub mod study;
 pub mod templates;

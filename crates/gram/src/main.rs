@@ -46,6 +46,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Command::Adapt(arguments) => commands::adapt::run(arguments, common),
         Command::Bench(arguments) => commands::bench::run(arguments, common),
         Command::Study(arguments) => commands::study::run(arguments, common),
+        Command::Rehearse(arguments) => commands::rehearse::run(arguments, common),
         Command::Data(arguments) => commands::data::run(arguments, common),
         Command::Cluster(arguments) => commands::cluster::run(arguments, common),
         Command::Episodes(arguments) => commands::episodes::run(arguments, common),

@@ -223,16 +223,17 @@ pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
 impl MetaSettings {
     /// The file's settings or the defaults, with what the command line replaces.
     pub fn in_force(&self, kind: PromptKind, seed: u64) -> Result<MetaTrainingSettings> {
-        let mut settings = match &self.config {
-            None => defaults::meta_training(kind, seed),
-            Some(path) => {
-                let file = || path.display().to_string();
-                toml::from_str(&fs::read_to_string(path).with_context(file)?).with_context(file)?
-            }
-        };
+        let mut settings = Self::of_file(self.config.as_deref(), kind, seed)?;
         self.replace(&mut settings)?;
         settings.validate()?;
         Ok(settings)
+    }
+
+    /// The settings of a file, or the defaults.
+    pub fn of_file(path: Option<&Path>, kind: PromptKind, seed: u64) -> Result<MetaTrainingSettings> {
+        let Some(path) = path else { return Ok(defaults::meta_training(kind, seed)) };
+        let file = || path.display().to_string();
+        toml::from_str(&fs::read_to_string(path).with_context(file)?).with_context(file)
     }
 
     fn replace(&self, settings: &mut MetaTrainingSettings) -> Result<()> {

@@ -1,0 +1,168 @@
+//! `gram rehearse`: questions of design, answered on topics that meta-training never saw.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use gram::model::{DEMO, open_model, open_pairs};
+use gram::rehearsal::{Candidate, Question, Rehearsal, Rehearsed};
+use gram::{defaults, whole_file};
+use gram_cluster::Clusters;
+use gram_eval::results::Method;
+use gram_eval::statistics::{BySeed, Estimate, harmonic_mean};
+use gram_eval::tables::{Cell, Table};
+use gram_prompt::{Rates, Template};
+use serde_json::json;
+
+use crate::arguments::Common;
+use crate::commands::adapt::learned_template;
+use crate::commands::command_line;
+use crate::commands::meta_train::MetaSettings;
+use crate::commands::tuning::TuningArguments;
+use crate::progress::bar;
+
+/// Arguments of `gram rehearse`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  gram rehearse --clusters runs/clusters --method coop-gram --question regulator --seeds 5 --out runs/rehearsal"
+)]
+pub struct RehearseArguments {
+    /// A folder or file with a CLIP checkpoint, an id on the hub, or `tiny`, which is built in.
+    #[arg(long, value_name = "M", default_value = "tiny")]
+    model: String,
+    /// The image-text pairs that were clustered.
+    #[arg(long, value_name = "SRC", default_value = DEMO)]
+    pairs: String,
+    /// Their topics and domains, from `gram cluster`.
+    #[arg(long, value_name = "DIR")]
+    clusters: PathBuf,
+    /// coop-gram, cocoop-gram, vpt-gram or unigram.
+    #[arg(long, default_value = "coop-gram")]
+    method: Method,
+    /// What is asked: regulator, regulator-start, momentum, inner-rate, inner-steps, episodes, length, order, optimizer.
+    #[arg(long, value_name = "NAME", required = true)]
+    question: Vec<Question>,
+    /// Images of a class.
+    #[arg(long, value_name = "K", default_value_t = defaults::SHOTS)]
+    shots: usize,
+    /// How many seeds, from --seed on.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    seeds: usize,
+    /// Tuning rates that are tried, TEXT/VISUAL, between commas.
+    #[arg(
+        long,
+        value_name = "RATES",
+        value_delimiter = ',',
+        default_value = "0.003/0.001,0.01/0.002,0.03/0.004"
+    )]
+    rates: Vec<Rates>,
+    /// The sentence around a name.
+    #[arg(long)]
+    template: Option<Template>,
+    /// Starts, runs and the table; the same command goes on where it stopped.
+    #[arg(long, value_name = "DIR", default_value = "runs/rehearsal")]
+    out: PathBuf,
+    /// Settings of meta-training that the question starts from (TOML).
+    #[arg(long, value_name = "FILE")]
+    meta_config: Option<PathBuf>,
+    /// Settings of tuning.
+    #[command(flatten)]
+    tuning: TuningArguments,
+}
+
+/// Runs the command.
+pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
+    let device = common.device()?;
+    let method = arguments.method;
+    let Some(kind) = method.kind().filter(|_| method.baseline().is_some()) else {
+        bail!("--method {}: coop-gram, cocoop-gram, vpt-gram or unigram is expected", method.key());
+    };
+    let model = open_model(&arguments.model, &device)?;
+    let template = match &arguments.template {
+        Some(template) => template.clone(),
+        None => learned_template(&model)?,
+    };
+    let base = MetaSettings::of_file(arguments.meta_config.as_deref(), kind, common.seed)?;
+    let mut candidates: Vec<Candidate> = Vec::new();
+    for candidate in arguments.question.iter().flat_map(|question| question.candidates(&base)) {
+        if !candidates.iter().any(|known| known.name == candidate.name) {
+            candidates.push(candidate);
+        }
+    }
+    let (pairs, clusters) = (open_pairs(&arguments.pairs)?, Clusters::load(&arguments.clusters)?);
+    let progress = bar("rehearsals");
+    progress.set_length((candidates.len() * arguments.seeds) as u64);
+    let command = command_line();
+    let rehearsal = Rehearsal {
+        model: &model,
+        template: &template,
+        pairs: &pairs,
+        clusters: &clusters,
+        settings: arguments.tuning.settings(&model, Some(arguments.shots))?,
+        rates: arguments.rates.clone(),
+        seeds: (common.seed..).take(arguments.seeds).collect(),
+        method,
+        out: &arguments.out,
+        command: &command,
+        device: &device,
+        observe: &|message| {
+            progress.inc(1);
+            progress.set_message(message.to_owned());
+        },
+    };
+    let found = rehearsal.run(&candidates)?;
+    progress.finish_and_clear();
+    let table = table(method, &arguments.rates, &candidates, &found);
+    let path = arguments.out.join("rehearsal.md");
+    whole_file::write(&path, table.to_markdown().as_bytes())?;
+    match common.json {
+        true => {
+            let runs = candidates.iter().zip(&found);
+            let runs: Vec<_> = runs.map(|(one, runs)| json!({"candidate": one.name, "runs": runs})).collect();
+            println!("{}", json!({"table": path, "candidates": runs}));
+        }
+        false => println!("{}\n{}", table.to_text(), path.display()),
+    }
+    Ok(())
+}
+
+/// A value for each seed of the runs at some rates.
+fn by_seed(runs: &[Rehearsed], rates: Rates, value: fn(&Rehearsed) -> f64) -> BySeed {
+    runs.iter().filter(|run| run.rates == rates).map(|run| (run.seed, value(run))).collect()
+}
+
+fn h(run: &Rehearsed) -> f64 {
+    harmonic_mean(run.base, run.new)
+}
+
+/// Every candidate at the rates where its mean H is best, and what it wins over the usual start, at its own best rates.
+fn table(method: Method, rates: &[Rates], candidates: &[Candidate], found: &[Vec<Rehearsed>]) -> Table {
+    let best = |runs: &[Rehearsed]| {
+        let mean =
+            |rates: &Rates| Estimate::over_seeds(&by_seed(runs, *rates, h)).map(|estimate| estimate.mean);
+        rates
+            .iter()
+            .copied()
+            .max_by(|one, other| mean(one).partial_cmp(&mean(other)).unwrap_or(std::cmp::Ordering::Equal))
+    };
+    let header = ["Candidate", "Rates", "Base", "New", "H", "Base won", "New won", "H won"];
+    let mut table = Table::new(format!("{method}: held-out topics, base to new (accuracy in %)"), header);
+    let usual = found.first().and_then(|runs| Some((runs, best(runs)?)));
+    let values: [fn(&Rehearsed) -> f64; 3] = [|run| run.base, |run| run.new, h];
+    for (candidate, runs) in candidates.iter().zip(found) {
+        let Some(rates) = best(runs) else { continue };
+        let own = values.map(|value| Cell::estimate(Estimate::over_seeds(&by_seed(runs, rates, value))));
+        let won = values.map(|value| {
+            let difference = usual.and_then(|(usual, at)| {
+                Estimate::of_paired_difference(&by_seed(runs, rates, value), &by_seed(usual, at, value))
+            });
+            Cell::plain(difference.map(|difference| difference.signed()).unwrap_or_default())
+        });
+        let cells = std::iter::once(Cell::plain(rates.to_string())).chain(own).chain(won).collect();
+        table.push(candidate.name.clone(), cells);
+    }
+    table
+        .notes
+        .push("Each at the rates with its best mean H. Won: over the usual start, within seeds.".into());
+    table
+}
