@@ -1,0 +1,188 @@
+//! Meta-training as its user meets it: runs that are killed, episodes that are replayed, meta-gradients read from files.
+#![allow(clippy::unwrap_used)]
+
+mod clustered;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use burn::tensor::Device;
+use clustered::{clustered, gram, text};
+use gram_data::random::stream;
+use gram_meta::{MetaState, Regulator};
+use gram_prompt::PromptFile;
+use rand::RngExt;
+
+/// A meta-training of some steps on the few pairs, in `folder`: the command line is the same wherever that is.
+fn meta_train(folder: &Path, more: &[&str]) -> Command {
+    let clustered = clustered();
+    let (pairs, clusters) = (clustered.path("pairs.jsonl"), clustered.path("clusters"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gram"));
+    command.current_dir(folder).args(["meta-train", "--pairs", &pairs, "--out", "start.safetensors"]);
+    command.args(["--meta-batch", "1", "--ways", "2"]).args(more);
+    if !more.contains(&"--episodes") {
+        command.args(["--clusters", &clusters]);
+    }
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+fn finish(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+fn start(folder: &Path) -> MetaState {
+    let path = folder.join("start.safetensors");
+    let file = PromptFile::load(&path, &Device::default()).unwrap();
+    let form = file.header.regulator_form;
+    let phi = Regulator::from_named(&file.prompt, &file.regulator, form).unwrap();
+    MetaState { theta: file.prompt, phi }
+}
+
+/// All numbers of `one - other`, one after the other.
+fn difference(one: &MetaState, other: &MetaState) -> Vec<f32> {
+    let mut others = other.named();
+    let of = |(name, tensor): (String, burn::tensor::Tensor<2>)| {
+        (tensor - others.remove(&name).unwrap()).into_data().try_to_vec::<f32>().unwrap()
+    };
+    one.named().into_iter().flat_map(of).collect()
+}
+
+#[test]
+fn a_run_that_is_killed_at_twenty_random_moments_ends_in_the_same_bytes() {
+    let (whole, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let settings = ["--method", "coop", "--steps", "40", "--validation-steps", "7", "--learn-rates"];
+    let clock = Instant::now();
+    finish(&mut meta_train(whole.path(), &settings));
+    let unbroken = clock.elapsed();
+    let mut random = stream(1, "moments of death");
+    let (mut killed, mut after_a_checkpoint) = (0, 0);
+    while killed < 20 {
+        let mut child = meta_train(broken.path(), &settings).spawn().unwrap();
+        let moment = unbroken.mul_f64(random.random_range(0.1..1.1)).max(Duration::from_millis(20));
+        std::thread::sleep(moment);
+        // One that is through already is not killed: it begins anew.
+        match child.try_wait().unwrap() {
+            None => {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                killed += 1;
+                after_a_checkpoint +=
+                    usize::from(broken.path().join("start.run/checkpoint.safetensors").is_file());
+            }
+            Some(status) => {
+                assert!(status.success());
+                fs::remove_dir_all(broken.path().join("start.run")).unwrap();
+                fs::remove_file(broken.path().join("start.safetensors")).unwrap();
+            }
+        }
+    }
+    assert!(after_a_checkpoint > 0, "all were killed before they had begun");
+    finish(&mut meta_train(broken.path(), &settings));
+    for file in ["start.safetensors", "start.run/metrics.jsonl", "start.run/checkpoint.safetensors"] {
+        let read = |folder: &Path| fs::read(folder.join(file)).unwrap();
+        assert!(read(whole.path()) == read(broken.path()), "{file}");
+    }
+}
+
+#[test]
+fn a_folder_of_another_run_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    finish(&mut meta_train(folder.path(), &["--method", "coop", "--steps", "1"]));
+    let output = meta_train(folder.path(), &["--method", "coop", "--steps", "2"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    assert!(error.contains("start.run") && error.contains("name another --out"), "{error}");
+}
+
+/// Episodes that a meta-training with these settings draws.
+fn episodes(path: &Path, count: &str, seed: &str) {
+    let (clusters, out) = (clustered().path("clusters"), path.display().to_string());
+    let fixed = ["--ways", "2", "--validation-topics", "0", "--seed", seed];
+    let arguments = [&["episodes", "--clusters", &clusters, "--count", count, "--out", &out], &fixed[..]];
+    let output = gram(&arguments.concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn replayed_episodes_give_what_drawn_ones_give() {
+    let (drawn, replayed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let common = ["--method", "cocoop", "--steps", "3", "--seed", "5"];
+    finish(&mut meta_train(drawn.path(), &[&common[..], &["--validation-topics", "0"]].concat()));
+    episodes(&replayed.path().join("episodes.json"), "3", "5");
+    let given = ["--episodes", "episodes.json"];
+    finish(&mut meta_train(replayed.path(), &[&common[..], &given].concat()));
+    let off = difference(&start(drawn.path()), &start(replayed.path()));
+    assert!(off.iter().all(|value| value.abs() < 1e-7), "{:?}", off.iter().cloned().fold(0.0, f32::max));
+    let too_many = ["--method", "cocoop", "--steps", "9", "--seed", "5", "--episodes", "episodes.json"];
+    fs::remove_dir_all(replayed.path().join("start.run")).unwrap();
+    let output = meta_train(replayed.path(), &too_many).output().unwrap();
+    assert!(text(&output.stderr).contains("3 episodes are listed, 9 are needed"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_step_of_plain_descent_moves_the_saved_state_by_the_sum_of_the_episodes_meta_gradients() {
+    let folder = tempfile::tempdir().unwrap();
+    let all = folder.path().join("both.json");
+    episodes(&all, "2", "3");
+    let both: serde_json::Value = serde_json::from_slice(&fs::read(&all).unwrap()).unwrap();
+    // The meta-gradient of some of the episodes, by the difference of what is saved.
+    let meta_gradient = |name: &str, chosen: &[usize]| {
+        let folder = folder.path().join(name);
+        fs::create_dir(&folder).unwrap();
+        let mut file = both.clone();
+        file["episodes"] = chosen.iter().map(|index| both["episodes"][*index].clone()).collect();
+        fs::write(folder.join("episodes.json"), file.to_string()).unwrap();
+        let batch = chosen.len().to_string();
+        let step = ["--steps", "1", "--optimizer", "sgd", "--outer-lr", "1", "--meta-batch", &batch];
+        let method = ["--method", "coop", "--episodes", "episodes.json"];
+        // The last of two flags of one name would be refused: this command has its own.
+        let clustered = clustered();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gram"));
+        command.current_dir(&folder).args(["meta-train", "--pairs", &clustered.path("pairs.jsonl")]);
+        finish(command.args(["--out", "start.safetensors"]).args(step).args(method));
+        let before = folder.join("before");
+        fs::create_dir(&before).unwrap();
+        fs::copy(folder.join("start.run/start.safetensors"), before.join("start.safetensors")).unwrap();
+        difference(&start(&before), &start(&folder))
+    };
+    let (one, other) = (meta_gradient("one", &[0]), meta_gradient("other", &[1]));
+    let sum = meta_gradient("sum", &[0, 1]);
+    let norm = |values: &[f32]| values.iter().map(|value| value * value).sum::<f32>().sqrt();
+    let off: Vec<f32> =
+        sum.iter().zip(one.iter().zip(&other)).map(|(sum, (one, other))| sum - one - other).collect();
+    assert!(norm(&sum) > 1e-3 && norm(&off) < 1e-3 * norm(&sum), "{} of {}", norm(&off), norm(&sum));
+}
+
+#[test]
+fn a_deep_visual_start_is_meta_trained_and_tuned_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = ["--method", "vpt", "--steps", "1", "--visual-depth", "0", "--support-shots", "1"];
+    finish(&mut meta_train(folder.path(), &[&settings[..], &["--query-shots", "1"]].concat()));
+    let path = folder.path().join("start.safetensors");
+    let file = PromptFile::load(&path, &Device::default()).unwrap();
+    assert!(file.header.placement.visual_depth > 1);
+    let (init, out) =
+        (path.display().to_string(), folder.path().join("tuned.safetensors").display().to_string());
+    let output = gram(&[
+        "adapt",
+        "--data",
+        "demo:food",
+        "--method",
+        "vpt-gram",
+        "--init",
+        &init,
+        "--shots",
+        "1",
+        "--epochs",
+        "1",
+        "--out",
+        &out,
+    ]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let tuned = PromptFile::load(Path::new(&out), &Device::default()).unwrap();
+    assert_eq!(tuned.header.placement, file.header.placement);
+}
