@@ -118,7 +118,8 @@ pub fn images_of(
     Ok(ImageStore::Features(tensor(&features, &device(model))))
 }
 
-fn pairs_of(keys: &[String], pairs: &Pairs) -> Result<Vec<Pair>> {
+/// The pairs with these keys.
+pub(crate) fn pairs_of(keys: &[String], pairs: &Pairs) -> Result<Vec<Pair>> {
     let by_key: HashMap<&str, &Pair> = pairs.pairs.iter().map(|pair| (pair.key.as_str(), pair)).collect();
     let find = |key: &String| {
         let pair = by_key.get(key.as_str()).map(|pair| (*pair).clone());

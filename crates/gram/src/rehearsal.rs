@@ -1,12 +1,12 @@
-//! What a start is worth, told by topics that its meta-training never saw: how questions of design are answered without a
-//! labelled image.
+//! What a start is worth, told without a test image: how questions of design are answered.
 //!
-//! The held-out topics stand for a dataset, half of them for base classes and half for new ones. Images of one domain of each
-//! base topic are tuned on, by the same code and for as long as at test time; the other images of base topics, of all
-//! domains, and all images of new topics are tested. Every candidate is meta-trained once for each seed, which also
-//! draws the topics and the shots, and tuned at each of several rates.
+//! On [`Stage::Topics`] no labelled image is needed at all. Held-out topics stand for classes, half of them for base and half for new ones. A labelled dataset has one look, which its
+//! classes share, so their images are divided into looks first: by k-means on what is left of an image's features when the
+//! mean of its topic is taken away. Each look in turn is tuned in, on a few images of each base topic, by the same code and
+//! for as long as at test time; other images of the look are tested, of base and of new topics, and base topics in the
+//! other looks. [`Stage::Datasets`] rehearses inside the base classes of labelled datasets, on training and validation images.
+//! Every candidate is meta-trained once for each seed, which also draws topics and shots, and tuned at each of several rates.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,8 @@ use anyhow::{Context, Result};
 use burn::tensor::Device;
 use gram_clip::Model;
 use gram_cluster::Clusters;
+use gram_cluster::k_means::{KMeansSettings, k_means};
+use gram_data::few_shot::sample;
 use gram_data::random::stream;
 use gram_data::{ClassSubset, LabelledDataset, LabelledImage, Pairs, Split};
 use gram_eval::adaptation::Regulated;
@@ -22,13 +24,15 @@ use gram_eval::method::Starts;
 use gram_eval::prepared::Prepared;
 use gram_eval::protocol::{Protocol, ProtocolSettings};
 use gram_eval::results::Method;
+use gram_eval::statistics;
 use gram_meta::{EpisodeSource, MetaState, MetaTrainingSettings, held_out_topics};
 use gram_prompt::{ImageStore, PromptFile, Rates, Template};
-use rand::seq::IndexedRandom;
+use ndarray::{Array2, Axis, s};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::meta_training::{MetaRun, images_of, keys, material};
+use crate::clustering::image_features;
+use crate::meta_training::{MetaRun, images_of, keys, material, pairs_of};
 use crate::starts::start_of;
 use crate::whole_file;
 
@@ -46,6 +50,8 @@ pub struct Rehearsal<'a> {
     pub settings: ProtocolSettings,
     /// Tuning rates.
     pub rates: Vec<Rates>,
+    /// What is tuned and tested on.
+    pub stage: Stage<'a>,
     /// Seeds of meta-trainings, topics and shots.
     pub seeds: Vec<u64>,
     /// The method with GRAM.
@@ -58,6 +64,20 @@ pub struct Rehearsal<'a> {
     pub device: &'a Device,
     /// Sees what is being done.
     pub observe: &'a (dyn Fn(&str) + Sync),
+}
+
+/// What a rehearsal tunes and tests on.
+#[derive(Clone, Copy, Debug)]
+pub enum Stage<'a> {
+    /// Topics that meta-training never saw.
+    Topics {
+        /// Looks that their images are divided into.
+        looks: usize,
+        /// The part of the topics that is held out.
+        held_out: f64,
+    },
+    /// Datasets of base classes alone ([`among_base_classes`](gram_eval::tuning::among_base_classes)).
+    Datasets(&'a [LabelledDataset]),
 }
 
 /// A way to meta-train and tune.
@@ -82,6 +102,8 @@ pub struct Rehearsed {
     pub base: f64,
     /// Accuracy on new topics, in percent.
     pub new: f64,
+    /// Accuracy on base topics in other looks, in percent, if looks are rehearsed.
+    pub other: Option<f64>,
 }
 
 impl Rehearsal<'_> {
@@ -91,19 +113,27 @@ impl Rehearsal<'_> {
     /// If a start cannot be meta-trained, or a run fails.
     pub fn run(&self, candidates: &[Candidate]) -> Result<Vec<Vec<Rehearsed>>> {
         let kind = self.method.kind().context("a method with a prompt is rehearsed")?;
-        let images = images_of(self.model, &keys(self.clusters), self.pairs, kind, &mut |_| {})?;
+        let keys = keys(self.clusters);
+        let images = images_of(self.model, &keys, self.pairs, kind, &mut |_| {})?;
+        let (_, features) = image_features(self.model, &pairs_of(&keys, self.pairs)?, &mut |_| {})?;
         let of = |candidate: &Candidate| {
-            let runs = self.seeds.par_iter().map(|seed| self.candidate(candidate, *seed, &images));
+            let runs = self.seeds.par_iter().map(|seed| self.candidate(candidate, *seed, &images, &features));
             let runs = runs.collect::<Result<Vec<_>>>().with_context(|| candidate.name.clone())?;
             anyhow::Ok(runs.into_iter().flatten().collect())
         };
         candidates.iter().map(of).collect()
     }
 
-    fn candidate(&self, candidate: &Candidate, seed: u64, images: &ImageStore) -> Result<Vec<Rehearsed>> {
+    fn candidate(
+        &self,
+        candidate: &Candidate,
+        seed: u64,
+        images: &ImageStore,
+        features: &Array2<f32>,
+    ) -> Result<Vec<Rehearsed>> {
         let path = self.out.join("rehearsals").join(&candidate.name).join(format!("seed-{seed}.json"));
         if !path.exists() {
-            let runs = self.rehearse(candidate, seed, images)?;
+            let runs = self.rehearse(candidate, seed, images, features)?;
             whole_file::write(&path, serde_json::to_string(&runs)?.as_bytes())?;
         }
         let text = fs::read(&path).with_context(|| path.display().to_string())?;
@@ -111,34 +141,74 @@ impl Rehearsal<'_> {
         serde_json::from_slice(&text).with_context(|| path.display().to_string())
     }
 
-    fn rehearse(&self, candidate: &Candidate, seed: u64, images: &ImageStore) -> Result<Vec<Rehearsed>> {
+    fn rehearse(
+        &self,
+        candidate: &Candidate,
+        seed: u64,
+        images: &ImageStore,
+        features: &Array2<f32>,
+    ) -> Result<Vec<Rehearsed>> {
         let kind = self.method.kind().context("a method with a prompt is rehearsed")?;
         let mut starts = Starts::default();
         let usual = crate::defaults::meta_training(kind, seed);
-        let settings = MetaTrainingSettings { seed, ..candidate.meta_training.clone().unwrap_or(usual) };
+        let mut settings = MetaTrainingSettings { seed, ..candidate.meta_training.clone().unwrap_or(usual) };
+        if let Stage::Topics { held_out, .. } = self.stage {
+            settings.validation_topics = held_out;
+        }
         let mut method = self.method.baseline().context("a method with GRAM is rehearsed")?;
         if candidate.meta_training.is_some() {
             method = self.method;
             let start = self.start(&self.start_path(candidate, seed), &settings, images)?;
             starts.insert(method, start, PromptDesign::default().placement(kind, self.model, 1));
         }
-        let dataset = self.dataset(&settings)?;
-        let prepared = Prepared::new(&dataset, self.model, self.template, self.template, self.device)?;
-        let prepared = prepared.with_test_features()?;
-        let protocol = Protocol { prepared: &prepared, settings: &self.settings, starts: &starts };
-        let shots = protocol.shots(ClassSubset::Base, None, &[method], seed)?;
-        let mut runs = Vec::new();
-        for rates in &self.rates {
+        let tuned_in = |dataset: &LabelledDataset, looks: usize| {
+            let prepared = Prepared::new(dataset, self.model, self.template, self.template, self.device)?;
+            let tuning = Tuning { prepared: prepared.with_test_features()?, starts: &starts, method, seed };
+            match looks {
+                0 => self.tune(&tuning, candidate, None, 0),
+                looks => mean((0..looks).map(|look| self.tune(&tuning, candidate, Some(look), looks))),
+            }
+        };
+        match self.stage {
+            Stage::Topics { looks, .. } => tuned_in(&self.dataset(&settings, features, looks)?, looks),
+            Stage::Datasets(datasets) => mean(datasets.iter().map(|dataset| tuned_in(dataset, 0))),
+        }
+    }
+
+    /// Tunes at each of the rates, in a look if one is given, and tests.
+    fn tune(
+        &self,
+        tuning: &Tuning,
+        candidate: &Candidate,
+        look: Option<usize>,
+        looks: usize,
+    ) -> Result<Vec<Rehearsed>> {
+        let Tuning { prepared, starts, method, seed } = tuning;
+        let protocol = Protocol { prepared, settings: &self.settings, starts };
+        let shots = protocol.shots(ClassSubset::Base, look, &[*method], *seed)?;
+        let at = |rates: &Rates| {
             let mut settings = self.settings.clone();
             for adaptation in [&mut settings.baseline, &mut settings.regulated] {
                 (adaptation.rates, adaptation.regulated) = (*rates, candidate.regulated);
             }
-            let protocol = Protocol { prepared: &prepared, settings: &settings, starts: &starts };
-            let found = protocol.base_to_new(method, &shots, false)?;
-            let (run, _) = found.context("the method's start is missing")?;
-            runs.push(Rehearsed { rates: *rates, seed, base: run.base, new: run.new });
-        }
-        Ok(runs)
+            let protocol = Protocol { settings: &settings, ..protocol };
+            let course = protocol.tune(*method, &shots)?.context("the method's start is missing")?;
+            let (tuned, _) = course.last().context("nothing was tuned")?;
+            let accuracy = |classes, look| {
+                anyhow::Ok(prepared.score(tuned, &prepared.test_set(classes, look)?)?.accuracy)
+            };
+            let others = (0..looks).filter(|other| Some(*other) != look);
+            let others = others.map(|other| accuracy(ClassSubset::Base, Some(other)));
+            let others = others.collect::<Result<Vec<f64>>>()?;
+            Ok(Rehearsed {
+                rates: *rates,
+                seed: *seed,
+                base: accuracy(ClassSubset::Base, look)?,
+                new: accuracy(ClassSubset::New, look)?,
+                other: statistics::mean(&others),
+            })
+        };
+        self.rates.iter().map(at).collect()
     }
 
     /// Candidates that meta-train alike share a start.
@@ -173,41 +243,87 @@ impl Rehearsal<'_> {
         start_of(&PromptFile::load(path, self.device)?, path, self.model)
     }
 
-    /// The held-out topics as a dataset.
-    fn dataset(&self, settings: &MetaTrainingSettings) -> Result<LabelledDataset> {
-        let by_key: HashMap<&str, usize> =
-            self.pairs.pairs.iter().enumerate().map(|(index, pair)| (pair.key.as_str(), index)).collect();
+    /// The held-out topics as a dataset whose domains are looks.
+    fn dataset(
+        &self,
+        settings: &MetaTrainingSettings,
+        features: &Array2<f32>,
+        looks: usize,
+    ) -> Result<LabelledDataset> {
         let mut topics = held_out_topics(self.clusters, settings).topics;
         topics.sort_by(|one, other| self.label(one.topic).cmp(self.label(other.topic)));
-        let mut random = stream(settings.seed, "rehearsed domains");
-        let mut images = Vec::new();
-        for (class, topic) in topics.iter().enumerate() {
-            let large: Vec<usize> = (0..topic.domains.len())
-                .filter(|domain| topic.domains[*domain].len() >= self.settings.shots)
-                .collect();
-            let tuned = large.choose(&mut random).copied();
-            for (domain, members) in topic.domains.iter().enumerate() {
-                for member in members {
-                    let key = &self.clusters.pairs[*member].key;
-                    let pair = by_key.get(key.as_str()).map(|index| &self.pairs.pairs[*index]);
-                    let image = pair.with_context(|| format!("pair {key} is not given"))?.image.clone();
-                    let split = if Some(domain) == tuned && class < topics.len().div_ceil(2) {
-                        Split::Train
-                    } else {
-                        Split::Test
-                    };
-                    images.push(LabelledImage { key: key.clone(), image, class, domain: None, split });
-                }
-            }
+        let members: Vec<Vec<usize>> = topics.iter().map(|topic| topic.domains.concat()).collect();
+        let all: Vec<usize> = members.concat();
+        let mut residuals = features.select(Axis(0), &all);
+        let mut first = 0;
+        for members in &members {
+            let mut rows = residuals.slice_mut(s![first..first + members.len(), ..]);
+            let mean = rows.mean_axis(Axis(0)).context("a topic has images")?;
+            rows -= &mean;
+            first += members.len();
         }
-        let classes = topics.iter().map(|topic| self.label(topic.topic).to_owned()).collect();
-        let name = "held-out topics".to_owned();
-        Ok(LabelledDataset { name, classes, domains: Vec::new(), images, benchmark: None })
+        let mut random = stream(settings.seed, "rehearsed looks");
+        let of_images = k_means(residuals.view(), &KMeansSettings::new(looks), &mut random).labels;
+        let keys: Vec<String> = all.iter().map(|pair| self.clusters.pairs[*pair].key.clone()).collect();
+        let pairs = pairs_of(&keys, self.pairs)?;
+        let classes =
+            members.iter().enumerate().flat_map(|(class, members)| members.iter().map(move |_| class));
+        let mut images: Vec<LabelledImage> = pairs
+            .into_iter()
+            .zip(classes.zip(of_images))
+            .map(|(pair, (class, look))| {
+                let domain = Some(look);
+                LabelledImage { key: pair.key, image: pair.image, class, domain, split: Split::Train }
+            })
+            .collect();
+        let mut dataset = LabelledDataset {
+            name: "held-out topics".to_owned(),
+            classes: topics.iter().map(|topic| self.label(topic.topic).to_owned()).collect(),
+            domains: (0..looks).map(|look| format!("look {look}")).collect(),
+            images: images.clone(),
+            benchmark: None,
+        };
+        let mut tuned = vec![false; images.len()];
+        for look in 0..looks {
+            let shots = self.settings.shots;
+            let drawn = sample(&dataset, Split::Train, ClassSubset::Base, Some(look), shots, settings.seed);
+            drawn.into_iter().for_each(|image| tuned[image] = true);
+        }
+        for (image, tuned) in images.iter_mut().zip(tuned) {
+            image.split = if tuned { Split::Train } else { Split::Test };
+        }
+        dataset.images = images;
+        Ok(dataset)
     }
 
     fn label(&self, topic: usize) -> &str {
         &self.clusters.topics[topic].label
     }
+}
+
+/// A dataset that a method is tuned on from its start.
+struct Tuning<'a> {
+    prepared: Prepared<'a>,
+    starts: &'a Starts,
+    method: Method,
+    seed: u64,
+}
+
+/// The means of several rehearsals at the same rates.
+fn mean(rehearsals: impl Iterator<Item = Result<Vec<Rehearsed>>>) -> Result<Vec<Rehearsed>> {
+    let all = rehearsals.collect::<Result<Vec<_>>>()?;
+    let first = all.first().context("there is nothing to rehearse on")?;
+    let mean = |place: usize, value: fn(&Rehearsed) -> Option<f64>| {
+        let values: Option<Vec<f64>> = all.iter().map(|runs| value(&runs[place])).collect();
+        values.and_then(|values| statistics::mean(&values))
+    };
+    let of = |(place, run): (usize, &Rehearsed)| Rehearsed {
+        base: mean(place, |run| Some(run.base)).unwrap_or_default(),
+        new: mean(place, |run| Some(run.new)).unwrap_or_default(),
+        other: mean(place, |run| run.other),
+        ..run.clone()
+    };
+    Ok(first.iter().enumerate().map(of).collect())
 }
 
 /// A question of design and what answers it.

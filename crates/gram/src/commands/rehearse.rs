@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
-use gram::model::{DEMO, open_model, open_pairs};
-use gram::rehearsal::{Candidate, Question, Rehearsal, Rehearsed};
-use gram::{defaults, whole_file};
+use gram::model::{DEMO, open_dataset, open_model, open_pairs};
+use gram::rehearsal::{Candidate, Question, Rehearsal, Rehearsed, Stage};
+use gram::{assets, whole_file};
 use gram_cluster::Clusters;
+use gram_data::LabelledDataset;
 use gram_eval::results::Method;
 use gram_eval::statistics::{BySeed, Estimate, harmonic_mean};
 use gram_eval::tables::{Cell, Table};
+use gram_eval::tuning::among_base_classes;
 use gram_prompt::{Rates, Template};
 use serde_json::json;
 
@@ -43,11 +45,21 @@ pub struct RehearseArguments {
     #[arg(long, value_name = "NAME", required = true)]
     question: Vec<Question>,
     /// Images of a class.
-    #[arg(long, value_name = "K", default_value_t = defaults::SHOTS)]
+    #[arg(long, value_name = "K", default_value_t = 2)]
     shots: usize,
     /// How many seeds, from --seed on.
     #[arg(long, value_name = "N", default_value_t = 5)]
     seeds: usize,
+    /// A labelled dataset, inside whose base classes it is rehearsed in the place of held-out topics, on training and validation
+    /// images; may be given several times. `demo` for those of the demo.
+    #[arg(long, value_name = "D")]
+    data: Vec<String>,
+    /// Looks that the images of held-out topics are divided into.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(2..))]
+    looks: u16,
+    /// The part of the topics that is held out.
+    #[arg(long, value_name = "PART", default_value_t = 0.4)]
+    held_out: f64,
     /// Tuning rates that are tried, TEXT/VISUAL, between commas.
     #[arg(
         long,
@@ -90,6 +102,11 @@ pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
         }
     }
     let (pairs, clusters) = (open_pairs(&arguments.pairs)?, Clusters::load(&arguments.clusters)?);
+    let datasets = arguments.datasets()?;
+    let stage = match datasets.is_empty() {
+        true => Stage::Topics { looks: usize::from(arguments.looks), held_out: arguments.held_out },
+        false => Stage::Datasets(&datasets),
+    };
     let progress = bar("rehearsals");
     progress.set_length((candidates.len() * arguments.seeds) as u64);
     let command = command_line();
@@ -100,6 +117,7 @@ pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
         clusters: &clusters,
         settings: arguments.tuning.settings(&model, Some(arguments.shots))?,
         rates: arguments.rates.clone(),
+        stage,
         seeds: (common.seed..).take(arguments.seeds).collect(),
         method,
         out: &arguments.out,
@@ -126,13 +144,29 @@ pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
     Ok(())
 }
 
-/// A value for each seed of the runs at some rates.
-fn by_seed(runs: &[Rehearsed], rates: Rates, value: fn(&Rehearsed) -> f64) -> BySeed {
-    runs.iter().filter(|run| run.rates == rates).map(|run| (run.seed, value(run))).collect()
+impl RehearseArguments {
+    /// The base classes of the datasets that are given.
+    fn datasets(&self) -> Result<Vec<LabelledDataset>> {
+        let demo = self.data.iter().any(|name| name == DEMO).then_some(assets::DATASETS);
+        let of_demo = demo.iter().flatten().map(|name| assets::dataset(name));
+        let given = self.data.iter().filter(|name| *name != DEMO).map(|name| open_dataset(name));
+        let base = |dataset: Result<LabelledDataset>| {
+            let dataset = dataset?;
+            among_base_classes(&dataset)
+                .with_context(|| format!("dataset {}: it has fewer than four base classes", dataset.name))
+        };
+        of_demo.chain(given).map(base).collect()
+    }
 }
 
-fn h(run: &Rehearsed) -> f64 {
-    harmonic_mean(run.base, run.new)
+/// A value for each seed of the runs at some rates.
+fn by_seed(runs: &[Rehearsed], rates: Rates, value: fn(&Rehearsed) -> Option<f64>) -> BySeed {
+    let of = |run: &Rehearsed| Some((run.seed, value(run)?));
+    runs.iter().filter(|run| run.rates == rates).filter_map(of).collect()
+}
+
+fn h(run: &Rehearsed) -> Option<f64> {
+    Some(harmonic_mean(run.base, run.new))
 }
 
 /// Every candidate at the rates where its mean H is best, and what it wins over the usual start, at its own best rates.
@@ -145,10 +179,22 @@ fn table(method: Method, rates: &[Rates], candidates: &[Candidate], found: &[Vec
             .copied()
             .max_by(|one, other| mean(one).partial_cmp(&mean(other)).unwrap_or(std::cmp::Ordering::Equal))
     };
-    let header = ["Candidate", "Rates", "Base", "New", "H", "Base won", "New won", "H won"];
-    let mut table = Table::new(format!("{method}: held-out topics, base to new (accuracy in %)"), header);
+    let header = [
+        "Candidate",
+        "Rates",
+        "Base",
+        "New",
+        "H",
+        "Other looks",
+        "Base won",
+        "New won",
+        "H won",
+        "Other won",
+    ];
+    let mut table = Table::new(format!("{method}: rehearsed base to new (accuracy in %)"), header);
     let usual = found.first().and_then(|runs| Some((runs, best(runs)?)));
-    let values: [fn(&Rehearsed) -> f64; 3] = [|run| run.base, |run| run.new, h];
+    let values: [fn(&Rehearsed) -> Option<f64>; 4] =
+        [|run| Some(run.base), |run| Some(run.new), h, |run| run.other];
     for (candidate, runs) in candidates.iter().zip(found) {
         let Some(rates) = best(runs) else { continue };
         let own = values.map(|value| Cell::estimate(Estimate::over_seeds(&by_seed(runs, rates, value))));
