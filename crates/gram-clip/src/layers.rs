@@ -69,8 +69,7 @@ impl KeysValues {
 
     /// These positions preceded by `prefix`, one (`[1, heads, prefix, width of a head]`) for the whole batch or one for each
     /// item.
-    pub fn after(self, prefix: Option<&KeysValues>) -> Self {
-        let Some(prefix) = prefix else { return self };
+    pub fn after(self, prefix: &KeysValues) -> Self {
         let batch = self.keys.value.dims()[0];
         let join = |prefix: &Signal<4>, own: Signal<4>| {
             let [_, heads, positions, head] = prefix.value.dims();
@@ -81,76 +80,108 @@ impl KeysValues {
     }
 }
 
+/// Where a batch of sequences of one length lies among rows of positions: one sequence below the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The first row.
+    pub first: usize,
+    /// Sequences.
+    pub batch: usize,
+    /// Positions of each.
+    pub positions: usize,
+}
+
 impl Block {
-    /// The block over all positions of a prefix, and what later positions read of it.
+    /// The block over rows of positions, whichever sequences they belong to: every product with a weight is one for all rows.
+    /// What sees what, `attend` says, from queries, keys and values of the rows.
     ///
     /// # Shapes
-    /// As [`Block::forward`].
-    pub fn forward_prefix(&self, x: Signal<3>, mask: Option<Tensor<4>>) -> (KeysValues, Signal<3>) {
-        let normed = x.clone().layer_norm(&self.norm1);
-        let read = self.keys_values(normed.clone());
-        (read.clone(), self.attend(x, normed, read, mask))
-    }
-
-    /// The block over all positions.
-    ///
-    /// # Shapes
-    /// - x: `[batch, positions, width]`
-    /// - prefix: keys and values of shared positions before these
-    /// - mask: `[batch or 1, 1, positions, prefix + positions]`, added to the scores
-    /// - output: `[batch, positions, width]`
-    pub fn forward(&self, x: Signal<3>, prefix: Option<&KeysValues>, mask: Option<Tensor<4>>) -> Signal<3> {
-        let normed = x.clone().layer_norm(&self.norm1);
-        let read = self.keys_values(normed.clone()).after(prefix);
-        self.attend(x, normed, read, mask)
-    }
-
-    /// The block where only the positions picked by `read_out` are wanted: the last layer of a tower, whose other
-    /// positions nobody reads, needs queries, output and perceptron only there.
-    pub fn forward_at(
+    /// - x: `[rows, width]`
+    /// - wanted: the rows that are wanted, all of them if none; keys and values are of all rows, all else of these
+    /// - output: `[wanted, width]`
+    pub fn forward_rows(
         &self,
-        x: Signal<3>,
-        prefix: Option<&KeysValues>,
-        mask: Option<Tensor<4>>,
-        read_out: impl Fn(Tensor<3>) -> Tensor<3>,
-    ) -> Signal<3> {
+        x: Signal<2>,
+        wanted: Option<&Tensor<1, Int>>,
+        attend: impl FnOnce(Signal<2>, Signal<2>, Signal<2>) -> Signal<2>,
+    ) -> Signal<2> {
         let normed = x.clone().layer_norm(&self.norm1);
-        let read = self.keys_values(normed.clone()).after(prefix);
-        self.attend(x.linear_map(&read_out), normed.linear_map(&read_out), read, mask)
-    }
-
-    /// Keys and values of `x`, `[batch, positions, width]`: all that later positions need of a shared prefix.
-    pub fn prefix(&self, x: Signal<3>) -> KeysValues {
-        self.keys_values(x.layer_norm(&self.norm1))
-    }
-
-    fn keys_values(&self, normed: Signal<3>) -> KeysValues {
-        KeysValues {
-            keys: self.split_heads(normed.clone().linear(&self.key)),
-            values: self.split_heads(normed.linear(&self.value)),
-        }
-    }
-
-    fn attend(
-        &self,
-        x: Signal<3>,
-        normed: Signal<3>,
-        read: KeysValues,
-        mask: Option<Tensor<4>>,
-    ) -> Signal<3> {
-        let [batch, positions, width] = x.value.dims();
-        let queries = self.split_heads(normed.linear(&self.query));
-        let mixed = attention(queries, read, mask)
-            .linear_map(|tensor| tensor.swap_dims(1, 2).reshape([batch, positions, width]));
-        let x = x.plus(mixed.linear(&self.output));
+        let (keys, values) = (normed.clone().linear(&self.key), normed.clone().linear(&self.value));
+        let wanted = |rows: Signal<2>| match wanted {
+            Some(wanted) => rows.linear_map(|tensor| tensor.select(0, wanted.clone())),
+            None => rows,
+        };
+        let queries = wanted(normed).linear(&self.query);
+        let x = wanted(x).plus(attend(queries, keys, values).linear(&self.output));
         let hidden = x.clone().layer_norm(&self.norm2).linear(&self.expand).activation(self.activation);
         x.plus(hidden.linear(&self.contract))
     }
 
-    fn split_heads(&self, x: Signal<3>) -> Signal<4> {
+    /// The block over all positions, each of which sees all others.
+    ///
+    /// # Shapes
+    /// - x: `[batch, positions, width]`
+    /// - output: `[batch, positions, width]`
+    pub fn forward(&self, x: Signal<3>) -> Signal<3> {
         let [batch, positions, width] = x.value.dims();
+        let place = Place { first: 0, batch, positions };
+        let rows = x.linear_map(|tensor| tensor.reshape([batch * positions, width]));
+        let attend = |queries: Signal<2>, keys: Signal<2>, values: Signal<2>| {
+            self.attention(&queries, place, self.keys_values(&keys, &values, place), None)
+        };
+        self.forward_rows(rows, None, attend).linear_map(|tensor| tensor.reshape([batch, positions, width]))
+    }
+
+    /// The block where only the first position of each sequence is wanted, `[batch, 1, width]`: the last layer of a tower
+    /// whose other positions nobody reads.
+    ///
+    /// # Shapes
+    /// As [`Block::forward`].
+    pub fn forward_first(&self, x: Signal<3>) -> Signal<3> {
+        let [batch, positions, width] = x.value.dims();
+        let place = Place { first: 0, batch, positions };
+        let rows = x.linear_map(|tensor| tensor.reshape([batch * positions, width]));
+        let firsts: Vec<usize> = (0..batch).map(|sequence| sequence * positions).collect();
+        let firsts = row_numbers(&firsts, &rows.value.device().without_autodiff());
+        let attend = |queries: Signal<2>, keys: Signal<2>, values: Signal<2>| {
+            let wanted = Place { positions: 1, ..place };
+            self.attention(&queries, wanted, self.keys_values(&keys, &values, place), None)
+        };
+        self.forward_rows(rows, Some(&firsts), attend).linear_map(|tensor| tensor.reshape([batch, 1, width]))
+    }
+
+    /// Keys and values of some rows.
+    pub fn keys_values(&self, keys: &Signal<2>, values: &Signal<2>, place: Place) -> KeysValues {
+        KeysValues { keys: self.split_heads(keys, place), values: self.split_heads(values, place) }
+    }
+
+    /// What the queries at `place` gather from what they read, `[batch * positions, width]`.
+    ///
+    /// # Shapes
+    /// - mask: `[batch or 1, 1, positions, positions that are read]`, added to the scores
+    pub fn attention(
+        &self,
+        queries: &Signal<2>,
+        place: Place,
+        read: KeysValues,
+        mask: Option<Tensor<4>>,
+    ) -> Signal<2> {
+        let Place { batch, positions, .. } = place;
+        let width = queries.value.dims()[1];
+        attention(self.split_heads(queries, place), read, mask)
+            .linear_map(|tensor| tensor.swap_dims(1, 2).reshape([batch * positions, width]))
+    }
+
+    /// The rows at `place`, `[batch, heads, positions, width of a head]`.
+    fn split_heads(&self, rows: &Signal<2>, place: Place) -> Signal<4> {
+        let Place { first, batch, positions } = place;
+        let [count, width] = rows.value.dims();
+        let own = batch * positions;
         let shape = [batch, positions, self.heads, width / self.heads];
-        x.linear_map(|tensor| tensor.reshape(shape).swap_dims(1, 2))
+        rows.clone().linear_map(|tensor| {
+            let tensor = if own == count { tensor } else { tensor.narrow(0, first, own) };
+            tensor.reshape(shape).swap_dims(1, 2)
+        })
     }
 }
 
@@ -196,4 +227,10 @@ pub(crate) fn mask(
         }
     }
     Tensor::from_data(TensorData::new(values, [batch, 1, queries, prefix + own]), device)
+}
+
+/// Numbers of rows to select, `[rows]`.
+pub(crate) fn row_numbers(rows: &[usize], device: &Device) -> Tensor<1, Int> {
+    let numbers: Vec<i64> = rows.iter().map(|row| *row as i64).collect();
+    Tensor::from_data(TensorData::new(numbers, [rows.len()]), device)
 }

@@ -72,12 +72,21 @@ impl<const D: usize> Signal<D> {
         Self { value: self.value.matmul(other.value), tangent: sum_of_present(left, right) }
     }
 
-    /// An affine layer: the tangent sees the weight, not the bias.
+    /// An affine layer: the tangent sees the weight, not the bias. Value and tangent are one product, for reading the weight is
+    /// what costs time where rows are few.
     pub fn linear(self, layer: &Linear) -> Self {
-        Self {
-            value: module::linear(self.value, layer.weight.val(), layer.bias.as_ref().map(|bias| bias.val())),
-            tangent: self.tangent.map(|tangent| module::linear(tangent, layer.weight.val(), None)),
-        }
+        let (weight, bias) = (layer.weight.val(), layer.bias.as_ref().map(|bias| bias.val()));
+        let Some(tangent) = self.tangent else {
+            return module::linear(self.value, weight, bias).into();
+        };
+        let rows = self.value.dims()[0];
+        let both = module::linear(Tensor::cat(vec![self.value, tangent], 0), weight, None);
+        let (value, tangent) = (both.clone().narrow(0, 0, rows), both.narrow(0, rows, rows));
+        let value = match bias {
+            Some(bias) => value + bias.unsqueeze::<D>(),
+            None => value,
+        };
+        Self::dual(value, tangent)
     }
 
     /// Layer normalisation over the last dimension. With `y = (x - mean x) r`, `r = 1 / sqrt(var x + epsilon)`:

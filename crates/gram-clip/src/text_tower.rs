@@ -1,8 +1,8 @@
 //! The causal text tower: prompts and class names to features.
 //!
 //! A text is `[SOS] t_1 … t_M` (the shared prefix: start and context, eq. 2), then the tokens of its own up to EOS. The
-//! tower is causal, so the prefix has the same hidden states for every text: its keys and values are computed once per
-//! layer. Nothing after the pooled position can matter, so it is cut off. In the last layer only the pooled position is
+//! tower is causal, so the prefix has the same hidden states for every text: it passes the tower once. Prefixes and texts
+//! of all lengths go from layer to layer together, rows of one matrix, so that a weight is read once for all. Nothing after the pooled position can matter, so it is cut off. In the last layer only the pooled position is
 //! computed. Context may also stand behind a name or differ between texts ([`Sentences`]); then less is shared. Several
 //! contexts, each with texts of its own, pass the tower at once.
 
@@ -12,7 +12,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::config::TextConfig;
-use crate::layers::{Block, KeysValues, LayerNorm, Linear, mask};
+use crate::layers::{Block, KeysValues, LayerNorm, Linear, Place, mask, row_numbers};
 use crate::signal::Signal;
 
 /// The text transformer of CLIP.
@@ -86,12 +86,12 @@ impl Sentences {
     }
 }
 
-/// How texts of different lengths share a pass. Both give the same numbers.
+/// How texts of different lengths pass the tower. Both give the same numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Batching {
-    /// One pass for every length: nothing is computed that is not read.
+    /// Attention of each length by itself: nothing is computed that is not read.
     ByLength,
-    /// One pass, shorter texts padded: fewer, larger products.
+    /// Shorter texts padded: fewer, larger attentions.
     Padded,
 }
 
@@ -126,87 +126,47 @@ impl TextTower {
         context: Option<Signal<2>>,
         batching: Batching,
     ) -> Signal<2> {
-        let texts: Vec<&[Token]> =
-            sentences.texts.iter().map(|text| self.up_to_pooled(&text.tokens)).collect();
-        let prefix = self.prefix(&sentences.prefixes, context.as_ref());
-        let groups = groups(&texts, batching);
-        let features = groups.iter().map(|group| {
-            let own: Vec<&[Token]> = group.iter().map(|index| texts[*index]).collect();
-            let prefixes: Vec<usize> = group.iter().map(|index| sentences.texts[*index].prefix).collect();
-            self.forward_group(&prefix, &prefixes, &own, context.as_ref())
+        let layout = Layout::new(self, sentences, batching);
+        let positions = row_numbers(&layout.positions, &self.device());
+        let positions = self.position_embedding.val().select(0, positions);
+        let mut x = self.embed_tokens(&layout.tokens, context.as_ref()).add_constant(positions);
+        let (last, others) = match self.blocks.split_last() {
+            Some((last, others)) => (last, others),
+            None => {
+                return self.read_out(x.linear_map(|rows| rows.select(0, layout.pooled.clone())), &layout);
+            }
+        };
+        for block in others {
+            x = block.forward_rows(x, None, |queries, keys, values| {
+                let prefix = block.keys_values(&keys, &values, layout.prefix);
+                let of_prefix =
+                    block.attention(&queries, layout.prefix, prefix.clone(), layout.causal.clone());
+                let of_group = |group: &Group| {
+                    let read = group.read(block, &keys, &values, &prefix);
+                    block.attention(&queries, group.place, read, group.causal.clone())
+                };
+                Signal::cat(std::iter::once(of_prefix).chain(layout.groups.iter().map(of_group)).collect(), 0)
+            });
+        }
+        // In the last layer a text is its pooled position.
+        let x = last.forward_rows(x, Some(&layout.pooled), |queries, keys, values| {
+            let prefix = last.keys_values(&keys, &values, layout.prefix);
+            let mut first = 0;
+            let of_group = |group: &Group| {
+                let wanted = Place { first, batch: group.place.batch, positions: 1 };
+                first += group.place.batch;
+                let read = group.read(last, &keys, &values, &prefix);
+                last.attention(&queries, wanted, read, group.padding.clone())
+            };
+            Signal::cat(layout.groups.iter().map(of_group).collect(), 0)
         });
-        let features = Signal::cat(features.collect(), 0);
-        let order: Vec<usize> = groups.into_iter().flatten().collect();
-        restore_order(features, &order)
+        self.read_out(x, &layout)
     }
 
     /// A text up to its pooled position: nothing after it can matter.
     fn up_to_pooled<'a>(&self, text: &'a [Token]) -> &'a [Token] {
         let ids: Vec<u32> = text.iter().map(|token| token.word().unwrap_or(0)).collect();
         &text[..(self.config.pooled_position(&ids) + 1).min(text.len())]
-    }
-
-    /// Keys and values of the prefixes in every layer.
-    fn prefix(&self, prefixes: &[Vec<Token>], context: Option<&Signal<2>>) -> Prefix {
-        let (count, length) = (prefixes.len(), prefixes.first().map_or(0, Vec::len));
-        let shape = [count, length, self.config.hidden_size];
-        let x = self.embed_tokens(&prefixes.concat(), context).linear_map(|tensor| tensor.reshape(shape));
-        let mut x = x.add_constant(self.positions(0, length).unsqueeze::<3>());
-        let causal = self.causal_mask(0, length);
-        let mut layers = Vec::with_capacity(self.blocks.len());
-        for (index, block) in self.blocks.iter().enumerate() {
-            if index + 1 < self.blocks.len() {
-                let (read, next) = block.forward_prefix(x, causal.clone());
-                layers.push(read);
-                x = next;
-            } else {
-                layers.push(block.prefix(x.clone()));
-            }
-        }
-        Prefix { count, length, layers }
-    }
-
-    /// Features of some texts, each after the prefix that `prefixes` says.
-    fn forward_group(
-        &self,
-        prefix: &Prefix,
-        prefixes: &[usize],
-        texts: &[&[Token]],
-        context: Option<&Signal<2>>,
-    ) -> Signal<2> {
-        let (count, own) = (texts.len(), texts.iter().map(|text| text.len()).max().unwrap_or(0));
-        let chosen = (prefix.count > 1).then(|| row_numbers(prefixes, &self.device()));
-        let read = |layer: &KeysValues| match &chosen {
-            Some(chosen) => layer.select(chosen),
-            None => layer.clone(),
-        };
-        let padding = |text: &[Token]| std::iter::repeat_n(Token::Word(0), own - text.len());
-        let padded: Vec<Token> =
-            texts.iter().flat_map(|text| text.iter().copied().chain(padding(text))).collect();
-        let width = self.config.hidden_size;
-        let positions = self.positions(prefix.length, own).unsqueeze::<3>();
-        let embedded =
-            self.embed_tokens(&padded, context).linear_map(|tensor| tensor.reshape([count, own, width]));
-        let mut x = embedded.add_constant(positions);
-        let causal = self.causal_mask(prefix.length, own);
-        let (last, others) = match self.blocks.split_last() {
-            Some((last, others)) => (last, others),
-            None => return self.read_out(x.linear_map(|tensor| tensor.narrow(1, 0, 1))),
-        };
-        for (block, layer) in others.iter().zip(&prefix.layers) {
-            x = block.forward(x, Some(&read(layer)), causal.clone());
-        }
-        let ends: Vec<usize> = texts.iter().map(|text| text.len() - 1).collect();
-        let rows: Vec<usize> = ends.iter().enumerate().map(|(text, end)| text * own + end).collect();
-        let rows = row_numbers(&rows, &self.device());
-        let ragged = ends.iter().any(|end| *end + 1 != own);
-        let shape = [count, 1, prefix.length, own];
-        let padding = ragged.then(|| mask(shape, &self.device(), |text, _, key| key > ends[text]));
-        let pick = |tensor: Tensor<3>| {
-            tensor.reshape([count * own, width]).select(0, rows.clone()).reshape([count, 1, width])
-        };
-        let last_layer = prefix.layers.last().map(read);
-        self.read_out(last.forward_at(x, last_layer.as_ref(), padding, pick))
     }
 
     /// Embeddings of words and rows of the context, `[tokens, width]`.
@@ -228,13 +188,10 @@ impl TextTower {
         table.linear_map(|tensor| tensor.select(0, rows.clone()))
     }
 
-    /// Final norm, projection and normalisation of the pooled positions, `[texts, 1, width]`.
-    fn read_out(&self, x: Signal<3>) -> Signal<2> {
-        let [count, _, width] = x.value.dims();
-        x.linear_map(|tensor| tensor.reshape([count, width]))
-            .layer_norm(&self.final_norm)
-            .linear(&self.projection)
-            .normalize()
+    /// Final norm, projection and normalisation of the pooled positions, `[texts, width]`, in the order of the texts.
+    fn read_out(&self, x: Signal<2>, layout: &Layout) -> Signal<2> {
+        let features = x.layer_norm(&self.final_norm).linear(&self.projection).normalize();
+        restore_order(features, &layout.order)
     }
 
     /// Rows of the token table, `[ids, width]`: what a prompt of words is made of.
@@ -244,28 +201,97 @@ impl TextTower {
         self.token_embedding.val().select(0, Tensor::from_data(TensorData::new(ids, [count]), &self.device()))
     }
 
-    fn positions(&self, first: usize, count: usize) -> Tensor<2> {
-        self.position_embedding.val().narrow(0, first, count)
-    }
-
-    fn causal_mask(&self, prefix: usize, own: usize) -> Option<Tensor<4>> {
-        (own > 1).then(|| mask([1, own, prefix, own], &self.device(), |_, query, key| key > query))
-    }
-
     fn device(&self) -> Device {
         self.position_embedding.val().device().without_autodiff()
     }
 }
 
-/// The prefixes, ready to be attended to.
-struct Prefix {
-    count: usize,
-    length: usize,
-    layers: Vec<KeysValues>,
+/// How prefixes and texts lie below each other on their way through the tower: prefixes first, then texts by length.
+struct Layout {
+    /// What stands at every row.
+    tokens: Vec<Token>,
+    /// Its position in its text.
+    positions: Vec<usize>,
+    prefix: Place,
+    /// The mask of the prefixes.
+    causal: Option<Tensor<4>>,
+    groups: Vec<Group>,
+    /// The row of every text's pooled position, group by group.
+    pooled: Tensor<1, Int>,
+    /// The texts in the order of the groups.
+    order: Vec<usize>,
 }
 
-/// Indices of the texts of every pass.
-fn groups(texts: &[&[Token]], batching: Batching) -> Vec<Vec<usize>> {
+/// Texts that are as long as each other, or padded to be.
+struct Group {
+    place: Place,
+    /// The prefix of every text; none where there is one for all.
+    prefixes: Option<Tensor<1, Int>>,
+    /// The mask of all positions.
+    causal: Option<Tensor<4>>,
+    /// The mask of the pooled positions, where there is padding.
+    padding: Option<Tensor<4>>,
+}
+
+impl Group {
+    /// What the texts' positions read in a layer: the prefixes' and their own keys and values.
+    fn read(&self, block: &Block, keys: &Signal<2>, values: &Signal<2>, prefix: &KeysValues) -> KeysValues {
+        let own = block.keys_values(keys, values, self.place);
+        match &self.prefixes {
+            Some(prefixes) => own.after(&prefix.select(prefixes)),
+            None => own.after(prefix),
+        }
+    }
+}
+
+impl Layout {
+    fn new(tower: &TextTower, sentences: &Sentences, batching: Batching) -> Self {
+        let device = tower.device();
+        let Sentences { prefixes, texts } = sentences;
+        let (count, length) = (prefixes.len(), prefixes.first().map_or(0, Vec::len));
+        let causal = |prefix: usize, own: usize| {
+            (own > 1).then(|| mask([1, own, prefix, own], &device, |_, query, key| key > query))
+        };
+        let (mut tokens, mut pooled, mut groups) = (prefixes.concat(), Vec::new(), Vec::new());
+        let mut positions: Vec<usize> = (0..count).flat_map(|_| 0..length).collect();
+        let cut: Vec<&[Token]> = texts.iter().map(|text| tower.up_to_pooled(&text.tokens)).collect();
+        let by_length = by_length(&cut, batching);
+        for group in &by_length {
+            let first = tokens.len();
+            let own = group.iter().map(|text| cut[*text].len()).max().unwrap_or(0);
+            for (place, text) in group.iter().enumerate() {
+                let text = cut[*text];
+                pooled.push(first + place * own + text.len() - 1);
+                tokens.extend(
+                    text.iter().copied().chain(std::iter::repeat_n(Token::Word(0), own - text.len())),
+                );
+                positions.extend(length..length + own);
+            }
+            let ends: Vec<usize> = group.iter().map(|text| cut[*text].len() - 1).collect();
+            let ragged = ends.iter().any(|end| *end + 1 != own);
+            let shape = [group.len(), 1, length, own];
+            let of_texts: Vec<usize> = group.iter().map(|text| texts[*text].prefix).collect();
+            groups.push(Group {
+                place: Place { first, batch: group.len(), positions: own },
+                prefixes: (count > 1).then(|| row_numbers(&of_texts, &device)),
+                causal: causal(length, own),
+                padding: ragged.then(|| mask(shape, &device, |text, _, key| key > ends[text])),
+            });
+        }
+        Self {
+            tokens,
+            positions,
+            prefix: Place { first: 0, batch: count, positions: length },
+            causal: causal(0, length),
+            groups,
+            pooled: row_numbers(&pooled, &device),
+            order: by_length.concat(),
+        }
+    }
+}
+
+/// Indices of the texts of every group.
+fn by_length(texts: &[&[Token]], batching: Batching) -> Vec<Vec<usize>> {
     if batching == Batching::Padded {
         return vec![(0..texts.len()).collect()];
     }
@@ -285,10 +311,4 @@ fn restore_order(features: Signal<2>, order: &[usize]) -> Signal<2> {
     order.iter().enumerate().for_each(|(row, index)| places[*index] = row);
     let places = row_numbers(&places, &features.value.device().without_autodiff());
     features.linear_map(|tensor| tensor.select(0, places.clone()))
-}
-
-/// Numbers of rows to select, `[rows]`.
-pub(crate) fn row_numbers(rows: &[usize], device: &Device) -> Tensor<1, Int> {
-    let numbers: Vec<i64> = rows.iter().map(|row| *row as i64).collect();
-    Tensor::from_data(TensorData::new(numbers, [rows.len()]), device)
 }

@@ -99,8 +99,8 @@ impl VisionTower {
                 x = prompt.replace(x, layer);
             }
             x = match layer + 1 == self.blocks.len() {
-                true => block.forward_at(x, None, None, class_token),
-                false => block.forward(x, None, None),
+                true => block.forward_first(x),
+                false => block.forward(x),
             };
         }
         x.linear_map(|tensor| class_token(tensor).reshape([images, width]))

@@ -6,7 +6,6 @@ mod fixtures;
 use burn::tensor::{Device, Int, Tensor};
 use fixtures::{Fixture, MODELS, assert_close, values, wave};
 use gram_clip::Signal;
-use gram_clip::layers::{Block, KeysValues};
 use gram_clip::signal::leaf;
 use gram_clip::text_tower::{Batching, Sentences, Text, Token};
 use gram_clip::vision_tower::VisualPrompt;
@@ -96,43 +95,43 @@ fn classes_in_another_order_give_their_logits_in_that_order() {
     }
 }
 
-/// A block of the text tower, five positions in two texts, and three shared positions before them.
-fn block_case(block: &Block) -> (Tensor<3>, KeysValues, Tensor<4>) {
-    let device = Device::default();
-    let prefix = block.prefix(wave([1, 3, 32], 0.9, &device).into());
-    let hidden = |query: usize, key: usize| if key > query + 3 { -1e9_f32 } else { 0.0 };
-    let mask: Vec<f32> = (0..5).flat_map(|query| (0..8).map(move |key| hidden(query, key))).collect();
-    let mask = Tensor::<1>::from_floats(mask.as_slice(), &device).reshape([1, 1, 5, 8]);
-    (wave([2, 5, 32], 0.1, &device), prefix, mask)
-}
-
 #[test]
-fn computing_one_position_of_the_last_layer_gives_what_all_give_there() {
+fn computing_some_rows_of_a_layer_gives_what_all_give_there() {
     for (model, fixture) in fixtures() {
         let block = &fixture.clip.text.blocks[0];
-        let (x, prefix, mask) = block_case(block);
-        let all = block.forward(x.clone().into(), Some(&prefix), Some(mask.clone())).value;
-        for position in [0, 3, 4] {
-            let pick = |tensor: Tensor<3>| tensor.narrow(1, position, 1);
-            let here = mask.clone().narrow(2, position, 1);
-            let one = block.forward_at(x.clone().into(), Some(&prefix), Some(here), pick).value;
-            assert_close(&values(one), &values(pick(all.clone())), ROUNDING, model);
-        }
-        let unmasked = block.forward(x.clone().into(), None, None).value.narrow(1, 0, 1);
-        let first = block.forward_at(x.into(), None, None, |tensor| tensor.narrow(1, 0, 1)).value;
-        assert_close(&values(first), &values(unmasked), ROUNDING, model);
+        let x = wave([2, 5, 32], 0.1, &Device::default());
+        let all = block.forward(x.clone().into()).value;
+        let first = block.forward_first(x.into()).value;
+        assert_close(&values(first), &values(all.narrow(1, 0, 1)), ROUNDING, model);
     }
 }
 
 #[test]
-fn a_position_sees_nothing_of_those_after_it() {
+fn several_contexts_at_once_give_the_features_of_one_after_the_other() {
     for (model, fixture) in fixtures() {
-        let block = &fixture.clip.text.blocks[0];
-        let (x, prefix, mask) = block_case(block);
-        let changed = Tensor::cat(vec![x.clone().narrow(1, 0, 3), x.clone().narrow(1, 3, 2) * -2.0], 1);
-        let first =
-            |x: Tensor<3>| block.forward(x.into(), Some(&prefix), Some(mask.clone())).value.narrow(1, 0, 3);
-        assert_close(&values(first(changed)), &values(first(x)), ROUNDING, model);
+        let (device, start) = (Device::default(), fixture.start());
+        let contexts =
+            [wave([2, 32], 0.4, &device), wave([2, 32], -0.7, &device), wave([2, 32], 0.2, &device)];
+        let texts = short_texts(&fixture);
+        // Each context has texts of its own, and they differ in length and number.
+        let own = [&texts[..2], &texts[1..], &texts[3..4]];
+        let set = |texts: &&[Vec<u32>]| Sentences {
+            prefixes: vec![vec![Token::Word(start), Token::Context(0), Token::Context(1)]],
+            texts: texts
+                .iter()
+                .map(|ids| Text { prefix: 0, tokens: ids.iter().copied().map(Token::Word).collect() })
+                .collect(),
+        };
+        let together = Sentences::stack(own.iter().map(set), 2);
+        for batching in [Batching::ByLength, Batching::Padded] {
+            let stacked = Signal::from(Tensor::cat(contexts.to_vec(), 0));
+            let found = values(fixture.clip.text.forward_sentences(&together, Some(stacked), batching).value);
+            let one = |(context, texts): (&Tensor<2>, &&[Vec<u32>])| {
+                text_features(&fixture, Some(context.clone()), texts, batching)
+            };
+            let expected: Vec<f64> = contexts.iter().zip(&own).flat_map(one).collect();
+            assert_close(&found, &expected, ROUNDING, model);
+        }
     }
 }
 

@@ -19,8 +19,12 @@ use safetensors::SafeTensors;
 /// Largest deviation allowed, relative to the norm of what is compared. Values are 32-bit here.
 const TOLERANCE: f32 = 2e-4;
 const CASES: [&str; 2] = ["seed-11-quick-gelu", "seed-12-gelu"];
-const METHODS: [(&str, PromptKind); 3] =
-    [("textual", PromptKind::Textual), ("visual", PromptKind::Visual), ("joint", PromptKind::Joint)];
+const METHODS: [(&str, PromptKind); 4] = [
+    ("textual", PromptKind::Textual),
+    ("conditional", PromptKind::Conditional),
+    ("visual", PromptKind::Visual),
+    ("joint", PromptKind::Joint),
+];
 
 struct Case {
     device: Device,
@@ -113,15 +117,15 @@ impl Case {
         self.prompt(kind, |part| format!("theta.{part}"))
     }
 
-    fn regulator(&self, kind: PromptKind, prefix: &str) -> Regulator {
+    fn regulator(&self, kind: PromptKind, prefix: &str, form: RegulatorForm) -> Regulator {
         let theta = self.theta(kind);
-        let named = theta.parts().flat_map(|(modality, _)| {
+        let named = theta.parts().filter(|(part, _)| part.is_of_tower()).flat_map(|(modality, _)| {
             ["gamma_weight", "gamma_bias", "beta_weight", "beta_bias"].map(|parameter| {
                 let name = format!("{}.{parameter}", modality.name());
                 (name.clone(), self.tensor::<2>(&format!("{prefix}.{name}")))
             })
         });
-        Regulator::from_named(&theta, &named.collect(), RegulatorForm::Paper).unwrap().unwrap()
+        Regulator::from_named(&theta, &named.collect(), form).unwrap().unwrap()
     }
 }
 
@@ -137,7 +141,7 @@ fn close(found: &Tensor<2>, expected: &Tensor<2>, what: &str) {
     assert!(deviation < TOLERANCE, "{what}: {deviation:e} off");
 }
 
-/// Runs `check` for both cases and the three kinds of prompt.
+/// Runs `check` for both cases and the four kinds of prompt.
 fn for_every_method(check: impl Fn(&Case, &str, PromptKind)) {
     for case in CASES.map(Case::open) {
         METHODS.iter().for_each(|(method, kind)| check(&case, method, *kind));
@@ -184,7 +188,7 @@ fn support_loss_gradient_and_regulated_gradient_are_those_of_pytorch() {
         assert!((found.loss - loss).abs() < 1e-4 * loss, "{method}: {} is not {loss}", found.loss);
         let expected = case.prompt(kind, |part| format!("{method}.support_gradient.{part}"));
         assert_close(&found.gradient, &expected, method);
-        let bent = case.regulator(kind, "phi").regulate(&found.gradient);
+        let bent = case.regulator(kind, "phi", RegulatorForm::Paper).regulate(&found.gradient);
         let expected = case.prompt(kind, |part| format!("{method}.regulated_gradient.{part}"));
         assert_close(&bent, &expected, method);
     });
@@ -203,38 +207,51 @@ fn the_hessian_vector_product_is_that_of_double_backward() {
     });
 }
 
+/// Holds the meta-gradient of a task to what PyTorch has under `tag`.
+fn assert_meta_gradient(case: &Case, kind: PromptKind, inner: &InnerLoop, form: RegulatorForm, tag: &str) {
+    let (task, theta, phi) = (case.task(), case.theta(kind), case.regulator(kind, "phi", form));
+    let inner = InnerLoop { learn_rates: true, ..*inner };
+    let found = inner.meta_gradients(&case.model(), &theta, Some(&phi), &[task]).remove(0);
+    let loss = case.tensor::<1>(&format!("{tag}.query_loss")).into_scalar::<f32>();
+    assert!((found.query_loss - loss).abs() < 1e-4 * loss, "{tag}: {} is not {loss}", found.query_loss);
+    assert_close(&found.theta, &case.prompt(kind, |part| format!("{tag}.theta.{part}")), tag);
+    let expected = case.regulator(kind, &format!("{tag}.phi"), form);
+    let phi = found.phi.unwrap().named();
+    for (name, expected) in expected.named() {
+        close(&phi[&name], &expected, &format!("{tag} {name}"));
+    }
+    let Rates { text, visual } = found.log_rates;
+    let found = Tensor::<2>::from_floats([[text, visual]], &case.device);
+    close(&found, &case.tensor(&format!("{tag}.log_rates")), &format!("{tag} log_rates"));
+}
+
 #[test]
 fn meta_gradients_are_those_of_double_backward() {
     for_every_method(|case, method, kind| {
-        let (task, theta, phi) = (case.task(), case.theta(kind), case.regulator(kind, "phi"));
         for steps in [1, 3] {
             for (order, first_order) in [("exact", false), ("first_order", true)] {
-                let tag = format!("{method}.steps{steps}.{order}");
                 let inner = InnerLoop { first_order, ..case.inner_loop(steps) };
-                let tasks = std::slice::from_ref(&task);
-                let found = inner.meta_gradients(&case.model(), &theta, Some(&phi), tasks).remove(0);
-                let loss = case.tensor::<1>(&format!("{tag}.query_loss")).into_scalar::<f32>();
-                assert!(
-                    (found.query_loss - loss).abs() < 1e-4 * loss,
-                    "{tag}: {} is not {loss}",
-                    found.query_loss
-                );
-                let expected = case.prompt(kind, |part| format!("{tag}.theta.{part}"));
-                assert_close(&found.theta, &expected, &tag);
-                let (found, expected) =
-                    (found.phi.unwrap().named(), case.regulator(kind, &format!("{tag}.phi")));
-                for (name, expected) in expected.named() {
-                    close(&found[&name], &expected, &format!("{tag} {name}"));
-                }
+                let tag = format!("{method}.steps{steps}.{order}");
+                assert_meta_gradient(case, kind, &inner, RegulatorForm::Paper, &tag);
             }
         }
     });
 }
 
 #[test]
+fn meta_gradients_of_the_other_forms_of_the_regulator_are_those_of_double_backward() {
+    let case = Case::open(CASES[0]);
+    for (method, kind) in METHODS.into_iter().filter(|(_, kind)| *kind != PromptKind::Conditional) {
+        for (name, form) in [("unit", RegulatorForm::Unit), ("rescaled", RegulatorForm::Rescaled)] {
+            assert_meta_gradient(&case, kind, &case.inner_loop(1), form, &format!("{method}.{name}"));
+        }
+    }
+}
+
+#[test]
 fn adaptation_with_the_regulated_gradient_is_that_of_pytorch() {
     for_every_method(|case, method, kind| {
-        let (task, phi) = (case.task(), case.regulator(kind, "phi"));
+        let (task, phi) = (case.task(), case.regulator(kind, "phi", RegulatorForm::Paper));
         let mut theta = case.theta(kind);
         let mut velocity = theta.map(|_, part| part.zeros_like());
         for _ in 0..case.settings["adaptation_steps"].as_u64().unwrap() {
@@ -262,7 +279,8 @@ fn different_tasks(case: &Case) -> Vec<Task> {
 #[test]
 fn several_tasks_at_once_have_the_gradients_of_one_after_the_other() {
     for_every_method(|case, method, kind| {
-        let (tasks, theta, phi) = (different_tasks(case), case.theta(kind), case.regulator(kind, "phi"));
+        let (tasks, theta, phi) =
+            (different_tasks(case), case.theta(kind), case.regulator(kind, "phi", RegulatorForm::Paper));
         let inner = case.inner_loop(2);
         let together = inner.meta_gradients(&case.model(), &theta, Some(&phi), &tasks);
         for (task, found) in tasks.iter().zip(together) {

@@ -98,6 +98,35 @@ fn a_folder_of_another_run_is_refused() {
     assert!(error.contains("start.run") && error.contains("name another --out"), "{error}");
 }
 
+#[test]
+fn a_meta_gradient_that_is_not_finite_ends_the_run_and_names_step_and_episode() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = ["--method", "coop", "--steps", "3", "--inner-rate", "1e30", "--inner-steps", "2"];
+    let output = meta_train(folder.path(), &settings).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    assert!(error.contains("step 1: the meta-gradient of episode 1 is not finite"), "{error}");
+    assert!(!folder.path().join("start.safetensors").exists());
+}
+
+#[test]
+fn an_early_stop_keeps_the_best_state() {
+    let folder = tempfile::tempdir().unwrap();
+    // Steps so large that nothing gets better after the first validation.
+    let settings = ["--method", "coop", "--steps", "40", "--outer-lr", "0.5", "--clip-norm", "1"];
+    let patience = ["--validation-steps", "2", "--patience", "2", "--validation-topics", "0.5"];
+    finish(&mut meta_train(folder.path(), &[&settings[..], &patience].concat()));
+    let metrics = fs::read_to_string(folder.path().join("start.run/metrics.jsonl")).unwrap();
+    let losses: Vec<f64> = metrics
+        .lines()
+        .filter_map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["validation"]["loss"].as_f64()
+        })
+        .collect();
+    let best = losses.iter().cloned().fold(f64::INFINITY, f64::min);
+    assert!(losses.len() < 20 && losses[losses.len() - 3] == best, "{losses:?}");
+}
+
 /// Episodes that a meta-training with these settings draws.
 fn episodes(path: &Path, count: &str, seed: &str) {
     let (clusters, out) = (clustered().path("clusters"), path.display().to_string());
