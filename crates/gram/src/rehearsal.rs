@@ -26,7 +26,7 @@ use gram_eval::protocol::{Protocol, ProtocolSettings};
 use gram_eval::results::Method;
 use gram_eval::statistics;
 use gram_meta::{EpisodeSource, MetaState, MetaTrainingSettings, held_out_topics};
-use gram_prompt::{ImageStore, PromptFile, Rates, Template};
+use gram_prompt::{ImageStore, PromptFile, Rates, RegulatorForm, Template};
 use ndarray::{Array2, Axis, s};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -378,24 +378,25 @@ impl Question {
         }
     }
 
-    /// The usual start, `settings` as they are, and what the question changes in them.
-    pub fn candidates(self, settings: &MetaTrainingSettings) -> Vec<Candidate> {
+    /// The usual start, `settings` as they are, and what the question changes in them. The regulator bends `usual` at
+    /// adaptation.
+    pub fn candidates(self, settings: &MetaTrainingSettings, usual: Regulated) -> Vec<Candidate> {
         let candidate = |name: String, regulated, change: &dyn Fn(&mut MetaTrainingSettings)| {
             let mut changed = settings.clone();
             change(&mut changed);
             Candidate { name, meta_training: Some(changed), regulated }
         };
-        let with = |name: String, change: &dyn Fn(&mut MetaTrainingSettings)| {
-            candidate(name, Regulated::Gradient, change)
-        };
+        let with = |name: String, change: &dyn Fn(&mut MetaTrainingSettings)| candidate(name, usual, change);
         let mut all = vec![
-            Candidate { name: "usual start".into(), meta_training: None, regulated: Regulated::Gradient },
+            Candidate { name: "usual start".into(), meta_training: None, regulated: usual },
             with("as set".into(), &|_| {}),
         ];
         match self {
             Self::Regulator => {
                 all.push(with("no regulator".into(), &|settings| settings.regulator = None));
-                for form in gram_prompt::RegulatorForm::ALL {
+                let own = settings.regulator.map(|regulator| regulator.form);
+                let others = RegulatorForm::ALL.into_iter().filter(|form| Some(*form) != own);
+                for form in others {
                     let name = format!("regulator {}", format!("{form:?}").to_lowercase());
                     all.push(with(name, &|settings| {
                         settings.regulator.iter_mut().for_each(|regulator| regulator.form = form);
@@ -403,13 +404,14 @@ impl Question {
                 }
             }
             Self::RegulatorStart => {
-                for bias in [1.0, 2.0, 3.0] {
+                for bias in [1.0, 3.0] {
                     all.push(with(format!("gamma bias {bias}"), &|settings| {
                         settings.regulator.iter_mut().for_each(|regulator| regulator.gamma_bias = bias);
                     }));
                 }
             }
             Self::Momentum => {
+                all.push(candidate("regulated gradient".into(), Regulated::Gradient, &|_| {}));
                 all.push(candidate("regulated velocity".into(), Regulated::Velocity, &|_| {}));
             }
             Self::InnerRate => {
@@ -422,7 +424,7 @@ impl Question {
                 all.push(with("inner rate learned".into(), &|settings| settings.inner.learn_rates = true));
             }
             Self::InnerSteps => {
-                for steps in [1, 2, 5] {
+                for steps in [2, 5] {
                     all.push(with(format!("{steps} inner steps"), &|settings| settings.inner.steps = steps));
                 }
             }
@@ -433,7 +435,7 @@ impl Question {
                 all.push(with("2 + 8 images".into(), &|settings| settings.episodes.support_shots = 2));
             }
             Self::Length => {
-                for factor in [1, 2, 4] {
+                for factor in [1, 4] {
                     let name = format!("{} steps", settings.steps * factor / 2);
                     all.push(with(name, &|settings| settings.steps = settings.steps * factor / 2));
                 }

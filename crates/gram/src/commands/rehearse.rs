@@ -95,8 +95,10 @@ pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
         None => learned_template(&model)?,
     };
     let base = MetaSettings::of_file(arguments.meta_config.as_deref(), kind, common.seed)?;
+    let settings = arguments.tuning.settings(&model, Some(arguments.shots))?;
+    let usual = settings.regulated.regulated;
     let mut candidates: Vec<Candidate> = Vec::new();
-    for candidate in arguments.question.iter().flat_map(|question| question.candidates(&base)) {
+    for candidate in arguments.question.iter().flat_map(|question| question.candidates(&base, usual)) {
         if !candidates.iter().any(|known| known.name == candidate.name) {
             candidates.push(candidate);
         }
@@ -115,7 +117,7 @@ pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
         template: &template,
         pairs: &pairs,
         clusters: &clusters,
-        settings: arguments.tuning.settings(&model, Some(arguments.shots))?,
+        settings,
         rates: arguments.rates.clone(),
         stage,
         seeds: (common.seed..).take(arguments.seeds).collect(),
