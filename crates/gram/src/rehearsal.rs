@@ -114,26 +114,22 @@ impl Rehearsal<'_> {
     pub fn run(&self, candidates: &[Candidate]) -> Result<Vec<Vec<Rehearsed>>> {
         let kind = self.method.kind().context("a method with a prompt is rehearsed")?;
         let keys = keys(self.clusters);
-        let images = images_of(self.model, &keys, self.pairs, kind, &mut |_| {})?;
-        let (_, features) = image_features(self.model, &pairs_of(&keys, self.pairs)?, &mut |_| {})?;
+        let pairs = PairImages {
+            images: images_of(self.model, &keys, self.pairs, kind, &mut |_| {})?,
+            features: image_features(self.model, &pairs_of(&keys, self.pairs)?, &mut |_| {})?.1,
+        };
         let of = |candidate: &Candidate| {
-            let runs = self.seeds.par_iter().map(|seed| self.candidate(candidate, *seed, &images, &features));
+            let runs = self.seeds.par_iter().map(|seed| self.candidate(candidate, *seed, &pairs));
             let runs = runs.collect::<Result<Vec<_>>>().with_context(|| candidate.name.clone())?;
             anyhow::Ok(runs.into_iter().flatten().collect())
         };
         candidates.iter().map(of).collect()
     }
 
-    fn candidate(
-        &self,
-        candidate: &Candidate,
-        seed: u64,
-        images: &ImageStore,
-        features: &Array2<f32>,
-    ) -> Result<Vec<Rehearsed>> {
+    fn candidate(&self, candidate: &Candidate, seed: u64, pairs: &PairImages) -> Result<Vec<Rehearsed>> {
         let path = self.out.join("rehearsals").join(&candidate.name).join(format!("seed-{seed}.json"));
         if !path.exists() {
-            let runs = self.rehearse(candidate, seed, images, features)?;
+            let runs = self.rehearse(candidate, seed, pairs)?;
             whole_file::write(&path, serde_json::to_string(&runs)?.as_bytes())?;
         }
         let text = fs::read(&path).with_context(|| path.display().to_string())?;
@@ -141,13 +137,7 @@ impl Rehearsal<'_> {
         serde_json::from_slice(&text).with_context(|| path.display().to_string())
     }
 
-    fn rehearse(
-        &self,
-        candidate: &Candidate,
-        seed: u64,
-        images: &ImageStore,
-        features: &Array2<f32>,
-    ) -> Result<Vec<Rehearsed>> {
+    fn rehearse(&self, candidate: &Candidate, seed: u64, pairs: &PairImages) -> Result<Vec<Rehearsed>> {
         let kind = self.method.kind().context("a method with a prompt is rehearsed")?;
         let mut starts = Starts::default();
         let usual = crate::defaults::meta_training(kind, seed);
@@ -158,7 +148,7 @@ impl Rehearsal<'_> {
         let mut method = self.method.baseline().context("a method with GRAM is rehearsed")?;
         if candidate.meta_training.is_some() {
             method = self.method;
-            let start = self.start(&self.start_path(candidate, seed), &settings, images)?;
+            let start = self.start(&self.start_path(candidate, seed), &settings, &pairs.images)?;
             starts.insert(method, start, PromptDesign::default().placement(kind, self.model, 1));
         }
         let tuned_in = |dataset: &LabelledDataset, looks: usize| {
@@ -170,7 +160,7 @@ impl Rehearsal<'_> {
             }
         };
         match self.stage {
-            Stage::Topics { looks, .. } => tuned_in(&self.dataset(&settings, features, looks)?, looks),
+            Stage::Topics { looks, .. } => tuned_in(&self.dataset(&settings, &pairs.features, looks)?, looks),
             Stage::Datasets(datasets) => mean(datasets.iter().map(|dataset| tuned_in(dataset, 0))),
         }
     }
@@ -299,6 +289,13 @@ impl Rehearsal<'_> {
     fn label(&self, topic: usize) -> &str {
         &self.clusters.topics[topic].label
     }
+}
+
+/// The images of the clustered pairs, as meta-training wants them, and their features.
+struct PairImages {
+    images: ImageStore,
+    /// `[pairs, joint width]`
+    features: Array2<f32>,
 }
 
 /// A dataset that a method is tuned on from its start.

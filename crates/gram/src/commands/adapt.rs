@@ -79,10 +79,7 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
     };
     let model = open_model(&arguments.model, &device)?;
     let settings = arguments.tuning.settings(&model, arguments.shots)?;
-    let template = match &arguments.template {
-        Some(template) => template.clone(),
-        None => learned_template(&model)?,
-    };
+    let template = learned_template(arguments.template.as_ref(), &model)?;
     let dataset = open_dataset(&arguments.data)?;
     let starts = arguments.starts(&model)?;
     let prepared = Prepared::new(&dataset, &model, &template, &template, &device)?;
@@ -143,8 +140,11 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
     Ok(())
 }
 
-/// The sentence of learned prompts: the built-in model's own, or CoOp's.
-pub fn learned_template(model: &Model) -> Result<Template> {
+/// The sentence of learned prompts: the one that is given, else the built-in model's own, or CoOp's.
+pub fn learned_template(given: Option<&Template>, model: &Model) -> Result<Template> {
+    if let Some(given) = given {
+        return Ok(given.clone());
+    }
     let text = if model.name == assets::TINY { defaults::TEMPLATE } else { "a photo of a {}." };
     Ok(text.parse()?)
 }

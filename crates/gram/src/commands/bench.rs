@@ -75,10 +75,7 @@ pub fn run(arguments: &BenchArguments, common: &Common) -> Result<()> {
     let device = common.device()?;
     let model = open_model(&arguments.model, &device)?;
     let settings = arguments.tuning.settings(&model, arguments.shots.first().copied())?;
-    let template = match &arguments.template {
-        Some(template) => template.clone(),
-        None => learned_template(&model)?,
-    };
+    let template = learned_template(arguments.template.as_ref(), &model)?;
     let methods = names(&arguments.methods, &Method::ALL)?;
     let (starts, checksums) = arguments.starts(&methods, &model)?;
     let datasets = arguments.datasets()?;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 use gram::model::{DEMO, open_dataset, open_model, open_pairs};
 use gram::rehearsal::{Candidate, Question, Rehearsal, Rehearsed, Stage};
@@ -20,6 +20,7 @@ use crate::arguments::Common;
 use crate::commands::adapt::learned_template;
 use crate::commands::command_line;
 use crate::commands::meta_train::MetaSettings;
+use crate::commands::study::kind_with_gram;
 use crate::commands::tuning::TuningArguments;
 use crate::progress::bar;
 
@@ -86,14 +87,9 @@ pub struct RehearseArguments {
 pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
     let device = common.device()?;
     let method = arguments.method;
-    let Some(kind) = method.kind().filter(|_| method.baseline().is_some()) else {
-        bail!("--method {}: coop-gram, cocoop-gram, vpt-gram or unigram is expected", method.key());
-    };
+    let kind = kind_with_gram(method)?;
     let model = open_model(&arguments.model, &device)?;
-    let template = match &arguments.template {
-        Some(template) => template.clone(),
-        None => learned_template(&model)?,
-    };
+    let template = learned_template(arguments.template.as_ref(), &model)?;
     let base = MetaSettings::of_file(arguments.meta_config.as_deref(), kind, common.seed)?;
     let settings = arguments.tuning.settings(&model, Some(arguments.shots))?;
     let usual = settings.regulated.regulated;
@@ -132,16 +128,19 @@ pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
     };
     let found = rehearsal.run(&candidates)?;
     progress.finish_and_clear();
-    let table = table(method, &arguments.rates, &candidates, &found);
+    let tables = [
+        table(method, &arguments.rates, &candidates, &found),
+        by_rate(&arguments.rates, &candidates, &found),
+    ];
     let path = arguments.out.join("rehearsal.md");
-    whole_file::write(&path, table.to_markdown().as_bytes())?;
+    whole_file::write(&path, tables.each_ref().map(Table::to_markdown).join("\n").as_bytes())?;
     match common.json {
         true => {
             let runs = candidates.iter().zip(&found);
             let runs: Vec<_> = runs.map(|(one, runs)| json!({"candidate": one.name, "runs": runs})).collect();
             println!("{}", json!({"table": path, "candidates": runs}));
         }
-        false => println!("{}\n{}", table.to_text(), path.display()),
+        false => println!("{}\n{}\n{}", tables[0].to_text(), tables[1].to_text(), path.display()),
     }
     Ok(())
 }
@@ -212,5 +211,18 @@ fn table(method: Method, rates: &[Rates], candidates: &[Candidate], found: &[Vec
     table
         .notes
         .push("Each at the rates with its best mean H. Won: over the usual start, within seeds.".into());
+    table
+}
+
+/// Every candidate at every rate.
+fn by_rate(rates: &[Rates], candidates: &[Candidate], found: &[Vec<Rehearsed>]) -> Table {
+    let mut table = Table::new("By tuning rate", ["Candidate, rates", "Base", "New", "H"]);
+    let values: [fn(&Rehearsed) -> Option<f64>; 3] = [|run| Some(run.base), |run| Some(run.new), h];
+    for (candidate, runs) in candidates.iter().zip(found) {
+        for at in rates {
+            let cell = |value| Cell::estimate(Estimate::over_seeds(&by_seed(runs, *at, value)));
+            table.push(format!("{}, {at}", candidate.name), values.map(cell).into());
+        }
+    }
     table
 }

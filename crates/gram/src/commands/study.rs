@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use gram::clustering::PairFeatures;
 use gram::model::{DEMO, open_dataset, open_model, open_pairs};
@@ -11,7 +11,7 @@ use gram::{assets, defaults, whole_file};
 use gram_cluster::Clusters;
 use gram_eval::results::{Method, Results};
 use gram_eval::tables::{Cell, StudyRow, Table, study};
-use gram_prompt::Template;
+use gram_prompt::{PromptKind, Template};
 use serde_json::json;
 
 use crate::arguments::Common;
@@ -65,6 +65,14 @@ pub struct StudyArguments {
     tuning: TuningArguments,
 }
 
+/// The prompt of a method with GRAM.
+pub fn kind_with_gram(method: Method) -> Result<PromptKind> {
+    let kind = method.kind().filter(|_| method.baseline().is_some());
+    kind.with_context(|| {
+        format!("--method {}: coop-gram, cocoop-gram, vpt-gram or unigram is expected", method.key())
+    })
+}
+
 /// A study.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "kebab-case")]
@@ -90,14 +98,9 @@ enum Which {
 pub fn run(arguments: &StudyArguments, common: &Common) -> Result<()> {
     let device = common.device()?;
     let (method, which) = (arguments.method, arguments.which);
-    let Some(kind) = method.kind().filter(|_| method.baseline().is_some()) else {
-        bail!("--method {}: coop-gram, cocoop-gram, vpt-gram or unigram is expected", method.key());
-    };
+    let kind = kind_with_gram(method)?;
     let model = open_model(&arguments.model, &device)?;
-    let template = match &arguments.template {
-        Some(template) => template.clone(),
-        None => learned_template(&model)?,
-    };
+    let template = learned_template(arguments.template.as_ref(), &model)?;
     let settings = arguments.tuning.settings(&model, Some(arguments.shots))?;
     let mut meta_training = defaults::meta_training(kind, common.seed);
     meta_training.steps = arguments.steps.unwrap_or(meta_training.steps);
