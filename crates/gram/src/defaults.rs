@@ -20,9 +20,9 @@ pub const SHOTS: usize = 4;
 pub const DEMO_SEEDS: usize = 2;
 
 /// Tuning rates of prompts that start as usual.
-pub const BASELINE_RATES: Rates = Rates { text: 0.01, visual: 0.002 };
+pub const BASELINE_RATES: Rates = Rates { text: 0.1, visual: 0.002 };
 /// Tuning rates of prompts with a meta-trained start and a regulator.
-pub const REGULATED_RATES: Rates = Rates { text: 0.01, visual: 0.004 };
+pub const REGULATED_RATES: Rates = Rates { text: 0.1, visual: 0.004 };
 
 /// What the demo's captions say of a picture's look.
 const LOOK_WORDS: &str = "blurry pixelated noisy faded small tiny large tilted upside inverted colours striped \
