@@ -1,6 +1,6 @@
 //! A CoOp step and an exact GRAM meta-step on ViT-B/16's text tower, beside PyTorch on the same machine in the same run.
 //!
-//!     cargo bench -p gram-meta
+//!     cargo bench --workspace --bench against_pytorch
 //!
 //! Weights are drawn by a hash of their place, in the same way by the peer (`benches/peer/against_pytorch.py`), which runs
 //! where `python3`, or the interpreter that `PYTHON` names, has torch. Both print seconds (medians); their losses and
