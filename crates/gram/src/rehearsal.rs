@@ -116,10 +116,13 @@ impl Rehearsal<'_> {
     pub fn run(&self, candidates: &[Candidate]) -> Result<Vec<Vec<Rehearsed>>> {
         let kind = self.method.kind().context("a method with a prompt is rehearsed")?;
         let keys = keys(self.clusters);
-        let pairs = PairImages {
-            images: images_of(self.model, &keys, self.pairs, kind, &mut |_| {})?,
-            features: image_features(self.model, &pairs_of(&keys, self.pairs)?, &mut |_| {})?.1,
+        // Only looks are found by features.
+        let features = match self.stage {
+            Stage::Topics { .. } => image_features(self.model, &pairs_of(&keys, self.pairs)?, &mut |_| {})?.1,
+            Stage::Datasets(_) => Array2::zeros((0, 0)),
         };
+        let images = images_of(self.model, &keys, self.pairs, kind, &mut |_| {})?;
+        let pairs = PairImages { images, features };
         let of = |candidate: &Candidate| {
             let runs = self.seeds.par_iter().map(|seed| self.candidate(candidate, *seed, &pairs));
             let runs = runs.collect::<Result<Vec<_>>>().with_context(|| candidate.name.clone())?;
@@ -260,31 +263,26 @@ impl Rehearsal<'_> {
         let pairs = pairs_of(&keys, self.pairs)?;
         let classes =
             members.iter().enumerate().flat_map(|(class, members)| members.iter().map(move |_| class));
-        let mut images: Vec<LabelledImage> = pairs
-            .into_iter()
-            .zip(classes.zip(of_images))
-            .map(|(pair, (class, look))| {
-                let domain = Some(look);
-                LabelledImage { key: pair.key, image: pair.image, class, domain, split: Split::Train }
-            })
-            .collect();
+        let images = pairs.into_iter().zip(classes.zip(of_images)).map(|(pair, (class, look))| {
+            let domain = Some(look);
+            LabelledImage { key: pair.key, image: pair.image, class, domain, split: Split::Train }
+        });
         let mut dataset = LabelledDataset {
             name: "held-out topics".to_owned(),
             classes: topics.iter().map(|topic| self.label(topic.topic).to_owned()).collect(),
             domains: (0..looks).map(|look| format!("look {look}")).collect(),
-            images: images.clone(),
+            images: images.collect(),
             benchmark: None,
         };
-        let mut tuned = vec![false; images.len()];
+        let mut tuned = vec![false; dataset.images.len()];
         for look in 0..looks {
             let shots = self.settings.shots;
             let drawn = sample(&dataset, Split::Train, ClassSubset::Base, Some(look), shots, settings.seed);
             drawn.into_iter().for_each(|image| tuned[image] = true);
         }
-        for (image, tuned) in images.iter_mut().zip(tuned) {
+        for (image, tuned) in dataset.images.iter_mut().zip(tuned) {
             image.split = if tuned { Split::Train } else { Split::Test };
         }
-        dataset.images = images;
         Ok(dataset)
     }
 
@@ -296,7 +294,7 @@ impl Rehearsal<'_> {
 /// The images of the clustered pairs, as meta-training wants them, and their features.
 struct PairImages {
     images: ImageStore,
-    /// `[pairs, joint width]`
+    /// `[pairs, joint width]`; empty where no looks are rehearsed
     features: Array2<f32>,
 }
 
