@@ -27,7 +27,7 @@ pub use episode::{Episode, EpisodeSettings, TopicPool};
 pub use meta_gradient::{InnerLoop, MetaGradient, Task};
 pub use meta_training::{
     EpisodeSource, Material, MetaState, MetaStep, MetaTraining, MetaTrainingError, MetaTrainingSettings,
-    held_out_topics, learned_topics, meta_train, sampled_episode,
+    held_out_topics, learned_topics, sampled_episode,
 };
 pub use outer_optimizer::OuterOptimizer;
 pub use regulator::{Regulator, RegulatorStart};

@@ -509,26 +509,6 @@ pub fn sampled_episode(
     pool.sample(&settings.episodes, &mut indexed_stream(settings.seed, "episodes", draw as u64))
 }
 
-/// Goes through a meta-training. `observe` sees every step.
-///
-/// # Errors
-/// [`MetaTrainingError`].
-pub fn meta_train(
-    clip: &PromptedClip,
-    material: &Material,
-    theta: Prompt,
-    settings: &MetaTrainingSettings,
-    device: &Device,
-    observe: &mut dyn FnMut(&MetaStep),
-) -> Result<MetaState, MetaTrainingError> {
-    let start = MetaState::start(theta, settings, device);
-    let mut training = MetaTraining::new(clip, material, start, EpisodeSource::Sampled, settings, device)?;
-    while !training.is_finished() {
-        observe(&training.advance()?);
-    }
-    Ok(training.result().clone())
-}
-
 /// The means of what the episodes of a step measured.
 fn means(gradients: &[MetaGradient], step: usize) -> MetaStep {
     let mean =
