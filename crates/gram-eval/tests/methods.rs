@@ -15,7 +15,8 @@ use gram_eval::prompt_distribution::{self, CollectionSettings, PromptCollection}
 use gram_eval::tip_adapter::{TipAdapter, TipAdapterSettings, tune_keys};
 use gram_meta::Regulator;
 use gram_prompt::{
-    ClassSentence, Classes, Images, Part, Placement, Prompt, PromptKind, PromptedClip, Rates, RegulatorForm,
+    ClassSentence, Classes, Classification, Images, LabelledImages, Part, Placement, Prompt, PromptKind,
+    PromptedClip, Rates, RegulatorForm,
 };
 use serde_json::Value;
 
@@ -216,6 +217,35 @@ fn classes_taken_in_parts_give_the_same_descent() {
     fixture.check("coop-end", PromptKind::Textual, Placement::default(), None);
     fixture.check("coop-class-specific-middle", PromptKind::Textual, placed("middle", 4, 1), None);
     fixture.check("joint", PromptKind::Joint, Placement::default(), None);
+}
+
+/// Many classes pass the tower in parts, each on a core; all at once is what several tasks do.
+#[test]
+fn many_classes_in_parts_have_the_gradient_of_one_pass() {
+    let fixture = Fixture::open();
+    let sentences: Vec<ClassSentence> = fixture.sentences().into_iter().cycle().take(123).collect();
+    let classes = Classes::Sentences(sentences);
+    let width = fixture.clip.config.text_config.hidden_size;
+    let values: Vec<f32> = (0..4 * width).map(|place| 0.05 * ((place * 7 % 19) as f32 - 9.0)).collect();
+    let context = Tensor::from_data(TensorData::new(values, [4, width]), &fixture.device);
+    let prompt: Prompt = [(Part::Text, context)].into_iter().collect();
+    let images = Images::Features(fixture.image_features("test_pixels", 0, &[0, 1, 2, 3, 4]));
+    let labels = Tensor::from_data(TensorData::new(vec![0_i64, 49, 50, 99, 122], [5]), &fixture.device);
+    let set = LabelledImages { images, labels };
+    let clip = |classes_at_once| PromptedClip {
+        clip: &fixture.clip,
+        start: fixture.start_token(),
+        placement: Placement::default(),
+        classes_at_once,
+    };
+    let task = Classification { prompt: &prompt, classes: &classes, set: &set };
+    let whole = clip(usize::MAX).gradients(&[task]).remove(0);
+    for classes_at_once in [usize::MAX, 123, 70, 11] {
+        let parts = clip(classes_at_once).gradient(&prompt, &classes, &set);
+        assert!((parts.loss - whole.loss).abs() < LOSS, "{} {}", parts.loss, whole.loss);
+        let apart = parts.gradient.add_scaled(&whole.gradient, -1.0).norm() / whole.gradient.norm();
+        assert!(apart < PARAMETER, "{apart} of the norm with {classes_at_once} at once");
+    }
 }
 
 #[test]

@@ -7,9 +7,10 @@
 
 use burn::tensor::{Int, Tensor};
 use gram_clip::signal::leaf;
-use gram_clip::text_tower::{Batching, Sentences};
+use gram_clip::text_tower::{Batching, Sentences, Text};
 use gram_clip::vision_tower::VisualPrompt;
 use gram_clip::{Clip, Model, Signal};
+use rayon::prelude::*;
 
 use crate::meta_net::MetaNet;
 use crate::placement::{ClassPosition, ClassSentence, Placement};
@@ -224,11 +225,11 @@ impl<'a> PromptedClip<'a> {
         self.answers(&questions).into_iter().zip(tasks).map(of).collect()
     }
 
-    /// Loss, accuracy and gradient at `prompt`.
+    /// Loss, accuracy and gradient at `prompt`. Many classes pass the text tower in parts, a core each.
     pub fn gradient(&self, prompt: &Prompt, classes: &Classes, set: &LabelledImages) -> Gradient {
         if let (Classes::Sentences(sentences), None, Some(context)) =
             (classes, prompt.get(Part::HiddenWeight), prompt.get(Part::Text))
-            && sentences.len() > self.classes_at_once
+            && sentences.len() > CLASSES_OF_A_PART.min(self.classes_at_once)
         {
             return self.gradient_in_parts(prompt, context, sentences, set);
         }
@@ -252,8 +253,10 @@ impl<'a> PromptedClip<'a> {
         .collect()
     }
 
-    /// [`gradient`](Self::gradient) by the chain rule over the classes' features: these are computed part by part without a
-    /// gradient, the loss is differentiated for them, and each part is computed again to differentiate it for the context.
+    /// [`gradient`](Self::gradient) by the chain rule over the classes' features: the loss is differentiated for the features,
+    /// and each part of the classes sends its share back to the context. The parts and the order of their sum are fixed: the
+    /// number of threads changes no number. Where all classes at once are too many for the memory, nothing is kept of the
+    /// way to the features, and sections that fit walk it again.
     fn gradient_in_parts(
         &self,
         prompt: &Prompt,
@@ -263,14 +266,25 @@ impl<'a> PromptedClip<'a> {
     ) -> Gradient {
         let Sentences { prefixes, texts } =
             self.placement.sentences(self.start, sentences, context.dims()[0]);
-        let parts = texts.chunks(self.classes_at_once);
-        let parts: Vec<Sentences> =
-            parts.map(|texts| Sentences { prefixes: prefixes.clone(), texts: texts.to_vec() }).collect();
-        let features = |part: &Sentences, context: &Tensor<2>| {
-            let context = Some(Signal::from(context.clone()));
-            self.clip.text.forward_sentences(part, context, Batching::ByLength).value
+        let forward = |texts: &[Text], context: Tensor<2>| {
+            let part = Sentences { prefixes: prefixes.clone(), texts: texts.to_vec() };
+            let features =
+                self.clip.text.forward_sentences(&part, Some(context.clone().into()), Batching::ByLength);
+            PartOfClasses { context, features: features.value }
         };
-        let text = leaf(Tensor::cat(parts.iter().map(|part| features(part, context)).collect(), 0));
+        let walked = |section: &[Text]| -> Vec<PartOfClasses> {
+            section.par_chunks(CLASSES_OF_A_PART).map(|part| forward(part, leaf(context.clone()))).collect()
+        };
+        let fit = texts.len() <= self.classes_at_once;
+        let (kept, features) = if fit {
+            let parts = walked(&texts);
+            let features = parts.iter().map(|part| part.features.clone().inner()).collect();
+            (Some(parts), features)
+        } else {
+            let parts = texts.par_chunks(CLASSES_OF_A_PART.min(self.classes_at_once));
+            (None, parts.map(|part| forward(part, context.clone()).features).collect())
+        };
+        let text = leaf(Tensor::cat(features, 0));
         let other = prompt.leaf();
         let logits = self.logits(&other, &Classes::Features(text.clone()), &set.images);
         let accuracy = accuracy(logits.clone().inner(), set.labels.clone());
@@ -278,16 +292,21 @@ impl<'a> PromptedClip<'a> {
         let value = loss.clone().inner().into_scalar::<f32>();
         let gradients = loss.backward();
         let along = text.grad(&gradients).unwrap_or_else(|| text.clone().inner().zeros_like());
-        let mut first = 0;
         let mut of_context = context.zeros_like();
-        for part in &parts {
-            let own = leaf(context.clone());
-            let count = part.texts.len();
-            let product = features(part, &own) * along.clone().narrow(0, first, count);
-            if let Some(gradient) = own.grad(&product.sum().backward()) {
-                of_context = of_context + gradient;
+        let mut sent_back = |parts: Vec<PartOfClasses>, first: usize| {
+            let parts = parts.into_par_iter().enumerate();
+            let shares: Vec<Tensor<2>> =
+                parts.map(|(part, of)| of.backward(&along, first + part * CLASSES_OF_A_PART)).collect();
+            shares.into_iter().for_each(|share| of_context = of_context.clone() + share);
+        };
+        match kept {
+            Some(parts) => sent_back(parts, 0),
+            None => {
+                let sections = texts.chunks(self.classes_at_once).enumerate();
+                sections.for_each(|(section, texts)| {
+                    sent_back(walked(texts), section * self.classes_at_once);
+                });
             }
-            first += count;
         }
         let gradient = other.map(|part, tensor| match part {
             Part::Text => of_context.clone(),
@@ -357,6 +376,28 @@ impl Question<'_> {
 
 /// Texts of a pass through the tower. More are taken in several passes.
 const TEXTS_AT_ONCE: usize = 2048;
+
+/// Classes whose gradient one core computes: enough that a product of matrices is more arithmetic than reading weights, and
+/// few enough that a hundred classes keep two cores busy.
+const CLASSES_OF_A_PART: usize = 50;
+
+/// Some classes on their way through a tower that shares its weights, and nothing of the graph, with the others.
+struct PartOfClasses {
+    /// A leaf of this part alone, `[rows, width]`.
+    context: Tensor<2>,
+    /// `[classes, joint width]`
+    features: Tensor<2>,
+}
+
+impl PartOfClasses {
+    /// The part's share of the context's gradient, from the derivatives of the loss by all features; its own begin at
+    /// `first`.
+    fn backward(self, along: &Tensor<2>, first: usize) -> Tensor<2> {
+        let own = along.clone().narrow(0, first, self.features.dims()[0]);
+        let gradients = (self.features * own).sum().backward();
+        self.context.grad(&gradients).unwrap_or_else(|| self.context.inner().zeros_like())
+    }
+}
 
 /// Classes around each of some contexts.
 struct Around<'a> {
