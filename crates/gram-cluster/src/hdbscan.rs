@@ -17,6 +17,7 @@
 //! Clustering", arXiv 1705.07321.
 
 pub mod condensed_tree;
+mod kd_tree;
 pub mod spanning_tree;
 
 use ndarray::ArrayView2;

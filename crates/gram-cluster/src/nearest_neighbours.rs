@@ -119,7 +119,7 @@ impl<'a> Search<'a> {
 }
 
 /// The k-th smallest value (k >= 1), by a short sorted list: most values fail one comparison.
-pub(crate) fn kth_smallest<T: PartialOrd + Copy>(values: &[T], k: usize) -> T {
+fn kth_smallest<T: PartialOrd + Copy>(values: &[T], k: usize) -> T {
     let mut smallest: Vec<T> = values[..k].to_vec();
     smallest.sort_by(|left, right| left.partial_cmp(right).unwrap_or(std::cmp::Ordering::Equal));
     for value in &values[k..] {

@@ -1,12 +1,19 @@
-//! The minimum spanning tree of mutual reachability, by Prim's algorithm over all pairs.
+//! The minimum spanning tree of mutual reachability, by Borůvka's algorithm over a kd-tree.
 //!
-//! Edges are ordered by `(distance, smaller id, larger id)`, so that the tree is unique whatever finds it. Time is
-//! quadratic in the number of points, memory linear.
+//! Every point begins as a tree of its own; in each round every tree takes the shortest edge that leaves it, until there is
+//! one. Edges are ordered by `(distance, smaller id, larger id)`, so the tree is unique, whatever finds it and in whichever
+//! order. A search passes over what cannot matter: boxes whose points are all in the same tree, boxes that are further than
+//! the best edge found by the point or by any other point of its tree, and points that were further than that in a round
+//! before (edges out of a growing tree only become longer).
+//!
+//! Reference: McInnes and Healy, "Accelerated Hierarchical Density Based Clustering", arXiv 1705.07321, section 3.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ndarray::ArrayView2;
 use rayon::prelude::*;
 
-use crate::nearest_neighbours::kth_smallest;
+use super::kd_tree::KdTree;
 
 /// An edge of the tree, `left < right`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,9 +40,10 @@ impl TreeEdge {
 /// The tree's edges, shortest first, for core distances to the `samples`-th neighbour (`samples` below the number of
 /// points).
 pub fn minimum_spanning_tree(points: ArrayView2<f32>, samples: usize) -> Vec<TreeEdge> {
-    let columns = Columns::new(points);
-    let squared_cores = squared_core_distances(&columns, samples);
-    let mut edges = prim(&columns, &squared_cores);
+    let tree = KdTree::new(points);
+    // The point itself, at distance zero, is the nearest.
+    let squared_cores = tree.squared_distances_of_kth(samples + 1);
+    let mut edges = Forest::new(&tree, squared_cores).join();
     edges.iter_mut().for_each(|edge| edge.distance = edge.distance.sqrt());
     edges.sort_by(|one, other| {
         one.distance.total_cmp(&other.distance).then((one.left, one.right).cmp(&(other.left, other.right)))
@@ -43,86 +51,182 @@ pub fn minimum_spanning_tree(points: ArrayView2<f32>, samples: usize) -> Vec<Tre
     edges
 }
 
-/// Coordinates by dimension: distances from one point to all run through memory in order.
-struct Columns(Vec<Vec<f64>>);
-
-impl Columns {
-    fn new(points: ArrayView2<f32>) -> Self {
-        Self(points.columns().into_iter().map(|column| column.mapv(f64::from).to_vec()).collect())
-    }
-
-    fn points(&self) -> usize {
-        self.0.first().map_or(0, Vec::len)
-    }
-
-    /// Squared distances from `point` to the first `distances.len()` points.
-    fn squared_distances(&self, point: &[f64], distances: &mut [f64]) {
-        distances.fill(0.0);
-        for (column, from) in self.0.iter().zip(point) {
-            for (distance, to) in distances.iter_mut().zip(column) {
-                *distance += (to - from) * (to - from);
-            }
-        }
-    }
-
-    fn point(&self, index: usize) -> Vec<f64> {
-        self.0.iter().map(|column| column[index]).collect()
-    }
-
-    fn swap_remove(&mut self, index: usize) {
-        for column in &mut self.0 {
-            column.swap_remove(index);
-        }
-    }
+/// Places of the kd-tree in trees that grow together. Distances are squared.
+struct Forest<'a> {
+    tree: &'a KdTree,
+    /// The core distance of every place.
+    cores: Vec<f64>,
+    /// The smallest core distance of every node.
+    smallest_cores: Vec<f64>,
+    /// Which tree every place is in.
+    trees: Vec<u32>,
+    /// Which tree all places of a node are in, if they are in one.
+    tree_of_node: Vec<Option<u32>>,
+    /// No edge of the place that leaves its tree is shorter.
+    floors: Vec<f64>,
 }
 
-/// Squared distance of every point's `samples`-th neighbour.
-fn squared_core_distances(columns: &Columns, samples: usize) -> Vec<f64> {
-    let count = columns.points();
-    (0..count)
-        .into_par_iter()
-        .map_init(
-            || vec![0.0; count],
-            |distances, point| {
-                columns.squared_distances(&columns.point(point), distances);
-                // The point itself, at distance zero, is the smallest.
-                kth_smallest(distances, samples + 1)
-            },
-        )
-        .collect()
-}
-
-/// Grows the tree from point 0; distances stay squared. Points not yet in the tree are kept side by side.
-fn prim(columns: &Columns, squared_cores: &[f64]) -> Vec<TreeEdge> {
-    let count = columns.points();
-    let mut outside = Columns(columns.0.clone());
-    let mut ids: Vec<u32> = (0..count as u32).collect();
-    let mut best = vec![TreeEdge { distance: f64::INFINITY, left: u32::MAX, right: u32::MAX }; count];
-    let (mut distances, mut edges) = (vec![0.0; count], Vec::with_capacity(count.saturating_sub(1)));
-    let mut place = 0;
-    while edges.len() + 1 < count {
-        let added = ids.swap_remove(place);
-        best.swap_remove(place);
-        outside.swap_remove(place);
-        distances.truncate(ids.len());
-        outside.squared_distances(&columns.point(added as usize), &mut distances);
-        let added_core = squared_cores[added as usize];
-        place = 0;
-        for (index, (id, distance)) in ids.iter().zip(&distances).enumerate() {
-            let reach = distance.max(added_core).max(squared_cores[*id as usize]);
-            if reach <= best[index].distance {
-                let edge = TreeEdge::new(reach, added, *id);
-                if edge.precedes(&best[index]) {
-                    best[index] = edge;
+impl<'a> Forest<'a> {
+    fn new(tree: &'a KdTree, cores: Vec<f64>) -> Self {
+        let mut smallest_cores = vec![f64::INFINITY; tree.nodes.len()];
+        for (number, node) in tree.nodes.iter().enumerate().rev() {
+            smallest_cores[number] = match node.halves {
+                Some(halves) => {
+                    halves.iter().fold(f64::INFINITY, |core, half| core.min(smallest_cores[*half as usize]))
                 }
-            }
-            if best[index].precedes(&best[place]) {
-                place = index;
+                None => cores[node.places()].iter().copied().fold(f64::INFINITY, f64::min),
+            };
+        }
+        Self {
+            smallest_cores,
+            trees: (0..cores.len() as u32).collect(),
+            tree_of_node: vec![None; tree.nodes.len()],
+            floors: cores.clone(),
+            cores,
+            tree,
+        }
+    }
+
+    /// Joins all trees; gives the edges that do.
+    fn join(mut self) -> Vec<TreeEdge> {
+        let mut edges = Vec::with_capacity(self.cores.len().saturating_sub(1));
+        while edges.len() + 1 < self.cores.len() {
+            self.mark_nodes();
+            let leaving = self.shortest_leaving();
+            self.merge(&leaving, &mut edges);
+        }
+        edges
+    }
+
+    fn mark_nodes(&mut self) {
+        for (number, node) in self.tree.nodes.iter().enumerate().rev() {
+            self.tree_of_node[number] = match node.halves {
+                Some([near, far]) => {
+                    let [near, far] = [near, far].map(|half| self.tree_of_node[half as usize]);
+                    near.filter(|_| near == far)
+                }
+                None => {
+                    let trees = &self.trees[node.places()];
+                    trees.first().copied().filter(|first| trees.iter().all(|tree| tree == first))
+                }
+            };
+        }
+    }
+
+    /// For every tree the shortest edge that leaves it, with the places of its ends; trees are named by a place of theirs.
+    fn shortest_leaving(&mut self) -> Vec<Option<Leaving>> {
+        let count = self.cores.len();
+        // Squared distances are not negative: their bits are in the same order.
+        let limits: Vec<AtomicU64> = (0..count).map(|_| AtomicU64::new(f64::INFINITY.to_bits())).collect();
+        let mut floors = std::mem::take(&mut self.floors);
+        let found: Vec<Option<Leaving>> = floors
+            .par_iter_mut()
+            .with_min_len(64)
+            .enumerate()
+            .map_init(Vec::new, |pending, (place, floor)| {
+                self.search(place, floor, &limits[self.trees[place] as usize], pending)
+            })
+            .collect();
+        self.floors = floors;
+        let mut shortest: Vec<Option<Leaving>> = vec![None; count];
+        for leaving in found.into_iter().flatten() {
+            let best = &mut shortest[self.trees[leaving.from as usize] as usize];
+            if best.as_ref().is_none_or(|best| leaving.edge.precedes(&best.edge)) {
+                *best = Some(leaving);
             }
         }
-        edges.push(best[place]);
+        shortest
     }
-    edges
+
+    /// The shortest edge from `place` out of its tree, if it is no longer than the shortest that other places of the tree
+    /// have found so far, the `limit`. Which others have searched before differs from run to run: it decides what is passed
+    /// over, never what is shortest.
+    fn search(
+        &self,
+        place: usize,
+        floor: &mut f64,
+        limit: &AtomicU64,
+        pending: &mut Vec<(f64, u32)>,
+    ) -> Option<Leaving> {
+        let now = || f64::from_bits(limit.load(Ordering::Relaxed));
+        if *floor > now() {
+            return None;
+        }
+        let (point, own, core, id) =
+            (self.tree.point(place), self.trees[place], self.cores[place], self.tree.ids[place]);
+        let mut best: Option<Leaving> = None;
+        let matters = |distance: f64, smallest_id: u32, best: &Option<Leaving>| match best {
+            Some(best) => TreeEdge::new(distance, id, smallest_id).precedes(&best.edge),
+            None => true,
+        };
+        pending.clear();
+        pending.push((core, 0));
+        while let Some((distance, number)) = pending.pop() {
+            let node = &self.tree.nodes[number as usize];
+            if distance > now() || !matters(distance, node.smallest_id, &best) {
+                continue;
+            }
+            let Some(halves) = node.halves else {
+                for other in node.places().filter(|other| self.trees[*other] != own) {
+                    let apart = self.tree.squared_distance(point, other);
+                    let edge =
+                        TreeEdge::new(apart.max(core).max(self.cores[other]), id, self.tree.ids[other]);
+                    if best.as_ref().is_none_or(|best| edge.precedes(&best.edge)) {
+                        best = Some(Leaving { edge, from: place as u32, to: other as u32 });
+                        limit.fetch_min(edge.distance.to_bits(), Ordering::Relaxed);
+                    }
+                }
+                continue;
+            };
+            let mut halves = halves.map(|half| {
+                let apart = self.tree.squared_distance_of_box(point, half);
+                (apart.max(core).max(self.smallest_cores[half as usize]), half)
+            });
+            // The nearer half is looked into first: it is last on the stack.
+            halves.sort_by(|one, other| {
+                let smallest_id = |half: u32| self.tree.nodes[half as usize].smallest_id;
+                other.0.total_cmp(&one.0).then(smallest_id(other.1).cmp(&smallest_id(one.1)))
+            });
+            pending.extend(
+                halves.into_iter().filter(|(_, half)| self.tree_of_node[*half as usize] != Some(own)),
+            );
+        }
+        *floor = now().min(best.map_or(f64::INFINITY, |best| best.edge.distance));
+        best.filter(|best| best.edge.distance <= now())
+    }
+
+    /// Takes the edges, each once, and names the trees anew.
+    fn merge(&mut self, leaving: &[Option<Leaving>], edges: &mut Vec<TreeEdge>) {
+        let mut above: Vec<u32> = (0..self.cores.len() as u32).collect();
+        for Leaving { edge, from, to } in leaving.iter().flatten() {
+            let [one, other] = [*from, *to].map(|place| top(&mut above, self.trees[place as usize]));
+            // Two trees may have chosen one edge.
+            if one != other {
+                above[one.max(other) as usize] = one.min(other);
+                edges.push(*edge);
+            }
+        }
+        self.trees.iter_mut().for_each(|tree| *tree = top(&mut above, *tree));
+    }
+}
+
+/// An edge that leaves a tree.
+#[derive(Clone, Copy, Debug)]
+struct Leaving {
+    edge: TreeEdge,
+    /// The place in the tree.
+    from: u32,
+    /// The place outside.
+    to: u32,
+}
+
+/// The name of the tree that `tree` has been merged into, with paths shortened on the way.
+fn top(above: &mut [u32], mut tree: u32) -> u32 {
+    while above[tree as usize] != tree {
+        above[tree as usize] = above[above[tree as usize] as usize];
+        tree = above[tree as usize];
+    }
+    tree
 }
 
 #[cfg(test)]
@@ -173,6 +277,23 @@ mod tests {
                 assert_eq!(minimum_spanning_tree(points.view(), samples), kruskal(points.view(), samples));
             }
         }
+    }
+
+    #[test]
+    fn copies_of_points_are_joined_in_the_order_of_their_ids() {
+        let points = Array2::from_shape_fn((200, 3), |(i, _)| (i % 4) as f32);
+        assert_eq!(minimum_spanning_tree(points.view(), 3), kruskal(points.view(), 3));
+    }
+
+    #[test]
+    fn the_tree_is_the_same_on_any_number_of_threads() {
+        let mut stream = stream(2, "tree");
+        let points = Array2::from_shape_simple_fn((3000, 4), || normal(&mut stream));
+        let on = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| minimum_spanning_tree(points.view(), 5))
+        };
+        assert_eq!(on(1), on(4));
     }
 
     #[test]
