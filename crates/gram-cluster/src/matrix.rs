@@ -1,9 +1,9 @@
 //! The few matrix steps that nearest neighbours and k-means share. Matrices are row-major, one point a row.
 //!
-//! Products go through `ndarray`, on one thread each: callers run fixed blocks of rows side by side, so that no sum
-//! depends on the number of threads.
+//! Products run on one thread each: callers run fixed blocks of rows side by side, so that no sum depends on the number of
+//! threads.
 
-use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut2, linalg::general_mat_mul};
+use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut2};
 
 /// How many products a block of rows may hold: 4 Mi values, 16 MB.
 const BLOCK_VALUES: usize = 1 << 22;
@@ -14,8 +14,38 @@ pub(crate) fn block_rows(columns: usize) -> usize {
 }
 
 /// `left @ right^T` into `product`: `left` [m, d], `right` [n, d], `product` [m, n].
+#[allow(unsafe_code)]
 pub(crate) fn dot_products(left: ArrayView2<f32>, right: ArrayView2<f32>, mut product: ArrayViewMut2<f32>) {
-    general_mat_mul(1.0, &left, &right.t(), 0.0, &mut product);
+    let ((rows, inner), (columns, width)) = (left.dim(), right.dim());
+    assert!(inner == width && product.dim() == (rows, columns), "matrices of other shapes");
+    let (of_left, of_right) = (left.strides(), right.strides());
+    let [row_stride, column_stride] = [product.strides()[0], product.strides()[1]];
+    // SAFETY: the three views are valid for their dimensions and strides, and the one that is written is borrowed
+    // exclusively. What it held is not read.
+    unsafe {
+        gemm::gemm(
+            rows,
+            columns,
+            inner,
+            product.as_mut_ptr(),
+            column_stride,
+            row_stride,
+            false,
+            left.as_ptr(),
+            of_left[1],
+            of_left[0],
+            right.as_ptr(),
+            // Transposed: what is a row of `right` is a column of the product's right side.
+            of_right[0],
+            of_right[1],
+            0.0_f32,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
 }
 
 /// The squared length of every row.
@@ -44,6 +74,17 @@ pub fn normalised_rows(points: ArrayView2<f32>) -> Array2<f32> {
 mod tests {
     use super::*;
     use ndarray::array;
+
+    #[test]
+    fn products_are_those_of_the_definition_for_any_strides() {
+        let left = Array2::from_shape_fn((7, 5), |(i, j)| (i * 5 + j) as f32);
+        let right = Array2::from_shape_fn((5, 9), |(i, j)| (i as f32) - (j as f32)).reversed_axes();
+        let mut wide = Array2::zeros((7, 12));
+        let mut product = wide.slice_mut(ndarray::s![.., 1..10]);
+        dot_products(left.view(), right.view(), product.view_mut());
+        assert_eq!(product, left.dot(&right.t()));
+        assert!(wide.column(0).iter().chain(wide.column(10)).all(|value| *value == 0.0));
+    }
 
     #[test]
     fn normalised_rows_have_length_one_and_zero_stays_zero() {

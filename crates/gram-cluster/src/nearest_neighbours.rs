@@ -1,14 +1,16 @@
-//! Exact k nearest neighbours by blocked matrix products.
+//! k nearest neighbours: exact up to [`EXACTLY`] points, by inverted lists above.
 //!
-//! `|x - y|^2 = |x|^2 + |y|^2 - 2 x.y`: the products of a block of points with all points find the candidates, and
-//! every candidate's distance is computed anew from the differences, so that equal points are at distance zero and
-//! ties go to the smaller id. Cosine distance is half the squared distance of the normalised points. Time is
-//! quadratic in the number of points (20,000 points of 128 dimensions: seconds).
+//! Cosine distance is half the squared distance of the normalised points, so both metrics are one search.
 
-use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut1, Axis};
-use rayon::prelude::*;
+mod exact;
+pub mod inverted_lists;
 
-use crate::matrix::{block_rows, dot_products, normalised_rows, squared_distance, squared_norms};
+use ndarray::{Array2, ArrayView2};
+
+use crate::matrix::normalised_rows;
+
+/// So many points are searched exactly, in time that is quadratic in their number: seconds.
+pub const EXACTLY: usize = 20_000;
 
 /// What "near" means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -18,6 +20,16 @@ pub enum Metric {
     Cosine,
     /// `|x - y|`.
     Euclidean,
+}
+
+impl Metric {
+    /// The distance of two points, normalised for the cosine, from their squared distance.
+    fn of_squared(self, squared: f64) -> f32 {
+        match self {
+            Self::Cosine => (squared / 2.0) as f32,
+            Self::Euclidean => squared.sqrt() as f32,
+        }
+    }
 }
 
 /// The nearest other points of every point, nearest first.
@@ -32,104 +44,31 @@ pub struct NearestNeighbours {
     pub distances: Array2<f32>,
 }
 
+impl NearestNeighbours {
+    /// From every point's `k` neighbours and their distances.
+    fn from_rows(rows: Vec<Vec<(u32, f32)>>, k: usize) -> Self {
+        let mut neighbours =
+            Self { ids: Array2::zeros((rows.len(), k)), distances: Array2::zeros((rows.len(), k)) };
+        for (point, row) in rows.into_iter().enumerate() {
+            for (rank, (id, distance)) in row.into_iter().enumerate() {
+                (neighbours.ids[[point, rank]], neighbours.distances[[point, rank]]) = (id, distance);
+            }
+        }
+        neighbours
+    }
+}
+
 /// The `k` nearest other points of every row of `points` [points, dimensions]; fewer when there are fewer points.
 pub fn nearest_neighbours(points: ArrayView2<f32>, k: usize, metric: Metric) -> NearestNeighbours {
     let points = match metric {
         Metric::Cosine => normalised_rows(points),
         Metric::Euclidean => points.as_standard_layout().into_owned(),
     };
-    let search = Search::new(points.view(), metric);
-    let (count, k) = (points.nrows(), k.min(points.nrows().saturating_sub(1)));
-    let mut found =
-        NearestNeighbours { ids: Array2::zeros((count, k)), distances: Array2::zeros((count, k)) };
-    let rows = block_rows(count);
-    let ids = found.ids.axis_chunks_iter_mut(Axis(0), rows);
-    let distances = found.distances.axis_chunks_iter_mut(Axis(0), rows);
-    ids.into_iter().zip(distances).enumerate().par_bridge().for_each(|(block, (mut ids, mut distances))| {
-        let products = search.products(block * rows, ids.nrows());
-        for (offset, products) in products.rows().into_iter().enumerate() {
-            search.nearest(block * rows + offset, products, ids.row_mut(offset), distances.row_mut(offset));
-        }
-    });
-    found
-}
-
-struct Search<'a> {
-    points: ArrayView2<'a, f32>,
-    metric: Metric,
-    norms: Vec<f32>,
-    largest_norm: f32,
-}
-
-impl<'a> Search<'a> {
-    fn new(points: ArrayView2<'a, f32>, metric: Metric) -> Self {
-        let norms = squared_norms(points);
-        let largest_norm = norms.iter().copied().fold(0.0, f32::max);
-        Self { points, metric, norms, largest_norm }
+    let k = k.min(points.nrows().saturating_sub(1));
+    match points.nrows() <= EXACTLY {
+        true => exact::nearest_neighbours(points.view(), k, metric),
+        false => inverted_lists::nearest_neighbours(points.view(), k, metric),
     }
-
-    /// The products of `rows` points from `first` on with all points: [rows, points].
-    fn products(&self, first: usize, rows: usize) -> Array2<f32> {
-        let mut products = Array2::zeros((rows, self.points.nrows()));
-        let block = self.points.slice(ndarray::s![first..first + rows, ..]);
-        dot_products(block, self.points, products.view_mut());
-        products
-    }
-
-    /// Fills in the neighbours of one point.
-    fn nearest(
-        &self,
-        point: usize,
-        products: ArrayView1<f32>,
-        mut ids: ArrayViewMut1<u32>,
-        mut distances: ArrayViewMut1<f32>,
-    ) {
-        if ids.is_empty() {
-            return;
-        }
-        let mut candidates = self.candidates(point, products, ids.len());
-        candidates.sort_by(|left, right| left.0.total_cmp(&right.0).then(left.1.cmp(&right.1)));
-        for (rank, (squared, id)) in candidates.into_iter().take(ids.len()).enumerate() {
-            ids[rank] = id;
-            distances[rank] = match self.metric {
-                Metric::Cosine => squared / 2.0,
-                Metric::Euclidean => squared.sqrt(),
-            } as f32;
-        }
-    }
-
-    /// All points that may be among the k nearest, given the rounding of the products, with exact squared distances.
-    fn candidates(&self, point: usize, products: ArrayView1<f32>, k: usize) -> Vec<(f64, u32)> {
-        // Short of |point|^2, which is the same for all.
-        let mut approximate: Vec<f32> =
-            products.iter().zip(&self.norms).map(|(product, norm)| norm - 2.0 * product).collect();
-        approximate[point] = f32::INFINITY;
-        let limit = kth_smallest(&approximate, k) + self.tolerance(point);
-        let near = approximate.iter().enumerate().filter(|(_, distance)| **distance <= limit);
-        near.filter(|(id, _)| *id != point)
-            .map(|(id, _)| (squared_distance(self.points.row(point), self.points.row(id)), id as u32))
-            .collect()
-    }
-
-    /// How far rounding may move an approximate distance: both ends of a comparison, a random walk over the sum.
-    fn tolerance(&self, point: usize) -> f32 {
-        let terms = (self.points.ncols() as f32).sqrt();
-        4.0 * f32::EPSILON * terms * (self.norms[point] + self.largest_norm)
-    }
-}
-
-/// The k-th smallest value (k >= 1), by a short sorted list: most values fail one comparison.
-fn kth_smallest<T: PartialOrd + Copy>(values: &[T], k: usize) -> T {
-    let mut smallest: Vec<T> = values[..k].to_vec();
-    smallest.sort_by(|left, right| left.partial_cmp(right).unwrap_or(std::cmp::Ordering::Equal));
-    for value in &values[k..] {
-        if *value < smallest[k - 1] {
-            let place = smallest.partition_point(|kept| kept <= value);
-            smallest.copy_within(place..k - 1, place + 1);
-            smallest[place] = *value;
-        }
-    }
-    smallest[k - 1]
 }
 
 #[cfg(test)]
@@ -187,11 +126,5 @@ mod tests {
         let found = nearest_neighbours(array![[0.0, 1.0], [1.0, 0.0]].view(), 5, Metric::Euclidean);
         assert_eq!(found.ids, array![[1], [0]]);
         assert_eq!(nearest_neighbours(array![[0.0]].view(), 5, Metric::Cosine).ids.dim(), (1, 0));
-    }
-
-    #[test]
-    fn the_kth_smallest_counts_repeated_values() {
-        assert_eq!(kth_smallest(&[3, 1, 2, 1, 5], 2), 1);
-        assert_eq!(kth_smallest(&[3, 1, 2, 1, 5], 4), 3);
     }
 }

@@ -1,0 +1,327 @@
+//! Approximate k nearest neighbours of many points, by inverted lists and neighbours of neighbours.
+//!
+//! 1. Centres are found by k-means on a sample, and every point goes into the list of its nearest centre; a list has about
+//!    [`POINTS_OF_A_LIST`] points, however many there are in all.
+//! 2. The points of a list are compared with those of the lists whose centres are nearest to its own, by products of
+//!    matrices.
+//! 3. What a list's border cut off is found among the neighbours of neighbours, in rounds.
+//! 4. A thousand points are searched exactly. Unless [`RECALL`] of their neighbours were found, there is another round, and
+//!    after a few all begins again with twice as many lists compared.
+//!
+//! Blocks are fixed, every round reads what the round before left, and ties go to the smaller id: the number of threads
+//! changes nothing.
+//!
+//! References: Jégou, Douze and Schmid, "Product Quantization for Nearest Neighbor Search", TPAMI 2011 (inverted lists);
+//! Dong, Moses and Li, "Efficient K-Nearest Neighbor Graph Construction for Generic Similarity Measures", WWW 2011
+//! (neighbours of neighbours).
+
+use gram_data::random::{Stream, stream};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, s};
+use rand::RngExt;
+use rayon::prelude::*;
+
+use super::{Metric, NearestNeighbours, exact};
+use crate::matrix::{dot_products, squared_distance, squared_norms};
+
+/// Points of a list, on average.
+const POINTS_OF_A_LIST: usize = 256;
+/// Points that centres are found from, for each list.
+const SAMPLED_OF_A_LIST: usize = 64;
+/// Iterations of k-means. Lists need not be the best: what they cut is found later.
+const ITERATIONS: usize = 6;
+/// Lists that a list is compared with at first, itself among them.
+const PROBES: usize = 12;
+/// Points that are searched exactly.
+const CHECKED: usize = 1000;
+/// The part of their neighbours that has to be found.
+pub const RECALL: f64 = 0.96;
+/// Rounds over neighbours of neighbours before more lists are compared.
+const ROUNDS: usize = 3;
+/// Rows that are compared at once.
+const ROWS: usize = 256;
+/// Neighbours that are kept beyond those asked for: products are rounded, and exact distances may order them anew.
+const SPARE: usize = 2;
+
+/// The `k` nearest other points of every row of `points` (normalised, for the cosine metric), nearest first.
+pub(super) fn nearest_neighbours(points: ArrayView2<f32>, k: usize, metric: Metric) -> NearestNeighbours {
+    let search = Search { points, norms: squared_norms(points), kept: k + SPARE };
+    let lists = Lists::new(points, &mut stream(0, "inverted lists"));
+    let checked = exact::of_rows(points, k, metric, &evenly(points.nrows(), CHECKED));
+    let mut probes = PROBES;
+    loop {
+        let mut found = search.in_lists(&lists, probes);
+        let everywhere = probes >= lists.members.len();
+        for round in 0.. {
+            let neighbours = search.exactly(&found, k, metric);
+            if recall(&neighbours, &checked) >= RECALL || everywhere {
+                return neighbours;
+            }
+            if round == ROUNDS {
+                break;
+            }
+            found = search.among_neighbours_of_neighbours(&found);
+        }
+        probes *= 2;
+    }
+}
+
+/// The part of the neighbours of some points (ids of points, and their neighbours) that was found; of points at the distance
+/// of the last neighbour, any will do.
+pub fn recall(found: &NearestNeighbours, exact: &[(usize, Vec<(u32, f32)>)]) -> f64 {
+    let (mut right, mut all) = (0, 0);
+    for (point, expected) in exact {
+        let Some((_, furthest)) = expected.last() else { continue };
+        let near = found.distances.row(*point).iter().filter(|distance| *distance <= furthest).count();
+        right += near.min(expected.len());
+        all += expected.len();
+    }
+    right as f64 / f64::from(all.max(1) as u32)
+}
+
+/// `count` of the numbers below `all`, evenly apart.
+fn evenly(all: usize, count: usize) -> Vec<usize> {
+    let count = count.min(all);
+    (0..count).map(|index| index * all / count).collect()
+}
+
+/// Points by their nearest centre.
+struct Lists {
+    /// `[lists, dimensions]`
+    centres: Array2<f32>,
+    /// The points of every list, ascending.
+    members: Vec<Vec<u32>>,
+}
+
+impl Lists {
+    fn new(points: ArrayView2<f32>, random: &mut Stream) -> Self {
+        let count = points.nrows();
+        let lists = count.div_ceil(POINTS_OF_A_LIST);
+        let sample = points.select(Axis(0), &evenly(count, lists * SAMPLED_OF_A_LIST));
+        let mut drawn: Vec<usize> = (0..sample.nrows()).collect();
+        for place in 0..lists {
+            let other = random.random_range(place..drawn.len());
+            drawn.swap(place, other);
+        }
+        let mut centres = sample.select(Axis(0), &drawn[..lists]);
+        for _ in 0..ITERATIONS {
+            let members = members(sample.view(), centres.view());
+            let mut rows: Vec<_> = centres.rows_mut().into_iter().zip(&members).collect();
+            rows.par_iter_mut().for_each(|(centre, members)| {
+                // The centre of no point stays where it is.
+                if let Some(mean) = mean(sample.view(), members) {
+                    centre.assign(&mean);
+                }
+            });
+        }
+        Self { members: members(points, centres.view()), centres }
+    }
+
+    /// For every list the `probes` lists whose centres are nearest to its own, nearest first.
+    fn nearest_lists(&self, probes: usize) -> Vec<Vec<u32>> {
+        let norms = squared_norms(self.centres.view());
+        let blocks: Vec<ArrayView2<f32>> = self.centres.axis_chunks_iter(Axis(0), ROWS).collect();
+        let of_block = |block: ArrayView2<f32>| {
+            let mut products = Array2::zeros((block.nrows(), norms.len()));
+            dot_products(block, self.centres.view(), products.view_mut());
+            let nearest = |row: ArrayView1<f32>| {
+                let mut nearest = Nearest::new(probes);
+                row.iter().zip(&norms).zip(0..).for_each(|((product, norm), list)| {
+                    nearest.offer(norm - 2.0 * product, list);
+                });
+                nearest.ids().collect::<Vec<u32>>()
+            };
+            products.rows().into_iter().map(nearest).collect::<Vec<_>>()
+        };
+        blocks.into_par_iter().flat_map_iter(of_block).collect()
+    }
+}
+
+/// The points nearest to each centre; ties go to the smaller.
+fn members(points: ArrayView2<f32>, centres: ArrayView2<f32>) -> Vec<Vec<u32>> {
+    let norms = squared_norms(centres);
+    let blocks: Vec<ArrayView2<f32>> = points.axis_chunks_iter(Axis(0), ROWS).collect();
+    let of_block = |block: ArrayView2<f32>| {
+        let mut products = Array2::zeros((block.nrows(), centres.nrows()));
+        dot_products(block, centres, products.view_mut());
+        let nearest = |row: ArrayView1<f32>| {
+            let distances = row.iter().zip(&norms).map(|(product, norm)| norm - 2.0 * product);
+            let least = |best: (u32, f32), next: (u32, f32)| if next.1 < best.1 { next } else { best };
+            (0..).zip(distances).fold((0, f32::INFINITY), least).0
+        };
+        products.rows().into_iter().map(nearest).collect::<Vec<u32>>()
+    };
+    let nearest: Vec<u32> = blocks.into_par_iter().flat_map_iter(of_block).collect();
+    let mut members = vec![vec![]; centres.nrows()];
+    (0..).zip(nearest).for_each(|(point, list)| members[list as usize].push(point));
+    members
+}
+
+fn mean(points: ArrayView2<f32>, members: &[u32]) -> Option<Array1<f32>> {
+    let mut sum = Array1::<f64>::zeros(points.ncols());
+    for member in members {
+        sum.zip_mut_with(&points.row(*member as usize), |sum, value| *sum += f64::from(*value));
+    }
+    (!members.is_empty()).then(|| sum.mapv(|sum| (sum / members.len() as f64) as f32))
+}
+
+/// The nearest points found so far, nearest first, with their squared distances short of the own point's squared length.
+#[derive(Clone, Debug)]
+struct Nearest(Vec<(f32, u32)>);
+
+impl Nearest {
+    fn new(kept: usize) -> Self {
+        Self(vec![(f32::INFINITY, u32::MAX); kept])
+    }
+
+    /// Takes a point that has not been offered before, if it is near enough.
+    #[inline]
+    fn offer(&mut self, distance: f32, id: u32) {
+        let Some(last) = self.0.last() else { return };
+        if distance < last.0 || (distance == last.0 && id < last.1) {
+            let place = self.0.partition_point(|kept| (kept.0, kept.1) < (distance, id));
+            self.0.pop();
+            self.0.insert(place, (distance, id));
+        }
+    }
+
+    fn ids(&self) -> impl Iterator<Item = u32> + '_ {
+        self.0.iter().map(|(_, id)| *id).filter(|id| *id != u32::MAX)
+    }
+}
+
+struct Search<'a> {
+    points: ArrayView2<'a, f32>,
+    norms: Vec<f32>,
+    kept: usize,
+}
+
+impl Search<'_> {
+    /// What the lists nearest to each point's own hold.
+    fn in_lists(&self, lists: &Lists, probes: usize) -> Vec<Nearest> {
+        let nearest_lists = lists.nearest_lists(probes);
+        let of_list = |(members, probed): (&Vec<u32>, &Vec<u32>)| {
+            let blocks = members.chunks(ROWS).flat_map(|block| self.in_probed(block, probed, lists));
+            blocks.collect::<Vec<(u32, Nearest)>>()
+        };
+        let mut found: Vec<(u32, Nearest)> =
+            lists.members.par_iter().zip(&nearest_lists).flat_map_iter(of_list).collect();
+        found.par_sort_unstable_by_key(|(point, _)| *point);
+        found.into_iter().map(|(_, nearest)| nearest).collect()
+    }
+
+    fn in_probed(&self, block: &[u32], probed: &[u32], lists: &Lists) -> Vec<(u32, Nearest)> {
+        let rows = self.rows(block);
+        let mut found: Vec<Nearest> = block.iter().map(|_| Nearest::new(self.kept)).collect();
+        let mut products = Array2::zeros((block.len(), ROWS));
+        for others in probed.iter().flat_map(|list| lists.members[*list as usize].chunks(ROWS)) {
+            let mut products = products.slice_mut(s![.., ..others.len()]);
+            dot_products(rows.view(), self.rows(others).view(), products.view_mut());
+            for ((point, nearest), products) in block.iter().zip(&mut found).zip(products.rows()) {
+                for (other, product) in others.iter().zip(products) {
+                    let distance = self.norms[*other as usize] - 2.0 * product;
+                    if other != point {
+                        nearest.offer(distance, *other);
+                    }
+                }
+            }
+        }
+        block.iter().copied().zip(found).collect()
+    }
+
+    fn rows(&self, ids: &[u32]) -> Array2<f32> {
+        let mut rows = Array2::zeros((ids.len(), self.points.ncols()));
+        for (mut row, id) in rows.rows_mut().into_iter().zip(ids) {
+            row.assign(&self.points.row(*id as usize));
+        }
+        rows
+    }
+
+    /// One round: every point is compared with the neighbours of its neighbours.
+    fn among_neighbours_of_neighbours(&self, found: &[Nearest]) -> Vec<Nearest> {
+        let of_point = |candidates: &mut Vec<u32>, point: usize| {
+            let mut nearest = found[point].clone();
+            candidates.clear();
+            candidates.extend(nearest.ids().flat_map(|neighbour| found[neighbour as usize].ids()));
+            candidates.sort_unstable();
+            candidates.dedup();
+            let known: Vec<u32> = nearest.ids().collect();
+            for other in candidates.iter().filter(|other| **other != point as u32 && !known.contains(other)) {
+                let product = self.points.row(point).dot(&self.points.row(*other as usize));
+                nearest.offer(self.norms[*other as usize] - 2.0 * product, *other);
+            }
+            nearest
+        };
+        (0..found.len()).into_par_iter().with_min_len(64).map_init(Vec::new, of_point).collect()
+    }
+
+    /// The `k` nearest of what was found, by exact distances.
+    fn exactly(&self, found: &[Nearest], k: usize, metric: Metric) -> NearestNeighbours {
+        let of_point = |(point, nearest): (usize, &Nearest)| {
+            let own = self.points.row(point);
+            let exact = |id: u32| (squared_distance(own, self.points.row(id as usize)), id);
+            let mut exact: Vec<(f64, u32)> = nearest.ids().map(exact).collect();
+            exact.sort_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)));
+            let nearest = exact.into_iter().take(k);
+            nearest.map(|(squared, id)| (id, metric.of_squared(squared))).collect()
+        };
+        NearestNeighbours::from_rows(found.par_iter().enumerate().map(of_point).collect(), k)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::matrix::normalised_rows;
+    use gram_data::random::normal;
+
+    /// Lumps of different width, with points between them.
+    fn points(count: usize) -> Array2<f32> {
+        let mut random = stream(4, "points");
+        let lumps = Array2::from_shape_simple_fn((30, 48), || normal(&mut random));
+        let mut points = Array2::from_shape_simple_fn((count, 48), || normal(&mut random));
+        for (index, mut row) in points.rows_mut().into_iter().enumerate() {
+            let width = 0.2 + (index % 7) as f32 * 0.2;
+            row.zip_mut_with(&lumps.row(index % 30), |value, lump| *value = *value * width + lump);
+        }
+        normalised_rows(points.view())
+    }
+
+    #[test]
+    fn nearly_all_neighbours_are_found_and_their_distances_are_exact() {
+        let points = points(6000);
+        let exact = exact::nearest_neighbours(points.view(), 14, Metric::Cosine);
+        let found = nearest_neighbours(points.view(), 14, Metric::Cosine);
+        let rows = exact.ids.rows().into_iter().zip(found.ids.rows());
+        let shared = |(exact, found): (ArrayView1<u32>, ArrayView1<u32>)| {
+            exact.iter().filter(|id| found.iter().any(|other| other == *id)).count()
+        };
+        let recall = rows.map(shared).sum::<usize>() as f64 / (14.0 * 6000.0);
+        assert!(recall > 0.955, "recall {recall}");
+        for (point, (ids, distances)) in found.ids.rows().into_iter().zip(found.distances.rows()).enumerate()
+        {
+            assert!(distances.to_vec().is_sorted());
+            assert!(ids.iter().all(|id| *id as usize != point));
+            let squared = squared_distance(points.row(point), points.row(ids[3] as usize));
+            assert_eq!(distances[3], (squared / 2.0) as f32);
+        }
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_nothing() {
+        let points = points(3000);
+        let on = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| nearest_neighbours(points.view(), 10, Metric::Cosine))
+        };
+        assert_eq!(on(1), on(3));
+    }
+
+    #[test]
+    fn many_copies_of_a_point_are_neighbours_of_each_other() {
+        let mut points = points(2000);
+        let first = points.row(0).to_owned();
+        (1000..1700).for_each(|row| points.row_mut(row).assign(&first));
+        let found = nearest_neighbours(points.view(), 5, Metric::Euclidean);
+        assert!((1000..1700).all(|row| found.distances.row(row).iter().all(|distance| *distance == 0.0)));
+    }
+}
