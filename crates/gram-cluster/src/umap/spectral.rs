@@ -5,7 +5,7 @@
 //! after a fixed number of rounds: the start needs their smoothness, not their last digits.
 
 use gram_data::random::{normal, stream};
-use ndarray::{Array2, Axis};
+use ndarray::{Array2, ArrayView1, ArrayViewMut1, Axis};
 use rayon::prelude::*;
 
 use super::graph::FuzzyGraph;
@@ -16,23 +16,26 @@ const ROUNDS_BETWEEN_ORTHOGONALISATIONS: usize = 10;
 const EXTENT: f64 = 10.0;
 /// Points that start together must be able to part.
 const NOISE: f32 = 1e-4;
+/// Points that a thread smooths at once.
+const POINTS: usize = 1024;
 
 /// Start coordinates: [points, components].
 pub fn start(graph: &FuzzyGraph, components: usize, seed: u64) -> Array2<f32> {
     let mut random = stream(seed, "umap start");
     let neighbourhoods = Neighbourhoods::new(graph);
-    let mut functions: Vec<Vec<f64>> = (0..components)
-        .map(|_| (0..graph.points).map(|_| f64::from(normal(&mut random))).collect())
-        .collect();
+    let mut functions = Array2::zeros((graph.points, components));
+    for mut function in functions.columns_mut() {
+        function.iter_mut().for_each(|value| *value = f64::from(normal(&mut random)));
+    }
     for round in 0..ROUNDS {
         if round % ROUNDS_BETWEEN_ORTHOGONALISATIONS == 0 {
             orthogonalise(&mut functions, &neighbourhoods.constant);
         }
-        functions.par_iter_mut().for_each(|function| *function = neighbourhoods.smooth(function));
+        functions = neighbourhoods.smooth(&functions);
     }
     orthogonalise(&mut functions, &neighbourhoods.constant);
     let mut start = Array2::zeros((graph.points, components));
-    for (mut column, function) in start.axis_iter_mut(Axis(1)).zip(&functions) {
+    for (mut column, function) in start.columns_mut().into_iter().zip(functions.columns()) {
         let stretched = stretch(function);
         column
             .iter_mut()
@@ -75,45 +78,56 @@ impl Neighbourhoods {
             }
         }
         let mut constant: Vec<f64> = degrees.iter().map(|degree| degree.sqrt()).collect();
-        scale_to_unit(&mut constant);
+        scale_to_unit(ArrayViewMut1::from(&mut constant));
         Self { starts, others, weights, constant }
     }
 
-    fn smooth(&self, function: &[f64]) -> Vec<f64> {
-        let average = |point: usize| {
-            let row = self.starts[point]..self.starts[point + 1];
-            let others = self.others[row.clone()].iter().zip(&self.weights[row]);
-            others.map(|(other, weight)| weight * function[*other as usize]).sum::<f64>()
-        };
-        (0..function.len()).map(|point| (function[point] + average(point)) / 2.0).collect()
+    /// Every point's values averaged with those of its neighbours.
+    fn smooth(&self, functions: &Array2<f64>) -> Array2<f64> {
+        let components = functions.ncols();
+        let mut smoothed = Array2::zeros(functions.dim());
+        let rows = smoothed.as_slice_mut().unwrap_or_default().par_chunks_mut(components * POINTS);
+        rows.enumerate().for_each(|(chunk, rows)| {
+            for (point, row) in (chunk * POINTS..).zip(rows.chunks_mut(components)) {
+                let entries = self.starts[point]..self.starts[point + 1];
+                for (other, weight) in self.others[entries.clone()].iter().zip(&self.weights[entries]) {
+                    let other = functions.row(*other as usize);
+                    row.iter_mut().zip(other).for_each(|(sum, value)| *sum += weight * value);
+                }
+                row.iter_mut().zip(functions.row(point)).for_each(|(sum, own)| *sum = (own + *sum) / 2.0);
+            }
+        });
+        smoothed
     }
 }
 
 /// Gram and Schmidt, against the constant and the functions before.
-fn orthogonalise(functions: &mut [Vec<f64>], constant: &[f64]) {
-    for index in 0..functions.len() {
-        let (before, rest) = functions.split_at_mut(index);
-        let function = &mut rest[0];
-        for other in std::iter::once(constant).chain(before.iter().map(Vec::as_slice)) {
+fn orthogonalise(functions: &mut Array2<f64>, constant: &[f64]) {
+    for index in 0..functions.ncols() {
+        let (before, mut rest) = functions.view_mut().split_at(Axis(1), index);
+        let mut function = rest.column_mut(0);
+        let mut remove = |other: ArrayView1<f64>| {
             let overlap: f64 = function.iter().zip(other).map(|(value, other)| value * other).sum();
-            function.iter_mut().zip(other).for_each(|(value, other)| *value -= overlap * other);
-        }
+            function.zip_mut_with(&other, |value, other| *value -= overlap * other);
+        };
+        remove(ArrayView1::from(constant));
+        before.columns().into_iter().for_each(remove);
         scale_to_unit(function);
     }
 }
 
-fn scale_to_unit(function: &mut [f64]) {
+fn scale_to_unit(mut function: ArrayViewMut1<f64>) {
     let length = function.iter().map(|value| value * value).sum::<f64>().sqrt();
     if length > 0.0 {
-        function.iter_mut().for_each(|value| *value /= length);
+        function.mapv_inplace(|value| value / length);
     }
 }
 
-fn stretch(function: &[f64]) -> impl Iterator<Item = f64> {
+fn stretch(function: ArrayView1<f64>) -> impl Iterator<Item = f64> {
     let low = function.iter().copied().fold(f64::INFINITY, f64::min);
     let high = function.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let scale = if high > low { EXTENT / (high - low) } else { 0.0 };
-    function.iter().map(move |value| (value - low) * scale)
+    function.to_vec().into_iter().map(move |value| (value - low) * scale)
 }
 
 #[cfg(test)]
