@@ -20,7 +20,7 @@ use burn::tensor::Device;
 use gram_data::random::indexed_stream;
 use gram_meta::meta_gradient::regulated;
 use gram_prompt::image_store::indices;
-use gram_prompt::{Classes, Images, LabelledImages, Prompt, PromptedClip, Rates};
+use gram_prompt::{Classes, Images, LabelledImages, Part, Prompt, PromptedClip, Rates};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +37,9 @@ pub struct AdaptationSettings {
     pub batch_size: usize,
     /// Highest learning rates.
     pub rates: Rates,
+    /// Those of joint prompts, where they are others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joint_rates: Option<Rates>,
     /// SGD's momentum.
     pub momentum: f32,
     /// What is added of the prompt to its gradient.
@@ -71,8 +74,13 @@ impl AdaptationSettings {
     pub(crate) fn step(&self, velocity: &Prompt, epoch: usize) -> Prompt {
         match epoch < self.warmup_epochs {
             true => Rates::both(self.warmup_rate).scale(velocity, 1.0),
-            false => self.rates.scale(velocity, self.annealing(epoch)),
+            false => self.rates_of(velocity).scale(velocity, self.annealing(epoch)),
         }
+    }
+
+    fn rates_of(&self, prompt: &Prompt) -> Rates {
+        let joint = [Part::Text, Part::Visual].iter().all(|part| prompt.get(*part).is_some());
+        self.joint_rates.filter(|_| joint).unwrap_or(self.rates)
     }
 
     /// What the highest rates are multiplied with in `epoch`, after the warm-up.
@@ -153,6 +161,7 @@ mod tests {
             epochs: 10,
             batch_size: 32,
             rates: Rates::both(0.002),
+            joint_rates: Some(Rates { text: 0.001, visual: 0.003 }),
             momentum: 0.9,
             weight_decay: 5e-4,
             warmup_epochs: 1,
@@ -160,10 +169,12 @@ mod tests {
             regulated: Regulated::Gradient,
         };
         let ones = burn::tensor::Tensor::ones([1, 1], &Device::default());
-        let velocity: Prompt = [(gram_prompt::Part::Text, ones)].into_iter().collect();
+        let velocity: Prompt = [(Part::Text, ones.clone())].into_iter().collect();
         let rate = |epoch| settings.step(&velocity, epoch).norm();
         assert_eq!((rate(0), rate(1)), (1e-5, 0.002));
         // From Dassl's scheduler around PyTorch's CosineAnnealingLR.
         assert!((rate(2) - 1.951_056_5e-3).abs() < 1e-9 && (rate(9) - 1.909_830_1e-4).abs() < 1e-9);
+        let joint: Prompt = [(Part::Text, ones.clone()), (Part::Visual, ones)].into_iter().collect();
+        assert!((settings.step(&joint, 1).norm() - 1e-5_f32.sqrt()).abs() < 1e-9);
     }
 }

@@ -121,6 +121,7 @@ impl Fixture {
             momentum: of("momentum"),
             weight_decay: of("weight_decay"),
             warmup_epochs: 1,
+            joint_rates: None,
             warmup_rate: of("warmup_rate"),
             regulated: Default::default(),
         }

@@ -23,6 +23,8 @@ pub const DEMO_SEEDS: usize = 2;
 pub const BASELINE_RATES: Rates = Rates { text: 0.1, visual: 0.002 };
 /// Tuning rates of prompts with a meta-trained start and a regulator.
 pub const REGULATED_RATES: Rates = Rates { text: 0.1, visual: 0.004 };
+/// Those of joint prompts among them.
+pub const REGULATED_JOINT_RATES: Rates = Rates { text: 0.01, visual: 0.004 };
 
 /// What the demo's captions say of a picture's look.
 const LOOK_WORDS: &str = "blurry pixelated noisy faded small tiny large tilted upside inverted colours striped \
@@ -80,10 +82,11 @@ pub fn meta_training(kind: PromptKind, seed: u64) -> MetaTrainingSettings {
 /// epoch at 1e-5, then a cosine, as in CoCoOp. The rates are those that did best inside the base classes (`gram rehearse --data demo`).
 pub fn protocol(shots: usize, image_size: u32) -> ProtocolSettings {
     // Before momentum, what the regulator adds to every gradient alike would be taken ten times (docs/results.md).
-    let adaptation = |rates| AdaptationSettings {
+    let adaptation = |rates, joint_rates| AdaptationSettings {
         epochs: 10,
         batch_size: 32,
         rates,
+        joint_rates,
         momentum: 0.9,
         weight_decay: 5e-4,
         warmup_epochs: 1,
@@ -95,8 +98,8 @@ pub fn protocol(shots: usize, image_size: u32) -> ProtocolSettings {
         sampling: Sampling::Gram,
         design: PromptDesign::default(),
         start_seed: None,
-        baseline: adaptation(BASELINE_RATES),
-        regulated: adaptation(REGULATED_RATES),
+        baseline: adaptation(BASELINE_RATES, None),
+        regulated: adaptation(REGULATED_RATES, Some(REGULATED_JOINT_RATES)),
         text_megabytes: 4096,
         conditional_batch_size: 1,
         collection: CollectionSettings::default(),
@@ -109,8 +112,9 @@ pub fn protocol(shots: usize, image_size: u32) -> ProtocolSettings {
 /// 8 % of an image or more.
 pub fn literature(shots: usize, image_size: u32) -> ProtocolSettings {
     let mut settings = protocol(shots, image_size);
-    settings.baseline.rates = Rates::both(0.002);
-    settings.regulated.rates = Rates::both(0.002);
+    for adaptation in [&mut settings.baseline, &mut settings.regulated] {
+        (adaptation.rates, adaptation.joint_rates) = (Rates::both(0.002), None);
+    }
     settings.augmentation = Augmentation::coop(image_size);
     settings
 }

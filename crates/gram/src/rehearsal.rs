@@ -184,7 +184,8 @@ impl Rehearsal<'_> {
         let at = |rates: &Rates| {
             let mut settings = self.settings.clone();
             for adaptation in [&mut settings.baseline, &mut settings.regulated] {
-                (adaptation.rates, adaptation.regulated) = (*rates, candidate.regulated);
+                (adaptation.rates, adaptation.joint_rates) = (*rates, None);
+                adaptation.regulated = candidate.regulated;
             }
             let protocol = Protocol { settings: &settings, ..protocol };
             let course = protocol.tune(*method, &shots)?.context("the method's start is missing")?;

@@ -27,7 +27,15 @@ pub fn with_file(settings: &ProtocolSettings, path: &Path) -> Result<ProtocolSet
     let text = fs::read_to_string(path).with_context(name)?;
     let file: toml::Table = text.parse().map_err(|error| anyhow!("{}: {error}", name()))?;
     let mut merged = serde_json::to_value(settings)?;
-    let said = serde_json::to_value(file)?;
+    let mut said = serde_json::to_value(file)?;
+    for section in ["baseline", "regulated"] {
+        // Who says a rate means it for joint prompts, too, unless these have their own.
+        if let Some(said) = said.get_mut(section).and_then(Value::as_object_mut)
+            && said.contains_key("rates")
+        {
+            said.entry("joint_rates").or_insert(Value::Null);
+        }
+    }
     merge(&mut merged, said);
     serde_json::from_value(merged).with_context(name)
 }
@@ -54,7 +62,9 @@ pub fn check(settings: &ProtocolSettings) -> Result<()> {
     for adaptation in [&settings.baseline, &settings.regulated] {
         ensure!(adaptation.batch_size > 0, "batch_size: 0: a step needs 1 image or more");
         ensure!(adaptation.epochs > 0, "epochs: 0: 1 or more are expected");
-        ensure!(adaptation.rates.are_positive(), "rates: {}: above 0 is expected", adaptation.rates);
+        for rates in std::iter::once(adaptation.rates).chain(adaptation.joint_rates) {
+            ensure!(rates.are_positive(), "rates: {rates}: above 0 is expected");
+        }
     }
     ensure!(settings.text_megabytes > 0, "text_megabytes: 0: 1 or more is expected");
     ensure!(settings.conditional_batch_size > 0, "conditional_batch_size: 0: 1 or more is expected");
@@ -86,6 +96,14 @@ mod tests {
         assert_eq!((changed.shots, changed.baseline.epochs, changed.regulated.epochs), (4, 50, 10));
         assert_eq!(changed.baseline.batch_size, settings.baseline.batch_size);
         check(&changed).unwrap();
+        let of_tiny = defaults::protocol(4, 32);
+        fs::write(&path, "[regulated]\nepochs = 5\n").unwrap();
+        assert_eq!(
+            with_file(&of_tiny, &path).unwrap().regulated.joint_rates,
+            Some(defaults::REGULATED_JOINT_RATES)
+        );
+        fs::write(&path, "[regulated.rates]\ntext = 0.5\nvisual = 0.25\n").unwrap();
+        assert_eq!(with_file(&of_tiny, &path).unwrap().regulated.joint_rates, None);
         fs::write(&path, "[baseline]\nepoch = 50\n").unwrap();
         let error = format!("{:#}", with_file(&settings, &path).unwrap_err());
         assert!(error.contains("tuning.toml") && error.contains("`epoch`"), "{error}");

@@ -65,7 +65,9 @@ impl TuningArguments {
         let put = |adaptation: &mut AdaptationSettings| {
             replace(&mut adaptation.epochs, self.epochs);
             replace(&mut adaptation.batch_size, self.batch_size);
-            replace(&mut adaptation.rates, self.rate);
+            if let Some(rates) = self.rate {
+                (adaptation.rates, adaptation.joint_rates) = (rates, None);
+            }
             replace(&mut adaptation.momentum, self.momentum);
             replace(&mut adaptation.weight_decay, self.weight_decay);
             replace(&mut adaptation.warmup_epochs, self.warmup_epochs);
