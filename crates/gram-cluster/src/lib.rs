@@ -60,9 +60,11 @@ pub mod domains;
 
 pub mod clusters;
 
+mod agreement;
 mod error;
 mod matrix;
 
+pub use agreement::adjusted_rand_index;
 pub use chc::{ChcInput, ChcSettings, Stage, cluster};
 pub use clusters::{ClusteredPair, Clusters, Counts, Topic};
 pub use error::ClusterError;

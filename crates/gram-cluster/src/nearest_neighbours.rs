@@ -5,7 +5,7 @@
 mod exact;
 pub mod inverted_lists;
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, CowArray, Ix2};
 
 use crate::matrix::normalised_rows;
 
@@ -23,6 +23,15 @@ pub enum Metric {
 }
 
 impl Metric {
+    /// Points whose Euclidean distances are in the order of this metric.
+    fn comparable(self, points: ArrayView2<'_, f32>) -> CowArray<'_, f32, Ix2> {
+        match self {
+            Self::Cosine => normalised_rows(points).into(),
+            Self::Euclidean if points.is_standard_layout() => points.into(),
+            Self::Euclidean => points.as_standard_layout().into_owned().into(),
+        }
+    }
+
     /// The distance of two points, normalised for the cosine, from their squared distance.
     fn of_squared(self, squared: f64) -> f32 {
         match self {
@@ -44,6 +53,16 @@ pub struct NearestNeighbours {
     pub distances: Array2<f32>,
 }
 
+/// The `k` nearest other points of some rows, exactly: (row, ids and distances, nearest first).
+pub fn of_rows(
+    points: ArrayView2<f32>,
+    k: usize,
+    metric: Metric,
+    rows: &[usize],
+) -> Vec<(usize, Vec<(u32, f32)>)> {
+    exact::of_rows(metric.comparable(points).view(), k, metric, rows)
+}
+
 impl NearestNeighbours {
     /// From every point's `k` neighbours and their distances.
     fn from_rows(rows: Vec<Vec<(u32, f32)>>, k: usize) -> Self {
@@ -60,10 +79,7 @@ impl NearestNeighbours {
 
 /// The `k` nearest other points of every row of `points` [points, dimensions]; fewer when there are fewer points.
 pub fn nearest_neighbours(points: ArrayView2<f32>, k: usize, metric: Metric) -> NearestNeighbours {
-    let points = match metric {
-        Metric::Cosine => normalised_rows(points),
-        Metric::Euclidean => points.as_standard_layout().into_owned(),
-    };
+    let points = metric.comparable(points);
     let k = k.min(points.nrows().saturating_sub(1));
     match points.nrows() <= EXACTLY {
         true => exact::nearest_neighbours(points.view(), k, metric),

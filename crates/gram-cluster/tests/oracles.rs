@@ -1,10 +1,11 @@
 //! Every stage held to the numbers of the Python library it stands for (`fixtures/make_fixtures.py` makes them).
 #![allow(clippy::unwrap_used)]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
+use gram_cluster::adjusted_rand_index;
 use gram_cluster::hdbscan::{HdbscanSettings, hdbscan};
 use gram_cluster::k_means::{KMeansSettings, k_means};
 use gram_cluster::nearest_neighbours::{Metric, nearest_neighbours};
@@ -87,23 +88,6 @@ fn digits() -> Array2<f32> {
     let digits = tensors.tensor("digits").unwrap();
     let values = digits.data().iter().map(|value| f32::from(*value)).collect();
     Array2::from_shape_vec((digits.shape()[0], digits.shape()[1]), values).unwrap()
-}
-
-/// How alike two partitions are: 1 if equal, 0 by chance (Hubert and Arabie, 1985).
-fn adjusted_rand_index(one: &[i32], other: &[i32]) -> f64 {
-    let pairs = |count: usize| (count * count.saturating_sub(1)) as f64 / 2.0;
-    let mut cells: HashMap<(i32, i32), usize> = HashMap::new();
-    let (mut rows, mut columns) = (HashMap::<i32, usize>::new(), HashMap::<i32, usize>::new());
-    for (row, column) in one.iter().zip(other) {
-        *cells.entry((*row, *column)).or_default() += 1;
-        *rows.entry(*row).or_default() += 1;
-        *columns.entry(*column).or_default() += 1;
-    }
-    let sum = |counts: &mut dyn Iterator<Item = &usize>| counts.map(|count| pairs(*count)).sum::<f64>();
-    let (together, left, right) =
-        (sum(&mut cells.values()), sum(&mut rows.values()), sum(&mut columns.values()));
-    let chance = left * right / pairs(one.len());
-    (together - chance) / ((left + right) / 2.0 - chance)
 }
 
 #[test]

@@ -2,11 +2,10 @@
 //!
 //! 1. Centres are found by k-means on a sample, and every point goes into the list of its nearest centre; a list has about
 //!    [`POINTS_OF_A_LIST`] points, however many there are in all.
-//! 2. The points of a list are compared with those of the lists whose centres are nearest to its own, by products of
-//!    matrices.
-//! 3. What a list's border cut off is found among the neighbours of neighbours, in rounds.
-//! 4. A thousand points are searched exactly. Unless [`RECALL`] of their neighbours were found, there is another round, and
-//!    after a few all begins again with twice as many lists compared.
+//! 2. A point is compared with the points in the lists of the centres that are nearest to it, by products of matrices.
+//! 3. What the borders of lists cut off is found among the neighbours of neighbours, in rounds.
+//! 4. A thousand points are searched exactly. Unless [`RECALL`] of their neighbours were found, points are compared with
+//!    those of further lists, twice as many each time.
 //!
 //! Blocks are fixed, every round reads what the round before left, and ties go to the smaller id: the number of threads
 //! changes nothing.
@@ -15,8 +14,11 @@
 //! Dong, Moses and Li, "Efficient K-Nearest Neighbor Graph Construction for Generic Similarity Measures", WWW 2011
 //! (neighbours of neighbours).
 
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
 use gram_data::random::{Stream, stream};
-use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, s};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 use rand::RngExt;
 use rayon::prelude::*;
 
@@ -29,14 +31,14 @@ const POINTS_OF_A_LIST: usize = 256;
 const SAMPLED_OF_A_LIST: usize = 64;
 /// Iterations of k-means. Lists need not be the best: what they cut is found later.
 const ITERATIONS: usize = 6;
-/// Lists that a list is compared with at first, itself among them.
-const PROBES: usize = 12;
+/// Lists whose points a point is compared with at first.
+const PROBES: usize = 8;
 /// Points that are searched exactly.
 const CHECKED: usize = 1000;
 /// The part of their neighbours that has to be found.
 pub const RECALL: f64 = 0.96;
-/// Rounds over neighbours of neighbours before more lists are compared.
-const ROUNDS: usize = 3;
+/// Rounds over neighbours of neighbours: a further one finds next to nothing.
+const ROUNDS: usize = 2;
 /// Rows that are compared at once.
 const ROWS: usize = 256;
 /// Neighbours that are kept beyond those asked for: products are rounded, and exact distances may order them anew.
@@ -44,24 +46,25 @@ const SPARE: usize = 2;
 
 /// The `k` nearest other points of every row of `points` (normalised, for the cosine metric), nearest first.
 pub(super) fn nearest_neighbours(points: ArrayView2<f32>, k: usize, metric: Metric) -> NearestNeighbours {
-    let search = Search { points, norms: squared_norms(points), kept: k + SPARE };
-    let lists = Lists::new(points, &mut stream(0, "inverted lists"));
+    let search = Search { points, norms: squared_norms(points) };
+    let centres = centres(points, &mut stream(0, "inverted lists"));
     let checked = exact::of_rows(points, k, metric, &evenly(points.nrows(), CHECKED));
-    let mut probes = PROBES;
+    let mut in_lists = vec![Nearest::new(k + SPARE); points.nrows()];
+    let (mut probed, mut probes) = (0, PROBES);
     loop {
-        let mut found = search.in_lists(&lists, probes);
-        let everywhere = probes >= lists.members.len();
-        for round in 0.. {
+        probes = probes.min(centres.nrows());
+        in_lists = search.in_lists(in_lists, centres.view(), probed..probes);
+        let mut found = in_lists.clone();
+        for round in 0..=ROUNDS {
+            if round > 0 {
+                found = search.among_neighbours_of_neighbours(&found);
+            }
             let neighbours = search.exactly(&found, k, metric);
-            if recall(&neighbours, &checked) >= RECALL || everywhere {
+            if recall(&neighbours, &checked) >= RECALL || probes == centres.nrows() {
                 return neighbours;
             }
-            if round == ROUNDS {
-                break;
-            }
-            found = search.among_neighbours_of_neighbours(&found);
         }
-        probes *= 2;
+        (probed, probes) = (probes, 2 * probes);
     }
 }
 
@@ -84,75 +87,55 @@ fn evenly(all: usize, count: usize) -> Vec<usize> {
     (0..count).map(|index| index * all / count).collect()
 }
 
-/// Points by their nearest centre.
-struct Lists {
-    /// `[lists, dimensions]`
-    centres: Array2<f32>,
-    /// The points of every list, ascending.
-    members: Vec<Vec<u32>>,
+/// The centres of lists, `[lists, dimensions]`.
+fn centres(points: ArrayView2<f32>, random: &mut Stream) -> Array2<f32> {
+    let count = points.nrows();
+    let lists = count.div_ceil(POINTS_OF_A_LIST);
+    let sample = points.select(Axis(0), &evenly(count, lists * SAMPLED_OF_A_LIST));
+    let mut drawn: Vec<usize> = (0..sample.nrows()).collect();
+    for place in 0..lists {
+        let other = random.random_range(place..drawn.len());
+        drawn.swap(place, other);
+    }
+    let mut centres = sample.select(Axis(0), &drawn[..lists]);
+    for _ in 0..ITERATIONS {
+        let members = members(&nearest_centres(sample.view(), centres.view(), 0..1), lists);
+        let mut rows: Vec<_> = centres.rows_mut().into_iter().zip(&members).collect();
+        rows.par_iter_mut().for_each(|(centre, members)| {
+            // The centre of no point stays where it is.
+            if let Some(mean) = mean(sample.view(), members) {
+                centre.assign(&mean);
+            }
+        });
+    }
+    centres
 }
 
-impl Lists {
-    fn new(points: ArrayView2<f32>, random: &mut Stream) -> Self {
-        let count = points.nrows();
-        let lists = count.div_ceil(POINTS_OF_A_LIST);
-        let sample = points.select(Axis(0), &evenly(count, lists * SAMPLED_OF_A_LIST));
-        let mut drawn: Vec<usize> = (0..sample.nrows()).collect();
-        for place in 0..lists {
-            let other = random.random_range(place..drawn.len());
-            drawn.swap(place, other);
-        }
-        let mut centres = sample.select(Axis(0), &drawn[..lists]);
-        for _ in 0..ITERATIONS {
-            let members = members(sample.view(), centres.view());
-            let mut rows: Vec<_> = centres.rows_mut().into_iter().zip(&members).collect();
-            rows.par_iter_mut().for_each(|(centre, members)| {
-                // The centre of no point stays where it is.
-                if let Some(mean) = mean(sample.view(), members) {
-                    centre.assign(&mean);
-                }
-            });
-        }
-        Self { members: members(points, centres.view()), centres }
-    }
-
-    /// For every list the `probes` lists whose centres are nearest to its own, nearest first.
-    fn nearest_lists(&self, probes: usize) -> Vec<Vec<u32>> {
-        let norms = squared_norms(self.centres.view());
-        let blocks: Vec<ArrayView2<f32>> = self.centres.axis_chunks_iter(Axis(0), ROWS).collect();
-        let of_block = |block: ArrayView2<f32>| {
-            let mut products = Array2::zeros((block.nrows(), norms.len()));
-            dot_products(block, self.centres.view(), products.view_mut());
-            let nearest = |row: ArrayView1<f32>| {
-                let mut nearest = Nearest::new(probes);
-                row.iter().zip(&norms).zip(0..).for_each(|((product, norm), list)| {
-                    nearest.offer(norm - 2.0 * product, list);
-                });
-                nearest.ids().collect::<Vec<u32>>()
-            };
-            products.rows().into_iter().map(nearest).collect::<Vec<_>>()
-        };
-        blocks.into_par_iter().flat_map_iter(of_block).collect()
-    }
-}
-
-/// The points nearest to each centre; ties go to the smaller.
-fn members(points: ArrayView2<f32>, centres: ArrayView2<f32>) -> Vec<Vec<u32>> {
+/// For every point its nearest centres of some ranks, from 0 on, nearest first; ties go to the smaller.
+fn nearest_centres(points: ArrayView2<f32>, centres: ArrayView2<f32>, ranks: Range<usize>) -> Vec<Vec<u32>> {
     let norms = squared_norms(centres);
     let blocks: Vec<ArrayView2<f32>> = points.axis_chunks_iter(Axis(0), ROWS).collect();
     let of_block = |block: ArrayView2<f32>| {
         let mut products = Array2::zeros((block.nrows(), centres.nrows()));
         dot_products(block, centres, products.view_mut());
         let nearest = |row: ArrayView1<f32>| {
-            let distances = row.iter().zip(&norms).map(|(product, norm)| norm - 2.0 * product);
-            let least = |best: (u32, f32), next: (u32, f32)| if next.1 < best.1 { next } else { best };
-            (0..).zip(distances).fold((0, f32::INFINITY), least).0
+            let mut nearest = Nearest::new(ranks.end);
+            row.iter().zip(&norms).zip(0..).for_each(|((product, norm), centre)| {
+                nearest.offer(norm - 2.0 * product, centre);
+            });
+            nearest.ids().skip(ranks.start).collect()
         };
-        products.rows().into_iter().map(nearest).collect::<Vec<u32>>()
+        products.rows().into_iter().map(nearest).collect::<Vec<Vec<u32>>>()
     };
-    let nearest: Vec<u32> = blocks.into_par_iter().flat_map_iter(of_block).collect();
-    let mut members = vec![vec![]; centres.nrows()];
-    (0..).zip(nearest).for_each(|(point, list)| members[list as usize].push(point));
+    blocks.into_par_iter().flat_map_iter(of_block).collect()
+}
+
+/// The points that chose each list, ascending.
+fn members(chosen: &[Vec<u32>], lists: usize) -> Vec<Vec<u32>> {
+    let mut members = vec![vec![]; lists];
+    for (point, chosen) in (0..).zip(chosen) {
+        chosen.iter().for_each(|list| members[*list as usize].push(point));
+    }
     members
 }
 
@@ -192,40 +175,39 @@ impl Nearest {
 struct Search<'a> {
     points: ArrayView2<'a, f32>,
     norms: Vec<f32>,
-    kept: usize,
 }
 
 impl Search<'_> {
-    /// What the lists nearest to each point's own hold.
-    fn in_lists(&self, lists: &Lists, probes: usize) -> Vec<Nearest> {
-        let nearest_lists = lists.nearest_lists(probes);
-        let of_list = |(members, probed): (&Vec<u32>, &Vec<u32>)| {
-            let blocks = members.chunks(ROWS).flat_map(|block| self.in_probed(block, probed, lists));
-            blocks.collect::<Vec<(u32, Nearest)>>()
-        };
-        let mut found: Vec<(u32, Nearest)> =
-            lists.members.par_iter().zip(&nearest_lists).flat_map_iter(of_list).collect();
-        found.par_sort_unstable_by_key(|(point, _)| *point);
-        found.into_iter().map(|(_, nearest)| nearest).collect()
+    /// `found`, and what is in the lists of each point's nearest centres of some ranks.
+    fn in_lists(&self, found: Vec<Nearest>, centres: ArrayView2<f32>, ranks: Range<usize>) -> Vec<Nearest> {
+        let lists = members(&nearest_centres(self.points, centres, 0..1), centres.nrows());
+        let askers = members(&nearest_centres(self.points, centres, ranks), centres.nrows());
+        // The nearest of all that is offered are the same in whichever order it is offered.
+        let found: Vec<Mutex<Nearest>> = found.into_iter().map(Mutex::new).collect();
+        lists.par_iter().zip(&askers).for_each(|(list, askers)| {
+            for members in list.chunks(ROWS) {
+                let rows = self.rows(members);
+                askers.chunks(ROWS).for_each(|askers| self.offer(askers, members, rows.view(), &found));
+            }
+        });
+        found
+            .into_iter()
+            .map(|nearest| nearest.into_inner().unwrap_or_else(PoisonError::into_inner))
+            .collect()
     }
 
-    fn in_probed(&self, block: &[u32], probed: &[u32], lists: &Lists) -> Vec<(u32, Nearest)> {
-        let rows = self.rows(block);
-        let mut found: Vec<Nearest> = block.iter().map(|_| Nearest::new(self.kept)).collect();
-        let mut products = Array2::zeros((block.len(), ROWS));
-        for others in probed.iter().flat_map(|list| lists.members[*list as usize].chunks(ROWS)) {
-            let mut products = products.slice_mut(s![.., ..others.len()]);
-            dot_products(rows.view(), self.rows(others).view(), products.view_mut());
-            for ((point, nearest), products) in block.iter().zip(&mut found).zip(products.rows()) {
-                for (other, product) in others.iter().zip(products) {
-                    let distance = self.norms[*other as usize] - 2.0 * product;
-                    if other != point {
-                        nearest.offer(distance, *other);
-                    }
+    /// Offers `members` of a list to all who ask.
+    fn offer(&self, askers: &[u32], members: &[u32], rows: ArrayView2<f32>, found: &[Mutex<Nearest>]) {
+        let mut products = Array2::zeros((askers.len(), members.len()));
+        dot_products(self.rows(askers).view(), rows, products.view_mut());
+        for (asker, products) in askers.iter().zip(products.rows()) {
+            let mut nearest = found[*asker as usize].lock().unwrap_or_else(PoisonError::into_inner);
+            for (member, product) in members.iter().zip(products) {
+                if member != asker {
+                    nearest.offer(self.norms[*member as usize] - 2.0 * product, *member);
                 }
             }
         }
-        block.iter().copied().zip(found).collect()
     }
 
     fn rows(&self, ids: &[u32]) -> Array2<f32> {
