@@ -38,7 +38,8 @@ pub trait Source {
 }
 
 /// The bytes of a file, mapped or at hand.
-type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
+/// The bytes of a file, in memory or mapped into it.
+pub type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// The tensors of a checkpoint. They stay in the file until they are asked for.
 pub struct Weights {
@@ -203,9 +204,12 @@ fn unwrapped<T>(tensors: BTreeMap<String, T>) -> BTreeMap<String, T> {
     within(within(model, "module.", false), "_orig_mod.", false)
 }
 
-/// Maps a file into memory.
+/// Maps a file into memory: what of it is read is loaded, and no more.
+///
+/// # Errors
+/// [`ClipError::File`] if it cannot be opened.
 #[allow(unsafe_code)]
-fn map(path: &Path) -> Result<Bytes, ClipError> {
+pub fn map(path: &Path) -> Result<Bytes, ClipError> {
     let failed = |source| ClipError::File { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
     // SAFETY: nothing here writes to the map; a model file that another process truncates while it is read ends this

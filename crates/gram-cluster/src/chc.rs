@@ -16,28 +16,36 @@
 //! Reference: Li et al., "Gradient-Regulated Meta-Prompt Learning for Generalizable Vision-Language Models", ICCV
 //! 2023, arXiv 2303.06571.
 
+mod finished_stages;
 mod input;
 mod settings;
 
 use std::cmp::Reverse;
 use std::fmt;
+use std::path::Path;
 
 use gram_data::random::{indexed_stream, stream};
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::Array2;
 use rand::Rng;
+use rayon::prelude::*;
+use serde::Serialize;
 
 pub use input::ChcInput;
 pub use settings::ChcSettings;
+
+use finished_stages::FinishedStages;
 
 use crate::clusters::{ClusteredPair, Clusters, Counts, Topic};
 use crate::domains::domains;
 use crate::error::ClusterError;
 use crate::hdbscan::{Clustering, hdbscan};
+use crate::rows::Rows;
 use crate::topic_words::{TopicWords, topic_words};
-use crate::umap;
+use crate::umap::{self, graph::FuzzyGraph};
 
 /// A step of the clustering, reported as it begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Stage {
     /// Leaving out pairs that do not match.
     Filter,
@@ -82,14 +90,17 @@ impl fmt::Display for Stage {
     }
 }
 
-/// Clusters pairs; `progress` hears of every stage as it begins.
+/// Clusters pairs; `progress` hears of every stage as it begins. With a folder for `finished` stages, a clustering that was
+/// stopped goes on after the last of them when it is asked for again.
 ///
 /// # Errors
-/// If a setting is out of range, the input has holes, too few pairs pass the filter, or no topic is found.
+/// If a setting is out of range, the input has holes, too few pairs pass the filter, no topic is found, or a stage cannot be
+/// written.
 pub fn cluster(
     input: &ChcInput,
     settings: &ChcSettings,
     seed: u64,
+    finished: Option<&Path>,
     progress: &mut dyn FnMut(Stage),
 ) -> Result<Clusters, ClusterError> {
     settings.validate()?;
@@ -98,11 +109,17 @@ pub fn cluster(
     progress(Stage::Filter);
     let kept = input.kept_rows(settings)?;
     progress(Stage::Neighbours);
-    let graph = umap::neighbour_graph(input.caption_embeddings.select(Axis(0), &kept).view(), &settings.umap);
+    let embeddings = input.caption_embeddings.select(&kept);
+    let keys: Vec<&String> = kept.iter().map(|row| &input.keys[*row]).collect();
+    let finished = FinishedStages::new(finished, settings, seed, &keys, &embeddings);
+    let neighbours = finished.of(Stage::Neighbours, || umap::neighbours(embeddings, &settings.umap))?;
     progress(Stage::Reduction);
-    let reduced = umap::embed(&graph, &settings.umap, seed);
+    let graph = FuzzyGraph::new(&neighbours);
+    drop(neighbours);
+    let reduced = finished.of(Stage::Reduction, || umap::embed(&graph, &settings.umap, seed))?;
     progress(Stage::Topics);
-    let clustering = hdbscan(reduced.view(), &settings.hdbscan);
+    let clustering = finished.of(Stage::Topics, || hdbscan(reduced.view(), &settings.hdbscan))?;
+    drop(reduced);
     progress(Stage::Words);
     let mut hierarchy = Hierarchy::new(input, settings, &kept, &clustering);
     progress(Stage::Domains);
@@ -112,7 +129,8 @@ pub fn cluster(
         return Err(ClusterError::NoTopics { pairs: kept.len(), min_cluster_size });
     }
     progress(Stage::Map);
-    let map = umap::embed(&graph, &settings.map(), stream(seed, "topic map").next_u64());
+    let map = finished
+        .of(Stage::Map, || umap::embed(&graph, &settings.map(), stream(seed, "topic map").next_u64()))?;
 
     Ok(hierarchy.into_clusters(input, seed, &kept, &clustering, &map))
 }
@@ -167,16 +185,30 @@ impl<'a> Hierarchy<'a> {
     }
 
     /// Divides every topic by how its images look.
-    fn divide(&mut self, image_features: ArrayView2<f32>, seed: u64) {
-        let ChcSettings { domains: most, minimum_domain_size, .. } = *self.settings;
-        for (index, topic) in self.topics.iter_mut().enumerate() {
-            let images = image_features.select(Axis(0), &topic.members);
+    fn divide(&mut self, image_features: &dyn Rows, seed: u64) {
+        let ChcSettings { domains: most, choose_domains, minimum_domain_size, .. } = *self.settings;
+        self.topics.par_iter_mut().enumerate().for_each(|(index, topic)| {
+            let images = image_features.select(&topic.members);
             let mut random = indexed_stream(seed, "domains", index as u64);
             // Never without a domain: small topics are gone already.
-            let found = domains(images.view(), most, minimum_domain_size, &mut random).unwrap_or_default();
+            let found = domains(images.view(), most, choose_domains, minimum_domain_size, &mut random)
+                .unwrap_or_default();
             let rows = |domain: Vec<usize>| domain.into_iter().map(|image| topic.members[image]).collect();
             topic.domains = found.into_iter().map(rows).collect();
-        }
+        });
+        let ChcSettings { support_shots, query_shots, .. } = *self.settings;
+        let before = self.topics.len();
+        let dropped = &mut self.counts.dropped;
+        self.topics.retain(|topic| {
+            let largest = topic.domains.iter().map(Vec::len).max().unwrap_or(0);
+            let fit = largest >= support_shots && topic.members.len() >= support_shots + query_shots;
+            *dropped += if fit { 0 } else { topic.members.len() };
+            fit
+        });
+        self.counts.unfit_topics = before - self.topics.len();
+        let ambiguous =
+            |topic: &&NamedTopic| topic.words.first().is_none_or(|(word, _)| *word != topic.label);
+        self.counts.ambiguous_topics = self.topics.iter().filter(ambiguous).count();
     }
 
     fn into_clusters(

@@ -75,8 +75,14 @@ pub struct Counts {
     pub small_topics: usize,
     /// Topics dropped for having no word of their own.
     pub unnamed_topics: usize,
+    /// Topics dropped because they cannot give an episode both a support set from one domain and a query set.
+    #[serde(default)]
+    pub unfit_topics: usize,
     /// Pairs of dropped topics.
     pub dropped: usize,
+    /// Topics, not dropped, whose first word names another topic.
+    #[serde(default)]
+    pub ambiguous_topics: usize,
 }
 
 impl Clusters {

@@ -23,12 +23,12 @@
 //! let input = ChcInput {
 //!     keys: &keys,
 //!     captions: &captions,
-//!     image_features: image_features.view(),
+//!     image_features: &image_features,
 //!     similarities: &[0.3; 90],
-//!     caption_embeddings: caption_embeddings.view(),
+//!     caption_embeddings: &caption_embeddings,
 //! };
 //! let settings = ChcSettings { domains: 2, ..ChcSettings::default() };
-//! let clusters = cluster(&input, &settings, 1, &mut |stage| eprintln!("{stage}"))?;
+//! let clusters = cluster(&input, &settings, 1, None, &mut |stage| eprintln!("{stage}"))?;
 //!
 //! let mut labels: Vec<&str> = clusters.topics.iter().map(|topic| topic.label.as_str()).collect();
 //! labels.sort();
@@ -60,9 +60,12 @@ pub mod domains;
 
 pub mod clusters;
 
+pub mod cost;
+
 mod agreement;
 mod error;
 mod matrix;
+mod rows;
 
 pub use agreement::adjusted_rand_index;
 pub use chc::{ChcInput, ChcSettings, Stage, cluster};
@@ -71,5 +74,6 @@ pub use error::ClusterError;
 pub use hdbscan::HdbscanSettings;
 pub use matrix::normalised_rows;
 pub use nearest_neighbours::Metric;
+pub use rows::Rows;
 pub use topic_words::TopicWordSettings;
 pub use umap::UmapSettings;

@@ -60,7 +60,15 @@ pub(crate) fn squared_distance(left: ArrayView1<f32>, right: ArrayView1<f32>) ->
 
 /// Every row divided by its length; rows of zeros stay zero.
 pub fn normalised_rows(points: ArrayView2<f32>) -> Array2<f32> {
-    let mut normalised = points.as_standard_layout().into_owned();
+    normalised(points.into_owned())
+}
+
+/// [`normalised_rows`] in place, row-major.
+pub(crate) fn normalised(points: Array2<f32>) -> Array2<f32> {
+    let mut normalised = match points.is_standard_layout() {
+        true => points,
+        false => points.as_standard_layout().into_owned(),
+    };
     for mut row in normalised.rows_mut() {
         let length = row.iter().map(|value| f64::from(*value) * f64::from(*value)).sum::<f64>().sqrt();
         if length > 0.0 {

@@ -7,7 +7,7 @@ pub mod inverted_lists;
 
 use ndarray::{Array2, ArrayView2, CowArray, Ix2};
 
-use crate::matrix::normalised_rows;
+use crate::matrix::normalised;
 
 /// So many points are searched exactly, in time that is quadratic in their number: seconds.
 pub const EXACTLY: usize = 20_000;
@@ -24,10 +24,10 @@ pub enum Metric {
 
 impl Metric {
     /// Points whose Euclidean distances are in the order of this metric.
-    fn comparable(self, points: ArrayView2<'_, f32>) -> CowArray<'_, f32, Ix2> {
+    fn comparable<'a>(self, points: CowArray<'a, f32, Ix2>) -> CowArray<'a, f32, Ix2> {
         match self {
-            Self::Cosine => normalised_rows(points).into(),
-            Self::Euclidean if points.is_standard_layout() => points.into(),
+            Self::Cosine => normalised(points.into_owned()).into(),
+            Self::Euclidean if points.is_standard_layout() => points,
             Self::Euclidean => points.as_standard_layout().into_owned().into(),
         }
     }
@@ -60,7 +60,7 @@ pub fn of_rows(
     metric: Metric,
     rows: &[usize],
 ) -> Vec<(usize, Vec<(u32, f32)>)> {
-    exact::of_rows(metric.comparable(points).view(), k, metric, rows)
+    exact::of_rows(metric.comparable(points.into()).view(), k, metric, rows)
 }
 
 impl NearestNeighbours {
@@ -77,9 +77,14 @@ impl NearestNeighbours {
     }
 }
 
-/// The `k` nearest other points of every row of `points` [points, dimensions]; fewer when there are fewer points.
-pub fn nearest_neighbours(points: ArrayView2<f32>, k: usize, metric: Metric) -> NearestNeighbours {
-    let points = metric.comparable(points);
+/// The `k` nearest other points of every row of `points` [points, dimensions]; fewer when there are fewer points. Points
+/// that are given away are not copied.
+pub fn nearest_neighbours<'a>(
+    points: impl Into<CowArray<'a, f32, Ix2>>,
+    k: usize,
+    metric: Metric,
+) -> NearestNeighbours {
+    let points = metric.comparable(points.into());
     let k = k.min(points.nrows().saturating_sub(1));
     match points.nrows() <= EXACTLY {
         true => exact::nearest_neighbours(points.view(), k, metric),

@@ -6,13 +6,16 @@
 //! wins: the equation needs several clusters to mean something.
 //!
 //! Words are runs of letters and digits (inner apostrophes kept, possessive endings dropped) in lower case. Stop words,
-//! words without a letter, and single ASCII letters are no words: neither counted nor named.
+//! words without a letter, and single ASCII letters are no words: neither counted nor named. A plural counts as its singular
+//! where that is somewhere said, too. Where phrases are asked for, two words that follow each other in several captions
+//! of a topic are a further word, in the place of its parts if these are hardly ever said apart.
 //!
 //! Beyond the paper: a word names one topic only, for two classes of one name cannot be told apart. The largest score
 //! of all takes its word first, and so on down.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ClusterError;
@@ -27,12 +30,22 @@ pub struct TopicWordSettings {
     pub stop_words: Vec<String>,
     /// Words that speak of the picture, not of what it shows; [`CAPTION_WORDS`] by default.
     pub caption_words: Vec<String>,
+    /// Whether a plural counts as its singular.
+    pub merge_plurals: bool,
+    /// Whether two words may be one: "ice cream".
+    pub phrases: bool,
 }
 
 impl Default for TopicWordSettings {
     fn default() -> Self {
         let owned = |words: &str| words.split_whitespace().map(str::to_owned).collect();
-        Self { words: 10, stop_words: owned(STOP_WORDS), caption_words: owned(CAPTION_WORDS) }
+        Self {
+            words: 10,
+            stop_words: owned(STOP_WORDS),
+            caption_words: owned(CAPTION_WORDS),
+            merge_plurals: true,
+            phrases: false,
+        }
     }
 }
 
@@ -100,19 +113,65 @@ fn scores(topics: &[Vec<&str>], settings: &TopicWordSettings) -> Vec<Vec<(String
     counts.iter().map(score_topic).collect()
 }
 
+/// Captions of a topic that say a phrase at least.
+const CAPTIONS_OF_A_PHRASE: usize = 3;
+
 /// How often every word stands in each topic. Ordered maps: the same scores in the same order every time.
 fn word_counts(topics: &[Vec<&str>], settings: &TopicWordSettings) -> Vec<BTreeMap<String, usize>> {
     let skipped: HashSet<&str> =
         settings.stop_words.iter().chain(&settings.caption_words).map(String::as_str).collect();
-    let count = |captions: &Vec<&str>| {
-        let mut counts = BTreeMap::new();
-        let words = captions.iter().flat_map(|caption| words(caption));
-        words
-            .filter(|word| !skipped.contains(word.as_str()))
-            .for_each(|word| *counts.entry(word).or_default() += 1);
-        counts
+    let said: HashSet<String> = match settings.merge_plurals {
+        true => topics.iter().flatten().flat_map(|caption| words(caption)).collect(),
+        false => HashSet::new(),
     };
-    topics.iter().map(count).collect()
+    let count = |captions: &Vec<&str>| {
+        let (mut counts, mut phrases) = (BTreeMap::new(), BTreeMap::new());
+        for caption in captions {
+            let mut before: Option<String> = None;
+            for word in words(caption) {
+                if skipped.contains(word.as_str()) {
+                    before = None;
+                    continue;
+                }
+                let word = singular(&word, &said).unwrap_or(word);
+                *counts.entry(word.clone()).or_default() += 1;
+                if let Some(before) = before.replace(word.clone()).filter(|_| settings.phrases) {
+                    *phrases.entry([before, word]).or_default() += 1;
+                }
+            }
+        }
+        add_phrases(counts, phrases)
+    };
+    topics.par_iter().map(count).collect()
+}
+
+/// The singular of a word, if it looks like a plural and its singular is among the words that are `said`.
+fn singular(word: &str, said: &HashSet<String>) -> Option<String> {
+    let stem = word.strip_suffix('s').filter(|stem| stem.len() > 2 && !stem.ends_with(['s', 'u', 'i']))?;
+    let shorter = stem.strip_suffix('e');
+    let candidates = [
+        Some(stem.to_owned()),
+        shorter.map(str::to_owned),
+        shorter.and_then(|stem| stem.strip_suffix('i')).map(|stem| format!("{stem}y")),
+    ];
+    candidates.into_iter().flatten().find(|candidate| said.contains(candidate))
+}
+
+/// Words and the phrases that are said often enough. A phrase's words are no words of their own where it is most of what
+/// both are said in.
+fn add_phrases(
+    mut words: BTreeMap<String, usize>,
+    phrases: BTreeMap<[String; 2], usize>,
+) -> BTreeMap<String, usize> {
+    let frequent = phrases.into_iter().filter(|(_, count)| *count >= CAPTIONS_OF_A_PHRASE);
+    let frequent: Vec<([String; 2], usize)> = frequent.collect();
+    let total = |word: &String, words: &BTreeMap<String, usize>| words.get(word).copied().unwrap_or(0);
+    let most =
+        |(parts, count): &&([String; 2], usize)| parts.iter().all(|part| 2 * count > total(part, &words));
+    let instead: Vec<String> = frequent.iter().filter(most).flat_map(|(parts, _)| parts.clone()).collect();
+    words.retain(|word, _| !instead.contains(word));
+    words.extend(frequent.into_iter().map(|(parts, count)| (parts.join(" "), count)));
+    words
 }
 
 /// Gives every topic a word of its own, highest scores first.
@@ -183,6 +242,35 @@ mod tests {
         // A topic with nothing of its own stays without a label.
         let found = named(&[vec!["cat cat nap"], vec!["nap cat"], vec!["cat"], vec!["of the 12"]]);
         assert_eq!(found.iter().filter(|topic| topic.label.is_none()).count(), 2);
+    }
+
+    #[test]
+    fn a_plural_is_its_singular_where_that_is_said() {
+        let captions =
+            ["two cats", "a cat", "berries", "a berry", "boxes", "box", "scissors", "bus", "glasses"];
+        let found = named(&[captions.to_vec(), vec!["glass"], vec!["dog"], vec!["sea"]]);
+        let words: BTreeMap<&str, f64> =
+            found[0].words.iter().map(|(word, score)| (word.as_str(), *score)).collect();
+        let expected = ["berry", "box", "bus", "cat", "glass", "scissors", "two"];
+        assert_eq!(words.keys().copied().collect::<Vec<_>>(), expected);
+        assert!(words["cat"] > words["scissors"] && words["cat"] == words["berry"]);
+        let apart = TopicWordSettings { merge_plurals: false, ..TopicWordSettings::default() };
+        let found = topic_words(&[captions.to_vec(), vec!["glass"]], &apart);
+        assert!(found[0].words.iter().any(|(word, _)| word == "cats"));
+    }
+
+    #[test]
+    fn a_phrase_takes_the_place_of_words_that_are_hardly_said_apart() {
+        let topic = vec!["ice cream", "a cone of ice cream", "melting ice cream", "red cone", "cream"];
+        let settings = TopicWordSettings { phrases: true, ..TopicWordSettings::default() };
+        let found = topic_words(&[topic.clone(), vec!["dog"], vec!["sea"]], &settings);
+        assert_eq!(found[0].label.as_deref(), Some("ice cream"));
+        let words: Vec<&str> = found[0].words.iter().map(|(word, _)| word.as_str()).collect();
+        assert!(!words.contains(&"ice") && words.contains(&"cone"), "{words:?}");
+        // "red cone" is said once: no phrase.
+        assert!(!words.contains(&"red cone"));
+        let found = named(&[topic, vec!["dog"], vec!["sea"]]);
+        assert_eq!(found[0].label.as_deref(), Some("cream"));
     }
 
     #[test]

@@ -14,11 +14,11 @@ pub mod graph;
 pub mod layout;
 pub mod spectral;
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, CowArray, Ix2};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ClusterError;
-use crate::nearest_neighbours::{Metric, nearest_neighbours};
+use crate::nearest_neighbours::{Metric, NearestNeighbours, nearest_neighbours};
 use graph::FuzzyGraph;
 
 /// How UMAP reduces dimensions.
@@ -82,11 +82,18 @@ impl UmapSettings {
     }
 }
 
-/// The neighbour graph of `points` [points, dimensions].
-pub fn neighbour_graph(points: ArrayView2<f32>, settings: &UmapSettings) -> FuzzyGraph {
+/// The neighbours that the graph of `points` [points, dimensions] joins.
+pub fn neighbours<'a>(
+    points: impl Into<CowArray<'a, f32, Ix2>>,
+    settings: &UmapSettings,
+) -> NearestNeighbours {
     // The point itself is one of umap-learn's neighbours.
-    let neighbours = nearest_neighbours(points, settings.neighbours - 1, settings.metric);
-    FuzzyGraph::new(&neighbours)
+    nearest_neighbours(points, settings.neighbours - 1, settings.metric)
+}
+
+/// The neighbour graph of `points` [points, dimensions].
+pub fn neighbour_graph<'a>(points: impl Into<CowArray<'a, f32, Ix2>>, settings: &UmapSettings) -> FuzzyGraph {
+    FuzzyGraph::new(&neighbours(points, settings))
 }
 
 /// The layout of a graph: [points, `settings.components`]. The same for a seed at any number of threads.

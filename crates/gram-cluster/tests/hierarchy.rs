@@ -95,7 +95,8 @@ fn neither_the_order_of_pairs_nor_the_number_of_threads_changes_anything() {
 #[test]
 fn another_seed_draws_another_map() {
     let world = World::new();
-    let map = |seed| cluster(&world.input(), &ChcSettings::default(), seed, &mut |_| ()).unwrap().layout;
+    let map =
+        |seed| cluster(&world.input(), &ChcSettings::default(), seed, None, &mut |_| ()).unwrap().layout;
     assert_ne!(map(1), map(2));
 }
 
@@ -145,7 +146,8 @@ fn topics_too_small_for_a_domain_or_without_a_word_are_dropped_and_counted() {
 #[test]
 fn every_stage_is_reported_in_order() {
     let mut stages = vec![];
-    cluster(&World::new().input(), &ChcSettings::default(), 7, &mut |stage| stages.push(stage)).unwrap();
+    cluster(&World::new().input(), &ChcSettings::default(), 7, None, &mut |stage| stages.push(stage))
+        .unwrap();
     assert_eq!(stages, Stage::ALL);
 }
 
@@ -178,4 +180,48 @@ fn too_few_pairs_and_no_topic_are_errors_that_say_what_to_do() {
     let coarse = ChcSettings { minimum_domain_size: 1000, ..ChcSettings::default() };
     let message = world.cluster(&coarse).unwrap_err().to_string();
     assert!(message.starts_with("no topic found among 252 pairs"), "{message}");
+}
+
+#[test]
+fn a_clustering_that_is_stopped_in_any_stage_goes_on_to_the_same_clusters() {
+    let world = World::new();
+    let settings = ChcSettings::default();
+    let unbroken = world.cluster(&settings).unwrap();
+    for stopped in Stage::ALL {
+        let folder = tempfile::tempdir().unwrap();
+        let mut until = |stage| assert_ne!(stage, stopped, "stopped here");
+        let run = std::panic::AssertUnwindSafe(|| {
+            cluster(&world.input(), &settings, 7, Some(folder.path()), &mut until)
+        });
+        assert!(std::panic::catch_unwind(run).is_err());
+        let kept = std::fs::read_dir(folder.path()).unwrap().count();
+        let long = [Stage::Neighbours, Stage::Reduction, Stage::Topics, Stage::Map];
+        assert_eq!(kept, long.iter().filter(|stage| **stage < stopped).count(), "{stopped:?}");
+        // A file that was half written when the machine stopped is no file.
+        std::fs::write(folder.path().join("map.partial"), b"half").unwrap();
+        let found = cluster(&world.input(), &settings, 7, Some(folder.path()), &mut |_| ()).unwrap();
+        assert_eq!(found, unbroken, "{stopped:?}");
+    }
+}
+
+#[test]
+fn stages_of_another_clustering_are_not_gone_on_from() {
+    let world = World::new();
+    let settings = ChcSettings::default();
+    let folder = tempfile::tempdir().unwrap();
+    let kept = |world: &World, settings, seed| {
+        cluster(&world.input(), settings, seed, Some(folder.path()), &mut |_| ()).unwrap()
+    };
+    kept(&world, &settings, 7);
+    assert_eq!(kept(&world, &settings, 8), cluster(&world.input(), &settings, 8, None, &mut |_| ()).unwrap());
+    let mut other = World::new();
+    other.caption_embeddings.row_mut(3).mapv_inplace(|value| -value);
+    assert_eq!(kept(&other, &settings, 7), other.cluster(&settings).unwrap());
+    let noisier = ChcSettings {
+        hdbscan: gram_cluster::HdbscanSettings { min_cluster_size: 12, min_samples: Some(4) },
+        ..ChcSettings::default()
+    };
+    assert_eq!(kept(&world, &noisier, 7), world.cluster(&noisier).unwrap());
+    std::fs::write(folder.path().join("reduction.safetensors"), b"damaged").unwrap();
+    assert_eq!(kept(&world, &settings, 7), world.cluster(&settings).unwrap());
 }

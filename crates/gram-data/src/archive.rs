@@ -1,10 +1,10 @@
-//! Members of a tar archive, plain or compressed, read into memory within bounds.
+//! Members of a tar archive, plain or compressed, read one after the other within bounds.
 //!
 //! Nothing is ever written to disk, so a member's path can do no harm; and no member takes in more than
 //! [`MEMBER_LIMIT`] bytes, nor its headers more than [`HEADER_LIMIT`], however well they compress.
 
 use std::cell::Cell;
-use std::io::{self, Cursor, ErrorKind, Read};
+use std::io::{self, Cursor, ErrorKind, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,6 +22,34 @@ const HEADER_LIMIT: u64 = 1 << 20;
 /// A file of an archive: its path and content.
 pub(crate) type Member = (String, Arc<[u8]>);
 
+/// A file of an archive while the archive is read.
+pub(crate) struct MemberReader<'a> {
+    /// Its path, for a name only: nothing is opened by it.
+    pub(crate) path: String,
+    /// Where its content begins in the archive's file, in bytes; nothing in a compressed archive.
+    pub(crate) offset: Option<u64>,
+    /// Bytes of its content.
+    pub(crate) length: u64,
+    content: &'a mut dyn Read,
+}
+
+impl MemberReader<'_> {
+    /// The content.
+    pub(crate) fn read(&mut self) -> io::Result<Arc<[u8]>> {
+        let mut content = Vec::new();
+        self.copy(&mut content)?;
+        Ok(content.into())
+    }
+
+    /// Copies the content, all of it or an error.
+    pub(crate) fn copy(&mut self, to: &mut impl Write) -> io::Result<()> {
+        match io::copy(self.content, to)? {
+            copied if copied < self.length => Err(ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The archive's stem, if `path` is named as a tar archive.
 pub(crate) fn archive_stem(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_string_lossy();
@@ -30,61 +58,69 @@ pub(crate) fn archive_stem(path: &Path) -> Option<String> {
     Some(name[..name.len() - ending.len()].to_owned())
 }
 
-/// The files of a tar archive whose path is `wanted`, in the archive's order.
+/// The files of a tar archive whose path is `wanted`, in the archive's order, held in memory.
 pub(crate) fn read_members(
     name: &str,
     reader: impl Read,
     wanted: impl Fn(&str) -> bool,
 ) -> Result<Vec<Member>, DataError> {
-    let budget = Budget::default();
-    let source = decompressed(reader).map_err(|source| budget.error(name, 0, source))?;
-    let mut archive = Archive::new(Metered { source, budget: &budget });
     let mut members = Vec::new();
+    visit_members(name, reader, wanted, |mut member| {
+        let content = member.read()?;
+        members.push((member.path, content));
+        Ok(())
+    })?;
+    Ok(members)
+}
+
+/// Shows the files of a tar archive whose path is `wanted` to `visit`, in the archive's order. Before an error, `visit`
+/// has seen all that comes before the damage.
+pub(crate) fn visit_members(
+    name: &str,
+    reader: impl Read,
+    wanted: impl Fn(&str) -> bool,
+    mut visit: impl FnMut(MemberReader<'_>) -> io::Result<()>,
+) -> Result<(), DataError> {
+    let budget = Budget::default();
+    let (source, is_compressed) = decompressed(reader).map_err(|source| budget.error(name, 0, source))?;
+    let mut archive = Archive::new(Metered { source, budget: &budget });
     let mut read = 0;
     let mut entries = archive.entries().map_err(|source| budget.error(name, read, source))?;
     loop {
         budget.allow(HEADER_LIMIT);
         let Some(entry) = entries.next() else { break };
-        let entry = entry.map_err(|source| budget.error(name, read, source))?;
-        let path = member_path(&entry);
-        if entry.size() > MEMBER_LIMIT {
-            return Err(too_large(name, path, entry.size()));
+        let mut entry = entry.map_err(|source| budget.error(name, read, source))?;
+        let is_file = entry.header().entry_type().is_file();
+        let offset = (!is_compressed).then_some(entry.raw_file_position());
+        let (path, length) = (member_path(&entry), entry.size());
+        if length > MEMBER_LIMIT {
+            return Err(too_large(name, path, length));
         }
         budget.allow(MEMBER_LIMIT);
-        let keep = entry.header().entry_type().is_file() && wanted(&path);
-        let content = read_entry(entry, keep).map_err(|source| budget.error(name, read, source))?;
-        members.extend(content.map(|content| (path, content)));
+        let is_wanted = is_file && wanted(&path);
+        let mut member = MemberReader { path, offset, length, content: &mut entry };
+        let visited = if is_wanted { visit(member) } else { member.copy(&mut io::sink()) };
+        visited.map_err(|source| budget.error(name, read, source))?;
         read += 1;
     }
-    finish(&budget, archive.into_inner()).map_err(|source| budget.error(name, read, source))?;
-    Ok(members)
+    finish(&budget, archive.into_inner()).map_err(|source| budget.error(name, read, source))
 }
 
-/// The reader itself, or what it unpacks to if it begins with the magic bytes of gzip.
-fn decompressed<'a>(mut reader: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+/// The reader itself, or what it unpacks to if it begins with the magic bytes of gzip; and whether it does.
+pub(crate) fn decompressed<'a>(mut reader: impl Read + 'a) -> io::Result<(Box<dyn Read + 'a>, bool)> {
     let mut head = Vec::new();
     reader.by_ref().take(2).read_to_end(&mut head)?;
-    let compressed = head == [0x1f, 0x8b];
+    let is_compressed = head == [0x1f, 0x8b];
     let whole = Cursor::new(head).chain(reader);
-    Ok(if compressed { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) })
+    let source: Box<dyn Read + 'a> =
+        if is_compressed { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) };
+    Ok((source, is_compressed))
 }
 
 fn member_path(entry: &Entry<'_, impl Read>) -> String {
     let path = entry.path_bytes();
     let path = String::from_utf8_lossy(&path);
     path.strip_prefix("./").unwrap_or(&path).to_owned()
-}
-
-/// Reads a member to its end, and keeps it if asked.
-fn read_entry(mut entry: Entry<'_, impl Read>, keep: bool) -> io::Result<Option<Arc<[u8]>>> {
-    let size = entry.size();
-    let mut content = Vec::new();
-    let read =
-        if keep { entry.read_to_end(&mut content)? as u64 } else { io::copy(&mut entry, &mut io::sink())? };
-    if read < size {
-        return Err(ErrorKind::UnexpectedEof.into());
-    }
-    Ok(keep.then(|| content.into()))
 }
 
 /// Checks that an end mark closed the archive, then reads on, for gzip's checksum comes last.

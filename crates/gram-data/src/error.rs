@@ -90,11 +90,11 @@ pub enum DataError {
         path: PathBuf,
     },
     /// A source holds no usable pair.
-    #[error("{}: no image-text pair ({skipped})", path.display())]
+    #[error("{name}: no image-text pair ({skipped})")]
     NoPairs {
         /// The source.
-        path: PathBuf,
-        /// What was skipped, by cause.
+        name: String,
+        /// What was skipped, by cause, and the first of it.
         skipped: String,
     },
     /// A table cannot be read.
@@ -106,14 +106,31 @@ pub enum DataError {
         source: Box<dyn Error + Send + Sync>,
     },
     /// A table lacks a column.
-    #[error("{name}: no column `{column}` among {found}: rename or add it")]
+    #[error("{name}: no column {column} among {found}: rename or add it")]
     MissingColumn {
         /// The table.
         name: String,
-        /// The column looked for.
-        column: &'static str,
+        /// The column looked for, in all names that it may have.
+        column: String,
         /// The columns found.
         found: String,
+    },
+    /// A manifest says where images are on the web, not where they are on disk.
+    #[error(
+        "{name}: names its images by `url` alone: download them first, as with img2dataset, and give the folder of \
+         shards that it writes"
+    )]
+    NotDownloaded {
+        /// The manifest.
+        name: String,
+    },
+    /// A folder of embeddings is not as clip-retrieval writes it.
+    #[error("{}: {problem}", path.display())]
+    Embeddings {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it, and the way out.
+        problem: String,
     },
     /// A row of a manifest has no value in a column that needs one.
     #[error("{place}: column `{column}` is empty: fill it in or remove the row")]

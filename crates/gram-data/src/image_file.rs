@@ -1,12 +1,12 @@
-//! An image that is not decoded yet: a file, or bytes in memory.
+//! An image that is not decoded yet: a file, a place in an archive, or bytes in memory.
 
 mod inks;
 mod jpeg;
 
 use std::any::Any;
 use std::borrow::Cow;
-use std::fs;
-use std::io::Cursor;
+use std::fs::{self, File};
+use std::io::{self, Cursor, ErrorKind, Read, Seek, SeekFrom};
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,7 +30,18 @@ const LARGEST: u64 = 1 << 30;
 pub enum ImageFile {
     /// A file on disk.
     Path(PathBuf),
-    /// A member of an archive, held in memory.
+    /// A member of a plain tar archive on disk, read from its place in it.
+    Member {
+        /// The archive's file.
+        archive: Arc<Path>,
+        /// The member's path in the archive, for messages.
+        name: Box<str>,
+        /// Where its content begins in the archive's file, in bytes.
+        offset: u64,
+        /// Bytes of its content.
+        length: u64,
+    },
+    /// A member of a compressed archive, or one from elsewhere, held in memory.
     Bytes {
         /// Where it came from, for messages.
         name: String,
@@ -68,6 +79,7 @@ impl ImageFile {
     pub fn name(&self) -> Cow<'_, str> {
         match self {
             Self::Path(path) => path.to_string_lossy(),
+            Self::Member { archive, name, .. } => Cow::Owned(format!("{}: {name}", archive.display())),
             Self::Bytes { name, .. } => Cow::Borrowed(name),
         }
     }
@@ -79,6 +91,9 @@ impl ImageFile {
     pub fn bytes(&self) -> Result<Cow<'_, [u8]>, DataError> {
         match self {
             Self::Path(path) => fs::read(path).map(Cow::Owned).map_err(DataError::at(path)),
+            Self::Member { archive, offset, length, .. } => read_range(archive, *offset, *length)
+                .map(Cow::Owned)
+                .map_err(DataError::at(Path::new(self.name().as_ref()))),
             Self::Bytes { bytes, .. } => Ok(Cow::Borrowed(bytes)),
         }
     }
@@ -96,6 +111,20 @@ impl ImageFile {
         // Decoders, libjpeg's by design and others by mistake, may leave by unwinding when they meet what they cannot read.
         let decoded = catch_unwind(|| decode(&bytes)).unwrap_or_else(|cause| Err(unreadable(cause.as_ref())));
         decoded.map_err(|source| DataError::Image { name: self.name().into_owned(), source })
+    }
+}
+
+/// `length` bytes of a file from `offset` on.
+///
+/// The file is opened for every read: sources have thousands of shards, more than a process may hold open, and any
+/// thread may read without waiting for another. Beside decoding an image, opening costs nothing.
+fn read_range(path: &Path, offset: u64, length: u64) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(offset))?;
+    let mut bytes = Vec::new();
+    match file.take(length).read_to_end(&mut bytes)? as u64 {
+        read if read < length => Err(ErrorKind::UnexpectedEof.into()),
+        _ => Ok(bytes),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Image-text pairs and labelled datasets: shards, manifests, looks, splits and few-shot sampling.
 //!
-//! [`read_pairs`] gives what is learned from without labels, [`LabelledDataset`] what a prompt is tuned and tested on;
-//! [`few_shot`] draws the shots, [`Augmentation`] varies them, and [`random`] keeps all draws apart. Images stay
-//! encoded until they are asked for.
+//! [`read_pairs`] gives what is learned from without labels, [`EmbeddingsFolder`] what another program saw in such
+//! pairs, and [`LabelledDataset`] what a prompt is tuned and tested on; [`few_shot`] draws the shots, [`Augmentation`]
+//! varies them, and [`random`] keeps all draws apart. Images stay encoded until they are asked for.
 //!
 //! ```
 //! use gram_data::{ClassSubset, LabelledDataset, Split, few_shot};
@@ -21,17 +21,20 @@ mod archive;
 mod augment;
 mod classes;
 mod dataset;
+mod embeddings_folder;
 mod error;
 pub mod few_shot;
 mod image_file;
 mod pairs;
 pub mod random;
 mod table;
+pub mod whole_file;
 
 pub use augment::Augmentation;
 pub use classes::{ClassSubset, UnknownSubsetName};
 pub use dataset::{Benchmark, LabelledDataset, LabelledImage, Split, UnknownSplitName};
+pub use embeddings_folder::{EmbeddingsFolder, EmbeddingsPart};
 pub use error::DataError;
 pub use few_shot::{FewShotSplit, Sampling, Shot};
 pub use image_file::ImageFile;
-pub use pairs::{Pair, Pairs, SkipCause, Skipped, read_pairs, read_shard};
+pub use pairs::{Pair, Pairs, SkipCause, Skipped, read_pairs, read_pairs_with_metadata, read_shard};

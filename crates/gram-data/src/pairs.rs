@@ -1,9 +1,14 @@
 //! Image-text pairs: what pre-training, clustering and meta-training learn from.
 //!
 //! A source is a WebDataset shard (a tar archive in which `dog.jpg`, `dog.txt` and, if there is one, `dog.json` are the
-//! image, caption and metadata of the pair `dog`), a folder of shards, or a manifest (a table with columns `image` and
-//! `caption`). What cannot be used is left out, and counted by its cause.
+//! image, caption and metadata of the pair `dog`), a folder of shards as img2dataset writes it, or a manifest (a table
+//! with a column of images and one of captions). What cannot be used is left out, and counted by its cause; no single
+//! pair, row or shard stops the reading.
+//!
+//! Sources have millions of pairs. Images stay on disk until they are decoded. Metadata take more room than captions in
+//! web data, and only studies of labelled pairs ask for them: [`read_pairs_with_metadata`] alone keeps them.
 
+mod fingerprint;
 mod manifest;
 mod shards;
 
@@ -13,10 +18,12 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::archive::archive_stem;
 use crate::table::Table;
+use crate::whole_file::write_whole;
 use crate::{DataError, ImageFile};
 
 /// An image with a caption.
@@ -28,7 +35,7 @@ pub struct Pair {
     pub image: ImageFile,
     /// What the image shows, in words; never blank.
     pub caption: String,
-    /// Whatever else the source says about the pair.
+    /// Whatever else the source says about the pair, if that was asked for and can be read.
     pub metadata: Option<Value>,
 }
 
@@ -42,12 +49,15 @@ pub struct Pairs {
 }
 
 /// Something of a source that is no pair.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Skipped {
-    /// Its key, with the row of the manifest or the member of the shard where that says more.
+    /// Its key, or the row of the manifest, the member of the shard or the shard where that says more.
     pub name: String,
     /// Why it was left out.
     pub cause: SkipCause,
+    /// What exactly is wrong, where the cause leaves that open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
 }
 
 /// Why something is no pair.
@@ -55,14 +65,23 @@ pub struct Skipped {
 pub enum SkipCause {
     /// There is no image, or the one that is named does not exist.
     NoImage,
+    /// The image cannot be decoded. Whoever decodes it says so.
+    UnreadableImage,
+    /// The image is named by its address on the web.
+    NotDownloaded,
     /// There is no caption.
     NoCaption,
     /// The caption is blank.
     EmptyCaption,
     /// The caption is not UTF-8.
     UnreadableCaption,
-    /// The metadata is not JSON.
-    UnreadableJson,
+    /// A row of a manifest has another number of fields than its first line, is no JSON object or is not UTF-8, or the
+    /// manifest breaks off there.
+    BadRow,
+    /// A shard is damaged, cut short or cannot be opened: what it holds from there on is left out.
+    DamagedShard,
+    /// An earlier pair has the same image, byte for byte (in a manifest: the same file), and the same caption.
+    Duplicate,
     /// An earlier pair has this key, or this pair has its image, caption or metadata already.
     DuplicateKey,
 }
@@ -71,12 +90,22 @@ impl fmt::Display for SkipCause {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::NoImage => "no image",
+            Self::UnreadableImage => "unreadable image",
+            Self::NotDownloaded => "image not downloaded",
             Self::NoCaption => "no caption",
             Self::EmptyCaption => "empty caption",
             Self::UnreadableCaption => "caption is not UTF-8",
-            Self::UnreadableJson => "metadata is not JSON",
+            Self::BadRow => "bad row",
+            Self::DamagedShard => "damaged shard",
+            Self::Duplicate => "duplicate",
             Self::DuplicateKey => "duplicate key",
         })
+    }
+}
+
+impl Serialize for SkipCause {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -99,39 +128,83 @@ impl Pairs {
             count => format!("{count} skipped: {}", causes.join(", ")),
         }
     }
+
+    /// Writes what was left out into the file `path`, whole or not at all: a JSON object a line, with `name`, `cause`
+    /// in the words of [`skipped_summary`](Self::skipped_summary) and, where there is one, `detail`.
+    ///
+    /// # Errors
+    /// [`DataError::File`] if it cannot be written.
+    pub fn write_skipped(&self, path: &Path) -> Result<(), DataError> {
+        let mut lines = Vec::new();
+        for skipped in &self.skipped {
+            serde_json::to_writer(&mut lines, skipped).map_err(|error| DataError::at(path)(error.into()))?;
+            lines.push(b'\n');
+        }
+        write_whole(path, &lines).map_err(DataError::at(path))
+    }
+
+    /// The pairs, or that `source` has none and the first reason why.
+    fn not_empty(self, source: &str) -> Result<Self, DataError> {
+        if !self.pairs.is_empty() {
+            return Ok(self);
+        }
+        let mut skipped = self.skipped_summary();
+        if let Some(first) = self.skipped.first() {
+            let detail = first.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+            skipped += &format!("; first {}{detail}", first.name);
+        }
+        Err(DataError::NoPairs { name: source.to_owned(), skipped })
+    }
 }
 
-/// Reads all pairs of `source`: a shard (`*.tar`, `*.tar.gz`, `*.tgz`), a folder of shards (in the order of their
-/// names; a pair's key then begins with its shard's name), or a manifest (`*.tsv`, `*.csv`, `*.jsonl`, `*.parquet`).
+/// Reads all pairs of `source`, without metadata: a shard (`*.tar`, `*.tar.gz`, `*.tgz`), a folder of shards (in the
+/// order of their names; a pair's key then begins with its shard's name), or a manifest (`*.tsv`, `*.csv`, `*.jsonl`,
+/// these also compressed as `*.gz`, or `*.parquet`).
 ///
-/// A manifest's images are relative to its folder, or absolute. A column `key` names the pairs, else the image does;
-/// further columns become metadata.
+/// Images in plain shards stay in their files, and those in compressed ones are held in memory, encoded. Other files in
+/// a folder of shards, such as img2dataset's `00000.parquet` and `00000_stats.json`, are not looked at.
+///
+/// A manifest's images are relative to its folder, or absolute. Their column is called `image`, `filepath`,
+/// `image_path`, `file` or `path`, that of the captions `caption`, `title` or `text`. A column `key` names the pairs,
+/// else the image does. Two columns without names are told apart by the files that they name.
 ///
 /// # Errors
-/// If the source is of no known kind, cannot be read, or has no pair that can be used.
+/// If the source is of no known kind, cannot be opened, lacks a column, or has no pair that can be used.
 pub fn read_pairs(source: &Path) -> Result<Pairs, DataError> {
+    read(source, false)
+}
+
+/// As [`read_pairs`], and keeps metadata: a shard's `.json`, or the further columns of a manifest. Metadata that is not
+/// JSON (Python writes numbers that are none as `NaN`) is left out, and its pair stays.
+///
+/// # Errors
+/// As [`read_pairs`].
+pub fn read_pairs_with_metadata(source: &Path) -> Result<Pairs, DataError> {
+    read(source, true)
+}
+
+fn read(source: &Path, keep_metadata: bool) -> Result<Pairs, DataError> {
     let kind = fs::metadata(source).map_err(DataError::at(source))?;
     let pairs = if kind.is_dir() {
-        shards::read_folder(source)?
+        shards::read_folder(source, keep_metadata)?
     } else if archive_stem(source).is_some() {
-        shards::read_file(source)?
+        shards::read_file(source, keep_metadata)?
     } else if Table::is_table(source) {
-        manifest::read(source)?
+        manifest::read(source, keep_metadata)?
     } else {
         let expected =
             "a shard (.tar, .tar.gz, .tgz), a folder of shards, or a manifest (.tsv, .csv, .jsonl, .parquet)";
         return Err(DataError::UnknownSource { path: source.to_path_buf(), expected });
     };
-    if pairs.pairs.is_empty() {
-        return Err(DataError::NoPairs { path: source.to_path_buf(), skipped: pairs.skipped_summary() });
-    }
-    Ok(pairs)
+    pairs.not_empty(&source.display().to_string())
 }
 
-/// Reads a WebDataset shard, plain or compressed with gzip, from any reader; `name` is for messages.
+/// Reads a WebDataset shard, plain or compressed with gzip, from any reader, with its metadata; `name` is for messages.
+/// Images are held in memory, encoded.
 ///
 /// # Errors
-/// If it is no tar archive, damaged, cut short, or has a member above 256 MB.
+/// If it has no pair that can be used. From a shard that is damaged, cut short, or has a member above 256 MB come the
+/// pairs before that.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), gram_data::DataError> {
@@ -141,28 +214,38 @@ pub fn read_pairs(source: &Path) -> Result<Pairs, DataError> {
 /// # }
 /// ```
 pub fn read_shard(name: &str, reader: impl Read) -> Result<Pairs, DataError> {
-    shards::read(name, reader)
+    shards::read(name, reader).not_empty(name)
 }
 
-/// Collects pairs under unique keys.
+/// Collects pairs that differ, under unique keys.
 #[derive(Default)]
 struct Collector {
     collected: Pairs,
-    keys: HashSet<String>,
+    /// Fingerprints of the pairs.
+    pairs: HashSet<u128>,
+    /// Fingerprints of their keys.
+    keys: HashSet<u128>,
 }
 
 impl Collector {
-    /// Adds `pair`, or notes why there is none, under `name`.
-    fn add(&mut self, name: String, pair: Result<Pair, SkipCause>) {
-        match pair {
-            Ok(pair) if self.keys.insert(pair.key.clone()) => self.collected.pairs.push(pair),
-            Ok(_) => self.skip(name, SkipCause::DuplicateKey),
-            Err(cause) => self.skip(name, cause),
-        }
+    /// Adds `pair`, or notes under a name that it is there already.
+    fn add(&mut self, pair: Pair, fingerprint: u128, name: impl FnOnce(&Pair) -> String) {
+        let key = fingerprint::of(pair.key.as_bytes());
+        let cause = if self.pairs.contains(&fingerprint) {
+            SkipCause::Duplicate
+        } else if self.keys.contains(&key) {
+            SkipCause::DuplicateKey
+        } else {
+            self.pairs.insert(fingerprint);
+            self.keys.insert(key);
+            self.collected.pairs.push(pair);
+            return;
+        };
+        self.skip(Skipped { name: name(&pair), cause, detail: None });
     }
 
-    fn skip(&mut self, name: String, cause: SkipCause) {
-        self.collected.skipped.push(Skipped { name, cause });
+    fn skip(&mut self, skipped: Skipped) {
+        self.collected.skipped.push(skipped);
     }
 }
 

@@ -1,11 +1,15 @@
-//! The report of a run: one HTML page that opens offline and loads nothing.
+//! What a run found, as HTML pages that open offline and load nothing.
 //!
-//! Everything on it comes from [`Results`]: tables, plots as inline SVG, the map of the topics with its
-//! pictures, times, and the command that repeats the run. A part that was not measured has no section. Style
-//! sheet and script stand in `report/style.css` and `report/topics.js` and are written into the page.
+//! The report of a run is made from [`Results`] alone: tables, plots as inline SVG, the map of the topics with its
+//! pictures, times, and the command that repeats the run. A part that was not measured has no section.
+//! [`clusters_page()`] shows the topics and domains of up to millions of pairs. Style sheet and scripts stand in
+//! `report/` and are written into the pages.
 
 mod axis;
+mod centres;
+mod clusters_page;
 mod curves;
+mod frame;
 mod palette;
 mod plot;
 mod sections;
@@ -14,14 +18,17 @@ mod topic_map;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use serde_json::Value;
+
 use crate::results::Results;
 use crate::tables::escape;
+pub use clusters_page::clusters_page;
 use sections::Section;
 
 const STYLE: &str = include_str!("report/style.css");
-const SCRIPT: &str = include_str!("report/topics.js");
+const SCRIPT: &str = concat!(include_str!("report/elements.js"), include_str!("report/topics.js"));
 
-/// What the page may do: show what is inside it. It cannot load or send anything.
+/// What a page may do: show what is inside it. It cannot load or send anything.
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
 
@@ -47,33 +54,62 @@ pub fn write_report(results: &Results, path: &Path) -> Result<(), ReportError> {
     fs::write(path, page(results)).map_err(|source| ReportError::File { path: path.to_owned(), source })
 }
 
-/// The whole page.
+/// The whole report.
 fn page(results: &Results) -> String {
-    let sections = sections::all(results);
-    let links: String = sections.iter().map(Section::link).collect();
-    let body: String = sections.iter().map(Section::to_html).collect();
-    let model = escape(&results.model);
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
-         <title>GRAM report: {model}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
-         <header>\n<h1>Gradient-regulated meta-prompt learning</h1>\n\
-         <p>Prompts for a frozen image-text model, tuned on a few images, with and without GRAM: \
-         what one run measured.</p>\n\
-         <nav aria-label=\"Sections\"><ul>\n{links}</ul></nav>\n</header>\n<main>\n{body}</main>\n\
-         <footer>Written by gram. This page holds all it shows and loads nothing.</footer>\n\
-         <script>\n{SCRIPT}</script>\n</body>\n</html>\n"
-    )
+    Document {
+        title: format!("GRAM report: {}", results.model),
+        heading: "Gradient-regulated meta-prompt learning",
+        introduction: "Prompts for a frozen image-text model, tuned on a few images, with and without GRAM: \
+                       what one run measured."
+            .to_owned(),
+        sections: sections::all(results),
+        script: SCRIPT,
+    }
+    .to_html()
+}
+
+/// A page: everything but what is particular to it.
+struct Document {
+    title: String,
+    heading: &'static str,
+    introduction: String,
+    sections: Vec<Section>,
+    script: &'static str,
+}
+
+impl Document {
+    fn to_html(&self) -> String {
+        let links: String = self.sections.iter().map(Section::link).collect();
+        let body: String = self.sections.iter().map(Section::to_html).collect();
+        format!(
+            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
+             <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
+             <header>\n<h1>{}</h1>\n<p>{}</p>\n\
+             <nav aria-label=\"Sections\"><ul>\n{links}</ul></nav>\n</header>\n<main>\n{body}</main>\n\
+             <footer>Written by gram. This page holds all it shows and loads nothing.</footer>\n\
+             <script>\n{}</script>\n</body>\n</html>\n",
+            escape(&self.title),
+            escape(self.heading),
+            escape(&self.introduction),
+            self.script
+        )
+    }
+}
+
+/// JSON that stays JSON inside a script element: nothing in it can end the element or open a comment.
+fn for_script(value: &Value) -> String {
+    value.to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::results::example;
 
     /// Opening tags without a closing one are the sign of a page cut short.
-    fn assert_whole(page: &str) {
+    pub(crate) fn assert_whole(page: &str) {
         assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
         for name in ["main", "section", "figure", "table", "details", "svg", "g", "ul", "script"] {
             let opened =

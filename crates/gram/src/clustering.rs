@@ -15,6 +15,8 @@ use image::RgbImage;
 use ndarray::Array2;
 use rayon::prelude::*;
 
+use crate::feature_folder::FeatureFolder;
+
 /// Images that are decoded at a time.
 const DECODED: usize = 512;
 /// Texts that pass through the text tower at a time.
@@ -81,7 +83,8 @@ impl PairFeatures {
         Ok(Self { rows, images, captions, similarities, cut_captions })
     }
 
-    /// Clusters the pairs, which are those that were seen.
+    /// Clusters the pairs, which are those that were seen. Stages that are done are kept in the folder `finished`, if one is
+    /// given, and not done again.
     ///
     /// # Errors
     /// If a setting is out of range, too few pairs pass the similarity filter, or no topic is found.
@@ -90,6 +93,7 @@ impl PairFeatures {
         pairs: &Pairs,
         settings: &ChcSettings,
         seed: u64,
+        finished: Option<&Path>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Clusters> {
         let of_pairs = |text: fn(&Pair) -> &String| -> Vec<String> {
@@ -98,11 +102,11 @@ impl PairFeatures {
         let input = ChcInput {
             keys: &of_pairs(|pair| &pair.key),
             captions: &of_pairs(|pair| &pair.caption),
-            image_features: self.images.view(),
+            image_features: &self.images,
             similarities: &self.similarities,
-            caption_embeddings: self.captions.view(),
+            caption_embeddings: &self.captions,
         };
-        Ok(cluster(&input, settings, seed, &mut |stage| progress(Progress::Stage(stage)))?)
+        Ok(cluster(&input, settings, seed, finished, &mut |stage| progress(Progress::Stage(stage)))?)
     }
 
     /// The image features as a tensor, `[rows, joint width]`.
@@ -130,11 +134,33 @@ pub fn cluster_pairs(
     sentence_bert: Option<&Path>,
     settings: &ChcSettings,
     seed: u64,
+    finished: Option<&Path>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Clusters, PairFeatures)> {
     let features = PairFeatures::new(model, pairs, sentence_bert, &settings.topic_words, progress)?;
-    let clusters = features.cluster(pairs, settings, seed, progress)?;
+    let clusters = features.cluster(pairs, settings, seed, finished, progress)?;
     Ok((clusters, features))
+}
+
+/// Topics and domains of pairs whose features were computed before.
+///
+/// # Errors
+/// As [`PairFeatures::cluster`].
+pub fn cluster_features(
+    features: &FeatureFolder,
+    settings: &ChcSettings,
+    seed: u64,
+    finished: Option<&Path>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Clusters> {
+    let input = ChcInput {
+        keys: &features.keys,
+        captions: &features.captions,
+        image_features: &features.images,
+        similarities: &features.similarities(),
+        caption_embeddings: features.caption_embeddings(),
+    };
+    Ok(cluster(&input, settings, seed, finished, &mut |stage| progress(Progress::Stage(stage)))?)
 }
 
 /// Numbers of the pairs whose images can be read, and normalised features of those, `[rows, joint width]`.

@@ -45,6 +45,8 @@ pub fn demo_clustering() -> ChcSettings {
         hdbscan: HdbscanSettings { min_cluster_size: 10, min_samples: Some(3) },
         ..ChcSettings::default()
     };
+    // A set of cards is not a card here, nor are glasses a glass: names are two words at most.
+    settings.topic_words.merge_plurals = false;
     settings.topic_words.caption_words.extend(LOOK_WORDS.split_whitespace().map(str::to_owned));
     settings
 }

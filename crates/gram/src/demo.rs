@@ -110,7 +110,7 @@ impl<'a> Demo<'a> {
             clustering::Progress::Stage(stage) => self.progress.advance(&stage.to_string()),
         };
         let features = PairFeatures::new(&self.model, &pairs, None, &settings.topic_words, &mut show)?;
-        let clusters = features.cluster(&pairs, &settings, self.plan.seed(), &mut show)?;
+        let clusters = features.cluster(&pairs, &settings, self.plan.seed(), None, &mut show)?;
         clusters.save(&out.join("clusters"))?;
         Ok((clusters, features, pairs))
     }

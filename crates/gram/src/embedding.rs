@@ -1,29 +1,70 @@
 //! Features of image-text pairs in files, part by part, so that a run that is stopped goes on where it was.
 //!
-//! The folder holds `features.safetensors` (`image_features` and `text_features`, `[rows, joint width]`, 32-bit,
-//! normalised), the same two as `.npy`, `pairs.jsonl` (key, image and caption of every row), `unreadable.jsonl` (what was
-//! left out, and why) and `embedding.json` (what made it). Until all is done, the parts lie in `parts/`.
+//! The folder holds `features.safetensors` (`image_features` and `text_features`, `[rows, joint width]`, 16-bit,
+//! normalised; with a caption encoder also `caption_features`), the same as `.npy`, `pairs.jsonl` (key, image and caption of
+//! every row), `unreadable.jsonl` (what was left out, and why) and `embedding.json` (what made it). Until all is done, the
+//! parts lie in `parts/`.
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
 use gram_clip::Model;
-use gram_clip::checkpoint::float_values;
+use gram_cluster::sentence_bert::SentenceBert;
 use gram_data::{ImageFile, Pair};
 use gram_eval::image_batches::for_each_batch;
+use half::f16;
+use npyz::WriterBuilder;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
 use crate::clustering::{device, text_features, values};
-use crate::matrix_file::npy;
 use crate::whole_file::write;
 
 /// Pairs of a part: what is lost, at most, when a run is stopped.
 const PART: usize = 512;
+
+/// How many bits a number has in the files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 16: half the space, and 3 digits, which is more than features are good for.
+    #[default]
+    Half,
+    /// 32, as they were computed.
+    Single,
+}
+
+impl Precision {
+    fn dtype(self) -> Dtype {
+        match self {
+            Self::Half => Dtype::F16,
+            Self::Single => Dtype::F32,
+        }
+    }
+
+    fn bytes(self, values: &[f32]) -> Vec<u8> {
+        match self {
+            Self::Half => values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect(),
+            Self::Single => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        }
+    }
+}
+
+/// What is embedded with, and how it is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Embedding<'a> {
+    /// What sees images and reads captions.
+    pub model: &'a Model,
+    /// A Sentence-BERT folder that reads captions, too.
+    pub sentence_bert: Option<&'a Path>,
+    /// How numbers are written.
+    pub precision: Precision,
+}
 
 /// What made the features. A run goes on only if it is the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +79,12 @@ pub struct Provenance {
     pub count: usize,
     /// Side of the images in pixels.
     pub image_size: usize,
+    /// The folder of the caption encoder, if there is one.
+    #[serde(default)]
+    pub sentence_bert: Option<String>,
+    /// How numbers are written.
+    #[serde(default)]
+    pub precision: Precision,
 }
 
 /// What became of the pairs.
@@ -66,13 +113,18 @@ struct Part {
 /// # Errors
 /// If the folder holds features of something else, or a file cannot be read or written.
 pub fn embed(
-    model: &Model,
+    embedding: &Embedding,
     pairs: &[Pair],
     source: &str,
     out: &Path,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Summary> {
-    let provenance = Provenance::new(model, pairs, source)?;
+    let provenance = Provenance::new(embedding, pairs, source)?;
+    let open = |folder: &Path| {
+        let told = || format!("Sentence-BERT model {}", folder.display());
+        SentenceBert::open(folder, &device(embedding.model)).with_context(told)
+    };
+    let sentence_bert = embedding.sentence_bert.map(open).transpose()?;
     let parts = out.join("parts");
     fs::create_dir_all(&parts).with_context(|| parts.display().to_string())?;
     provenance.claim(&out.join("embedding.json"))?;
@@ -83,7 +135,7 @@ pub fn embed(
         if finished || path.is_file() {
             summary.resumed += chunk.len();
         } else {
-            write_part(model, chunk, index * PART, &path)?;
+            write_part(embedding, sentence_bert.as_ref(), chunk, index * PART, &path)?;
         }
         progress((index * PART + chunk.len()).min(pairs.len()));
     }
@@ -94,19 +146,22 @@ pub fn embed(
             ..serde_json::from_str(&text).context("summary.json")?
         });
     }
-    join(pairs, &parts, out, &mut summary)?;
+    join(embedding.precision, pairs, &parts, out, &mut summary)?;
     fs::remove_dir_all(&parts).with_context(|| parts.display().to_string())?;
     Ok(summary)
 }
 
 impl Provenance {
-    fn new(model: &Model, pairs: &[Pair], source: &str) -> Result<Self> {
+    fn new(embedding: &Embedding, pairs: &[Pair], source: &str) -> Result<Self> {
+        let Embedding { model, sentence_bert, precision } = *embedding;
         Ok(Self {
             model: model.name.clone(),
             projections: checksum(model)?,
             pairs: source.to_owned(),
             count: pairs.len(),
             image_size: model.preprocess.crop as usize,
+            sentence_bert: sentence_bert.map(|folder| folder.display().to_string()),
+            precision,
         })
     }
 
@@ -148,7 +203,14 @@ pub fn checksum(model: &Model) -> Result<String> {
     Ok(format!("{:08x}", checksum.finalize()))
 }
 
-fn write_part(model: &Model, pairs: &[Pair], first: usize, path: &Path) -> Result<()> {
+fn write_part(
+    embedding: &Embedding,
+    sentence_bert: Option<&SentenceBert>,
+    pairs: &[Pair],
+    first: usize,
+    path: &Path,
+) -> Result<()> {
+    let Embedding { model, precision, .. } = *embedding;
     let images: Vec<ImageFile> = pairs.iter().map(|pair| pair.image.clone()).collect();
     let (mut part, mut features) = (Part::default(), Vec::new());
     for_each_batch(&images, &model.preprocess, &device(model), |batch| {
@@ -160,23 +222,29 @@ fn write_part(model: &Model, pairs: &[Pair], first: usize, path: &Path) -> Resul
     let captions: Vec<&str> = part.rows.iter().map(|row| pairs[row - first].caption.as_str()).collect();
     let mut tensors = Vec::new();
     if !captions.is_empty() {
+        let mut add = |name, matrix: &[f32], width: usize| {
+            tensors.push((name, vec![captions.len(), width], precision.bytes(matrix)));
+        };
+        let images = Tensor::cat(features, 0);
+        let width = images.dims()[1];
+        add("image_features", &values(images)?, width);
         let (text, cut) = text_features(model, &captions)?;
         part.cut_captions = cut;
-        let shape = vec![text.nrows(), text.ncols()];
-        let text: Vec<u8> = text.iter().flat_map(|value| value.to_le_bytes()).collect();
-        tensors = vec![
-            ("image_features", shape.clone(), bytes(Tensor::cat(features, 0))?),
-            ("text_features", shape, text),
-        ];
+        add("text_features", text.as_slice().unwrap_or_default(), text.ncols());
+        if let Some(encoder) = sentence_bert {
+            let embedded = encoder.embed(&captions)?;
+            add("caption_features", embedded.as_slice().unwrap_or_default(), embedded.ncols());
+        }
     }
     let metadata = HashMap::from([("part".to_owned(), serde_json::to_string(&part)?)]);
-    write(path, &serialize(&tensors, Some(metadata))?)
+    write(path, &safetensors::serialize(views(precision, &tensors)?, Some(metadata))?)
 }
 
 /// Joins the parts into the files that stay.
-fn join(pairs: &[Pair], parts: &Path, out: &Path, summary: &mut Summary) -> Result<()> {
+fn join(precision: Precision, pairs: &[Pair], parts: &Path, out: &Path, summary: &mut Summary) -> Result<()> {
     let (mut rows, mut unreadable) = (String::new(), String::new());
-    let (mut image, mut text, mut width) = (Vec::new(), Vec::new(), 0);
+    let mut tensors: Vec<(&str, Vec<usize>, Vec<u8>)> =
+        TENSORS.iter().map(|name| (*name, vec![0, 0], Vec::new())).collect();
     for index in 0..pairs.len().div_ceil(PART) {
         let path = parts.join(format!("{index:06}.safetensors"));
         let told = || format!("{}: remove it and give the command again", path.display());
@@ -197,39 +265,68 @@ fn join(pairs: &[Pair], parts: &Path, out: &Path, summary: &mut Summary) -> Resu
         summary.rows += part.rows.len();
         summary.unreadable += part.unreadable.len();
         summary.cut_captions += part.cut_captions;
-        let tensors = SafeTensors::deserialize(&file).with_context(told)?;
-        for (name, all) in [("image_features", &mut image), ("text_features", &mut text)] {
-            if let Ok(view) = tensors.tensor(name) {
-                width = view.shape()[1];
-                all.extend(float_values(&view).with_context(told)?);
+        let of_part = SafeTensors::deserialize(&file).with_context(told)?;
+        for (name, shape, bytes) in &mut tensors {
+            if let Ok(view) = of_part.tensor(name) {
+                *shape = vec![shape[0] + view.shape()[0], view.shape()[1]];
+                bytes.extend_from_slice(view.data());
             }
         }
     }
     if summary.rows == 0 {
         bail!("none of {} images can be read: see {}", pairs.len(), out.join("unreadable.jsonl").display());
     }
+    tensors.retain(|(_, shape, _)| shape[0] > 0);
     write(&out.join("pairs.jsonl"), rows.as_bytes())?;
     write(&out.join("unreadable.jsonl"), unreadable.as_bytes())?;
-    for (name, values) in [("image_features", &image), ("text_features", &text)] {
-        write(&out.join(format!("{name}.npy")), &npy(values, [summary.rows, width])?)?;
+    for (name, shape, bytes) in &tensors {
+        write_npy(precision, &out.join(format!("{name}.npy")), shape, bytes)?;
     }
-    let shape = vec![summary.rows, width];
-    let raw = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
-    let tensors = [("image_features", shape.clone(), raw(&image)), ("text_features", shape, raw(&text))];
     write(&out.join("summary.json"), serde_json::to_string(&summary)?.as_bytes())?;
-    // Last: where this file is, all is done.
-    write(&out.join("features.safetensors"), &serialize(&tensors, None)?)
+    // Last: where this file is, all is done. From tensor to file, without a copy of all of them.
+    let path = out.join("features.safetensors");
+    let partial = path.with_extension("partial");
+    safetensors::serialize_to_file(views(precision, &tensors)?, None, &partial)
+        .with_context(|| partial.display().to_string())?;
+    fs::rename(&partial, &path).with_context(|| path.display().to_string())
 }
 
-fn serialize(
-    tensors: &[(&str, Vec<usize>, Vec<u8>)],
-    metadata: Option<HashMap<String, String>>,
-) -> Result<Vec<u8>> {
-    let views = tensors
-        .iter()
-        .map(|(name, shape, bytes)| Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
-        .collect::<Result<Vec<_>>>()?;
-    Ok(safetensors::serialize(views, metadata)?)
+/// What the files hold, the last with a caption encoder only.
+const TENSORS: [&str; 3] = ["image_features", "text_features", "caption_features"];
+
+fn views<'a>(
+    precision: Precision,
+    tensors: &'a [(&str, Vec<usize>, Vec<u8>)],
+) -> Result<Vec<(&'a str, TensorView<'a>)>> {
+    let view = |(name, shape, bytes): &'a (&str, Vec<usize>, Vec<u8>)| {
+        Ok((*name, TensorView::new(precision.dtype(), shape.clone(), bytes)?))
+    };
+    tensors.iter().map(view).collect()
+}
+
+/// Writes a matrix as NumPy does.
+fn write_npy(precision: Precision, path: &Path, shape: &[usize], bytes: &[u8]) -> Result<()> {
+    let written = || -> std::io::Result<()> {
+        let mut file = BufWriter::new(fs::File::create(path)?);
+        let shape: Vec<u64> = shape.iter().map(|size| *size as u64).collect();
+        match precision {
+            Precision::Half => {
+                let options = npyz::WriteOptions::<f16>::new().default_dtype().shape(&shape);
+                let mut writer = options.writer(&mut file).begin_nd()?;
+                writer.extend(bytes.chunks_exact(2).map(|bytes| f16::from_le_bytes([bytes[0], bytes[1]])))?;
+                writer.finish()?;
+            }
+            Precision::Single => {
+                let options = npyz::WriteOptions::<f32>::new().default_dtype().shape(&shape);
+                let mut writer = options.writer(&mut file).begin_nd()?;
+                let value = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+                writer.extend(bytes.chunks_exact(4).map(value))?;
+                writer.finish()?;
+            }
+        }
+        file.flush()
+    };
+    written().with_context(|| path.display().to_string())
 }
 
 fn bytes<const D: usize>(tensor: Tensor<D>) -> Result<Vec<u8>> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use gram_clip::Model;
-use gram_data::{LabelledDataset, Pairs, read_pairs};
+use gram_data::{LabelledDataset, Pairs, read_pairs, read_pairs_with_metadata};
 
 use crate::{assets, hub};
 
@@ -42,12 +42,24 @@ pub fn open_model(name_or_path: &str, device: &Device) -> Result<Model> {
 /// # Errors
 /// If it is none of those, cannot be read, or holds no pair.
 pub fn open_pairs(name_or_path: &str) -> Result<Pairs> {
+    open_pairs_by(name_or_path, read_pairs)
+}
+
+/// As [`open_pairs`], with what else their source says of them.
+///
+/// # Errors
+/// As [`open_pairs`].
+pub fn open_pairs_with_metadata(name_or_path: &str) -> Result<Pairs> {
+    open_pairs_by(name_or_path, read_pairs_with_metadata)
+}
+
+fn open_pairs_by(
+    name_or_path: &str,
+    read: impl FnOnce(&Path) -> Result<Pairs, gram_data::DataError>,
+) -> Result<Pairs> {
     match name_or_path {
         DEMO => assets::pairs(),
-        path => {
-            let hint = || format!("pairs {path} (`{DEMO}` is built in)");
-            read_pairs(Path::new(path)).with_context(hint)
-        }
+        path => read(Path::new(path)).with_context(|| format!("pairs {path} (`{DEMO}` is built in)")),
     }
 }
 

@@ -2,28 +2,27 @@
 
 use std::collections::HashSet;
 
-use ndarray::ArrayView2;
-
 use super::ChcSettings;
 use crate::error::ClusterError;
+use crate::rows::Rows;
 
 /// Image-text pairs as numbers, one row a pair.
 ///
 /// # Shapes
 /// - image_features: [pairs, joint width]
 /// - caption_embeddings: [pairs, caption width]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct ChcInput<'a> {
     /// Names of the pairs, all different.
     pub keys: &'a [String],
     /// What the texts say.
     pub captions: &'a [String],
     /// CLIP's image features; their lengths do not matter.
-    pub image_features: ArrayView2<'a, f32>,
+    pub image_features: &'a dyn Rows,
     /// Cosine similarity of every pair's image and text features.
     pub similarities: &'a [f32],
     /// Sentence embeddings of the captions.
-    pub caption_embeddings: ArrayView2<'a, f32>,
+    pub caption_embeddings: &'a dyn Rows,
 }
 
 impl ChcInput<'_> {
@@ -37,9 +36,9 @@ impl ChcInput<'_> {
             expected => Err(ClusterError::Length { what, found, expected }),
         };
         same_length("captions", self.captions.len())?;
-        same_length("image features", self.image_features.nrows())?;
+        same_length("image features", self.image_features.shape().0)?;
         same_length("similarities", self.similarities.len())?;
-        same_length("caption embeddings", self.caption_embeddings.nrows())?;
+        same_length("caption embeddings", self.caption_embeddings.shape().0)?;
         let mut seen = HashSet::new();
         if let Some(key) = self.keys.iter().find(|key| !seen.insert(key.as_str())) {
             return Err(ClusterError::DuplicateKey { key: key.clone() });
@@ -51,12 +50,14 @@ impl ChcInput<'_> {
         self.check_rows("caption embedding", self.caption_embeddings)
     }
 
-    fn check_rows(&self, what: &'static str, rows: ArrayView2<f32>) -> Result<(), ClusterError> {
-        for (row, key) in rows.rows().into_iter().zip(self.keys) {
-            if row.iter().any(|value| !value.is_finite()) {
+    fn check_rows(&self, what: &'static str, rows: &dyn Rows) -> Result<(), ClusterError> {
+        let mut values = vec![0.0; rows.shape().1];
+        for (row, key) in self.keys.iter().enumerate() {
+            rows.read(row, &mut values);
+            if values.iter().any(|value| !value.is_finite()) {
                 return Err(ClusterError::NotFinite { what, key: key.clone() });
             }
-            if row.iter().all(|value| *value == 0.0) {
+            if values.iter().all(|value| *value == 0.0) {
                 return Err(ClusterError::Zero { what, key: key.clone() });
             }
         }

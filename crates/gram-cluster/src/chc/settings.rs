@@ -27,8 +27,15 @@ pub struct ChcSettings {
     pub topic_words: TopicWordSettings,
     /// The most domains of a topic (U in the paper). 1 or more.
     pub domains: usize,
+    /// Whether their number is chosen for each topic, up to `domains`, by how well they part its images.
+    pub choose_domains: bool,
     /// The fewest images of a domain; topics with fewer are dropped. 1 or more.
     pub minimum_domain_size: usize,
+    /// Images that an episode's support set takes from one domain of a topic; topics without such a domain are dropped. 0 or
+    /// more.
+    pub support_shots: usize,
+    /// Images that its query set takes from all domains, besides; topics with fewer are dropped. 0 or more.
+    pub query_shots: usize,
 }
 
 impl Default for ChcSettings {
@@ -40,7 +47,10 @@ impl Default for ChcSettings {
             hdbscan: HdbscanSettings::default(),
             topic_words: TopicWordSettings::default(),
             domains: 3,
+            choose_domains: false,
             minimum_domain_size: 4,
+            support_shots: 4,
+            query_shots: 8,
         }
     }
 }
@@ -70,7 +80,7 @@ impl ChcSettings {
     }
 
     /// How the same graph is laid out in two dimensions for the eye.
-    pub(super) fn map(&self) -> UmapSettings {
+    pub(crate) fn map(&self) -> UmapSettings {
         let minimum_distance = MAP_MINIMUM_DISTANCE * self.umap.spread;
         UmapSettings { components: 2, minimum_distance, ..self.umap.clone() }
     }

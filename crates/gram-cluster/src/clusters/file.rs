@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::Path;
 
+use gram_data::whole_file::write_whole;
 use serde::{Deserialize, Serialize};
 
 use super::{Clusters, Counts, Topic, table};
@@ -34,7 +35,8 @@ impl Clusters {
     pub fn save(&self, folder: &Path) -> Result<(), ClusterError> {
         fs::create_dir_all(folder).map_err(|error| ClusterError::write(folder, error))?;
         let path = folder.join(PAIRS);
-        table::write(&path, self).map_err(|error| ClusterError::write(&path, error))?;
+        let partial = path.with_extension("partial");
+        table::write(&partial, self).map_err(|error| ClusterError::write(&path, error))?;
         let description = Description {
             version: VERSION,
             seed: self.seed,
@@ -42,10 +44,12 @@ impl Clusters {
             counts: self.counts,
             topics: self.topics.clone(),
         };
-        let path = folder.join(TOPICS);
-        let text =
-            serde_json::to_string_pretty(&description).map_err(|error| ClusterError::write(&path, error))?;
-        fs::write(&path, text + "\n").map_err(|error| ClusterError::write(&path, error))
+        let topics = folder.join(TOPICS);
+        let text = serde_json::to_string_pretty(&description)
+            .map_err(|error| ClusterError::write(&topics, error))?;
+        // Both are there in full before either takes the place of what was there.
+        fs::rename(&partial, &path).map_err(|error| ClusterError::write(&path, error))?;
+        write_whole(&topics, (text + "\n").as_bytes()).map_err(|error| ClusterError::write(&topics, error))
     }
 
     /// Reads the clusters that [`save`](Self::save) wrote.

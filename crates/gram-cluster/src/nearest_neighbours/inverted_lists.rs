@@ -68,6 +68,14 @@ pub(super) fn nearest_neighbours(points: ArrayView2<f32>, k: usize, metric: Metr
     }
 }
 
+/// Products of two points that a search among so many takes, if the first lists are enough: of samples and points with
+/// centres, and of points with those in lists.
+pub(crate) fn products(points: usize) -> f64 {
+    let lists = points as f64 / POINTS_OF_A_LIST as f64;
+    let with_centres = lists * (lists * SAMPLED_OF_A_LIST as f64 * ITERATIONS as f64 + 3.0 * points as f64);
+    with_centres + points as f64 * (PROBES * POINTS_OF_A_LIST + CHECKED) as f64
+}
+
 /// The part of the neighbours of some points (ids of points, and their neighbours) that was found; of points at the distance
 /// of the last neighbour, any will do.
 pub fn recall(found: &NearestNeighbours, exact: &[(usize, Vec<(u32, f32)>)]) -> f64 {

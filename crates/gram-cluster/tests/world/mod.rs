@@ -52,14 +52,14 @@ impl World {
         ChcInput {
             keys: &self.keys,
             captions: &self.captions,
-            image_features: self.image_features.view(),
+            image_features: &self.image_features,
             similarities: &self.similarities,
-            caption_embeddings: self.caption_embeddings.view(),
+            caption_embeddings: &self.caption_embeddings,
         }
     }
 
     pub fn cluster(&self, settings: &ChcSettings) -> Result<Clusters, ClusterError> {
-        cluster(&self.input(), settings, 7, &mut |_| ())
+        cluster(&self.input(), settings, 7, None, &mut |_| ())
     }
 }
 

@@ -19,7 +19,8 @@ pub(super) fn read(name: &str, reader: impl Read) -> Result<Vec<Described>, Data
     let Some(manifest) = members.remove(MANIFEST) else {
         return Err(DataError::NoManifest { name: name.to_owned() });
     };
-    let table = Table::delimited(format!("{name}: {MANIFEST}"), manifest.as_ref(), b',')?;
+    let manifest_name = format!("{name}: {MANIFEST}");
+    let table = Table::delimited(manifest_name, manifest.as_ref(), b',', &|_| true).whole()?;
     manifest::describe(&table, |image| {
         let bytes = members.get(image)?.clone();
         Some(ImageFile::Bytes { name: format!("{name}: {image}"), bytes })

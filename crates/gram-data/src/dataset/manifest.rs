@@ -19,7 +19,7 @@ struct Columns {
 pub(super) fn read(path: &Path) -> Result<Vec<Described>, DataError> {
     let folder = path.parent().unwrap_or(Path::new(""));
     // An absolute path replaces the folder.
-    describe(&Table::read(path)?, |image| {
+    describe(&Table::read(path, &|_| true)?.whole()?, |image| {
         Some(folder.join(image)).filter(|path| path.is_file()).map(ImageFile::Path)
     })
 }
@@ -41,9 +41,9 @@ pub(super) fn describe(
     for row in &table.rows {
         let key = required(table, row, columns.image, "image")?;
         if !seen.insert(key.clone()) {
-            return Err(DataError::DuplicateImage { place: table.place(row), image: key });
+            return Err(DataError::DuplicateImage { place: table.place(row.line), image: key });
         }
-        let missing = || DataError::MissingImage { place: table.place(row), image: key.clone() };
+        let missing = || DataError::MissingImage { place: table.place(row.line), image: key.clone() };
         images.push(Described {
             image: find(&key).ok_or_else(missing)?,
             label: required(table, row, columns.label, "label")?,
@@ -58,10 +58,10 @@ pub(super) fn describe(
 
 fn required(table: &Table, row: &Row, column: usize, name: &'static str) -> Result<String, DataError> {
     let cell = row.filled(Some(column)).map(Into::into);
-    cell.ok_or_else(|| DataError::EmptyCell { place: table.place(row), column: name })
+    cell.ok_or_else(|| DataError::EmptyCell { place: table.place(row.line), column: name })
 }
 
 fn split(table: &Table, row: &Row, column: usize) -> Result<Split, DataError> {
     let name = required(table, row, column, "split")?;
-    name.parse().map_err(|_| DataError::UnknownSplit { place: table.place(row), found: name })
+    name.parse().map_err(|_| DataError::UnknownSplit { place: table.place(row.line), found: name })
 }

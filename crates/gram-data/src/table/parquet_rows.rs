@@ -10,40 +10,56 @@ use parquet::record::Field;
 use parquet::schema::types::Type;
 use serde_json::Value;
 
-use super::{Row, Table};
+use super::{BadRow, Row, Table};
 use crate::DataError;
 
-/// Reads the flat columns of a Parquet file. Rows are counted from 1.
-pub(super) fn read(name: String, file: File) -> Result<Table, DataError> {
-    // The reader panics on some damaged files; what it was building is dropped.
-    let read = catch_unwind(AssertUnwindSafe(|| read_rows(file)));
+/// Reads the `wanted` flat columns of a Parquet file. Rows are counted from 1; those before damage are kept.
+pub(super) fn read(name: String, file: File, wanted: &dyn Fn(&str) -> bool) -> Result<Table, DataError> {
+    let mut table = Table::empty(name);
+    let Err(error) = unwound(|| read_rows(file, wanted, &mut table)) else { return Ok(table) };
+    if table.rows.is_empty() {
+        return Err(DataError::in_table(&table.name)(error));
+    }
+    // What follows in the file may belong to other rows than it says: columns are read side by side.
+    let problem = format!("{error}: this row and all after it are left out");
+    table.bad_rows.push(BadRow { line: table.rows.len() + 1, problem });
+    Ok(table)
+}
+
+/// How many rows a Parquet file has.
+pub(crate) fn count(name: &str, file: File) -> Result<usize, DataError> {
+    let rows = unwound(|| Ok(SerializedFileReader::new(file)?.metadata().file_metadata().num_rows()));
+    rows.map(|rows| usize::try_from(rows).unwrap_or(0)).map_err(DataError::in_table(name))
+}
+
+/// The reader panics on some damaged files; what it was building is dropped.
+fn unwound<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
     let damaged = |_| Err(ParquetError::General("damaged: write the file again".to_owned()));
-    let (columns, rows) = read.unwrap_or_else(damaged).map_err(DataError::in_table(&name))?;
-    Ok(Table { name, columns, rows })
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(damaged)
 }
 
-fn read_rows(file: File) -> Result<(Vec<String>, Vec<Row>), ParquetError> {
+fn read_rows(file: File, wanted: &dyn Fn(&str) -> bool, table: &mut Table) -> Result<(), ParquetError> {
     let reader = SerializedFileReader::new(file)?;
-    let schema = flat_columns(reader.metadata().file_metadata().schema())?;
-    let columns: Vec<String> = schema.get_fields().iter().map(|field| field.name().to_owned()).collect();
-    let mut rows = Vec::new();
-    if columns.is_empty() {
-        return Ok((columns, rows));
+    let flat = flat_columns(reader.metadata().file_metadata().schema());
+    let name = |field: &Arc<Type>| field.name().to_owned();
+    table.found = flat.iter().map(name).collect();
+    let kept: Vec<_> = flat.into_iter().filter(|field| wanted(field.name())).collect();
+    table.columns = kept.iter().map(name).collect();
+    if kept.is_empty() {
+        return Ok(());
     }
-    for (index, row) in reader.get_row_iter(Some(schema))?.enumerate() {
-        let fields = row?.into_columns();
-        rows.push(Row {
-            line: index + 1,
-            cells: fields.into_iter().map(|(_, field)| value(field)).collect(),
-        });
+    let schema = reader.metadata().file_metadata().schema().name();
+    let kept = Type::group_type_builder(schema).with_fields(kept).build()?;
+    for (index, row) in reader.get_row_iter(Some(kept))?.enumerate() {
+        let cells = row?.into_columns().into_iter().map(|(_, field)| value(field)).collect();
+        table.rows.push(Row { line: index + 1, cells });
     }
-    Ok((columns, rows))
+    Ok(())
 }
 
-fn flat_columns(schema: &Type) -> Result<Type, ParquetError> {
+fn flat_columns(schema: &Type) -> Vec<Arc<Type>> {
     let flat = |field: &&Arc<Type>| field.is_primitive() && field.get_basic_info().has_repetition();
-    let fields = schema.get_fields().iter().filter(flat).cloned().collect();
-    Type::group_type_builder(schema.name()).with_fields(fields).build()
+    schema.get_fields().iter().filter(flat).cloned().collect()
 }
 
 /// The value of a field; of times, dates and the like, which no manifest needs, nothing.

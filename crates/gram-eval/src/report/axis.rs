@@ -31,6 +31,11 @@ impl Axis {
         (value - self.low) / (self.high - self.low)
     }
 
+    /// The value that lies there: the inverse of [`place`](Self::place).
+    pub(super) fn value(&self, place: f64) -> f64 {
+        self.low + place * (self.high - self.low)
+    }
+
     /// Every tick with its label, from low to high.
     pub(super) fn ticks(&self) -> Vec<(f64, String)> {
         let count = ((self.high - self.low) / self.step).round() as usize;

@@ -4,14 +4,8 @@
 //! light and a dark page. A value that is not finite is a gap in its line.
 
 use super::axis::Axis;
+use super::frame::{Frame, Labels};
 use crate::tables::escape;
-
-const WIDTH: f64 = 640.0;
-const HEIGHT: f64 = 340.0;
-const LEFT: f64 = 66.0;
-const RIGHT: f64 = 14.0;
-const TOP: f64 = 12.0;
-const BOTTOM: f64 = 52.0;
 
 /// A series with at most this many points shows each of them as a dot.
 const MOST_DOTS: usize = 30;
@@ -67,12 +61,6 @@ impl Point {
     }
 }
 
-/// Both axes of a plot, and the way from values to places in the drawing.
-struct Frame {
-    x: Axis,
-    y: Axis,
-}
-
 impl Plot {
     /// A `figure` with caption, drawing and legend.
     pub(super) fn to_html(&self) -> String {
@@ -102,57 +90,10 @@ impl Plot {
     }
 
     fn drawing(&self, frame: &Frame) -> String {
+        let labels = Labels { title: &self.title, x: &self.x_label, y: &self.y_label };
         let description: Vec<String> = self.series.iter().filter_map(Series::in_words).collect();
         let series: String = self.series.iter().map(|series| series.drawing(frame)).collect();
-        format!(
-            "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">\n\
-             <desc>{}</desc>\n{}{}</svg>\n",
-            escape(&format!("{}: {} by {}", self.title, self.y_label, self.x_label)),
-            escape(&description.join("; ")),
-            self.axes(frame),
-            series
-        )
-    }
-
-    fn axes(&self, frame: &Frame) -> String {
-        let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
-        let mut svg = String::from("<g class=\"axes\">\n");
-        for (tick, label) in frame.y.ticks() {
-            let y = frame.down(tick);
-            svg += &format!("<path class=\"grid\" d=\"M{LEFT} {y:.1}H{right}\"/>");
-            svg += &format!("<text x=\"{}\" y=\"{:.1}\" class=\"end\">{label}</text>\n", LEFT - 8.0, y + 4.5);
-        }
-        for (tick, label) in frame.x.ticks() {
-            let x = frame.right(tick);
-            svg += &format!("<path class=\"tick\" d=\"M{x:.1} {bottom}v5\"/>");
-            svg += &format!("<text x=\"{x:.1}\" y=\"{}\" class=\"middle\">{label}</text>\n", bottom + 20.0);
-        }
-        svg += &format!("<path class=\"tick\" d=\"M{LEFT} {bottom}H{right}\"/>\n");
-        let (across, down) = ((LEFT + right) / 2.0, (TOP + bottom) / 2.0);
-        svg += &format!(
-            "<text x=\"{across}\" y=\"{}\" class=\"middle name\">{}</text>\n",
-            HEIGHT - 8.0,
-            escape(&self.x_label)
-        );
-        svg += &format!(
-            "<text transform=\"translate(16 {down}) rotate(-90)\" class=\"middle name\">{}</text>\n</g>\n",
-            escape(&self.y_label)
-        );
-        svg
-    }
-}
-
-impl Frame {
-    fn right(&self, x: f64) -> f64 {
-        LEFT + self.x.place(x) * (WIDTH - LEFT - RIGHT)
-    }
-
-    fn down(&self, y: f64) -> f64 {
-        HEIGHT - BOTTOM - self.y.place(y) * (HEIGHT - TOP - BOTTOM)
-    }
-
-    fn place(&self, x: f64, y: f64) -> String {
-        format!("{:.1} {:.1}", self.right(x), self.down(y))
+        frame.drawing(&labels, &description.join("; "), &series)
     }
 }
 

@@ -7,9 +7,9 @@ use crate::tables::{self, Table, escape};
 
 /// A heading and what stands below it.
 pub(super) struct Section {
-    id: &'static str,
-    heading: &'static str,
-    body: String,
+    pub(super) id: &'static str,
+    pub(super) heading: &'static str,
+    pub(super) body: String,
 }
 
 impl Section {

@@ -4,6 +4,8 @@
 
 use serde_json::{Value, json};
 
+use super::centres::{Centre, centres};
+use super::for_script;
 use super::palette::{COLOURS, colours};
 use crate::results::{MapPoint, TopicMap};
 use crate::tables::escape;
@@ -25,25 +27,15 @@ struct Dot<'a> {
     point: &'a MapPoint,
 }
 
-/// Where a topic lies.
-struct Centre {
-    topic: usize,
-    x: f64,
-    y: f64,
-    size: usize,
-}
-
 /// Map, search box, list of topics and the data behind them; nothing if there is no point to show.
 pub(super) fn section(map: &TopicMap) -> String {
     let (dots, height) = placed(map);
     if dots.is_empty() {
         return String::new();
     }
-    let centres = centres(&dots, map.topics.len());
-    let colours = colours(
-        map.topics.len(),
-        &centres.iter().map(|centre| (centre.topic, centre.x, centre.y)).collect::<Vec<_>>(),
-    );
+    let of_topics = dots.iter().filter_map(|dot| Some((dot.topic?, dot.x, dot.y)));
+    let centres = centres(of_topics, map.topics.len());
+    let colours = colours(map.topics.len(), &centres);
     let noise = dots.iter().filter(|dot| dot.topic.is_none()).count();
     format!(
         include_str!("topics.html"),
@@ -86,23 +78,6 @@ fn placed(map: &TopicMap) -> (Vec<Dot<'_>>, f64) {
         })
         .collect();
     (dots, height)
-}
-
-/// The middle of every topic that has a dot, largest topic first.
-fn centres(dots: &[Dot<'_>], topics: usize) -> Vec<Centre> {
-    let middle = |topic: usize| {
-        let dots = || dots.iter().filter(move |dot| dot.topic == Some(topic));
-        let size = dots().count();
-        (size > 0).then(|| Centre {
-            topic,
-            x: dots().map(|dot| dot.x).sum::<f64>() / size as f64,
-            y: dots().map(|dot| dot.y).sum::<f64>() / size as f64,
-            size,
-        })
-    };
-    let mut centres: Vec<Centre> = (0..topics).filter_map(middle).collect();
-    centres.sort_by_key(|centre| std::cmp::Reverse(centre.size));
-    centres
 }
 
 /// One path for each topic, and one for the noise below them: lines of no length, which round caps turn into
@@ -178,11 +153,6 @@ fn data(map: &TopicMap, dots: &[Dot<'_>], colours: &[usize]) -> Value {
         .map(|thumbnail| format!("data:{};base64,{}", thumbnail.mime, thumbnail.base64))
         .collect();
     json!({"dots": dots, "topics": topics, "thumbnails": thumbnails})
-}
-
-/// JSON that stays JSON inside a script element: nothing in it can end the element or open a comment.
-fn for_script(value: &Value) -> String {
-    value.to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
 }
 
 #[cfg(test)]

@@ -1,5 +1,4 @@
 // Brings the map of the topics to life: names under the pointer, search, a topic's domains side by side.
-"use strict";
 (() => {
   const holder = document.getElementById("topic-data");
   if (!holder) return;
@@ -7,28 +6,13 @@
   const [X, Y, TOPIC, DOMAIN, THUMBNAIL, CAPTION] = [0, 1, 2, 3, 4, 5];
   const MOST_PICTURES = 24;
   const REACH = 14;
-  const byId = (id) => document.getElementById(id);
   const map = byId("map");
   const svg = map.querySelector("svg");
   const card = byId("dot-card");
   const ring = byId("ring");
   let current = -1;
 
-  // Text only ever enters the page as text, never as markup.
-  function element(name, className, text) {
-    const made = document.createElement(name);
-    if (className) made.className = className;
-    if (text !== undefined) made.textContent = text;
-    return made;
-  }
-
-  function picture(dot) {
-    const image = element("img");
-    image.src = thumbnails[dot[THUMBNAIL]];
-    image.alt = dot[CAPTION];
-    image.title = dot[CAPTION];
-    return image;
-  }
+  const pictureOf = (dot) => picture(thumbnails[dot[THUMBNAIL]], dot[CAPTION]);
 
   function show(index) {
     current = index;
@@ -41,20 +25,9 @@
     const topic = topics[dot[TOPIC]];
     const place = topic ? `topic ${topic.word}` + (dot[DOMAIN] < 0 ? "" : `, domain ${dot[DOMAIN] + 1}`) : "no topic";
     card.replaceChildren();
-    if (dot[THUMBNAIL] >= 0) card.append(picture(dot));
+    if (dot[THUMBNAIL] >= 0) card.append(pictureOf(dot));
     card.append(element("p", "caption", dot[CAPTION]), element("p", "quiet", place));
-    position(dot);
-  }
-
-  // Beside the dot, on the side with more room.
-  function position(dot) {
-    const at = new DOMPoint(dot[X], dot[Y]).matrixTransform(svg.getScreenCTM());
-    const box = map.getBoundingClientRect();
-    const [left, top] = [at.x - box.left, at.y - box.top];
-    const onLeft = left > box.width / 2;
-    card.style.left = onLeft ? "" : `${left + 16}px`;
-    card.style.right = onLeft ? `${box.width - left + 16}px` : "";
-    card.style.top = `${Math.max(0, Math.min(top - 20, box.height - card.offsetHeight))}px`;
+    putBeside(card, map, new DOMPoint(dot[X], dot[Y]).matrixTransform(svg.getScreenCTM()));
   }
 
   function nearest(x, y) {
@@ -108,7 +81,7 @@
     const members = dots.filter((dot) => dot[TOPIC] === number && dot[DOMAIN] === domain);
     const pictured = members.filter((dot) => dot[THUMBNAIL] >= 0).slice(0, MOST_PICTURES);
     const pictures = element("div", "pictures");
-    pictures.append(...pictured.map(picture));
+    pictures.append(...pictured.map(pictureOf));
     column.append(pictures);
     if (pictured.length === 0) {
       column.append(...members.slice(0, 8).map((dot) => element("p", "caption", dot[CAPTION])));
@@ -145,7 +118,6 @@
     svg.classList.remove("dimmed");
   }
 
-  const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   svg.addEventListener("mousemove", (event) => show(under(event)));
   svg.addEventListener("mouseleave", () => show(-1));
   svg.addEventListener("blur", () => show(-1));

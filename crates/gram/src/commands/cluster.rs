@@ -1,12 +1,19 @@
 //! `gram cluster`: image-text pairs to topics and domains.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::PathBuf;
 
+use anyhow::{Context, Result, bail};
 use clap::Args;
-use gram::clustering::{PairFeatures, cluster_pairs};
+use gram::clustering::{PairFeatures, cluster_features, cluster_pairs};
 use gram::defaults;
+use gram::feature_folder::FeatureFolder;
 use gram::model::{open_model, open_pairs};
-use gram_cluster::{ChcSettings, Clusters, Topic};
+use gram::{settings_file, whole_file};
+use gram_cluster::{ChcSettings, Clusters, Rows, Topic, cost};
+use gram_data::{Pairs, SkipCause, Skipped};
+use gram_eval::report::clusters_page;
 use serde_json::json;
 
 use crate::arguments::Common;
@@ -19,70 +26,189 @@ const WORDS: usize = 5;
 
 /// Arguments of `gram cluster`.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  gram cluster --pairs demo --out runs/clusters")]
+#[command(
+    after_help = "Examples:\n  gram cluster --pairs demo --out runs/clusters\n  gram cluster --features features --pairs shards --out runs/clusters --similarity-quantile 0.1"
+)]
 pub struct ClusterArguments {
     /// A CLIP folder, or `tiny`, which is built in.
     #[arg(long, value_name = "M", default_value = "tiny")]
     model: String,
-    /// Image-text pairs: WebDataset shards, a folder of them, a manifest, or `demo`.
-    #[arg(long, value_name = "SRC")]
-    pairs: String,
-    /// Where topics and domains are saved.
+    /// Image-text pairs: WebDataset shards, a folder of them, a manifest, or `demo`. With --features only for the pictures
+    /// of the map.
+    #[arg(long, value_name = "SRC", required_unless_present = "features")]
+    pairs: Option<String>,
+    /// Features that were computed before, by `gram embed` or by clip-retrieval: no model is needed.
+    #[arg(long, value_name = "DIR", conflicts_with = "sentence_bert")]
+    features: Option<PathBuf>,
+    /// Where topics and domains are saved. The same command goes on where it was stopped.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// A Sentence-BERT folder that embeds the captions; else the model's text tower does.
     #[arg(long, value_name = "DIR")]
     sentence_bert: Option<PathBuf>,
+    /// Every setting (TOML); it need not say all.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Leaves out pairs whose image and caption are less similar than this.
+    #[arg(long, value_name = "COSINE")]
+    minimum_similarity: Option<f32>,
+    /// Leaves out this part of the pairs, those whose image and caption are least similar.
+    #[arg(long, value_name = "PART")]
+    similarity_quantile: Option<f32>,
     /// The most domains of a topic.
     #[arg(long, value_name = "U")]
     domains: Option<usize>,
+    /// Chooses the number of domains for each topic, up to --domains.
+    #[arg(long)]
+    choose_domains: bool,
     /// The fewest pairs of a topic.
     #[arg(long, value_name = "N")]
     min_cluster_size: Option<usize>,
+    /// Lets two words name a topic: "ice cream".
+    #[arg(long)]
+    phrases: bool,
+    /// Tells how long it takes and how much memory it needs, and does nothing.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Runs the command.
-pub fn run(arguments: &ClusterArguments, common: &Common) -> anyhow::Result<()> {
-    let model = open_model(&arguments.model, &common.device()?)?;
-    let pairs = open_pairs(&arguments.pairs)?;
-    eprintln!("{} pairs, {}", pairs.pairs.len(), pairs.skipped_summary());
-    let (settings, seed) = (arguments.settings(), common.seed);
+pub fn run(arguments: &ClusterArguments, common: &Common) -> Result<()> {
+    let settings = arguments.settings()?;
+    settings.validate()?;
+    let mut pairs = arguments.pairs.as_deref().map(open_pairs).transpose()?;
+    if let Some(pairs) = &pairs {
+        eprintln!("{} pairs, {}", pairs.pairs.len(), pairs.skipped_summary());
+    }
+    let features = arguments.features.as_deref().map(FeatureFolder::open).transpose()?;
+    if arguments.dry_run {
+        return arguments.tell_cost(&settings, pairs.as_ref(), features.as_ref(), common);
+    }
+    let finished = arguments.out.join("finished");
     let mut progress = pairs_bar();
-    let (clusters, features) =
-        cluster_pairs(&model, &pairs, arguments.sentence_bert.as_deref(), &settings, seed, &mut |now| {
-            progress.show(now);
-        })?;
+    let mut show = |now| progress.show(now);
+    let (clusters, cut_captions) = match (&features, &mut pairs) {
+        (Some(features), _) => {
+            (cluster_features(features, &settings, common.seed, Some(&finished), &mut show)?, None)
+        }
+        (None, Some(pairs)) => {
+            let model = open_model(&arguments.model, &common.device()?)?;
+            let sentence_bert = arguments.sentence_bert.as_deref();
+            let (clusters, features) = cluster_pairs(
+                &model,
+                pairs,
+                sentence_bert,
+                &settings,
+                common.seed,
+                Some(&finished),
+                &mut show,
+            )?;
+            pairs.skipped.extend(unreadable(pairs, &features));
+            (clusters, Some(features.cut_captions))
+        }
+        (None, None) => bail!("neither --pairs nor --features is given"),
+    };
     progress.finish();
     clusters.save(&arguments.out)?;
-    let unreadable = pairs.pairs.len() - features.rows.len();
+    let pairs = pairs.unwrap_or_default();
+    pairs.write_skipped(&arguments.out.join("left_out.jsonl"))?;
+    let page = clusters_page(&clusters, &pairs);
+    whole_file::write(&arguments.out.join("clusters.html"), page.as_bytes())?;
+    // Stages are kept until their outcome is.
+    fs::remove_dir_all(&finished).with_context(|| finished.display().to_string())?;
     match common.json {
-        true => println!("{}", summary(&clusters, &features, unreadable, arguments)),
-        false => print(&clusters, &features, unreadable, arguments),
+        true => println!("{}", summary(&clusters, &pairs, cut_captions, arguments)),
+        false => print(&clusters, &pairs, cut_captions, arguments),
     }
     Ok(())
 }
 
+/// The pairs whose images the model has not seen, for they cannot be decoded.
+fn unreadable(pairs: &Pairs, features: &PairFeatures) -> Vec<Skipped> {
+    let mut seen = features.rows.iter().peekable();
+    let unseen = pairs.pairs.iter().enumerate().filter(|(row, _)| seen.next_if_eq(&row).is_none());
+    let skipped = |(_, pair): (usize, &gram_data::Pair)| Skipped {
+        name: pair.key.clone(),
+        cause: SkipCause::UnreadableImage,
+        detail: None,
+    };
+    unseen.map(skipped).collect()
+}
+
 impl ClusterArguments {
-    fn settings(&self) -> ChcSettings {
-        let mut settings = defaults::clustering(&self.pairs);
+    fn settings(&self) -> Result<ChcSettings> {
+        let mut settings = defaults::clustering(self.pairs.as_deref().unwrap_or_default());
+        if let Some(path) = &self.config {
+            settings = settings_file::read(path)?;
+        }
+        settings.minimum_similarity = self.minimum_similarity.or(settings.minimum_similarity);
+        settings.similarity_quantile = self.similarity_quantile.unwrap_or(settings.similarity_quantile);
         settings.domains = self.domains.unwrap_or(settings.domains);
+        settings.choose_domains |= self.choose_domains;
         settings.hdbscan.min_cluster_size =
             self.min_cluster_size.unwrap_or(settings.hdbscan.min_cluster_size);
-        settings
+        settings.topic_words.phrases |= self.phrases;
+        Ok(settings)
+    }
+
+    fn tell_cost(
+        &self,
+        settings: &ChcSettings,
+        pairs: Option<&Pairs>,
+        features: Option<&FeatureFolder>,
+        common: &Common,
+    ) -> Result<()> {
+        let (points, width) = match (features, pairs) {
+            (Some(features), _) => features.caption_embeddings().shape(),
+            (None, pairs) => {
+                let model = open_model(&self.model, &common.device()?)?;
+                let width = model.clip.config.projection_dim;
+                (pairs.map_or(0, |pairs| pairs.pairs.len()), width)
+            }
+        };
+        let stages = cost::of(points, width, settings);
+        let seconds: f64 = stages.iter().map(|stage| stage.seconds).sum();
+        let megabytes = stages.iter().map(|stage| stage.megabytes).fold(0.0, f64::max);
+        if common.json {
+            let cost =
+                json!({"pairs": points, "seconds": seconds, "peak_megabytes": megabytes, "stages": stages});
+            println!("{cost}");
+            return Ok(());
+        }
+        println!("{points} pairs: about {}, {megabytes:.0} MB at most", time(seconds));
+        for stage in stages {
+            println!("{:>12}  {:>6.0} MB  {}", time(stage.seconds), stage.megabytes, stage.stage);
+        }
+        if features.is_none() {
+            println!("and before that what `gram embed` takes for the features: its bar tells how long");
+        }
+        Ok(())
+    }
+}
+
+/// A duration in words.
+fn time(seconds: f64) -> String {
+    match seconds {
+        seconds if seconds < 100.0 => format!("{seconds:.0} s"),
+        seconds if seconds < 6000.0 => format!("{:.0} min", seconds / 60.0),
+        seconds => format!("{:.1} h", seconds / 3600.0),
     }
 }
 
 fn summary(
     clusters: &Clusters,
-    features: &PairFeatures,
-    unreadable: usize,
+    pairs: &Pairs,
+    cut_captions: Option<usize>,
     arguments: &ClusterArguments,
 ) -> serde_json::Value {
+    let causes = pairs.skipped_by_cause().into_iter();
+    let causes: BTreeMap<String, usize> = causes.map(|(cause, count)| (cause.to_string(), count)).collect();
     json!({
         "clusters": arguments.out,
         "pairs": clusters.pairs.len(),
-        "unreadable_images": unreadable,
-        "cut_captions": features.cut_captions,
+        "skipped": causes,
+        "unreadable_images": pairs.skipped_by_cause().get(&SkipCause::UnreadableImage).unwrap_or(&0),
+        "cut_captions": cut_captions,
         "left_out": clusters.counts,
         "topics": clusters.topics,
         "seed": clusters.seed,
@@ -90,7 +216,7 @@ fn summary(
     })
 }
 
-fn print(clusters: &Clusters, features: &PairFeatures, unreadable: usize, arguments: &ClusterArguments) {
+fn print(clusters: &Clusters, pairs: &Pairs, cut_captions: Option<usize>, arguments: &ClusterArguments) {
     let counts = &clusters.counts;
     let domains: usize = clusters.topics.iter().map(|topic| topic.domains.len()).sum();
     println!("{} pairs: {} topics with {domains} domains", clusters.pairs.len(), clusters.topics.len());
@@ -98,7 +224,15 @@ fn print(clusters: &Clusters, features: &PairFeatures, unreadable: usize, argume
         "left out: {} of low similarity, {} noise, {} of dropped topics",
         counts.filtered, counts.noise, counts.dropped
     );
-    println!("unreadable images: {unreadable}; captions cut: {}", features.cut_captions);
+    println!(
+        "topics dropped: {} too small for a domain, {} without a word of their own, {} that cannot give an episode \
+         both sets; {} are named by a word that is not their first",
+        counts.small_topics, counts.unnamed_topics, counts.unfit_topics, counts.ambiguous_topics
+    );
+    println!("{}", pairs.skipped_summary());
+    if let Some(cut) = cut_captions.filter(|cut| *cut > 0) {
+        println!("captions cut: {cut}");
+    }
     println!("\nlargest topics:");
     clusters.topics.iter().take(LARGEST).for_each(print_topic);
     println!("\n{}", arguments.out.display());

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use gram::embedding::embed;
+use gram::embedding::{Embedding, Precision, embed};
 use gram::model::{open_model, open_pairs};
 use serde_json::json;
 
@@ -27,6 +27,12 @@ pub struct EmbedArguments {
     /// Where the features go. A run that was stopped goes on from there.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// A Sentence-BERT folder whose embeddings of the captions are written, too: topics are found in them.
+    #[arg(long, value_name = "DIR")]
+    sentence_bert: Option<PathBuf>,
+    /// Writes 32-bit numbers in the place of 16-bit ones.
+    #[arg(long)]
+    full_precision: bool,
 }
 
 /// Runs the command.
@@ -39,10 +45,16 @@ pub fn run(arguments: &EmbedArguments, common: &Common) -> Result<()> {
     eprintln!("{} pairs, {}", pairs.pairs.len(), pairs.skipped_summary());
     let progress = bar("pairs");
     progress.set_length(pairs.pairs.len() as u64);
-    let summary = embed(&model, &pairs.pairs, &arguments.pairs, &arguments.out, &mut |done| {
+    let embedding = Embedding {
+        model: &model,
+        sentence_bert: arguments.sentence_bert.as_deref(),
+        precision: if arguments.full_precision { Precision::Single } else { Precision::Half },
+    };
+    let summary = embed(&embedding, &pairs.pairs, &arguments.pairs, &arguments.out, &mut |done| {
         progress.set_position(done as u64);
     })?;
     progress.finish_and_clear();
+    pairs.write_skipped(&arguments.out.join("left_out.jsonl"))?;
     match common.json {
         true => println!("{}", json!({"features": arguments.out, "summary": summary})),
         false => println!(

@@ -1,6 +1,5 @@
 //! `gram meta-train`: topics to a start and a regulator, by the outer loop over episodes.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,6 +8,7 @@ use gram::defaults;
 use gram::episodes::EpisodesFile;
 use gram::meta_training::{MetaRun, images_of, keys, listed_material, material, start_prompt};
 use gram::model::{open_model, open_pairs};
+use gram::settings_file;
 use gram::starts::start_of;
 use gram_cluster::Clusters;
 use gram_eval::design::PromptDesign;
@@ -232,8 +232,7 @@ impl MetaSettings {
     /// The settings of a file, or the defaults.
     pub fn of_file(path: Option<&Path>, kind: PromptKind, seed: u64) -> Result<MetaTrainingSettings> {
         let Some(path) = path else { return Ok(defaults::meta_training(kind, seed)) };
-        let file = || path.display().to_string();
-        toml::from_str(&fs::read_to_string(path).with_context(file)?).with_context(file)
+        settings_file::read(path)
     }
 
     fn replace(&self, settings: &mut MetaTrainingSettings) -> Result<()> {

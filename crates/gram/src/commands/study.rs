@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use gram::clustering::PairFeatures;
-use gram::model::{DEMO, open_dataset, open_model, open_pairs};
+use gram::model::{DEMO, open_dataset, open_model, open_pairs_with_metadata};
 use gram::study::{Condition, StartSource, Study};
 use gram::{assets, defaults, whole_file};
 use gram_cluster::Clusters;
@@ -104,7 +104,8 @@ pub fn run(arguments: &StudyArguments, common: &Common) -> Result<()> {
     let settings = arguments.tuning.settings(&model, Some(arguments.shots))?;
     let mut meta_training = defaults::meta_training(kind, common.seed);
     meta_training.steps = arguments.steps.unwrap_or(meta_training.steps);
-    let pairs = open_pairs(&arguments.pairs)?;
+    // One condition takes its tasks from the pairs' own labels.
+    let pairs = open_pairs_with_metadata(&arguments.pairs)?;
     let clusters = arguments.clusters(&model, &pairs, common.seed)?;
     let demo: Vec<String> = assets::DATASETS.map(|name| format!("{DEMO}:{name}")).to_vec();
     let named = if arguments.data.is_empty() { &demo } else { &arguments.data };
@@ -222,7 +223,7 @@ impl StudyArguments {
                 );
                 let settings = defaults::demo_clustering();
                 let features = PairFeatures::new(model, pairs, None, &settings.topic_words, &mut |_| {})?;
-                let clusters = features.cluster(pairs, &settings, seed, &mut |_| {})?;
+                let clusters = features.cluster(pairs, &settings, seed, None, &mut |_| {})?;
                 clusters.save(&folder).with_context(|| folder.display().to_string())?;
                 Ok(clusters)
             }

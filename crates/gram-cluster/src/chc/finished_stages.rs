@@ -1,0 +1,169 @@
+//! Stages that are done, in files: a clustering that was stopped goes on after the last of them.
+//!
+//! A folder holds a safetensors file for every stage that takes long. Each names what it was made of (a checksum of settings,
+//! seed, keys and embeddings); what was made of something else is made anew.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use gram_data::whole_file::write_whole;
+use ndarray::Array2;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
+
+use super::{ChcSettings, Stage};
+use crate::error::ClusterError;
+use crate::hdbscan::Clustering;
+use crate::nearest_neighbours::NearestNeighbours;
+
+/// Where results of stages are kept, if they are.
+pub(super) struct FinishedStages {
+    folder: Option<PathBuf>,
+    made_of: String,
+}
+
+impl FinishedStages {
+    /// Of a clustering of `keys` by `embeddings`, which are all that its stages work with.
+    pub(super) fn new(
+        folder: Option<&Path>,
+        settings: &ChcSettings,
+        seed: u64,
+        keys: &[&String],
+        embeddings: &Array2<f32>,
+    ) -> Self {
+        let mut checksum = crc32fast::Hasher::new();
+        if folder.is_some() {
+            keys.iter().for_each(|key| checksum.update(key.as_bytes()));
+            for row in embeddings.rows() {
+                row.iter().for_each(|value| checksum.update(&value.to_le_bytes()));
+            }
+        }
+        let ChcSettings { umap, hdbscan, .. } = settings;
+        let made_of = format!("{seed} {umap:?} {hdbscan:?} {} {:08x}", keys.len(), checksum.finalize());
+        Self { folder: folder.map(Path::to_owned), made_of }
+    }
+
+    /// What the stage gave when it was done before, or gives now.
+    pub(super) fn of<T: Kept>(&self, stage: Stage, make: impl FnOnce() -> T) -> Result<T, ClusterError> {
+        let Some(folder) = &self.folder else { return Ok(make()) };
+        let path = folder.join(format!("{stage:?}.safetensors").to_lowercase());
+        if let Some(kept) = self.read(&path) {
+            return Ok(kept);
+        }
+        let made = make();
+        self.write(&path, &made).map_err(|error| ClusterError::write(&path, error))?;
+        Ok(made)
+    }
+
+    fn read<T: Kept>(&self, path: &Path) -> Option<T> {
+        let bytes = fs::read(path).ok()?;
+        let (_, header) = SafeTensors::read_metadata(&bytes).ok()?;
+        let made_of = header.metadata().as_ref()?.get("made_of")?;
+        (*made_of == self.made_of).then_some(())?;
+        T::from_tensors(&SafeTensors::deserialize(&bytes).ok()?)
+    }
+
+    fn write<T: Kept>(&self, path: &Path, made: &T) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let tensors = made.tensors();
+        let views = tensors
+            .iter()
+            .map(|(name, dtype, shape, bytes)| Ok((*name, TensorView::new(*dtype, shape.clone(), bytes)?)))
+            .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
+        let metadata = HashMap::from([("made_of".to_owned(), self.made_of.clone())]);
+        Ok(write_whole(path, &serialize(views, Some(metadata))?)?)
+    }
+}
+
+type Tensor = (&'static str, Dtype, Vec<usize>, Vec<u8>);
+
+/// What can be kept in a file.
+pub(super) trait Kept: Sized {
+    /// As tensors.
+    fn tensors(&self) -> Vec<Tensor>;
+    /// From these tensors; none if they are others.
+    fn from_tensors(tensors: &SafeTensors) -> Option<Self>;
+}
+
+/// A number of four or eight bytes.
+trait Number: Copy {
+    const DTYPE: Dtype;
+    fn bytes(self) -> Vec<u8>;
+    fn from_bytes(bytes: &[u8]) -> Option<Self>;
+}
+
+macro_rules! number {
+    ($type:ty, $dtype:expr) => {
+        impl Number for $type {
+            const DTYPE: Dtype = $dtype;
+
+            fn bytes(self) -> Vec<u8> {
+                self.to_le_bytes().to_vec()
+            }
+
+            fn from_bytes(bytes: &[u8]) -> Option<Self> {
+                Some(Self::from_le_bytes(bytes.try_into().ok()?))
+            }
+        }
+    };
+}
+number!(u32, Dtype::U32);
+number!(i64, Dtype::I64);
+number!(f32, Dtype::F32);
+number!(f64, Dtype::F64);
+
+fn matrix<T: Number>(name: &'static str, matrix: &Array2<T>) -> Tensor {
+    let bytes = matrix.iter().flat_map(|value| value.bytes()).collect();
+    (name, T::DTYPE, vec![matrix.nrows(), matrix.ncols()], bytes)
+}
+
+fn matrix_from<T: Number>(tensors: &SafeTensors, name: &str) -> Option<Array2<T>> {
+    let tensor = tensors.tensor(name).ok()?;
+    let [rows, columns] = *tensor.shape() else { return None };
+    (tensor.dtype() == T::DTYPE).then_some(())?;
+    let values = tensor.data().chunks_exact(size_of::<T>()).map(T::from_bytes).collect::<Option<Vec<T>>>()?;
+    Array2::from_shape_vec((rows, columns), values).ok()
+}
+
+fn column<T: Number>(name: &'static str, values: impl Iterator<Item = T>) -> Tensor {
+    let bytes: Vec<u8> = values.flat_map(T::bytes).collect();
+    (name, T::DTYPE, vec![bytes.len() / size_of::<T>(), 1], bytes)
+}
+
+impl Kept for Array2<f32> {
+    fn tensors(&self) -> Vec<Tensor> {
+        vec![matrix("points", self)]
+    }
+
+    fn from_tensors(tensors: &SafeTensors) -> Option<Self> {
+        matrix_from(tensors, "points")
+    }
+}
+
+impl Kept for NearestNeighbours {
+    fn tensors(&self) -> Vec<Tensor> {
+        vec![matrix("ids", &self.ids), matrix("distances", &self.distances)]
+    }
+
+    fn from_tensors(tensors: &SafeTensors) -> Option<Self> {
+        Some(Self { ids: matrix_from(tensors, "ids")?, distances: matrix_from(tensors, "distances")? })
+    }
+}
+
+/// Noise has the label -1.
+impl Kept for Clustering {
+    fn tensors(&self) -> Vec<Tensor> {
+        let labels = self.labels.iter().map(|label| label.map_or(-1, |label| label as i64));
+        vec![column("labels", labels), column("strengths", self.strengths.iter().copied())]
+    }
+
+    fn from_tensors(tensors: &SafeTensors) -> Option<Self> {
+        let labels: Vec<Option<usize>> =
+            matrix_from::<i64>(tensors, "labels")?.iter().map(|label| usize::try_from(*label).ok()).collect();
+        let clusters = labels.iter().flatten().max().map_or(0, |largest| largest + 1);
+        Some(Self {
+            labels,
+            strengths: matrix_from(tensors, "strengths")?.iter().copied().collect(),
+            clusters,
+        })
+    }
+}

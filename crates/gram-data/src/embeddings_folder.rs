@@ -1,0 +1,275 @@
+//! Features of image-text pairs that [clip-retrieval](https://github.com/rom1504/clip-retrieval) computed.
+//!
+//! `clip-retrieval inference` writes its output in parts, as many as its `write_batch_size` makes of the pairs; the
+//! files of part 7 of 99 are
+//!
+//! | file | what |
+//! |---|---|
+//! | `img_emb/img_emb_07.npy` | features of the images, `[rows, width]`, normalised |
+//! | `text_emb/text_emb_07.npy` | features of the captions, the same |
+//! | `metadata/metadata_07.parquet` | `image_path`, `caption` and, with `--enable_metadata`, more, such as `key` |
+//!
+//! Numbers are little-endian float16, or float32 where another model made them, row after row (`OutputSink` and
+//! `ClipMapper` of clip-retrieval 2.45). `image_path` is the pair's key if the pairs came from shards.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use half::f16;
+use npyz::{DType, NpyHeader, Order};
+
+use crate::DataError;
+use crate::table::{Table, parquet_rows};
+
+/// The most that the header of a matrix may take, in bytes; NumPy's take 128.
+const HEADER_LIMIT: u64 = 1 << 16;
+
+/// Bytes of a matrix that are turned into numbers at once.
+const READ_AT_ONCE: u64 = 1 << 20;
+
+/// A folder of features, in parts. Nothing but headers is in memory.
+#[derive(Clone, Debug)]
+pub struct EmbeddingsFolder {
+    parts: Vec<EmbeddingsPart>,
+    width: usize,
+}
+
+/// One part of an [`EmbeddingsFolder`]: features and descriptions of the same pairs in the same order.
+#[derive(Clone, Debug)]
+pub struct EmbeddingsPart {
+    images: Matrix,
+    texts: Matrix,
+    metadata: PathBuf,
+}
+
+impl EmbeddingsFolder {
+    /// Opens a folder with `img_emb`, `text_emb` and `metadata`, and checks that every part has all three files, that
+    /// these have the same number of rows, and that all features have the same width.
+    ///
+    /// # Errors
+    /// [`DataError::Embeddings`] names the file that is missing, damaged or does not fit the others;
+    /// [`DataError::File`] and [`DataError::Table`] one that cannot be read.
+    pub fn open(folder: impl AsRef<Path>) -> Result<Self, DataError> {
+        let folder = folder.as_ref();
+        let images = numbered(folder, "img_emb", "npy")?;
+        let texts = numbered(folder, "text_emb", "npy")?;
+        let metadata = numbered(folder, "metadata", "parquet")?;
+        let numbers: BTreeSet<u64> =
+            images.keys().chain(texts.keys()).chain(metadata.keys()).copied().collect();
+        let mut parts = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            let file = |files: &BTreeMap<u64, PathBuf>, kind: &str| {
+                files.get(&number).cloned().ok_or_else(|| {
+                    let problem =
+                        format!("part {number} is missing, which other folders have: make it again");
+                    DataError::Embeddings { path: folder.join(kind), problem }
+                })
+            };
+            parts.push(EmbeddingsPart::open(
+                &file(&images, "img_emb")?,
+                &file(&texts, "text_emb")?,
+                file(&metadata, "metadata")?,
+            )?);
+        }
+        let Some(first) = parts.first() else {
+            let problem = "holds no features: give a folder that `clip-retrieval inference` wrote".to_owned();
+            return Err(DataError::Embeddings { path: folder.to_path_buf(), problem });
+        };
+        let width = first.images.width;
+        let other =
+            parts.iter().flat_map(|part| [&part.images, &part.texts]).find(|matrix| matrix.width != width);
+        if let Some(other) = other {
+            return Err(other.wrong(format!(
+                "features of width {}, those of {} have {width}: keep those of one model",
+                other.width,
+                first.images.path.display()
+            )));
+        }
+        Ok(Self { width, parts })
+    }
+
+    /// The parts, in the order of their numbers.
+    pub fn parts(&self) -> &[EmbeddingsPart] {
+        &self.parts
+    }
+
+    /// Pairs of all parts.
+    pub fn rows(&self) -> usize {
+        self.parts.iter().map(EmbeddingsPart::rows).sum()
+    }
+
+    /// Numbers of a feature.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+}
+
+impl EmbeddingsPart {
+    fn open(images: &Path, texts: &Path, metadata: PathBuf) -> Result<Self, DataError> {
+        let (images, texts) = (Matrix::open(images)?, Matrix::open(texts)?);
+        let file = File::open(&metadata).map_err(DataError::at(&metadata))?;
+        let described = parquet_rows::count(&metadata.display().to_string(), file)?;
+        for (path, rows) in [(&texts.path, texts.rows), (&metadata, described)] {
+            if rows != images.rows {
+                let (found, expected) = (images.path.display(), images.rows);
+                let problem = format!("{rows} rows, {found} has {expected}: make this part again");
+                return Err(DataError::Embeddings { path: path.clone(), problem });
+            }
+        }
+        Ok(Self { images, texts, metadata })
+    }
+
+    /// Pairs of this part.
+    pub fn rows(&self) -> usize {
+        self.images.rows
+    }
+
+    /// Features of the images, row after row: [`rows`](Self::rows) times [`width`](EmbeddingsFolder::width) numbers.
+    ///
+    /// # Errors
+    /// [`DataError::File`] if they cannot be read.
+    pub fn image_features(&self) -> Result<Vec<f32>, DataError> {
+        self.images.read()
+    }
+
+    /// Features of the captions, row after row, as those of the images.
+    ///
+    /// # Errors
+    /// [`DataError::File`] if they cannot be read.
+    pub fn text_features(&self) -> Result<Vec<f32>, DataError> {
+        self.texts.read()
+    }
+
+    /// The captions; an empty one where there is none.
+    ///
+    /// # Errors
+    /// [`DataError::Table`] if they cannot be read, [`DataError::MissingColumn`] if there are none at all.
+    pub fn captions(&self) -> Result<Vec<String>, DataError> {
+        self.column(&["caption"])
+    }
+
+    /// The pairs' names: column `key` if there is one, else `image_path`.
+    ///
+    /// # Errors
+    /// [`DataError::Table`] if they cannot be read, [`DataError::MissingColumn`] if there are none at all.
+    pub fn keys(&self) -> Result<Vec<String>, DataError> {
+        self.column(&["key", "image_path"])
+    }
+
+    /// The texts of the first of these columns that there is.
+    fn column(&self, names: &[&str]) -> Result<Vec<String>, DataError> {
+        let table = Table::read(&self.metadata, &|column| names.contains(&column))?.whole()?;
+        let column = table.first_column(names).ok_or_else(|| table.missing(names))?;
+        Ok(table.rows.iter().map(|row| row.text(column).unwrap_or_default().into_owned()).collect())
+    }
+}
+
+/// The files `KIND_N.ENDING` in the folder `KIND`, by `N`, which zeros may precede.
+fn numbered(folder: &Path, kind: &str, ending: &str) -> Result<BTreeMap<u64, PathBuf>, DataError> {
+    let inside = folder.join(kind);
+    let wrong = |problem: String| DataError::Embeddings { path: inside.clone(), problem };
+    if !inside.is_dir() {
+        return Err(wrong(
+            "no such folder: run `clip-retrieval inference` with --enable_image, --enable_text and their output here"
+                .to_owned(),
+        ));
+    }
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(&inside).map_err(DataError::at(&inside))? {
+        let path = entry.map_err(DataError::at(&inside))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let number = name
+            .strip_prefix(kind)
+            .and_then(|rest| rest.strip_prefix('_'))
+            .and_then(|rest| rest.strip_suffix(ending))
+            .and_then(|rest| rest.strip_suffix('.'));
+        let Some(number) = number.and_then(|number| number.parse().ok()) else { continue };
+        if files.insert(number, path).is_some() {
+            return Err(wrong(format!("two files of part {number}: keep those of one run")));
+        }
+    }
+    Ok(files)
+}
+
+/// A matrix in a `.npy` file, and where its numbers are.
+#[derive(Clone, Debug)]
+struct Matrix {
+    path: PathBuf,
+    rows: usize,
+    width: usize,
+    /// Bytes of a number: 2 or 4.
+    size: usize,
+    /// Where the numbers begin in the file, in bytes.
+    start: u64,
+}
+
+impl Matrix {
+    /// Reads the header, and checks that the file has all the numbers of which it tells.
+    fn open(path: &Path) -> Result<Self, DataError> {
+        let wrong = |problem: String| DataError::Embeddings { path: path.to_path_buf(), problem };
+        let mut file = File::open(path).map_err(DataError::at(path))?;
+        let header = NpyHeader::from_reader((&mut file).take(HEADER_LIMIT))
+            .map_err(|error| wrong(format!("no .npy file ({error}): make it again")))?;
+        let type_name = match header.dtype() {
+            DType::Plain(name) => name.to_string(),
+            other => other.descr(),
+        };
+        let size = match type_name.as_str() {
+            "<f2" => 2,
+            "<f4" => 4,
+            _ => return Err(wrong(format!("numbers of type {type_name}: float16 or float32 is expected"))),
+        };
+        let &[rows, width] = header.shape() else {
+            return Err(wrong(format!("its shape is {:?}: a matrix is expected", header.shape())));
+        };
+        if header.order() != Order::C {
+            return Err(wrong("its columns come first: save it as `numpy.ascontiguousarray(matrix)`".into()));
+        }
+        let start = file.stream_position().map_err(DataError::at(path))?;
+        let length = file.metadata().map_err(DataError::at(path))?.len();
+        let expected = rows.checked_mul(width).and_then(|numbers| numbers.checked_mul(size));
+        if expected.and_then(|bytes| bytes.checked_add(start)) != Some(length) {
+            return Err(wrong(format!(
+                "{length} bytes are not those of {rows} x {width} numbers: it was cut short; make it again"
+            )));
+        }
+        // The file has as many bytes, so the numbers fit into memory's addresses.
+        Ok(Self {
+            path: path.to_path_buf(),
+            rows: rows as usize,
+            width: width as usize,
+            size: size as usize,
+            start,
+        })
+    }
+
+    fn read(&self) -> Result<Vec<f32>, DataError> {
+        self.numbers().map_err(DataError::at(&self.path))
+    }
+
+    fn numbers(&self) -> io::Result<Vec<f32>> {
+        let mut file = File::open(&self.path)?;
+        file.seek(SeekFrom::Start(self.start))?;
+        let count = self.rows * self.width;
+        let (mut numbers, mut bytes) = (Vec::with_capacity(count), Vec::new());
+        while numbers.len() < count {
+            bytes.clear();
+            let left = ((count - numbers.len()) * self.size) as u64;
+            (&mut file).take(left.min(READ_AT_ONCE)).read_to_end(&mut bytes)?;
+            if bytes.len() < self.size {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            match self.size {
+                2 => numbers.extend(bytes.as_chunks().0.iter().map(|two| f16::from_le_bytes(*two).to_f32())),
+                _ => numbers.extend(bytes.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four))),
+            }
+        }
+        Ok(numbers)
+    }
+
+    fn wrong(&self, problem: String) -> DataError {
+        DataError::Embeddings { path: self.path.clone(), problem }
+    }
+}
