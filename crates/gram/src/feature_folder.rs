@@ -175,3 +175,26 @@ impl Rows for Features {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_of_clip_retrieval_is_one_matrix_of_all_its_parts() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../gram-data/tests/fixtures/embeddings");
+        let parts = EmbeddingsFolder::open(&folder).unwrap();
+        let features = FeatureFolder::open(&folder).unwrap();
+        assert_eq!(features.images.shape(), (parts.rows(), parts.width()));
+        let last = parts.parts().last().unwrap();
+        let expected = last.text_features().unwrap();
+        let read = features.texts.select(&[parts.rows() - 1]);
+        let row = &expected[expected.len() - parts.width()..];
+        assert!(read.iter().zip(row).all(|(found, expected)| (found - expected).abs() < 1e-3));
+        assert_eq!(features.keys.last(), last.keys().unwrap().last());
+        let similarities = features.similarities();
+        assert!(similarities.iter().all(|cosine| (-1.001..=1.001).contains(cosine)), "{similarities:?}");
+    }
+}

@@ -162,7 +162,7 @@ fn evaluation_counts_by_domain_and_the_ensemble_is_another_classifier() {
     assert_ne!(evaluate(&["--templates", "imagenet-7"])["domains"], one["domains"]);
 }
 
-/// Reads `image_features` back from both files.
+/// Reads `image_features` back from both files, of 16-bit numbers.
 fn image_features(folder: &Path) -> (Vec<f32>, Vec<f32>) {
     let bytes = fs::read(folder.join("features.safetensors")).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
@@ -170,7 +170,8 @@ fn image_features(folder: &Path) -> (Vec<f32>, Vec<f32>) {
     let npy = npyz::NpyFile::new(&array[..]).unwrap();
     let view = tensors.tensor("image_features").unwrap();
     assert_eq!(npy.shape(), view.shape().iter().map(|size| *size as u64).collect::<Vec<_>>());
-    (float_values(&view).unwrap(), npy.into_vec().unwrap())
+    let array = npy.into_vec::<half::f16>().unwrap();
+    (float_values(&view).unwrap(), array.into_iter().map(half::f16::to_f32).collect())
 }
 
 #[test]
