@@ -142,7 +142,7 @@ impl Block {
         let place = Place { first: 0, batch, positions };
         let rows = x.linear_map(|tensor| tensor.reshape([batch * positions, width]));
         let firsts: Vec<usize> = (0..batch).map(|sequence| sequence * positions).collect();
-        let firsts = row_numbers(&firsts, &rows.value.device().without_autodiff());
+        let firsts = indices(&firsts, &rows.value.device().without_autodiff());
         let attend = |queries: Signal<2>, keys: Signal<2>, values: Signal<2>| {
             let wanted = Place { positions: 1, ..place };
             self.attention(&queries, wanted, self.keys_values(&keys, &values, place), None)
@@ -229,8 +229,8 @@ pub(crate) fn mask(
     Tensor::from_data(TensorData::new(values, [batch, 1, queries, prefix + own]), device)
 }
 
-/// Numbers of rows to select, `[rows]`.
-pub(crate) fn row_numbers(rows: &[usize], device: &Device) -> Tensor<1, Int> {
-    let numbers: Vec<i64> = rows.iter().map(|row| *row as i64).collect();
-    Tensor::from_data(TensorData::new(numbers, [rows.len()]), device)
+/// Numbers as a tensor, `[numbers]`: rows to select, or labels.
+pub fn indices(numbers: &[usize], device: &Device) -> Tensor<1, Int> {
+    let all: Vec<i64> = numbers.iter().map(|number| *number as i64).collect();
+    Tensor::from_data(TensorData::new(all, [numbers.len()]), device)
 }

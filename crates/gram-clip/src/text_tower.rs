@@ -12,7 +12,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::config::TextConfig;
-use crate::layers::{Block, KeysValues, LayerNorm, Linear, Place, mask, row_numbers};
+use crate::layers::{Block, KeysValues, LayerNorm, Linear, Place, indices, mask};
 use crate::signal::Signal;
 
 /// The text transformer of CLIP.
@@ -127,7 +127,7 @@ impl TextTower {
         batching: Batching,
     ) -> Signal<2> {
         let layout = Layout::new(self, sentences, batching);
-        let positions = row_numbers(&layout.positions, &self.device());
+        let positions = indices(&layout.positions, &self.device());
         let positions = self.position_embedding.val().select(0, positions);
         let mut x = self.embed_tokens(&layout.tokens, context.as_ref()).add_constant(positions);
         let (last, others) = match self.blocks.split_last() {
@@ -180,7 +180,7 @@ impl TextTower {
             Token::Word(_) => next.next(),
             Token::Context(row) => Some(words.len() + row),
         };
-        let rows = row_numbers(&tokens.iter().filter_map(row).collect::<Vec<_>>(), &self.device());
+        let rows = indices(&tokens.iter().filter_map(row).collect::<Vec<_>>(), &self.device());
         let table = match words.is_empty() {
             true => context,
             false => Signal::cat(vec![self.embed(&words).into(), context], 0),
@@ -273,7 +273,7 @@ impl Layout {
             let of_texts: Vec<usize> = group.iter().map(|text| texts[*text].prefix).collect();
             groups.push(Group {
                 place: Place { first, batch: group.len(), positions: own },
-                prefixes: (count > 1).then(|| row_numbers(&of_texts, &device)),
+                prefixes: (count > 1).then(|| indices(&of_texts, &device)),
                 causal: causal(length, own),
                 padding: ragged.then(|| mask(shape, &device, |text, _, key| key > ends[text])),
             });
@@ -284,7 +284,7 @@ impl Layout {
             prefix: Place { first: 0, batch: count, positions: length },
             causal: causal(0, length),
             groups,
-            pooled: row_numbers(&pooled, &device),
+            pooled: indices(&pooled, &device),
             order: by_length.concat(),
         }
     }
@@ -309,6 +309,6 @@ fn restore_order(features: Signal<2>, order: &[usize]) -> Signal<2> {
     }
     let mut places = vec![0; order.len()];
     order.iter().enumerate().for_each(|(row, index)| places[*index] = row);
-    let places = row_numbers(&places, &features.value.device().without_autodiff());
+    let places = indices(&places, &features.value.device().without_autodiff());
     features.linear_map(|tensor| tensor.select(0, places.clone()))
 }

@@ -25,7 +25,7 @@ use std::fmt;
 use std::path::Path;
 
 use gram_data::random::{indexed_stream, stream};
-use ndarray::Array2;
+use ndarray::{Array1, Array2, Axis};
 use rand::Rng;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -38,10 +38,11 @@ use finished_stages::FinishedStages;
 use crate::clusters::{ClusteredPair, Clusters, Counts, Topic};
 use crate::domains::domains;
 use crate::error::ClusterError;
-use crate::hdbscan::{Clustering, hdbscan};
+use crate::hdbscan::{Clustering, hdbscan, hdbscan_with_others};
+use crate::nearest_neighbours::nearest_to;
 use crate::rows::Rows;
 use crate::topic_words::{TopicWords, topic_words};
-use crate::umap::{self, graph::FuzzyGraph};
+use crate::umap::{self, UmapSettings, graph::FuzzyGraph};
 
 /// A step of the clustering, reported as it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -109,7 +110,8 @@ pub fn cluster(
     progress(Stage::Filter);
     let kept = input.kept_rows(settings)?;
     progress(Stage::Neighbours);
-    let embeddings = input.caption_embeddings.select(&kept);
+    let fitted = Fitted::new(&kept, settings);
+    let embeddings = input.caption_embeddings.select(&fitted.rows);
     let keys: Vec<&String> = kept.iter().map(|row| &input.keys[*row]).collect();
     let finished = FinishedStages::new(finished, settings, seed, &keys, &embeddings);
     let neighbours = finished.of(Stage::Neighbours, || umap::neighbours(embeddings, &settings.umap))?;
@@ -118,7 +120,7 @@ pub fn cluster(
     drop(neighbours);
     let reduced = finished.of(Stage::Reduction, || umap::embed(&graph, &settings.umap, seed))?;
     progress(Stage::Topics);
-    let clustering = finished.of(Stage::Topics, || hdbscan(reduced.view(), &settings.hdbscan))?;
+    let clustering = finished.of(Stage::Topics, || fitted.cluster(input, settings, &reduced))?;
     drop(reduced);
     progress(Stage::Words);
     let mut hierarchy = Hierarchy::new(input, settings, &kept, &clustering);
@@ -129,10 +131,93 @@ pub fn cluster(
         return Err(ClusterError::NoTopics { pairs: kept.len(), min_cluster_size });
     }
     progress(Stage::Map);
-    let map = finished
-        .of(Stage::Map, || umap::embed(&graph, &settings.map(), stream(seed, "topic map").next_u64()))?;
+    let map = finished.of(Stage::Map, || {
+        let map = umap::embed(&graph, &settings.map(), stream(seed, "topic map").next_u64());
+        fitted.with_others(map.clone(), |others| fitted.among(input, settings, others, &map))
+    })?;
 
     Ok(hierarchy.into_clusters(input, seed, &kept, &clustering, &map))
+}
+
+/// Which of the kept pairs are laid out.
+struct Fitted {
+    /// Rows of the input of those that are.
+    rows: Vec<usize>,
+    /// Rows of the input of those that are not.
+    others: Vec<usize>,
+    /// For every kept pair whether it is.
+    is_fitted: Vec<bool>,
+}
+
+/// Pairs that are put among those that are laid out at a time.
+const OTHERS_AT_ONCE: usize = 1 << 16;
+
+impl Fitted {
+    fn new(kept: &[usize], settings: &ChcSettings) -> Self {
+        let sample = settings.fit_sample.unwrap_or(kept.len()).min(kept.len());
+        let mut is_fitted = vec![false; kept.len()];
+        (0..sample).for_each(|index| is_fitted[index * kept.len() / sample] = true);
+        let of = |fitted: bool| {
+            let pairs = kept.iter().zip(&is_fitted).filter(|(_, is_fitted)| **is_fitted == fitted);
+            pairs.map(|(row, _)| *row).collect()
+        };
+        Self { rows: of(true), others: of(false), is_fitted }
+    }
+
+    /// Clusters what is laid out, and says of the others where they belong.
+    fn cluster(&self, input: &ChcInput, settings: &ChcSettings, reduced: &Array2<f32>) -> Clustering {
+        if self.others.is_empty() {
+            return hdbscan(reduced.view(), &settings.hdbscan);
+        }
+        let others = self.among(input, settings, &self.others, reduced);
+        let (fitted, others) = hdbscan_with_others(reduced.view(), others.view(), &settings.hdbscan);
+        Clustering {
+            labels: self.merged(fitted.labels, others.labels),
+            strengths: self.merged(fitted.strengths, others.strengths),
+            clusters: fitted.clusters,
+        }
+    }
+
+    /// Where some rows of the input lie among those that have a `layout`.
+    fn among(
+        &self,
+        input: &ChcInput,
+        settings: &ChcSettings,
+        rows: &[usize],
+        layout: &Array2<f32>,
+    ) -> Array2<f32> {
+        let points = input.caption_embeddings.select(&self.rows);
+        let UmapSettings { neighbours, metric, .. } = settings.umap;
+        let mut places = Array2::zeros((rows.len(), layout.ncols()));
+        for (rows, mut places) in
+            rows.chunks(OTHERS_AT_ONCE).zip(places.axis_chunks_iter_mut(Axis(0), OTHERS_AT_ONCE))
+        {
+            let others = input.caption_embeddings.select(rows);
+            let found = nearest_to(points.view(), others.view(), neighbours - 1, metric);
+            places.assign(&umap::graph::among(&found, layout.view()));
+        }
+        places
+    }
+
+    /// The layout of all kept pairs.
+    fn with_others(&self, fitted: Array2<f32>, others: impl FnOnce(&[usize]) -> Array2<f32>) -> Array2<f32> {
+        if self.others.is_empty() {
+            return fitted;
+        }
+        let others = others(&self.others);
+        let rows = |layout: &Array2<f32>| layout.rows().into_iter().map(|row| row.to_owned()).collect();
+        let rows: Vec<Array1<f32>> = self.merged(rows(&fitted), rows(&others));
+        let mut all = Array2::zeros((rows.len(), fitted.ncols()));
+        all.rows_mut().into_iter().zip(rows).for_each(|(mut to, from)| to.assign(&from));
+        all
+    }
+
+    /// What is known of both, in the order of the kept pairs.
+    fn merged<T>(&self, fitted: Vec<T>, others: Vec<T>) -> Vec<T> {
+        let (mut fitted, mut others) = (fitted.into_iter(), others.into_iter());
+        let next = |is_fitted: &bool| if *is_fitted { fitted.next() } else { others.next() };
+        self.is_fitted.iter().filter_map(next).collect()
+    }
 }
 
 /// Topics as they take shape.

@@ -21,10 +21,12 @@ mod kd_tree;
 pub mod spanning_tree;
 
 use ndarray::ArrayView2;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ClusterError;
 use condensed_tree::CondensedTree;
+use kd_tree::KdTree;
 
 /// How HDBSCAN finds clusters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,6 +82,40 @@ pub fn hdbscan(points: ArrayView2<f32>, settings: &HdbscanSettings) -> Clusterin
     }
     let edges = spanning_tree::minimum_spanning_tree(points, settings.samples());
     CondensedTree::new(&edges, settings.min_cluster_size).excess_of_mass()
+}
+
+/// Clusters `points` and says where in these clusters `others` belong, without moving them: approximate prediction, as Python's
+/// `hdbscan.approximate_predict`. A point goes where its nearest neighbour by mutual reachability was when the hierarchy
+/// had come down to that distance.
+pub fn hdbscan_with_others(
+    points: ArrayView2<f32>,
+    others: ArrayView2<f32>,
+    settings: &HdbscanSettings,
+) -> (Clustering, Clustering) {
+    let noise = |count: usize, clusters| Clustering {
+        labels: vec![None; count],
+        strengths: vec![0.0; count],
+        clusters,
+    };
+    if points.nrows() <= settings.samples() {
+        return (hdbscan(points, settings), noise(others.nrows(), 0));
+    }
+    let samples = settings.samples();
+    let tree = KdTree::new(points);
+    let cores = tree.squared_distances_of_kth(samples + 1);
+    let edges = spanning_tree::of_tree(&tree, cores.clone());
+    let condensed = CondensedTree::new(&edges, settings.min_cluster_size);
+    let clustering = condensed.excess_of_mass();
+    let labels = condensed.labels();
+    let of_other = |row: usize| {
+        let other: Vec<f64> = others.row(row).iter().map(|value| f64::from(*value)).collect();
+        let (neighbour, squared) = tree.nearest_reachable(&other, samples, &cores);
+        condensed.place_at(&labels, neighbour as usize, 1.0 / squared.sqrt())
+    };
+    let placed: Vec<(Option<usize>, f64)> = (0..others.nrows()).into_par_iter().map(of_other).collect();
+    let (labels, strengths) = placed.into_iter().unzip();
+    let others = Clustering { labels, strengths, clusters: clustering.clusters };
+    (clustering, others)
 }
 
 #[cfg(test)]

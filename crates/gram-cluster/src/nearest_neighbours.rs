@@ -53,6 +53,17 @@ pub struct NearestNeighbours {
     pub distances: Array2<f32>,
 }
 
+/// The `k` of `points` that are nearest to each row of `queries`, by inverted lists. `k` is at most the number of points.
+pub fn nearest_to(
+    points: ArrayView2<f32>,
+    queries: ArrayView2<f32>,
+    k: usize,
+    metric: Metric,
+) -> NearestNeighbours {
+    let [points, queries] = [points, queries].map(|rows| metric.comparable(rows.into()));
+    inverted_lists::nearest_to(points.view(), queries.view(), k, metric)
+}
+
 /// The `k` nearest other points of some rows, exactly: (row, ids and distances, nearest first).
 pub fn of_rows(
     points: ArrayView2<f32>,

@@ -4,9 +4,10 @@
 //! and scaled to length 1, are the embedding: `e = h / |h|`, `h = (sum_i m_i h_i) / (sum_i m_i)` with the attention
 //! mask `m`. CHC finds topics among these vectors (section 3.2 of GRAM, arXiv 2303.06571).
 //!
-//! Models come as folders in the layout of the library sentence-transformers: `modules.json`, `config.json`,
-//! `sentence_bert_config.json`, `model.safetensors`, `tokenizer.json` and the pooling's own `config.json`. BERT with
-//! mean pooling (such as all-MiniLM-L6-v2) is read here; anything else is refused by name.
+//! Models come as folders in the layout of the library sentence-transformers, of any version: `modules.json`,
+//! `config.json`, `sentence_bert_config.json`, `model.safetensors`, `tokenizer.json`, `tokenizer_config.json` and the
+//! pooling's own `config.json`. BERT with mean pooling (such as all-MiniLM-L6-v2) is read here; anything else is refused
+//! by name. With all-MiniLM-L6-v2, embeddings are the library's (`tests/fixtures/compare_minilm.py`).
 //!
 //! Reference: Reimers and Gurevych, "Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks", EMNLP 2019.
 //!

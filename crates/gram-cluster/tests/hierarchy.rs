@@ -183,6 +183,20 @@ fn too_few_pairs_and_no_topic_are_errors_that_say_what_to_do() {
 }
 
 #[test]
+fn pairs_that_are_not_laid_out_join_the_topics_of_their_neighbours() {
+    let world = World::new();
+    let settings = ChcSettings { fit_sample: Some(world.keys.len() * 2 / 3), ..ChcSettings::default() };
+    let clusters = world.cluster(&settings).unwrap();
+    assert_eq!(clusters.topics.len(), THINGS.len());
+    assert!(clusters.counts.noise * 20 < world.keys.len(), "{:?}", clusters.counts);
+    assert!(clusters.layout.iter().all(Option::is_some));
+    for pair in clusters.pairs.iter().filter(|pair| pair.topic.is_some()) {
+        let label = &clusters.topics[pair.topic.unwrap()].label;
+        assert_eq!(label, THINGS[thing_and_look(&pair.key).0], "{}", pair.key);
+    }
+}
+
+#[test]
 fn a_clustering_that_is_stopped_in_any_stage_goes_on_to_the_same_clusters() {
     let world = World::new();
     let settings = ChcSettings::default();

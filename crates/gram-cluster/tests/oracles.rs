@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use gram_cluster::adjusted_rand_index;
-use gram_cluster::hdbscan::{HdbscanSettings, hdbscan};
+use gram_cluster::hdbscan::{HdbscanSettings, hdbscan, hdbscan_with_others};
 use gram_cluster::k_means::{KMeansSettings, k_means};
 use gram_cluster::nearest_neighbours::{Metric, nearest_neighbours};
 use gram_cluster::topic_words::{TopicWordSettings, topic_words};
@@ -108,6 +108,36 @@ fn hdbscan_finds_the_clusters_and_the_noise_of_pythons_exact_tree() {
         let different = found.strengths.iter().zip(&strengths).filter(|pair| far(*pair)).count();
         assert!(different * 100 <= strengths.len(), "{name}: {different} strengths differ");
     }
+}
+
+#[test]
+fn others_are_put_where_approximate_predict_puts_them() {
+    let file = fixture("prediction.safetensors");
+    let tensors = SafeTensors::deserialize(&file).unwrap();
+    let settings = HdbscanSettings { min_cluster_size: 15, min_samples: Some(5) };
+    let [fitted, others] = ["points", "others"].map(|name| points(&tensors, name));
+    let (clustering, placed) = hdbscan_with_others(fitted.view(), others.view(), &settings);
+    assert_eq!(clustering, hdbscan(fitted.view(), &settings));
+    let labels = |labels: &[Option<usize>]| -> Vec<i32> {
+        labels.iter().map(|label| label.map_or(-1, |label| label as i32)).collect()
+    };
+    // Labels are counted in another order than Python's.
+    let python = values(&tensors, "labels", i32::from_le_bytes);
+    let names: BTreeMap<i32, i32> = labels(&clustering.labels).into_iter().zip(python).collect();
+    let expected = values(&tensors, "other_labels", i32::from_le_bytes);
+    let strengths = values(&tensors, "other_strengths", f32::from_le_bytes);
+    let found: Vec<i32> = labels(&placed.labels).iter().map(|label| names[label]).collect();
+    let different = found.iter().zip(&expected).filter(|(found, expected)| found != expected).count();
+    // Python's prediction counts a point itself among the neighbours of its core distance, which its clustering does not do:
+    // the hierarchy is entered by another neighbour now and then.
+    assert!(different * 50 <= expected.len(), "{different} of {} labels differ", expected.len());
+    let far = placed
+        .strengths
+        .iter()
+        .zip(&strengths)
+        .filter(|(found, expected)| (**found - f64::from(**expected)).abs() > 1e-3);
+    assert!(far.count() * 50 <= strengths.len());
+    assert!(expected.iter().any(|label| *label < 0) && expected.iter().any(|label| *label > 0));
 }
 
 #[test]

@@ -107,6 +107,28 @@ fn weights_saved_under_a_larger_model_are_found() {
 }
 
 #[test]
+fn folders_of_newer_versions_of_the_library_are_read() {
+    let folder = copy();
+    let write = |name: &str, content: serde_json::Value| {
+        fs::write(folder.path().join(name), content.to_string()).unwrap();
+    };
+    write("1_Pooling/config.json", json!({"embedding_dimension": 32, "pooling_mode": "mean"}));
+    write("sentence_bert_config.json", json!({"transformer_task": "feature-extraction"}));
+    write("tokenizer_config.json", json!({"model_max_length": 24}));
+    let off = deviation(&embed(&open(folder.path()).unwrap(), &sentences()), &expected());
+    assert!(off < 1e-5, "{off}");
+
+    // No limit of the tokenizer's own: the model's counts.
+    write("tokenizer_config.json", json!({"model_max_length": 1e30}));
+    assert!(open(folder.path()).is_ok());
+    write("tokenizer_config.json", json!({"model_max_length": 2}));
+    let message = open(folder.path()).unwrap_err().to_string();
+    assert!(message.contains("tokenizer_config.json: model_max_length is 2, must be between 3"), "{message}");
+    let message = message_after("1_Pooling/config.json", "pooling_mode", json!("cls"));
+    assert!(message.contains("pooling_mode is \"cls\", must be \"mean\""), "{message}");
+}
+
+#[test]
 fn a_missing_tensor_is_named() {
     let folder = copy();
     let name = "encoder.layer.1.output.LayerNorm.bias";

@@ -17,9 +17,9 @@
 //! it does not reach zero. This code sees the tuning images only.
 
 use burn::tensor::Device;
+use gram_clip::layers::indices;
 use gram_data::random::indexed_stream;
 use gram_meta::meta_gradient::regulated;
-use gram_prompt::image_store::indices;
 use gram_prompt::{Classes, Images, LabelledImages, Part, Prompt, PromptedClip, Rates};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};

@@ -1,9 +1,9 @@
 //! A labelled dataset with a model: class names ready for either tower, and features of test images computed once.
 
 use burn::tensor::{Device, Tensor};
+use gram_clip::layers::indices;
 use gram_clip::{ClipError, Model};
 use gram_data::{ClassSubset, DataError, ImageFile, LabelledDataset, Split};
-use gram_prompt::image_store::indices;
 use gram_prompt::{
     ClassSentence, ClassStore, Classes, Images, Part, Placement, Prompt, PromptedClip, Template,
 };

@@ -15,11 +15,11 @@
 //! 0.1) follows SADA's, by some of the same authors.
 
 use burn::tensor::{Device, Tensor};
+use gram_clip::layers::indices;
 use gram_clip::signal::leaf;
 use gram_clip::text_tower::{Batching, Sentences, Text, Token};
 use gram_clip::{Clip, Model, Signal};
 use gram_data::random::stream;
-use gram_prompt::image_store::indices;
 use gram_prompt::{ClassPosition, ClassSentence, Classes, Images, Part, Placement, Prompt, PromptedClip};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};

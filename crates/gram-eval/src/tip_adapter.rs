@@ -12,9 +12,9 @@
 
 use burn::optim::{AdamWConfig, Optimizer};
 use burn::tensor::{Device, Tensor, TensorData};
+use gram_clip::layers::indices;
 use gram_clip::signal::leaf;
 use gram_clip::{Clip, Signal};
-use gram_prompt::image_store::indices;
 use gram_prompt::prompted_clip::accuracy;
 use gram_prompt::{Classes, Images};
 use serde::{Deserialize, Serialize};

@@ -5,9 +5,9 @@
 
 use burn::tensor::{Device, Tensor};
 use gram_clip::Model;
+use gram_clip::layers::indices;
 use gram_data::random::indexed_stream;
 use gram_data::{Augmentation, LabelledDataset};
-use gram_prompt::image_store::indices;
 use gram_prompt::{Images, PixelStore};
 use rayon::prelude::*;
 

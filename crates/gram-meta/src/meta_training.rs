@@ -8,10 +8,10 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use gram_clip::layers::indices;
 use gram_clip::{ClipError, Signal};
 use gram_cluster::Clusters;
 use gram_data::random::indexed_stream;
-use gram_prompt::image_store::indices;
 use gram_prompt::prompted_clip::accuracy;
 use gram_prompt::{ClassStore, ImageStore, LabelledImages, Part, Prompt, PromptedClip, Rates};
 use rayon::prelude::*;

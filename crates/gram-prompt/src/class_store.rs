@@ -1,10 +1,10 @@
 //! Class names by number, as a prompt's text side wants them: features computed once, or tokens for the tower.
 
 use burn::tensor::{Device, Tensor};
+use gram_clip::layers::indices;
 use gram_clip::text_tower::Batching;
 use gram_clip::{Clip, ClipError, ClipTokenizer};
 
-use crate::image_store::indices;
 use crate::placement::ClassSentence;
 use crate::prompted_clip::Classes;
 use crate::template::Template;

@@ -1,6 +1,7 @@
 //! Images by number, as a prompt's vision side wants them: features computed once, or pixels for the tower.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
+use gram_clip::layers::indices;
 use gram_clip::{Clip, ClipError, Preprocess};
 use image::RgbImage;
 
@@ -112,11 +113,4 @@ impl ImageStore {
             }
         })
     }
-}
-
-/// Numbers as a tensor, `[numbers]`: rows to select, or labels.
-pub fn indices(numbers: &[usize], device: &Device) -> Tensor<1, Int> {
-    let numbers: Vec<i64> = numbers.iter().map(|number| *number as i64).collect();
-    let count = numbers.len();
-    Tensor::from_data(TensorData::new(numbers, [count]), device)
 }

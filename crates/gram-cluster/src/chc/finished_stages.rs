@@ -38,8 +38,9 @@ impl FinishedStages {
                 row.iter().for_each(|value| checksum.update(&value.to_le_bytes()));
             }
         }
-        let ChcSettings { umap, hdbscan, .. } = settings;
-        let made_of = format!("{seed} {umap:?} {hdbscan:?} {} {:08x}", keys.len(), checksum.finalize());
+        let ChcSettings { umap, hdbscan, fit_sample, .. } = settings;
+        let sums = (keys.len(), checksum.finalize());
+        let made_of = format!("{seed} {umap:?} {hdbscan:?} {fit_sample:?} {sums:08x?}");
         Self { folder: folder.map(Path::to_owned), made_of }
     }
 

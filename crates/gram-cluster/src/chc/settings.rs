@@ -19,6 +19,9 @@ pub struct ChcSettings {
     /// The share of pairs of lowest similarity to leave out, in [0, 1). Pairs as similar as the first that stays
     /// stay too.
     pub similarity_quantile: f32,
+    /// So many pairs are laid out and clustered, evenly apart in the order of their keys, and the others put where their nearest
+    /// neighbours among these are; by default all are laid out.
+    pub fit_sample: Option<usize>,
     /// How caption embeddings are brought to few dimensions.
     pub umap: UmapSettings,
     /// How topics are found there.
@@ -43,6 +46,7 @@ impl Default for ChcSettings {
         Self {
             minimum_similarity: None,
             similarity_quantile: 0.0,
+            fit_sample: None,
             umap: UmapSettings::default(),
             hdbscan: HdbscanSettings::default(),
             topic_words: TopicWordSettings::default(),
@@ -67,6 +71,8 @@ impl ChcSettings {
         }
         let share = self.similarity_quantile;
         check((0.0..1.0).contains(&share), "similarity_quantile", &share, "at least 0 and below 1")?;
+        let enough = self.fit_sample.is_none_or(|sample| sample >= self.needed_pairs());
+        check(enough, "fit_sample", &self.fit_sample.unwrap_or(0), "enough pairs to find a topic in")?;
         self.umap.validate()?;
         self.hdbscan.validate()?;
         self.topic_words.validate()?;

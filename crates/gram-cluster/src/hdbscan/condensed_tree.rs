@@ -68,6 +68,34 @@ impl CondensedTree {
 
     /// The flat clustering of greatest total stability; the root is not a cluster.
     pub fn excess_of_mass(&self) -> Clustering {
+        let label_of = self.labels();
+        let labels: Vec<Option<usize>> =
+            self.leaves.iter().map(|(cluster, _)| label_of[*cluster].map(|(label, _)| label)).collect();
+        let clusters = label_of.iter().flatten().map(|(label, _)| label + 1).max().unwrap_or(0);
+        let strength = |(cluster, lambda): &(usize, f64)| strength(label_of[*cluster], *lambda);
+        Clustering { labels, strengths: self.leaves.iter().map(strength).collect(), clusters }
+    }
+
+    /// Label and strength of a point that reaches `neighbour` at `lambda`: those of the cluster that the neighbour was in then.
+    pub(super) fn place_at(
+        &self,
+        labels: &[Option<(usize, f64)>],
+        neighbour: usize,
+        lambda: f64,
+    ) -> (Option<usize>, f64) {
+        let (mut cluster, left) = self.leaves[neighbour];
+        if left > lambda {
+            while let Some(parent) =
+                self.clusters[cluster].parent.filter(|_| self.clusters[cluster].birth >= lambda)
+            {
+                cluster = parent;
+            }
+        }
+        (labels[cluster].map(|(label, _)| label), strength(labels[cluster], lambda))
+    }
+
+    /// For every cluster the chosen one that it is or is part of: its label, and the largest lambda at which anything left it.
+    pub(super) fn labels(&self) -> Vec<Option<(usize, f64)>> {
         let chosen = self.most_stable();
         let mut label_of = vec![None; self.clusters.len()];
         let mut clusters = 0;
@@ -80,14 +108,7 @@ impl CondensedTree {
                 })
             });
         }
-        let labels =
-            self.leaves.iter().map(|(cluster, _)| label_of[*cluster].map(|(label, _)| label)).collect();
-        let strength = |(cluster, lambda): &(usize, f64)| match label_of[*cluster] {
-            None => 0.0,
-            Some((_, death)) if death == 0.0 || lambda.is_infinite() => 1.0,
-            Some((_, death)) => lambda.min(death) / death,
-        };
-        Clustering { labels, strengths: self.leaves.iter().map(strength).collect(), clusters }
+        label_of
     }
 
     /// Which clusters are more stable than the best choice among their descendants. Those below a chosen one may be
@@ -102,6 +123,15 @@ impl CondensedTree {
             }
         }
         chosen
+    }
+}
+
+/// How strongly what leaves at `lambda` belongs to a chosen cluster, given with the largest lambda of all that left it.
+fn strength(chosen: Option<(usize, f64)>, lambda: f64) -> f64 {
+    match chosen {
+        None => 0.0,
+        Some((_, death)) if death == 0.0 || lambda.is_infinite() => 1.0,
+        Some((_, death)) => lambda.min(death) / death,
     }
 }
 

@@ -138,6 +138,41 @@ impl KdTree {
             .collect()
     }
 
+    /// Of the `2 samples` points around another that is not among them the nearest by mutual reachability: its id and the
+    /// squared reachability. `cores` are the squared core distances of the places, of the `samples`-th neighbour; the other's
+    /// own is that of its `samples`-th neighbour here.
+    pub(super) fn nearest_reachable(&self, point: &[f64], samples: usize, cores: &[f64]) -> (u32, f64) {
+        let (mut nearest, mut pending) = (Vec::new(), Vec::new());
+        self.kth_nearest(point, (2 * samples).min(self.ids.len()), &mut nearest, &mut pending);
+        let (core, furthest) = (nearest[samples - 1], nearest[nearest.len() - 1]);
+        let mut best = (f64::INFINITY, f64::INFINITY, u32::MAX);
+        pending.push((0.0, 0));
+        while let Some((distance, node)) = pending.pop() {
+            if distance > best.0.min(furthest) {
+                continue;
+            }
+            let Node { halves, .. } = self.nodes[node as usize];
+            match halves {
+                Some(halves) => {
+                    let mut halves = halves.map(|half| (self.squared_distance_of_box(point, half), half));
+                    halves.sort_by(|one, other| other.0.total_cmp(&one.0));
+                    pending.extend(halves);
+                }
+                None => {
+                    for place in self.nodes[node as usize].places() {
+                        let apart = self.squared_distance(point, place);
+                        // Of equal reachability the nearer, then the smaller id.
+                        let found = (apart.max(core).max(cores[place]), apart, self.ids[place]);
+                        if apart <= furthest && found < best {
+                            best = found;
+                        }
+                    }
+                }
+            }
+        }
+        (best.2, best.0)
+    }
+
     /// Fills `nearest` with the `k` smallest squared distances from `point`, ascending.
     fn kth_nearest(&self, point: &[f64], k: usize, nearest: &mut Vec<f64>, pending: &mut Vec<(f64, u32)>) {
         nearest.clear();

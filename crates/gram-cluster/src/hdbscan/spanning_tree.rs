@@ -43,7 +43,12 @@ pub fn minimum_spanning_tree(points: ArrayView2<f32>, samples: usize) -> Vec<Tre
     let tree = KdTree::new(points);
     // The point itself, at distance zero, is the nearest.
     let squared_cores = tree.squared_distances_of_kth(samples + 1);
-    let mut edges = Forest::new(&tree, squared_cores).join();
+    of_tree(&tree, squared_cores)
+}
+
+/// The tree's edges, shortest first, for squared core distances of the places of a kd-tree.
+pub(super) fn of_tree(tree: &KdTree, squared_cores: Vec<f64>) -> Vec<TreeEdge> {
+    let mut edges = Forest::new(tree, squared_cores).join();
     edges.iter_mut().for_each(|edge| edge.distance = edge.distance.sqrt());
     edges.sort_by(|one, other| {
         one.distance.total_cmp(&other.distance).then((one.left, one.right).cmp(&(other.left, other.right)))

@@ -47,25 +47,42 @@ const SPARE: usize = 2;
 /// The `k` nearest other points of every row of `points` (normalised, for the cosine metric), nearest first.
 pub(super) fn nearest_neighbours(points: ArrayView2<f32>, k: usize, metric: Metric) -> NearestNeighbours {
     let search = Search { points, norms: squared_norms(points) };
+    let queries = Queries { rows: points, are_points: true };
     let centres = centres(points, &mut stream(0, "inverted lists"));
     let checked = exact::of_rows(points, k, metric, &evenly(points.nrows(), CHECKED));
     let mut in_lists = vec![Nearest::new(k + SPARE); points.nrows()];
     let (mut probed, mut probes) = (0, PROBES);
     loop {
         probes = probes.min(centres.nrows());
-        in_lists = search.in_lists(in_lists, centres.view(), probed..probes);
+        in_lists = search.in_lists(queries, in_lists, centres.view(), probed..probes);
         let mut found = in_lists.clone();
         for round in 0..=ROUNDS {
             if round > 0 {
                 found = search.among_neighbours_of_neighbours(&found);
             }
-            let neighbours = search.exactly(&found, k, metric);
+            let neighbours = search.exactly(queries, &found, k, metric);
             if recall(&neighbours, &checked) >= RECALL || probes == centres.nrows() {
                 return neighbours;
             }
         }
         (probed, probes) = (probes, 2 * probes);
     }
+}
+
+/// The `k` of `points` that are nearest to each row of `queries` (both normalised, for the cosine metric), by the same lists,
+/// [`PROBES`] of them for each.
+pub(super) fn nearest_to(
+    points: ArrayView2<f32>,
+    queries: ArrayView2<f32>,
+    k: usize,
+    metric: Metric,
+) -> NearestNeighbours {
+    let search = Search { points, norms: squared_norms(points) };
+    let centres = centres(points, &mut stream(0, "inverted lists"));
+    let found = vec![Nearest::new(k + SPARE); queries.nrows()];
+    let queries = Queries { rows: queries, are_points: false };
+    let found = search.in_lists(queries, found, centres.view(), 0..PROBES.min(centres.nrows()));
+    search.exactly(queries, &found, k, metric)
 }
 
 /// Products of two points that a search among so many takes, if the first lists are enough: of samples and points with
@@ -180,22 +197,46 @@ impl Nearest {
     }
 }
 
+/// Whose neighbours are searched.
+#[derive(Clone, Copy)]
+struct Queries<'a> {
+    rows: ArrayView2<'a, f32>,
+    /// Whether they are the points that are searched among: no point is its own neighbour.
+    are_points: bool,
+}
+
+fn rows(matrix: ArrayView2<f32>, ids: &[u32]) -> Array2<f32> {
+    let mut rows = Array2::zeros((ids.len(), matrix.ncols()));
+    for (mut row, id) in rows.rows_mut().into_iter().zip(ids) {
+        row.assign(&matrix.row(*id as usize));
+    }
+    rows
+}
+
 struct Search<'a> {
     points: ArrayView2<'a, f32>,
     norms: Vec<f32>,
 }
 
 impl Search<'_> {
-    /// `found`, and what is in the lists of each point's nearest centres of some ranks.
-    fn in_lists(&self, found: Vec<Nearest>, centres: ArrayView2<f32>, ranks: Range<usize>) -> Vec<Nearest> {
+    /// `found`, and what is in the lists of each query's nearest centres of some ranks.
+    fn in_lists(
+        &self,
+        queries: Queries,
+        found: Vec<Nearest>,
+        centres: ArrayView2<f32>,
+        ranks: Range<usize>,
+    ) -> Vec<Nearest> {
         let lists = members(&nearest_centres(self.points, centres, 0..1), centres.nrows());
-        let askers = members(&nearest_centres(self.points, centres, ranks), centres.nrows());
+        let askers = members(&nearest_centres(queries.rows, centres, ranks), centres.nrows());
         // The nearest of all that is offered are the same in whichever order it is offered.
         let found: Vec<Mutex<Nearest>> = found.into_iter().map(Mutex::new).collect();
         lists.par_iter().zip(&askers).for_each(|(list, askers)| {
             for members in list.chunks(ROWS) {
-                let rows = self.rows(members);
-                askers.chunks(ROWS).for_each(|askers| self.offer(askers, members, rows.view(), &found));
+                let rows = rows(self.points, members);
+                askers
+                    .chunks(ROWS)
+                    .for_each(|askers| self.offer(queries, askers, members, rows.view(), &found));
             }
         });
         found
@@ -205,25 +246,24 @@ impl Search<'_> {
     }
 
     /// Offers `members` of a list to all who ask.
-    fn offer(&self, askers: &[u32], members: &[u32], rows: ArrayView2<f32>, found: &[Mutex<Nearest>]) {
+    fn offer(
+        &self,
+        queries: Queries,
+        askers: &[u32],
+        members: &[u32],
+        of_members: ArrayView2<f32>,
+        found: &[Mutex<Nearest>],
+    ) {
         let mut products = Array2::zeros((askers.len(), members.len()));
-        dot_products(self.rows(askers).view(), rows, products.view_mut());
+        dot_products(rows(queries.rows, askers).view(), of_members, products.view_mut());
         for (asker, products) in askers.iter().zip(products.rows()) {
             let mut nearest = found[*asker as usize].lock().unwrap_or_else(PoisonError::into_inner);
             for (member, product) in members.iter().zip(products) {
-                if member != asker {
+                if member != asker || !queries.are_points {
                     nearest.offer(self.norms[*member as usize] - 2.0 * product, *member);
                 }
             }
         }
-    }
-
-    fn rows(&self, ids: &[u32]) -> Array2<f32> {
-        let mut rows = Array2::zeros((ids.len(), self.points.ncols()));
-        for (mut row, id) in rows.rows_mut().into_iter().zip(ids) {
-            row.assign(&self.points.row(*id as usize));
-        }
-        rows
     }
 
     /// One round: every point is compared with the neighbours of its neighbours.
@@ -245,9 +285,9 @@ impl Search<'_> {
     }
 
     /// The `k` nearest of what was found, by exact distances.
-    fn exactly(&self, found: &[Nearest], k: usize, metric: Metric) -> NearestNeighbours {
-        let of_point = |(point, nearest): (usize, &Nearest)| {
-            let own = self.points.row(point);
+    fn exactly(&self, queries: Queries, found: &[Nearest], k: usize, metric: Metric) -> NearestNeighbours {
+        let of_point = |(query, nearest): (usize, &Nearest)| {
+            let own = queries.rows.row(query);
             let exact = |id: u32| (squared_distance(own, self.points.row(id as usize)), id);
             let mut exact: Vec<(f64, u32)> = nearest.ids().map(exact).collect();
             exact.sort_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)));
@@ -294,6 +334,20 @@ mod tests {
             let squared = squared_distance(points.row(point), points.row(ids[3] as usize));
             assert_eq!(distances[3], (squared / 2.0) as f32);
         }
+    }
+
+    #[test]
+    fn neighbours_of_others_are_found_among_the_points() {
+        let all = points(4000);
+        let (fitted, others) = all.view().split_at(Axis(0), 3000);
+        let found = nearest_to(fitted, others, 5, Metric::Cosine);
+        let distance = |query: usize, id: usize| squared_distance(others.row(query), fitted.row(id));
+        let right = (0..1000).filter(|query| {
+            let nearest = (0..3000).min_by(|a, b| distance(*query, *a).total_cmp(&distance(*query, *b)));
+            nearest == Some(found.ids[[*query, 0]] as usize)
+        });
+        let right = right.count();
+        assert!(right > 930, "{right} of 1000");
     }
 
     #[test]

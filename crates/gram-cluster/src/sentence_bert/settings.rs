@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::error::SentenceBertError;
 
@@ -42,12 +43,22 @@ struct ReadingConfig {
     max_seq_length: Option<usize>,
 }
 
-/// The pooling's `config.json`; any other mode joins in when it is on.
+/// `tokenizer_config.json`, which has the length in the folders of newer versions of the library.
+#[derive(Default, Deserialize)]
+struct TokenizerConfig {
+    /// Far above any number of tokens (1e30) where there is no limit.
+    model_max_length: Option<f64>,
+}
+
+/// The pooling's `config.json`: newer versions of the library name the mode, older ones have a switch for each, and any
+/// other mode joins in when it is on.
 #[derive(Deserialize)]
 struct PoolingConfig {
+    pooling_mode: Option<Value>,
+    #[serde(default)]
     pooling_mode_mean_tokens: bool,
     #[serde(flatten)]
-    others: serde_json::Map<String, serde_json::Value>,
+    others: serde_json::Map<String, Value>,
 }
 
 /// All that a model folder says beside its weights and vocabulary.
@@ -64,20 +75,27 @@ impl Settings {
         let path = folder.join("config.json");
         let bert: BertConfig = json(&path)?;
         bert.check(&path)?;
-        let path = folder.join("sentence_bert_config.json");
-        let reading = if path.exists() { json(&path)? } else { ReadingConfig::default() };
-        let most = bert.max_position_embeddings;
-        let longest = reading.max_seq_length.unwrap_or(most);
-        // Less than the two special tokens leaves no sentence, and the tokenizer would count below zero.
-        require(
-            (3..=most).contains(&longest),
-            &path,
-            "max_seq_length",
-            longest,
-            format!("between 3 and {most}"),
-        )?;
+        let longest = longest(folder, bert.max_position_embeddings)?;
         Ok(Self { bert, longest })
     }
+}
+
+/// Tokens of a sentence that are read: `max_seq_length`, or else what the tokenizer says, no more than `most`.
+fn longest(folder: &Path, most: usize) -> Result<usize, SentenceBertError> {
+    let reading_path = folder.join("sentence_bert_config.json");
+    let reading: ReadingConfig = json_if_there(&reading_path)?;
+    let tokenizer_path = folder.join("tokenizer_config.json");
+    let (path, key, longest) = match reading.max_seq_length {
+        Some(longest) => (reading_path, "max_seq_length", longest),
+        None => {
+            let tokenizer: TokenizerConfig = json_if_there(&tokenizer_path)?;
+            let longest = tokenizer.model_max_length.map_or(most, |longest| most.min(longest as usize));
+            (tokenizer_path, "model_max_length", longest)
+        }
+    };
+    // Less than the two special tokens leaves no sentence, and the tokenizer would count below zero.
+    require((3..=most).contains(&longest), &path, key, longest, format!("between 3 and {most}"))?;
+    Ok(longest)
 }
 
 impl BertConfig {
@@ -117,6 +135,9 @@ fn check_steps(folder: &Path) -> Result<(), SentenceBertError> {
     require(steps[0].path.is_empty(), &path, "path", &steps[0].path, "empty for the Transformer")?;
     let path = folder.join(&steps[1].path).join("config.json");
     let pooling: PoolingConfig = json(&path)?;
+    if let Some(mode) = pooling.pooling_mode {
+        return require(mode == "mean", &path, "pooling_mode", mode, "\"mean\"");
+    }
     let mode = "pooling_mode_mean_tokens";
     require(pooling.pooling_mode_mean_tokens, &path, mode, false, "true")?;
     let mut others = pooling.others.iter();
@@ -144,6 +165,11 @@ fn require(
 fn json<T: DeserializeOwned>(path: &Path) -> Result<T, SentenceBertError> {
     let bytes = read(path)?;
     serde_json::from_slice(&bytes).map_err(|source| SentenceBertError::Json { path: path.to_owned(), source })
+}
+
+/// What a file says that not every version of the library writes.
+fn json_if_there<T: DeserializeOwned + Default>(path: &Path) -> Result<T, SentenceBertError> {
+    if path.exists() { json(path) } else { Ok(T::default()) }
 }
 
 /// The bytes of a file.

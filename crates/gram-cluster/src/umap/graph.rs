@@ -4,6 +4,7 @@
 //! neighbour (not counting copies of itself), and `sigma_i` is such that the strengths add up to `log2(k)`. The
 //! strengths p and q that two points give each other join by the fuzzy union `p + q - p q`.
 
+use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 
 use crate::nearest_neighbours::NearestNeighbours;
@@ -52,6 +53,26 @@ impl FuzzyGraph {
         edges.retain(|edge| edge.weight > 0.0);
         Self { points, edges }
     }
+}
+
+/// Where points lie whose `neighbours` have places in `layout` [points, components]: in the middle of them, weighted by how
+/// surely each is a neighbour.
+pub fn among(neighbours: &NearestNeighbours, layout: ArrayView2<f32>) -> Array2<f32> {
+    let scales = scales(neighbours);
+    let mut places = Array2::zeros((scales.len(), layout.ncols()));
+    let rows: Vec<_> = places.rows_mut().into_iter().enumerate().collect();
+    rows.into_par_iter().for_each(|(point, mut place)| {
+        let seen = neighbours.ids.row(point).into_iter().zip(neighbours.distances.row(point));
+        let mut total = 0.0;
+        for (other, distance) in seen {
+            let strength = scales[point].strength(*distance);
+            place.scaled_add(strength, &layout.row(*other as usize));
+            total += strength;
+        }
+        // The nearest has strength 1.
+        place.mapv_inplace(|sum| sum / total);
+    });
+    places
 }
 
 fn directed(point: u32, other: u32, weight: f32) -> Edge {

@@ -55,6 +55,9 @@ pub struct ClusterArguments {
     /// Leaves out this part of the pairs, those whose image and caption are least similar.
     #[arg(long, value_name = "PART")]
     similarity_quantile: Option<f32>,
+    /// Lays out and clusters only so many of the pairs, and puts the others where their nearest neighbours among these are.
+    #[arg(long, value_name = "N")]
+    fit_sample: Option<usize>,
     /// The most domains of a topic.
     #[arg(long, value_name = "U")]
     domains: Option<usize>,
@@ -143,6 +146,7 @@ impl ClusterArguments {
         }
         settings.minimum_similarity = self.minimum_similarity.or(settings.minimum_similarity);
         settings.similarity_quantile = self.similarity_quantile.unwrap_or(settings.similarity_quantile);
+        settings.fit_sample = self.fit_sample.or(settings.fit_sample);
         settings.domains = self.domains.unwrap_or(settings.domains);
         settings.choose_domains |= self.choose_domains;
         settings.hdbscan.min_cluster_size =
