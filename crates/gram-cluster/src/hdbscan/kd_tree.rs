@@ -140,11 +140,11 @@ impl KdTree {
 
     /// Of the `2 samples` points around another that is not among them the nearest by mutual reachability: its id and the
     /// squared reachability. `cores` are the squared core distances of the places, of the `samples`-th neighbour; the other's
-    /// own is that of its `samples`-th neighbour here.
+    /// own is that of its next neighbour, as Python's prediction has it.
     pub(super) fn nearest_reachable(&self, point: &[f64], samples: usize, cores: &[f64]) -> (u32, f64) {
         let (mut nearest, mut pending) = (Vec::new(), Vec::new());
         self.kth_nearest(point, (2 * samples).min(self.ids.len()), &mut nearest, &mut pending);
-        let (core, furthest) = (nearest[samples - 1], nearest[nearest.len() - 1]);
+        let (core, furthest) = (nearest[samples], nearest[nearest.len() - 1]);
         let mut best = (f64::INFINITY, f64::INFINITY, u32::MAX);
         pending.push((0.0, 0));
         while let Some((distance, node)) = pending.pop() {
