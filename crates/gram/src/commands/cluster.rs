@@ -79,26 +79,36 @@ pub struct ClusterArguments {
 pub fn run(arguments: &ClusterArguments, common: &Common) -> Result<()> {
     let settings = arguments.settings()?;
     settings.validate()?;
+    let model = match arguments.features {
+        Some(_) => None,
+        None => Some(open_model(&arguments.model, &common.device()?)?),
+    };
     let mut pairs = arguments.pairs.as_deref().map(open_pairs).transpose()?;
     if let Some(pairs) = &pairs {
         eprintln!("{} pairs, {}", pairs.pairs.len(), pairs.skipped_summary());
     }
     let features = arguments.features.as_deref().map(FeatureFolder::open).transpose()?;
     if arguments.dry_run {
-        return arguments.tell_cost(&settings, pairs.as_ref(), features.as_ref(), common);
+        let size = match (&features, &model) {
+            (Some(features), _) => features.caption_embeddings().shape(),
+            (None, model) => {
+                let width = model.as_ref().map_or(0, |model| model.clip.config.projection_dim);
+                (pairs.map_or(0, |pairs| pairs.pairs.len()), width)
+            }
+        };
+        return tell_cost(size, &settings, features.is_some(), common.json);
     }
     let finished = arguments.out.join("finished");
     let mut progress = pairs_bar();
     let mut show = |now| progress.show(now);
-    let (clusters, cut_captions) = match (&features, &mut pairs) {
-        (Some(features), _) => {
+    let (clusters, cut_captions) = match (&features, &model, &mut pairs) {
+        (Some(features), ..) => {
             (cluster_features(features, &settings, common.seed, Some(&finished), &mut show)?, None)
         }
-        (None, Some(pairs)) => {
-            let model = open_model(&arguments.model, &common.device()?)?;
+        (None, Some(model), Some(pairs)) => {
             let sentence_bert = arguments.sentence_bert.as_deref();
             let (clusters, features) = cluster_pairs(
-                &model,
+                model,
                 pairs,
                 sentence_bert,
                 &settings,
@@ -109,7 +119,7 @@ pub fn run(arguments: &ClusterArguments, common: &Common) -> Result<()> {
             pairs.skipped.extend(unreadable(pairs, &features));
             (clusters, Some(features.cut_captions))
         }
-        (None, None) => bail!("neither --pairs nor --features is given"),
+        _ => bail!("neither --pairs nor --features is given"),
     };
     progress.finish();
     clusters.save(&arguments.out)?;
@@ -154,40 +164,32 @@ impl ClusterArguments {
         settings.topic_words.phrases |= self.phrases;
         Ok(settings)
     }
+}
 
-    fn tell_cost(
-        &self,
-        settings: &ChcSettings,
-        pairs: Option<&Pairs>,
-        features: Option<&FeatureFolder>,
-        common: &Common,
-    ) -> Result<()> {
-        let (points, width) = match (features, pairs) {
-            (Some(features), _) => features.caption_embeddings().shape(),
-            (None, pairs) => {
-                let model = open_model(&self.model, &common.device()?)?;
-                let width = model.clip.config.projection_dim;
-                (pairs.map_or(0, |pairs| pairs.pairs.len()), width)
-            }
-        };
-        let stages = cost::of(points, width, settings);
-        let seconds: f64 = stages.iter().map(|stage| stage.seconds).sum();
-        let megabytes = stages.iter().map(|stage| stage.megabytes).fold(0.0, f64::max);
-        if common.json {
-            let cost =
-                json!({"pairs": points, "seconds": seconds, "peak_megabytes": megabytes, "stages": stages});
-            println!("{cost}");
-            return Ok(());
-        }
-        println!("{points} pairs: about {}, {megabytes:.0} MB at most", time(seconds));
-        for stage in stages {
-            println!("{:>12}  {:>6.0} MB  {}", time(stage.seconds), stage.megabytes, stage.stage);
-        }
-        if features.is_none() {
-            println!("and before that what `gram embed` takes for the features: its bar tells how long");
-        }
-        Ok(())
+/// Prints what clustering so many points of a width costs.
+fn tell_cost(
+    (points, width): (usize, usize),
+    settings: &ChcSettings,
+    features_are_there: bool,
+    as_json: bool,
+) -> Result<()> {
+    let stages = cost::of(points, width, settings);
+    let seconds: f64 = stages.iter().map(|stage| stage.seconds).sum();
+    let megabytes = stages.iter().map(|stage| stage.megabytes).fold(0.0, f64::max);
+    if as_json {
+        let cost =
+            json!({"pairs": points, "seconds": seconds, "peak_megabytes": megabytes, "stages": stages});
+        println!("{cost}");
+        return Ok(());
     }
+    println!("{points} pairs: about {}, {megabytes:.0} MB at most", time(seconds));
+    for stage in stages {
+        println!("{:>12}  {:>6.0} MB  {}", time(stage.seconds), stage.megabytes, stage.stage);
+    }
+    if !features_are_there {
+        println!("and before that what `gram embed` takes for the features: its bar tells how long");
+    }
+    Ok(())
 }
 
 /// A duration in words.
