@@ -133,7 +133,7 @@ pub fn cluster(
     progress(Stage::Map);
     let map = finished.of(Stage::Map, || {
         let map = umap::embed(&graph, &settings.map(), stream(seed, "topic map").next_u64());
-        fitted.with_others(map.clone(), |others| fitted.among(input, settings, others, &map))
+        fitted.with_others(input, settings, map)
     })?;
 
     Ok(hierarchy.into_clusters(input, seed, &kept, &clustering, &map))
@@ -169,7 +169,7 @@ impl Fitted {
         if self.others.is_empty() {
             return hdbscan(reduced.view(), &settings.hdbscan);
         }
-        let others = self.among(input, settings, &self.others, reduced);
+        let others = self.others_among(input, settings, reduced);
         let (fitted, others) = hdbscan_with_others(reduced.view(), others.view(), &settings.hdbscan);
         Clustering {
             labels: self.merged(fitted.labels, others.labels),
@@ -178,19 +178,13 @@ impl Fitted {
         }
     }
 
-    /// Where some rows of the input lie among those that have a `layout`.
-    fn among(
-        &self,
-        input: &ChcInput,
-        settings: &ChcSettings,
-        rows: &[usize],
-        layout: &Array2<f32>,
-    ) -> Array2<f32> {
+    /// Where the others lie among those that have a `layout`.
+    fn others_among(&self, input: &ChcInput, settings: &ChcSettings, layout: &Array2<f32>) -> Array2<f32> {
         let points = input.caption_embeddings.select(&self.rows);
         let UmapSettings { neighbours, metric, .. } = settings.umap;
-        let mut places = Array2::zeros((rows.len(), layout.ncols()));
+        let mut places = Array2::zeros((self.others.len(), layout.ncols()));
         for (rows, mut places) in
-            rows.chunks(OTHERS_AT_ONCE).zip(places.axis_chunks_iter_mut(Axis(0), OTHERS_AT_ONCE))
+            self.others.chunks(OTHERS_AT_ONCE).zip(places.axis_chunks_iter_mut(Axis(0), OTHERS_AT_ONCE))
         {
             let others = input.caption_embeddings.select(rows);
             let found = nearest_to(points.view(), others.view(), neighbours - 1, metric);
@@ -200,11 +194,11 @@ impl Fitted {
     }
 
     /// The layout of all kept pairs.
-    fn with_others(&self, fitted: Array2<f32>, others: impl FnOnce(&[usize]) -> Array2<f32>) -> Array2<f32> {
+    fn with_others(&self, input: &ChcInput, settings: &ChcSettings, fitted: Array2<f32>) -> Array2<f32> {
         if self.others.is_empty() {
             return fitted;
         }
-        let others = others(&self.others);
+        let others = self.others_among(input, settings, &fitted);
         let rows = |layout: &Array2<f32>| layout.rows().into_iter().map(|row| row.to_owned()).collect();
         let rows: Vec<Array1<f32>> = self.merged(rows(&fitted), rows(&others));
         let mut all = Array2::zeros((rows.len(), fitted.ncols()));

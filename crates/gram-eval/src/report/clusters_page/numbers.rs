@@ -1,7 +1,7 @@
 //! How much became part of a topic, what was left out and why.
 
 use gram_cluster::Clusters;
-use gram_data::Pairs;
+use gram_data::{Pairs, SkipCause};
 
 use super::histogram::Histogram;
 
@@ -44,8 +44,11 @@ fn left_out(clusters: &Clusters, pairs: &Pairs) -> Vec<(String, String)> {
         grouped(counts.small_topics),
         grouped(counts.unnamed_topics)
     );
-    let unreadable = pairs.pairs.len().saturating_sub(clusters.pairs.len());
-    let skipped = pairs.skipped_by_cause().into_iter().map(|(cause, count)| (cause.to_string(), count));
+    let skipped = pairs.skipped_by_cause();
+    // Those that nobody has listed.
+    let listed = skipped.get(&SkipCause::UnreadableImage).copied().unwrap_or(0);
+    let unreadable = pairs.pairs.len().saturating_sub(clusters.pairs.len() + listed);
+    let skipped = skipped.into_iter().map(|(cause, count)| (cause.to_string(), count));
     let before = skipped.chain([("the image cannot be read".to_owned(), unreadable)]);
     [
         ("image and caption do not match".to_owned(), grouped(counts.filtered)),
@@ -85,7 +88,7 @@ pub(super) fn grouped(number: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use gram_data::{SkipCause, Skipped};
+    use gram_data::Skipped;
 
     use super::*;
     use crate::report::clusters_page::tests::clusters;
