@@ -22,6 +22,7 @@ pub mod checkpoint;
 pub mod clip;
 pub mod config;
 pub mod error;
+mod frozen_linear;
 pub mod layers;
 pub mod model;
 mod names;

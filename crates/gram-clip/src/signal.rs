@@ -20,6 +20,7 @@
 use burn::tensor::activation::{log_softmax, sigmoid, softmax};
 use burn::tensor::{Int, Tensor, activation, module};
 
+use crate::frozen_linear;
 use crate::layers::{LayerNorm, Linear};
 
 /// A tensor of rank `D`, with its derivative along one direction when there is one.
@@ -77,10 +78,10 @@ impl<const D: usize> Signal<D> {
     pub fn linear(self, layer: &Linear) -> Self {
         let (weight, bias) = (layer.weight.val(), layer.bias.as_ref().map(|bias| bias.val()));
         let Some(tangent) = self.tangent else {
-            return module::linear(self.value, weight, bias).into();
+            return frozen_linear::linear(self.value, weight, bias).into();
         };
         let rows = self.value.dims()[0];
-        let both = module::linear(Tensor::cat(vec![self.value, tangent], 0), weight, None);
+        let both = frozen_linear::linear(Tensor::cat(vec![self.value, tangent], 0), weight, None);
         let (value, tangent) = (both.clone().narrow(0, 0, rows), both.narrow(0, rows, rows));
         let value = match bias {
             Some(bias) => value + bias.unsqueeze::<D>(),
@@ -123,11 +124,12 @@ impl<const D: usize> Signal<D> {
     fn quick_gelu(self) -> Self {
         const SLOPE: f32 = 1.702;
         let gate = sigmoid(self.value.clone() * SLOPE);
+        let value = self.value * gate.clone();
         let tangent = self.tangent.map(|tangent| {
-            let rest = gate.clone().neg() + 1.0;
-            tangent * (gate.clone() + self.value.clone() * gate.clone() * rest * SLOPE)
+            let steep = value.clone() * SLOPE;
+            tangent * (steep.clone() - steep * gate.clone() + gate)
         });
-        Self { value: self.value * gate, tangent }
+        Self { value, tangent }
     }
 
     /// `x Phi(x)` with the normal distribution function `Phi`.
