@@ -76,8 +76,8 @@ pub struct Bench<'a> {
     pub template: &'a Template,
     /// The sentence of zero-shot classification and of unprompted text, where it is not the dataset's own.
     pub hand_written: Option<&'a Template>,
-    /// Meta-trained starts.
-    pub starts: &'a Starts,
+    /// Meta-trained starts, for each of `seeds`.
+    pub starts: &'a [Starts],
     /// Settings; the number of shots is replaced by each of `shots`.
     pub settings: &'a ProtocolSettings,
     /// Protocols.
@@ -111,7 +111,7 @@ pub struct Identity {
     pub hand_written: Option<String>,
     /// Settings without shots.
     pub settings: Value,
-    /// Checksums of the meta-trained starts, by method.
+    /// Checksums of the meta-trained starts, by method; a list by seed where each seed has its own.
     pub starts: Value,
 }
 
@@ -240,8 +240,7 @@ impl<'a> Bench<'a> {
         note: &(dyn Fn(&str) + Sync),
     ) -> Result<()> {
         let missing = |seed: u64| -> Vec<Method> {
-            let runnable = self.methods.iter().filter(|method| self.starts.has(**method));
-            runnable
+            self.runnable()
                 .filter(|method| !self.path(task, settings.shots, seed, **method).exists())
                 .copied()
                 .collect()
@@ -262,8 +261,8 @@ impl<'a> Bench<'a> {
         }
         let of = |dataset: &LabelledDataset| &prepared[&self.number(dataset)];
         let targets: Vec<&Prepared> = task.targets.iter().map(|target| of(target)).collect();
-        let protocol = Protocol { prepared: of(task.dataset), settings, starts: self.starts };
-        for seed in &self.seeds {
+        for (seed, starts) in self.seeds.iter().zip(self.starts) {
+            let protocol = Protocol { prepared: of(task.dataset), settings, starts };
             let missing = missing(*seed);
             skipped(*seed, &missing);
             if missing.is_empty() {
@@ -297,6 +296,11 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
+    /// The methods whose starts are there.
+    fn runnable(&self) -> impl Iterator<Item = &Method> {
+        self.methods.iter().filter(|method| self.starts.iter().all(|starts| starts.has(**method)))
+    }
+
     /// The file of a run.
     fn path(&self, task: &Task, shots: usize, seed: u64, method: Method) -> PathBuf {
         let Task { protocol, dataset, .. } = task;
@@ -314,7 +318,7 @@ impl<'a> Bench<'a> {
                 results.datasets.push(task.dataset.name.clone());
             }
             for seed in &self.seeds {
-                for method in self.methods.iter().filter(|method| self.starts.has(**method)) {
+                for method in self.runnable() {
                     let run: Run = read(&self.path(task, shots, *seed, *method))?;
                     match (task.protocol, run) {
                         (_, Run::BaseToNew(run)) => results.base_to_new.push(run),
@@ -324,12 +328,8 @@ impl<'a> Bench<'a> {
                 }
             }
         }
-        let left_out: Vec<&str> = self
-            .methods
-            .iter()
-            .filter(|method| !self.starts.has(**method))
-            .map(|method| method.name())
-            .collect();
+        let left_out = self.methods.iter().filter(|method| self.runnable().all(|other| other != *method));
+        let left_out: Vec<&str> = left_out.map(|method| method.name()).collect();
         if !left_out.is_empty() {
             let names = left_out.join(", ");
             results.notes.push(format!(

@@ -216,7 +216,7 @@ impl Study<'_> {
             model: self.model,
             template: self.template,
             hand_written: Some(self.template),
-            starts: &starts,
+            starts: &vec![starts; self.seeds.len()],
             settings: &settings,
             protocols: vec![ProtocolKind::BaseToNew],
             methods: vec![method],

@@ -236,6 +236,32 @@ fn a_bench_that_is_killed_and_started_again_gives_what_an_unbroken_one_gives() {
 }
 
 #[test]
+fn each_seed_of_a_bench_begins_at_its_own_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = |seed: u64| folder.path().join(format!("start-{seed}.safetensors"));
+    let demo = PathBuf::from("demo:animals");
+    let tuned = |seed: u64| adapt(&demo, "coop", &start(seed), &["--seed", &seed.to_string()]);
+    (1..=2).for_each(|seed| assert!(tuned(seed).status.success()));
+    let bench = |name: &str, seeds: &[&str], start: &str| {
+        let out = folder.path().join(name);
+        let start = format!("coop-gram={}", folder.path().join(start).display());
+        let fixed =
+            ["bench", "--data", "demo:food", "--methods", "coop-gram", "--shots", "1", "--epochs", "1"];
+        let output =
+            gram(&[&fixed[..], seeds, &["--start", &start, "--out", &out.display().to_string()]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let run = |seed: u64| out.join(format!("runs/1-shot/base-to-new/food/seed-{seed}/coop-gram.json"));
+        [1, 2].map(|seed| fs::read_to_string(run(seed)).ok())
+    };
+    let both = bench("both", &["--seeds", "2"], "start-{seed}.safetensors");
+    let [first, _] = bench("first", &["--seeds", "1"], "start-1.safetensors");
+    let [_, second] = bench("second", &["--seeds", "1", "--seed", "2"], "start-2.safetensors");
+    let [_, other] = bench("other", &["--seeds", "1", "--seed", "2"], "start-1.safetensors");
+    assert_eq!(both, [first, second.clone()]);
+    assert_ne!(second, other, "another start gives something else");
+}
+
+#[test]
 fn studies_leave_parts_of_gram_out_and_go_on_from_their_starts() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().display().to_string();

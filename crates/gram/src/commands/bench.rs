@@ -22,6 +22,9 @@ use crate::commands::adapt::{add_start, learned_template};
 use crate::commands::tuning::TuningArguments;
 use crate::progress::bar;
 
+/// Stands for the seed in the path of a start.
+const SEED: &str = "{seed}";
+
 /// Arguments of `gram bench`.
 #[derive(Args, Debug)]
 #[command(
@@ -53,7 +56,8 @@ pub struct BenchArguments {
     /// How many seeds, from --seed on.
     #[arg(long, value_name = "N", default_value_t = 3)]
     seeds: usize,
-    /// A meta-trained start for a method with GRAM; those of the built-in model are at hand.
+    /// A meta-trained start for a method with GRAM, or one for each seed where FILE has `{seed}` in it; those of the built-in
+    /// model are at hand.
     #[arg(long, value_name = "METHOD=FILE")]
     start: Vec<String>,
     /// The sentence around a name; textual prompts start from its words before the name.
@@ -77,7 +81,8 @@ pub fn run(arguments: &BenchArguments, common: &Common) -> Result<()> {
     let settings = arguments.tuning.settings(&model, arguments.shots.first().copied())?;
     let template = learned_template(arguments.template.as_ref(), &model)?;
     let methods = names(&arguments.methods, &Method::ALL)?;
-    let (starts, checksums) = arguments.starts(&methods, &model)?;
+    let seeds: Vec<u64> = (common.seed..).take(arguments.seeds).collect();
+    let (starts, checksums) = arguments.starts(&methods, &seeds, &model)?;
     let datasets = arguments.datasets()?;
     let without_shots = gram_eval::protocol::ProtocolSettings { shots: 0, ..settings.clone() };
     let identity = Identity {
@@ -97,7 +102,7 @@ pub fn run(arguments: &BenchArguments, common: &Common) -> Result<()> {
         protocols: names(&arguments.protocol, &ProtocolKind::ALL)?,
         methods,
         shots: arguments.shots.clone(),
-        seeds: (common.seed..).take(arguments.seeds).collect(),
+        seeds,
         datasets: &datasets,
         source: arguments.source.as_deref(),
         out: &arguments.out,
@@ -167,8 +172,8 @@ impl BenchArguments {
         Ok(datasets)
     }
 
-    /// The starts that are given or built in, and their checksums.
-    fn starts(&self, methods: &[Method], model: &Model) -> Result<(Starts, Value)> {
+    /// The starts of every seed that are given or built in, and their checksums.
+    fn starts(&self, methods: &[Method], seeds: &[u64], model: &Model) -> Result<(Vec<Starts>, Value)> {
         let (mut starts, mut checksums) = (Starts::default(), Map::new());
         let device = model.clip.logit_scale.val().device();
         if model.name == assets::TINY {
@@ -182,16 +187,23 @@ impl BenchArguments {
                 }
             }
         }
+        let mut of_seeds = vec![starts; seeds.len()];
         for given in &self.start {
             let Some((method, path)) = given.split_once('=') else {
                 bail!("--start {given}: METHOD=FILE is expected, as in coop-gram=start.safetensors")
             };
-            let (method, path) = (method.parse::<Method>()?, PathBuf::from(path));
-            let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
-            let file = PromptFile::parse(&path, &bytes, &device)?;
-            add_start(&mut starts, method, &path, &file, model)?;
-            checksums.insert(method.key().into(), format!("{:08x}", crc32fast::hash(&bytes)).into());
+            let method = method.parse::<Method>()?;
+            let mut sums = Vec::new();
+            for (seed, starts) in seeds.iter().zip(&mut of_seeds) {
+                let path = PathBuf::from(path.replace(SEED, &seed.to_string()));
+                let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
+                let file = PromptFile::parse(&path, &bytes, &device)?;
+                add_start(starts, method, &path, &file, model)?;
+                sums.push(Value::from(format!("{:08x}", crc32fast::hash(&bytes))));
+            }
+            let sums = if path.contains(SEED) { sums.into() } else { sums.pop().unwrap_or_default() };
+            checksums.insert(method.key().into(), sums);
         }
-        Ok((starts, Value::Object(checksums)))
+        Ok((of_seeds, Value::Object(checksums)))
     }
 }
