@@ -9,7 +9,9 @@ use gram_data::ImageFile;
 use rayon::prelude::*;
 
 /// Images that pass through the tower at once.
-const BATCH: usize = 64;
+pub const BATCH: usize = 64;
+/// Batches that wait for the tower, beside the one that is being decoded: 39 MB each for images of 224 pixels.
+const WAITING: usize = 1;
 
 /// Some of the images, ready for the tower.
 pub struct ImageBatch {
@@ -21,7 +23,7 @@ pub struct ImageBatch {
     pub unreadable: Vec<(usize, String)>,
 }
 
-/// Does `work` for the images, batch by batch and in order, while the next batch is decoded.
+/// Does `work` for the images, batch by batch and in order, while the next batches are decoded.
 ///
 /// Not for work that rayon's threads do side by side: all of them would wait for images that none of them decodes.
 /// [`each_batch`] is for that.
@@ -34,20 +36,39 @@ pub fn for_each_batch<E>(
     device: &Device,
     mut work: impl FnMut(ImageBatch) -> Result<(), E>,
 ) -> Result<(), E> {
+    let batches = images.chunks(BATCH).enumerate();
+    let batches = batches.map(|(index, batch)| (index * BATCH, batch.iter().collect()));
+    with_batches(batches, preprocess, device, |batches| {
+        for batch in batches {
+            work(batch)?;
+        }
+        Ok(())
+    })
+}
+
+/// Gives `work` the batches in order, and decodes the next ones whatever `work` does meanwhile. What is to be a batch is
+/// told as the number of its first image and its images.
+///
+/// For the same work as [`for_each_batch`].
+pub fn with_batches<'a, T>(
+    batches: impl Iterator<Item = (usize, Vec<&'a ImageFile>)> + Send,
+    preprocess: &Preprocess,
+    device: &Device,
+    work: impl FnOnce(&mut dyn Iterator<Item = ImageBatch>) -> T,
+) -> T {
     thread::scope(|scope| {
-        let (send, receive) = sync_channel(1);
+        let (send, receive) = sync_channel(WAITING);
         scope.spawn(move || {
-            for (index, batch) in images.chunks(BATCH).enumerate() {
-                let prepared: Vec<_> = batch.par_iter().map(|image| prepare(image, preprocess)).collect();
+            for (first, images) in batches {
+                let prepared: Vec<_> = images.par_iter().map(|image| prepare(image, preprocess)).collect();
                 // The other end is gone when the work has failed.
-                if send.send((index * BATCH, prepared)).is_err() {
+                if send.send((first, prepared)).is_err() {
                     return;
                 }
             }
         });
-        receive
-            .into_iter()
-            .try_for_each(|(first, prepared)| work(assemble(first, prepared, preprocess, device)))
+        let assembled = |(first, prepared)| assemble(first, prepared, preprocess, device);
+        work(&mut receive.into_iter().map(assembled))
     })
 }
 
@@ -92,4 +113,26 @@ fn assemble(
     let tensor = |values| Tensor::from_data(TensorData::new(values, [rows.len(), 3, side, side]), device);
     let pixels = (!rows.is_empty()).then(|| tensor(values));
     ImageBatch { rows, pixels, unreadable }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn two_batches_are_decoded_ahead_whatever_the_work_does_and_no_more() {
+        let images = vec![ImageFile::Path("nowhere.png".into()); 6];
+        let (begin, begun) = channel();
+        let batches = images.iter().enumerate().map(|(first, image)| (first, vec![image]));
+        let batches = batches.inspect(move |(first, _)| begin.send(*first).unwrap());
+        with_batches(batches, &Preprocess::clip(8), &Device::default(), |batches| {
+            let number = |batch: ImageBatch| batch.unreadable[0].0;
+            assert_eq!(batches.next().map(number), Some(0));
+            assert_eq!([(); 3].map(|()| begun.recv().unwrap()), [0, 1, 2]);
+            assert!(begun.try_recv().is_err());
+            assert_eq!(batches.map(number).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+        });
+    }
 }

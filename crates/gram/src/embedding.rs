@@ -5,7 +5,10 @@
 //! every row), `unreadable.jsonl` (what was left out, and why) and `embedding.json` (what made it). Until all is done, the
 //! parts lie in `parts/`.
 
-use std::collections::HashMap;
+mod part;
+#[cfg(test)]
+mod tests;
+
 use std::fs;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -14,16 +17,17 @@ use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
 use gram_clip::Model;
 use gram_cluster::sentence_bert::SentenceBert;
-use gram_data::{ImageFile, Pair};
-use gram_eval::image_batches::for_each_batch;
+use gram_data::Pair;
+use gram_eval::image_batches::with_batches;
 use half::f16;
 use npyz::WriterBuilder;
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
 
-use crate::clustering::{device, text_features, values};
+use crate::clustering::{device, values};
 use crate::whole_file::write;
+use part::{Contents, Part, views};
 
 /// Pairs of a part: what is lost, at most, when a run is stopped.
 const PART: usize = 512;
@@ -100,14 +104,6 @@ pub struct Summary {
     pub resumed: usize,
 }
 
-/// Pairs of a part without their features: numbers of the rows, and what could not be read.
-#[derive(Default, Serialize, Deserialize)]
-struct Part {
-    rows: Vec<usize>,
-    unreadable: Vec<(usize, String)>,
-    cut_captions: usize,
-}
-
 /// Writes the features of `pairs` into the folder `out`.
 ///
 /// # Errors
@@ -119,26 +115,32 @@ pub fn embed(
     out: &Path,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Summary> {
+    embed_in_parts(embedding, pairs, source, out, PART, progress)
+}
+
+/// [`embed`], by parts of so many pairs.
+fn embed_in_parts(
+    embedding: &Embedding,
+    pairs: &[Pair],
+    source: &str,
+    out: &Path,
+    size: usize,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Summary> {
     let provenance = Provenance::new(embedding, pairs, source)?;
     let open = |folder: &Path| {
         let told = || format!("Sentence-BERT model {}", folder.display());
         SentenceBert::open(folder, &device(embedding.model)).with_context(told)
     };
     let sentence_bert = embedding.sentence_bert.map(open).transpose()?;
-    let parts = out.join("parts");
-    fs::create_dir_all(&parts).with_context(|| parts.display().to_string())?;
+    let folder = out.join("parts");
+    fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     provenance.claim(&out.join("embedding.json"))?;
-    let mut summary = Summary::default();
     let finished = out.join("features.safetensors").is_file();
-    for (index, chunk) in pairs.chunks(PART).enumerate() {
-        let path = parts.join(format!("{index:06}.safetensors"));
-        if finished || path.is_file() {
-            summary.resumed += chunk.len();
-        } else {
-            write_part(embedding, sentence_bert.as_ref(), chunk, index * PART, &path)?;
-        }
-        progress((index * PART + chunk.len()).min(pairs.len()));
-    }
+    let parts = Part::all(pairs, size, &folder, finished);
+    write_parts(embedding, sentence_bert.as_ref(), &parts, progress)?;
+    let done_before = parts.iter().filter(|part| part.is_done).map(|part| part.pairs.len());
+    let mut summary = Summary { resumed: done_before.sum(), ..Summary::default() };
     if finished {
         let text = fs::read_to_string(out.join("summary.json")).context("summary.json")?;
         return Ok(Summary {
@@ -147,8 +149,29 @@ pub fn embed(
         });
     }
     join(embedding.precision, pairs, &parts, out, &mut summary)?;
-    fs::remove_dir_all(&parts).with_context(|| parts.display().to_string())?;
+    fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
     Ok(summary)
+}
+
+/// Writes the parts that are not done.
+fn write_parts(
+    embedding: &Embedding,
+    sentence_bert: Option<&SentenceBert>,
+    parts: &[Part],
+    progress: &mut dyn FnMut(usize),
+) -> Result<()> {
+    let Embedding { model, .. } = *embedding;
+    // One stream for all parts: images of the next one are decoded while the captions of this one are read.
+    let batches = parts.iter().filter(|part| !part.is_done).flat_map(Part::batches);
+    with_batches(batches, &model.preprocess, &device(model), |batches| {
+        parts.iter().try_for_each(|part| {
+            if !part.is_done {
+                part.write(embedding, sentence_bert, batches)?;
+            }
+            progress(part.first + part.pairs.len());
+            Ok(())
+        })
+    })
 }
 
 impl Provenance {
@@ -203,68 +226,37 @@ pub fn checksum(model: &Model) -> Result<String> {
     Ok(format!("{:08x}", checksum.finalize()))
 }
 
-fn write_part(
-    embedding: &Embedding,
-    sentence_bert: Option<&SentenceBert>,
-    pairs: &[Pair],
-    first: usize,
-    path: &Path,
-) -> Result<()> {
-    let Embedding { model, precision, .. } = *embedding;
-    let images: Vec<ImageFile> = pairs.iter().map(|pair| pair.image.clone()).collect();
-    let (mut part, mut features) = (Part::default(), Vec::new());
-    for_each_batch(&images, &model.preprocess, &device(model), |batch| {
-        part.unreadable.extend(batch.unreadable.into_iter().map(|(row, problem)| (first + row, problem)));
-        part.rows.extend(batch.rows.iter().map(|row| first + row));
-        features.extend(batch.pixels.map(|pixels| model.clip.vision.features(pixels, None)));
-        anyhow::Ok(())
-    })?;
-    let captions: Vec<&str> = part.rows.iter().map(|row| pairs[row - first].caption.as_str()).collect();
-    let mut tensors = Vec::new();
-    if !captions.is_empty() {
-        let mut add = |name, matrix: &[f32], width: usize| {
-            tensors.push((name, vec![captions.len(), width], precision.bytes(matrix)));
-        };
-        let images = Tensor::cat(features, 0);
-        let width = images.dims()[1];
-        add("image_features", &values(images)?, width);
-        let (text, cut) = text_features(model, &captions)?;
-        part.cut_captions = cut;
-        add("text_features", text.as_slice().unwrap_or_default(), text.ncols());
-        if let Some(encoder) = sentence_bert {
-            let embedded = encoder.embed(&captions)?;
-            add("caption_features", embedded.as_slice().unwrap_or_default(), embedded.ncols());
-        }
-    }
-    let metadata = HashMap::from([("part".to_owned(), serde_json::to_string(&part)?)]);
-    write(path, &safetensors::serialize(views(precision, &tensors)?, Some(metadata))?)
-}
-
 /// Joins the parts into the files that stay.
-fn join(precision: Precision, pairs: &[Pair], parts: &Path, out: &Path, summary: &mut Summary) -> Result<()> {
+fn join(
+    precision: Precision,
+    pairs: &[Pair],
+    parts: &[Part],
+    out: &Path,
+    summary: &mut Summary,
+) -> Result<()> {
     let (mut rows, mut unreadable) = (String::new(), String::new());
     let mut tensors: Vec<(&str, Vec<usize>, Vec<u8>)> =
         TENSORS.iter().map(|name| (*name, vec![0, 0], Vec::new())).collect();
-    for index in 0..pairs.len().div_ceil(PART) {
-        let path = parts.join(format!("{index:06}.safetensors"));
-        let told = || format!("{}: remove it and give the command again", path.display());
-        let file = fs::read(&path).with_context(told)?;
+    for part in parts {
+        let told = || format!("{}: remove it and give the command again", part.path.display());
+        let file = fs::read(&part.path).with_context(told)?;
         let (_, header) = SafeTensors::read_metadata(&file).with_context(told)?;
-        let part = header.metadata().as_ref().and_then(|metadata| metadata.get("part")).with_context(told)?;
-        let part: Part = serde_json::from_str(part).with_context(told)?;
-        for row in &part.rows {
+        let written =
+            header.metadata().as_ref().and_then(|metadata| metadata.get("part")).with_context(told)?;
+        let contents: Contents = serde_json::from_str(written).with_context(told)?;
+        for row in &contents.rows {
             let pair = pairs.get(*row).with_context(told)?;
             let line =
                 serde_json::json!({"key": pair.key, "image": pair.image.name(), "caption": pair.caption});
             rows += &format!("{line}\n");
         }
-        for (row, problem) in &part.unreadable {
+        for (row, problem) in &contents.unreadable {
             let pair = pairs.get(*row).with_context(told)?;
             unreadable += &format!("{}\n", serde_json::json!({"key": pair.key, "problem": problem}));
         }
-        summary.rows += part.rows.len();
-        summary.unreadable += part.unreadable.len();
-        summary.cut_captions += part.cut_captions;
+        summary.rows += contents.rows.len();
+        summary.unreadable += contents.unreadable.len();
+        summary.cut_captions += contents.cut_captions;
         let of_part = SafeTensors::deserialize(&file).with_context(told)?;
         for (name, shape, bytes) in &mut tensors {
             if let Ok(view) = of_part.tensor(name) {
@@ -293,16 +285,6 @@ fn join(precision: Precision, pairs: &[Pair], parts: &Path, out: &Path, summary:
 
 /// What the files hold, the last with a caption encoder only.
 const TENSORS: [&str; 3] = ["image_features", "text_features", "caption_features"];
-
-fn views<'a>(
-    precision: Precision,
-    tensors: &'a [(&str, Vec<usize>, Vec<u8>)],
-) -> Result<Vec<(&'a str, TensorView<'a>)>> {
-    let view = |(name, shape, bytes): &'a (&str, Vec<usize>, Vec<u8>)| {
-        Ok((*name, TensorView::new(precision.dtype(), shape.clone(), bytes)?))
-    };
-    tensors.iter().map(view).collect()
-}
 
 /// Writes a matrix as NumPy does.
 fn write_npy(precision: Precision, path: &Path, shape: &[usize], bytes: &[u8]) -> Result<()> {
