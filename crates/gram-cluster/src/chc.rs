@@ -25,7 +25,7 @@ use std::fmt;
 use std::path::Path;
 
 use gram_data::random::{indexed_stream, stream};
-use ndarray::{Array1, Array2, Axis};
+use ndarray::{Array1, Array2};
 use rand::Rng;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -39,10 +39,11 @@ use crate::clusters::{ClusteredPair, Clusters, Counts, Topic};
 use crate::domains::domains;
 use crate::error::ClusterError;
 use crate::hdbscan::{Clustering, hdbscan, hdbscan_with_others};
-use crate::nearest_neighbours::nearest_to;
+use crate::nearest_neighbours::NearestNeighbours;
 use crate::rows::Rows;
 use crate::topic_words::{TopicWords, topic_words};
-use crate::umap::{self, UmapSettings, graph::FuzzyGraph};
+use crate::umap;
+use crate::umap::graph::{FuzzyGraph, among};
 
 /// A step of the clustering, reported as it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -111,16 +112,23 @@ pub fn cluster(
     let kept = input.kept_rows(settings)?;
     progress(Stage::Neighbours);
     let fitted = Fitted::new(&kept, settings);
-    let embeddings = input.caption_embeddings.select(&fitted.rows);
-    let keys: Vec<&String> = kept.iter().map(|row| &input.keys[*row]).collect();
-    let finished = FinishedStages::new(finished, settings, seed, &keys, &embeddings);
-    let neighbours = finished.of(Stage::Neighbours, || umap::neighbours(embeddings, &settings.umap))?;
+    let finished = FinishedStages::new(finished, settings, seed, input, &kept);
+    let embeddings = || input.caption_embeddings.select(&fitted.rows);
+    let neighbours = finished.of("neighbours", || umap::neighbours(embeddings(), &settings.umap))?;
+    let of_others = || {
+        let others = input.caption_embeddings;
+        umap::neighbours_of_others(embeddings(), others, &fitted.others, &settings.umap)
+    };
+    let of_others = match fitted.others.is_empty() {
+        true => None,
+        false => Some(finished.of("others", of_others)?),
+    };
     progress(Stage::Reduction);
     let graph = FuzzyGraph::new(&neighbours);
     drop(neighbours);
-    let reduced = finished.of(Stage::Reduction, || umap::embed(&graph, &settings.umap, seed))?;
+    let reduced = finished.of("reduction", || umap::embed(&graph, &settings.umap, seed))?;
     progress(Stage::Topics);
-    let clustering = finished.of(Stage::Topics, || fitted.cluster(input, settings, &reduced))?;
+    let clustering = finished.of("topics", || fitted.cluster(settings, &reduced, of_others.as_ref()))?;
     drop(reduced);
     progress(Stage::Words);
     let mut hierarchy = Hierarchy::new(input, settings, &kept, &clustering);
@@ -131,9 +139,9 @@ pub fn cluster(
         return Err(ClusterError::NoTopics { pairs: kept.len(), min_cluster_size });
     }
     progress(Stage::Map);
-    let map = finished.of(Stage::Map, || {
+    let map = finished.of("map", || {
         let map = umap::embed(&graph, &settings.map(), stream(seed, "topic map").next_u64());
-        fitted.with_others(input, settings, map)
+        fitted.with_others(map, of_others.as_ref())
     })?;
 
     Ok(hierarchy.into_clusters(input, seed, &kept, &clustering, &map))
@@ -149,9 +157,6 @@ struct Fitted {
     is_fitted: Vec<bool>,
 }
 
-/// Pairs that are put among those that are laid out at a time.
-const OTHERS_AT_ONCE: usize = 1 << 16;
-
 impl Fitted {
     fn new(kept: &[usize], settings: &ChcSettings) -> Self {
         let sample = settings.fit_sample.unwrap_or(kept.len()).min(kept.len());
@@ -165,11 +170,14 @@ impl Fitted {
     }
 
     /// Clusters what is laid out, and says of the others where they belong.
-    fn cluster(&self, input: &ChcInput, settings: &ChcSettings, reduced: &Array2<f32>) -> Clustering {
-        if self.others.is_empty() {
-            return hdbscan(reduced.view(), &settings.hdbscan);
-        }
-        let others = self.others_among(input, settings, reduced);
+    fn cluster(
+        &self,
+        settings: &ChcSettings,
+        reduced: &Array2<f32>,
+        of_others: Option<&NearestNeighbours>,
+    ) -> Clustering {
+        let Some(of_others) = of_others else { return hdbscan(reduced.view(), &settings.hdbscan) };
+        let others = among(of_others, reduced.view());
         let (fitted, others) = hdbscan_with_others(reduced.view(), others.view(), &settings.hdbscan);
         Clustering {
             labels: self.merged(fitted.labels, others.labels),
@@ -178,27 +186,10 @@ impl Fitted {
         }
     }
 
-    /// Where the others lie among those that have a `layout`.
-    fn others_among(&self, input: &ChcInput, settings: &ChcSettings, layout: &Array2<f32>) -> Array2<f32> {
-        let points = input.caption_embeddings.select(&self.rows);
-        let UmapSettings { neighbours, metric, .. } = settings.umap;
-        let mut places = Array2::zeros((self.others.len(), layout.ncols()));
-        for (rows, mut places) in
-            self.others.chunks(OTHERS_AT_ONCE).zip(places.axis_chunks_iter_mut(Axis(0), OTHERS_AT_ONCE))
-        {
-            let others = input.caption_embeddings.select(rows);
-            let found = nearest_to(points.view(), others.view(), neighbours - 1, metric);
-            places.assign(&umap::graph::among(&found, layout.view()));
-        }
-        places
-    }
-
     /// The layout of all kept pairs.
-    fn with_others(&self, input: &ChcInput, settings: &ChcSettings, fitted: Array2<f32>) -> Array2<f32> {
-        if self.others.is_empty() {
-            return fitted;
-        }
-        let others = self.others_among(input, settings, &fitted);
+    fn with_others(&self, fitted: Array2<f32>, of_others: Option<&NearestNeighbours>) -> Array2<f32> {
+        let Some(of_others) = of_others else { return fitted };
+        let others = among(of_others, fitted.view());
         let rows = |layout: &Array2<f32>| layout.rows().into_iter().map(|row| row.to_owned()).collect();
         let rows: Vec<Array1<f32>> = self.merged(rows(&fitted), rows(&others));
         let mut all = Array2::zeros((rows.len(), fitted.ncols()));

@@ -5,12 +5,15 @@
 mod exact;
 pub mod inverted_lists;
 
-use ndarray::{Array2, ArrayView2, CowArray, Ix2};
+use ndarray::{Array2, ArrayView2, Axis, CowArray, Ix2};
 
 use crate::matrix::normalised;
+use crate::rows::Rows;
 
 /// So many points are searched exactly, in time that is quadratic in their number: seconds.
 pub const EXACTLY: usize = 20_000;
+/// Rows of others that are in memory at once.
+const OTHERS_AT_ONCE: usize = 1 << 16;
 
 /// What "near" means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -53,15 +56,27 @@ pub struct NearestNeighbours {
     pub distances: Array2<f32>,
 }
 
-/// The `k` of `points` that are nearest to each row of `queries`, by inverted lists. `k` is at most the number of points.
-pub fn nearest_to(
-    points: ArrayView2<f32>,
-    queries: ArrayView2<f32>,
+/// The `k` of `points` that are nearest to each of some rows of `others`, by inverted lists. `k` is at most the number of
+/// points.
+pub fn nearest_to<'a>(
+    points: impl Into<CowArray<'a, f32, Ix2>>,
+    others: &dyn Rows,
+    rows: &[usize],
     k: usize,
     metric: Metric,
 ) -> NearestNeighbours {
-    let [points, queries] = [points, queries].map(|rows| metric.comparable(rows.into()));
-    inverted_lists::nearest_to(points.view(), queries.view(), k, metric)
+    let points = metric.comparable(points.into());
+    let search = inverted_lists::Search::new(points.view());
+    let mut found = NearestNeighbours::room_for(rows.len(), k);
+    let ids = found.ids.axis_chunks_iter_mut(Axis(0), OTHERS_AT_ONCE);
+    let distances = found.distances.axis_chunks_iter_mut(Axis(0), OTHERS_AT_ONCE);
+    for ((rows, mut ids), mut distances) in rows.chunks(OTHERS_AT_ONCE).zip(ids).zip(distances) {
+        let others = metric.comparable(others.select(rows).into());
+        let found = search.nearest_to(others.view(), k, metric);
+        ids.assign(&found.ids);
+        distances.assign(&found.distances);
+    }
+    found
 }
 
 /// The `k` nearest other points of some rows, exactly: (row, ids and distances, nearest first).
@@ -75,10 +90,14 @@ pub fn of_rows(
 }
 
 impl NearestNeighbours {
+    /// Room for the `k` neighbours of so many points.
+    fn room_for(points: usize, k: usize) -> Self {
+        Self { ids: Array2::zeros((points, k)), distances: Array2::zeros((points, k)) }
+    }
+
     /// From every point's `k` neighbours and their distances.
     fn from_rows(rows: Vec<Vec<(u32, f32)>>, k: usize) -> Self {
-        let mut neighbours =
-            Self { ids: Array2::zeros((rows.len(), k)), distances: Array2::zeros((rows.len(), k)) };
+        let mut neighbours = Self::room_for(rows.len(), k);
         for (point, row) in rows.into_iter().enumerate() {
             for (rank, (id, distance)) in row.into_iter().enumerate() {
                 (neighbours.ids[[point, rank]], neighbours.distances[[point, rank]]) = (id, distance);
@@ -107,7 +126,7 @@ pub fn nearest_neighbours<'a>(
 mod tests {
     use super::*;
     use gram_data::random::{normal, stream};
-    use ndarray::array;
+    use ndarray::{array, s};
 
     fn random_points(count: usize, dimensions: usize) -> Array2<f32> {
         let mut stream = stream(3, "points");
@@ -151,6 +170,17 @@ mod tests {
         let found = nearest_neighbours(points.view(), 3, Metric::Cosine);
         assert_eq!(found.ids.row(59).to_vec(), [0, 20, 21]);
         assert_eq!(found.distances.row(59).to_vec(), [0.0; 3]);
+    }
+
+    #[test]
+    fn neighbours_of_others_are_the_same_whoever_else_is_asked_for() {
+        let (points, others) = (random_points(600, 3), random_points(OTHERS_AT_ONCE + 10, 3));
+        let of = |rows: Vec<usize>| nearest_to(points.view(), &others, &rows, 4, Metric::Cosine);
+        let all = of((0..others.nrows()).collect());
+        let first = OTHERS_AT_ONCE - 10;
+        let some = of((first..others.nrows()).collect());
+        assert_eq!(all.ids.slice(s![first.., ..]), some.ids);
+        assert_eq!(all.distances.slice(s![first.., ..]), some.distances);
     }
 
     #[test]

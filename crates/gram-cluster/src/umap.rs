@@ -18,7 +18,8 @@ use ndarray::{Array2, CowArray, Ix2};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ClusterError;
-use crate::nearest_neighbours::{Metric, NearestNeighbours, nearest_neighbours};
+use crate::nearest_neighbours::{Metric, NearestNeighbours, nearest_neighbours, nearest_to};
+use crate::rows::Rows;
 use graph::FuzzyGraph;
 
 /// How UMAP reduces dimensions.
@@ -89,6 +90,16 @@ pub fn neighbours<'a>(
 ) -> NearestNeighbours {
     // The point itself is one of umap-learn's neighbours.
     nearest_neighbours(points, settings.neighbours - 1, settings.metric)
+}
+
+/// The neighbours among `points` [points, dimensions] of some rows of `others`, to be put [`graph::among`] them.
+pub fn neighbours_of_others<'a>(
+    points: impl Into<CowArray<'a, f32, Ix2>>,
+    others: &dyn Rows,
+    rows: &[usize],
+    settings: &UmapSettings,
+) -> NearestNeighbours {
+    nearest_to(points, others, rows, settings.neighbours - 1, settings.metric)
 }
 
 /// The neighbour graph of `points` [points, dimensions].

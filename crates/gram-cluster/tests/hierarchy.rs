@@ -4,9 +4,10 @@
 mod world;
 
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 
-use gram_cluster::{ChcSettings, ClusterError, Clusters, Counts, Stage, cluster};
-use ndarray::Axis;
+use gram_cluster::{ChcInput, ChcSettings, ClusterError, Clusters, Counts, Rows, Stage, cluster};
+use ndarray::Array2;
 use world::{LOOKS, PAIRS_EACH, THINGS, World};
 
 /// What a pair's key says of it.
@@ -21,8 +22,8 @@ fn select(world: &World, order: &[usize]) -> World {
         keys: order.iter().map(|row| world.keys[*row].clone()).collect(),
         captions: order.iter().map(|row| world.captions[*row].clone()).collect(),
         similarities: order.iter().map(|row| world.similarities[*row]).collect(),
-        image_features: world.image_features.select(Axis(0), order),
-        caption_embeddings: world.caption_embeddings.select(Axis(0), order),
+        image_features: world.image_features.select(order),
+        caption_embeddings: world.caption_embeddings.select(order),
     }
 }
 
@@ -182,11 +183,15 @@ fn too_few_pairs_and_no_topic_are_errors_that_say_what_to_do() {
     assert!(message.starts_with("no topic found among 252 pairs"), "{message}");
 }
 
+/// Two thirds of the pairs are laid out.
+fn of_a_sample(world: &World) -> ChcSettings {
+    ChcSettings { fit_sample: Some(world.keys.len() * 2 / 3), ..ChcSettings::default() }
+}
+
 #[test]
 fn pairs_that_are_not_laid_out_join_the_topics_of_their_neighbours() {
     let world = World::new();
-    let settings = ChcSettings { fit_sample: Some(world.keys.len() * 2 / 3), ..ChcSettings::default() };
-    let clusters = world.cluster(&settings).unwrap();
+    let clusters = world.cluster(&of_a_sample(&world)).unwrap();
     assert_eq!(clusters.topics.len(), THINGS.len());
     assert!(clusters.counts.noise * 20 < world.keys.len(), "{:?}", clusters.counts);
     assert!(clusters.layout.iter().all(Option::is_some));
@@ -196,24 +201,84 @@ fn pairs_that_are_not_laid_out_join_the_topics_of_their_neighbours() {
     }
 }
 
+/// Rows that know how often each was asked for.
+struct Counted<'a> {
+    rows: &'a dyn Rows,
+    asked: Mutex<Vec<usize>>,
+}
+
+impl Rows for Counted<'_> {
+    fn shape(&self) -> (usize, usize) {
+        self.rows.shape()
+    }
+
+    fn read(&self, row: usize, into: &mut [f32]) {
+        self.rows.read(row, into);
+    }
+
+    fn select(&self, rows: &[usize]) -> Array2<f32> {
+        let mut asked = self.asked.lock().unwrap();
+        rows.iter().for_each(|row| asked[*row] += 1);
+        self.rows.select(rows)
+    }
+}
+
+#[test]
+fn neighbours_of_others_are_searched_once_for_topics_and_map() {
+    let world = World::new();
+    let count = world.keys.len();
+    let embeddings = Counted { rows: &world.caption_embeddings, asked: Mutex::new(vec![0; count]) };
+    let input = ChcInput { caption_embeddings: &embeddings, ..world.input() };
+    let folder = tempfile::tempdir().unwrap();
+    let settings = of_a_sample(&world);
+    let whole = cluster(&input, &settings, 7, Some(folder.path()), &mut |_| ()).unwrap();
+    let mut asked = std::mem::replace(&mut *embeddings.asked.lock().unwrap(), vec![0; count]);
+    asked.sort_unstable();
+    let (others, fitted) = asked.split_at(count / 3);
+    assert!(others.iter().all(|times| *times == 1), "{others:?}");
+    // For their own neighbours, and for those of the others.
+    assert!(fitted.iter().all(|times| *times == 2), "{fitted:?}");
+
+    for lost in ["topics", "map"] {
+        std::fs::remove_file(folder.path().join(lost).with_extension("safetensors")).unwrap();
+    }
+    let again = cluster(&input, &settings, 7, Some(folder.path()), &mut |_| ()).unwrap();
+    assert_eq!(again, whole);
+    assert!(embeddings.asked.lock().unwrap().iter().all(|times| *times == 0));
+}
+
 #[test]
 fn a_clustering_that_is_stopped_in_any_stage_goes_on_to_the_same_clusters() {
     let world = World::new();
-    let settings = ChcSettings::default();
-    let unbroken = world.cluster(&settings).unwrap();
+    let neighbours = (Stage::Neighbours, "neighbours.safetensors");
+    let others = (Stage::Neighbours, "others.safetensors");
+    let later = [
+        (Stage::Reduction, "reduction.safetensors"),
+        (Stage::Topics, "topics.safetensors"),
+        (Stage::Map, "map.safetensors"),
+    ];
+    stopped_in_any_stage(&world, &ChcSettings::default(), &[&[neighbours][..], &later].concat());
+    stopped_in_any_stage(&world, &of_a_sample(&world), &[&[neighbours, others][..], &later].concat());
+}
+
+/// Stops in each stage, after which the files of those before are there, and goes on.
+fn stopped_in_any_stage(world: &World, settings: &ChcSettings, files: &[(Stage, &str)]) {
+    let unbroken = world.cluster(settings).unwrap();
     for stopped in Stage::ALL {
         let folder = tempfile::tempdir().unwrap();
         let mut until = |stage| assert_ne!(stage, stopped, "stopped here");
         let run = std::panic::AssertUnwindSafe(|| {
-            cluster(&world.input(), &settings, 7, Some(folder.path()), &mut until)
+            cluster(&world.input(), settings, 7, Some(folder.path()), &mut until)
         });
         assert!(std::panic::catch_unwind(run).is_err());
-        let kept = std::fs::read_dir(folder.path()).unwrap().count();
-        let long = [Stage::Neighbours, Stage::Reduction, Stage::Topics, Stage::Map];
-        assert_eq!(kept, long.iter().filter(|stage| **stage < stopped).count(), "{stopped:?}");
+        let kept = std::fs::read_dir(folder.path()).unwrap();
+        let kept: BTreeSet<String> =
+            kept.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        let before = files.iter().filter(|(stage, _)| *stage < stopped);
+        assert_eq!(kept, before.map(|(_, file)| (*file).to_owned()).collect(), "{stopped:?}");
         // A file that was half written when the machine stopped is no file.
         std::fs::write(folder.path().join("map.partial"), b"half").unwrap();
-        let found = cluster(&world.input(), &settings, 7, Some(folder.path()), &mut |_| ()).unwrap();
+        let found = cluster(&world.input(), settings, 7, Some(folder.path()), &mut |_| ()).unwrap();
         assert_eq!(found, unbroken, "{stopped:?}");
     }
 }
@@ -236,6 +301,14 @@ fn stages_of_another_clustering_are_not_gone_on_from() {
         ..ChcSettings::default()
     };
     assert_eq!(kept(&world, &noisier, 7), world.cluster(&noisier).unwrap());
+    let sample = of_a_sample(&world);
+    kept(&world, &sample, 7);
+    // Of three pairs in the order of keys, the third is not laid out.
+    let mut keys: Vec<usize> = (0..world.keys.len()).collect();
+    keys.sort_by_key(|row| &world.keys[*row]);
+    let mut other = World::new();
+    other.caption_embeddings.row_mut(keys[2]).mapv_inplace(|value| -value);
+    assert_eq!(kept(&other, &sample, 7), other.cluster(&sample).unwrap());
     std::fs::write(folder.path().join("reduction.safetensors"), b"damaged").unwrap();
     assert_eq!(kept(&world, &settings, 7), world.cluster(&settings).unwrap());
 }

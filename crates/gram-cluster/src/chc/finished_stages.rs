@@ -11,7 +11,7 @@ use gram_data::whole_file::write_whole;
 use ndarray::Array2;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 
-use super::{ChcSettings, Stage};
+use super::{ChcInput, ChcSettings};
 use crate::error::ClusterError;
 use crate::hdbscan::Clustering;
 use crate::nearest_neighbours::NearestNeighbours;
@@ -23,31 +23,33 @@ pub(super) struct FinishedStages {
 }
 
 impl FinishedStages {
-    /// Of a clustering of `keys` by `embeddings`, which are all that its stages work with.
+    /// Of a clustering of the rows `kept` of the input, whose keys and embeddings are all that its stages work with.
     pub(super) fn new(
         folder: Option<&Path>,
         settings: &ChcSettings,
         seed: u64,
-        keys: &[&String],
-        embeddings: &Array2<f32>,
+        input: &ChcInput,
+        kept: &[usize],
     ) -> Self {
         let mut checksum = crc32fast::Hasher::new();
         if folder.is_some() {
-            keys.iter().for_each(|key| checksum.update(key.as_bytes()));
-            for row in embeddings.rows() {
-                row.iter().for_each(|value| checksum.update(&value.to_le_bytes()));
+            kept.iter().for_each(|row| checksum.update(input.keys[*row].as_bytes()));
+            let mut embedding = vec![0.0; input.caption_embeddings.shape().1];
+            for row in kept {
+                input.caption_embeddings.read(*row, &mut embedding);
+                embedding.iter().for_each(|value: &f32| checksum.update(&value.to_le_bytes()));
             }
         }
         let ChcSettings { umap, hdbscan, fit_sample, .. } = settings;
-        let sums = (keys.len(), checksum.finalize());
+        let sums = (kept.len(), checksum.finalize());
         let made_of = format!("{seed} {umap:?} {hdbscan:?} {fit_sample:?} {sums:08x?}");
         Self { folder: folder.map(Path::to_owned), made_of }
     }
 
-    /// What the stage gave when it was done before, or gives now.
-    pub(super) fn of<T: Kept>(&self, stage: Stage, make: impl FnOnce() -> T) -> Result<T, ClusterError> {
+    /// What the stage of a name gave when it was done before, or gives now.
+    pub(super) fn of<T: Kept>(&self, name: &str, make: impl FnOnce() -> T) -> Result<T, ClusterError> {
         let Some(folder) = &self.folder else { return Ok(make()) };
-        let path = folder.join(format!("{stage:?}.safetensors").to_lowercase());
+        let path = folder.join(name).with_extension("safetensors");
         if let Some(kept) = self.read(&path) {
             return Ok(kept);
         }

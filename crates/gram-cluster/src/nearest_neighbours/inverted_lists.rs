@@ -46,43 +46,26 @@ const SPARE: usize = 2;
 
 /// The `k` nearest other points of every row of `points` (normalised, for the cosine metric), nearest first.
 pub(super) fn nearest_neighbours(points: ArrayView2<f32>, k: usize, metric: Metric) -> NearestNeighbours {
-    let search = Search { points, norms: squared_norms(points) };
+    let search = Search::new(points);
     let queries = Queries { rows: points, are_points: true };
-    let centres = centres(points, &mut stream(0, "inverted lists"));
     let checked = exact::of_rows(points, k, metric, &evenly(points.nrows(), CHECKED));
     let mut in_lists = vec![Nearest::new(k + SPARE); points.nrows()];
     let (mut probed, mut probes) = (0, PROBES);
     loop {
-        probes = probes.min(centres.nrows());
-        in_lists = search.in_lists(queries, in_lists, centres.view(), probed..probes);
+        probes = probes.min(search.lists.len());
+        in_lists = search.in_lists(queries, in_lists, probed..probes);
         let mut found = in_lists.clone();
         for round in 0..=ROUNDS {
             if round > 0 {
                 found = search.among_neighbours_of_neighbours(&found);
             }
             let neighbours = search.exactly(queries, &found, k, metric);
-            if recall(&neighbours, &checked) >= RECALL || probes == centres.nrows() {
+            if recall(&neighbours, &checked) >= RECALL || probes == search.lists.len() {
                 return neighbours;
             }
         }
         (probed, probes) = (probes, 2 * probes);
     }
-}
-
-/// The `k` of `points` that are nearest to each row of `queries` (both normalised, for the cosine metric), by the same lists,
-/// [`PROBES`] of them for each.
-pub(super) fn nearest_to(
-    points: ArrayView2<f32>,
-    queries: ArrayView2<f32>,
-    k: usize,
-    metric: Metric,
-) -> NearestNeighbours {
-    let search = Search { points, norms: squared_norms(points) };
-    let centres = centres(points, &mut stream(0, "inverted lists"));
-    let found = vec![Nearest::new(k + SPARE); queries.nrows()];
-    let queries = Queries { rows: queries, are_points: false };
-    let found = search.in_lists(queries, found, centres.view(), 0..PROBES.min(centres.nrows()));
-    search.exactly(queries, &found, k, metric)
 }
 
 /// Products of two points that a search among so many takes, if the first lists are enough: of samples and points with
@@ -213,25 +196,40 @@ fn rows(matrix: ArrayView2<f32>, ids: &[u32]) -> Array2<f32> {
     rows
 }
 
-struct Search<'a> {
+/// Points in lists, to be searched among.
+pub(super) struct Search<'a> {
     points: ArrayView2<'a, f32>,
     norms: Vec<f32>,
+    /// `[lists, dimensions]`.
+    centres: Array2<f32>,
+    /// The points of every list.
+    lists: Vec<Vec<u32>>,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    /// Among `points` (normalised, for the cosine metric).
+    pub(super) fn new(points: ArrayView2<'a, f32>) -> Self {
+        let centres = centres(points, &mut stream(0, "inverted lists"));
+        let lists = members(&nearest_centres(points, centres.view(), 0..1), centres.nrows());
+        Self { points, norms: squared_norms(points), centres, lists }
+    }
+
+    /// The `k` points that are nearest to each row of `queries` (normalised, for the cosine metric), in the first
+    /// [`PROBES`] lists.
+    pub(super) fn nearest_to(&self, queries: ArrayView2<f32>, k: usize, metric: Metric) -> NearestNeighbours {
+        let found = vec![Nearest::new(k + SPARE); queries.nrows()];
+        let queries = Queries { rows: queries, are_points: false };
+        let found = self.in_lists(queries, found, 0..PROBES.min(self.lists.len()));
+        self.exactly(queries, &found, k, metric)
+    }
+
     /// `found`, and what is in the lists of each query's nearest centres of some ranks.
-    fn in_lists(
-        &self,
-        queries: Queries,
-        found: Vec<Nearest>,
-        centres: ArrayView2<f32>,
-        ranks: Range<usize>,
-    ) -> Vec<Nearest> {
-        let lists = members(&nearest_centres(self.points, centres, 0..1), centres.nrows());
-        let askers = members(&nearest_centres(queries.rows, centres, ranks), centres.nrows());
+    fn in_lists(&self, queries: Queries, found: Vec<Nearest>, ranks: Range<usize>) -> Vec<Nearest> {
+        let askers = nearest_centres(queries.rows, self.centres.view(), ranks);
+        let askers = members(&askers, self.lists.len());
         // The nearest of all that is offered are the same in whichever order it is offered.
         let found: Vec<Mutex<Nearest>> = found.into_iter().map(Mutex::new).collect();
-        lists.par_iter().zip(&askers).for_each(|(list, askers)| {
+        self.lists.par_iter().zip(&askers).for_each(|(list, askers)| {
             for members in list.chunks(ROWS) {
                 let rows = rows(self.points, members);
                 askers
@@ -340,7 +338,7 @@ mod tests {
     fn neighbours_of_others_are_found_among_the_points() {
         let all = points(4000);
         let (fitted, others) = all.view().split_at(Axis(0), 3000);
-        let found = nearest_to(fitted, others, 5, Metric::Cosine);
+        let found = Search::new(fitted).nearest_to(others, 5, Metric::Cosine);
         let distance = |query: usize, id: usize| squared_distance(others.row(query), fitted.row(id));
         let right = (0..1000).filter(|query| {
             let nearest = (0..3000).min_by(|a, b| distance(*query, *a).total_cmp(&distance(*query, *b)));
