@@ -39,10 +39,12 @@ fn included(clusters: &Clusters) -> Vec<(String, String)> {
 fn left_out(clusters: &Clusters, pairs: &Pairs) -> Vec<(String, String)> {
     let counts = &clusters.counts;
     let dropped = format!(
-        "{} (topics too small for a domain: {}, topics without a word of their own: {})",
+        "{} (topics too small for a domain: {}, topics without a word of their own: {}, topics that cannot give an \
+         episode both support and query set: {})",
         grouped(counts.dropped),
         grouped(counts.small_topics),
-        grouped(counts.unnamed_topics)
+        grouped(counts.unnamed_topics),
+        grouped(counts.unfit_topics)
     );
     let skipped = pairs.skipped_by_cause();
     // Those that nobody has listed.
@@ -103,7 +105,9 @@ mod tests {
         let mut clusters = clusters(&[&[30, 20], &[10]], 1_240);
         clusters.counts.filtered = 1_234;
         clusters.counts.noise = 4;
-        (clusters.counts.dropped, clusters.counts.small_topics, clusters.counts.unnamed_topics) = (2, 1, 0);
+        clusters.counts.dropped = 25;
+        (clusters.counts.small_topics, clusters.counts.unnamed_topics) = (1, 0);
+        clusters.counts.unfit_topics = 3;
         let skipped = vec![Skipped { name: "a".into(), cause: SkipCause::NoCaption, detail: None }];
         let html = section(&clusters, &Pairs { pairs: vec![], skipped });
         for (name, value) in [
@@ -115,7 +119,8 @@ mod tests {
             ("Left out: in no dense group (noise)", "4"),
             (
                 "Left out: of dropped topics",
-                "2 (topics too small for a domain: 1, topics without a word of their own: 0)",
+                "25 (topics too small for a domain: 1, topics without a word of their own: 0, topics that cannot \
+                 give an episode both support and query set: 3)",
             ),
             ("Left out: no caption", "1"),
         ] {
