@@ -13,7 +13,7 @@ use crate::rows::Rows;
 /// So many points are searched exactly, in time that is quadratic in their number: seconds.
 pub const EXACTLY: usize = 20_000;
 /// Rows of others that are in memory at once.
-const OTHERS_AT_ONCE: usize = 1 << 16;
+pub(crate) const OTHERS_AT_ONCE: usize = 1 << 16;
 
 /// What "near" means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -76,6 +76,12 @@ pub(crate) fn products(points: usize) -> f64 {
     with_centres + points as f64 * (PROBES * POINTS_OF_A_LIST + CHECKED) as f64
 }
 
+/// Those that a search for the neighbours of so many others among points takes: with centres, and with points in lists.
+pub(crate) fn products_of_others(points: usize, others: usize) -> f64 {
+    let lists = points as f64 / POINTS_OF_A_LIST as f64;
+    others as f64 * (lists + (PROBES * POINTS_OF_A_LIST) as f64)
+}
+
 /// The part of the neighbours of some points (ids of points, and their neighbours) that was found; of points at the distance
 /// of the last neighbour, any will do.
 pub fn recall(found: &NearestNeighbours, exact: &[(usize, Vec<(u32, f32)>)]) -> f64 {
