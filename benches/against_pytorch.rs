@@ -12,13 +12,12 @@ use std::time::Instant;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::checkpoint::Source;
-use gram_clip::{Clip, ClipConfig, ClipError};
+use gram_clip::{Clip, ClipConfig, ClipError, side_by_side};
 use gram_meta::{InnerLoop, Regulator, RegulatorStart, Task};
 use gram_prompt::{
     ClassSentence, Classes, Images, LabelledImages, Part, Placement, Prompt, PromptedClip, Rates,
     RegulatorForm,
 };
-use rayon::prelude::*;
 
 /// As `gram` itself.
 #[global_allocator]
@@ -205,10 +204,10 @@ fn main() {
 
     let (tasks, phi) = (tasks(&device), regulator(&theta, &device));
     let sum = |chunk: usize| {
-        let found: Vec<_> = tasks
-            .par_chunks(chunk)
-            .flat_map_iter(|tasks| inner_loop(1).meta_gradients(&model, &theta, Some(&phi), tasks))
-            .collect();
+        let found = side_by_side(tasks.chunks(chunk).collect(), |tasks: &[Task]| {
+            inner_loop(1).meta_gradients(&model, &theta, Some(&phi), tasks)
+        })
+        .concat();
         let theta =
             found.iter().skip(1).fold(found[0].theta.clone(), |sum, one| sum.add_scaled(&one.theta, 1.0));
         let loss: f32 = found.iter().map(|one| one.query_loss).sum();
@@ -228,9 +227,9 @@ fn main() {
     let own = NAME + 2;
     let positions =
         |contexts: usize, classes: usize| (contexts * (1 + CONTEXT_TOKENS) + classes * own) as f64;
-    // Backward as much as forward, for no weight has a gradient; the pass in dual numbers twice forward and twice backward.
+    // Backward as much as forward, for no weight has a gradient; as much again in dual numbers, values being known.
     let step_rate = positions(1, 100) * position * 2.0 / step / 1e9;
-    let meta_rate = positions(4, 20) * position * (2.0 + 2.0 + 4.0) / meta_step / 1e9;
+    let meta_rate = positions(4, 20) * position * (2.0 + 2.0 + 2.0) / meta_step / 1e9;
     println!("peak of a product of matrices: {peak:.0} GFLOP/s");
     println!(
         "CoOp step, 100 classes: {step:.3} s, {step_rate:.0} GFLOP/s ({:.0} % of the peak)",

@@ -314,9 +314,12 @@ fn measure(sizes: &[usize]) -> Vec<Value> {
     runs
 }
 
-/// Prints how every stage grows, and what that says of the web.
+/// Prints how every stage grows, over the sizes whose layouts take as many passes as that of the largest, and what that says
+/// of the web.
 fn extrapolate(runs: &[Value]) {
     let largest = runs.last().expect("there is a size");
+    let passes = |run: &Value| UmapSettings::default().epochs_for(number(&run["points"]) as usize);
+    let runs: Vec<&Value> = runs.iter().filter(|run| passes(run) == passes(largest)).collect();
     let times = WEB / number(&largest["points"]);
     for (index, stage) in STAGES.iter().enumerate() {
         let measured: Vec<(f64, f64)> =

@@ -4,6 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Device, Int, Tensor, TensorData, module};
 
+use crate::frozen_linear::Products;
 use crate::signal::{Activation, Signal};
 
 /// An affine map.
@@ -13,6 +14,16 @@ pub struct Linear {
     pub weight: Param<Tensor<2>>,
     /// `[outputs]`
     pub bias: Option<Param<Tensor<1>>>,
+    /// Where its products are kept, if they are.
+    #[module(skip)]
+    pub(crate) products: Option<Products>,
+}
+
+impl Linear {
+    /// A map with a weight `[inputs, outputs]` and a bias `[outputs]`.
+    pub fn new(weight: Param<Tensor<2>>, bias: Option<Param<Tensor<1>>>) -> Self {
+        Self { weight, bias, products: None }
+    }
 }
 
 /// Layer normalisation over the last dimension.
@@ -62,8 +73,15 @@ pub struct KeysValues {
 impl KeysValues {
     /// Of several prefixes (`[prefixes, heads, prefix, width of a head]`), that of each item of a batch, by number.
     pub fn select(&self, prefixes: &Tensor<1, Int>) -> Self {
-        let select =
-            |signal: &Signal<4>| signal.clone().linear_map(|tensor| tensor.select(0, prefixes.clone()));
+        // By rows of a matrix, which are whole pieces of memory: the reverse pass adds up what came from each.
+        let select = |signal: &Signal<4>| {
+            let [count, heads, positions, head] = signal.value.dims();
+            let rows = [count, heads * positions * head];
+            let selected = [prefixes.dims()[0], heads, positions, head];
+            signal
+                .clone()
+                .linear_map(|tensor| tensor.reshape(rows).select(0, prefixes.clone()).reshape(selected))
+        };
         Self { keys: select(&self.keys), values: select(&self.values) }
     }
 
@@ -115,6 +133,12 @@ impl Block {
         let x = wanted(x).plus(attend(queries, keys, values).linear(&self.output));
         let hidden = x.clone().layer_norm(&self.norm2).linear(&self.expand).activation(self.activation);
         x.plus(hidden.linear(&self.contract))
+    }
+
+    /// Its affine maps.
+    pub(crate) fn linears_mut(&mut self) -> [&mut Linear; 6] {
+        let Self { query, key, value, output, expand, contract, .. } = self;
+        [query, key, value, output, expand, contract]
     }
 
     /// The block over all positions, each of which sees all others.

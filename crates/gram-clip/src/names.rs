@@ -70,7 +70,7 @@ impl Linear {
             true => Some(parameter(source, format!("{name}.bias"), [outputs], device)?),
             false => None,
         };
-        Ok(Self { weight, bias })
+        Ok(Self::new(weight, bias))
     }
 
     fn write(&self, named: &mut Named, name: &str) {
@@ -203,8 +203,7 @@ impl VisionTower {
         // The convolution with stride and side of a patch, as the affine map that it is.
         let patch_name = "vision_model.embeddings.patch_embedding.weight".to_owned();
         let patch_shape = [width, 3, config.patch_size, config.patch_size];
-        let patch_embedding =
-            Linear { weight: matrix(source, patch_name, &patch_shape, device)?, bias: None };
+        let patch_embedding = Linear::new(matrix(source, patch_name, &patch_shape, device)?, None);
         let class_embedding =
             parameter(source, "vision_model.embeddings.class_embedding".into(), [width], device)?;
         let position_embedding = parameter(

@@ -73,21 +73,9 @@ impl<const D: usize> Signal<D> {
         Self { value: self.value.matmul(other.value), tangent: sum_of_present(left, right) }
     }
 
-    /// An affine layer: the tangent sees the weight, not the bias. Value and tangent are one product, for reading the weight is
-    /// what costs time where rows are few.
+    /// An affine layer: the tangent sees the weight, not the bias.
     pub fn linear(self, layer: &Linear) -> Self {
-        let (weight, bias) = (layer.weight.val(), layer.bias.as_ref().map(|bias| bias.val()));
-        let Some(tangent) = self.tangent else {
-            return frozen_linear::linear(self.value, weight, bias).into();
-        };
-        let rows = self.value.dims()[0];
-        let both = frozen_linear::linear(Tensor::cat(vec![self.value, tangent], 0), weight, None);
-        let (value, tangent) = (both.clone().narrow(0, 0, rows), both.narrow(0, rows, rows));
-        let value = match bias {
-            Some(bias) => value + bias.unsqueeze::<D>(),
-            None => value,
-        };
-        Self::dual(value, tangent)
+        frozen_linear::linear(self, layer)
     }
 
     /// Layer normalisation over the last dimension. With `y = (x - mean x) r`, `r = 1 / sqrt(var x + epsilon)`:

@@ -51,10 +51,10 @@ fn check_wave<const E: usize>(what: &str, f: impl Fn(Signal<3>) -> Signal<E>) {
 
 fn linear() -> Linear {
     let device = device();
-    Linear {
-        weight: Param::from_tensor(wave([4, 5], 0.7, &device)),
-        bias: Some(Param::from_tensor(wave([5], 0.2, &device))),
-    }
+    Linear::new(
+        Param::from_tensor(wave([4, 5], 0.7, &device)),
+        Some(Param::from_tensor(wave([5], 0.2, &device))),
+    )
 }
 
 fn layer_norm() -> LayerNorm {

@@ -38,11 +38,11 @@ const DIMENSIONS: usize = 8;
 const EPOCHS: [usize; 2] = [2, 12];
 /// How the layout in few dimensions grows with the number of points. This exponent and the next two are measured by
 /// `benches/clustering.rs` (docs/results.md, "Clustering").
-const LAYOUT_EXPONENT: f64 = 1.06;
+const LAYOUT_EXPONENT: f64 = 1.14;
 /// How the search for topics grows: the tree of boxes is slower to reach the larger it is.
-const TOPICS_EXPONENT: f64 = 1.22;
+const TOPICS_EXPONENT: f64 = 1.16;
 /// How the layout in two dimensions grows.
-const MAP_EXPONENT: f64 = 1.04;
+const MAP_EXPONENT: f64 = 1.06;
 const MEGABYTE: f64 = 1_048_576.0;
 /// Bytes that blocks of products take on all cores, about.
 const BLOCKS: f64 = 48.0 * MEGABYTE;

@@ -11,7 +11,8 @@
 //! `alpha` is a number for each tower; learned, its logarithm has the derivative `-alpha R(g_k) . v_{k+1}`, summed over k. `H_k u_k` is the gradient of a directional derivative: one pass in dual numbers, one ordinary reverse pass. Only the
 //! K small prompts and gradients are kept, so memory does not grow with K. First order drops `H_k u_k`.
 
-use gram_prompt::{Classes, Classification, LabelledImages, Prompt, PromptedClip, Rates};
+use gram_clip::Products;
+use gram_prompt::{Classes, Classification, Gradient, LabelledImages, Prompt, PromptedClip, Rates};
 use serde::{Deserialize, Serialize};
 
 use crate::regulator::Regulator;
@@ -131,20 +132,37 @@ impl InnerLoop {
     ) -> Vec<Trajectory> {
         let start = || Trajectory { prompts: vec![theta.clone()], support_gradients: Vec::new() };
         let mut trajectories: Vec<Trajectory> = tasks.iter().map(|_| start()).collect();
-        for _ in 0..self.steps {
-            let at = trajectories.iter().zip(tasks).map(|(trajectory, task)| Classification {
-                prompt: trajectory.adapted(),
-                classes: &task.classes,
-                set: &task.support_set,
-            });
-            let gradients = clip.gradients(&at.collect::<Vec<_>>());
-            for (trajectory, found) in trajectories.iter_mut().zip(gradients) {
-                let step = self.rates.scale(&regulated(phi, &found.gradient), 1.0);
-                trajectory.prompts.push(trajectory.adapted().add_scaled(&step, -1.0));
-                trajectory.support_gradients.push(found.gradient);
-            }
+        for k in 0..self.steps {
+            let gradients = clip.gradients(&support_sets(tasks, &trajectories, k));
+            self.descend(phi, &mut trajectories, gradients);
         }
         trajectories
+    }
+
+    /// [`run`](Self::run), and the products of the last step's passes where its Hessian will be wanted.
+    fn run_keeping_products(
+        &self,
+        clip: &PromptedClip,
+        theta: &Prompt,
+        phi: Option<&Regulator>,
+        tasks: &[Task],
+    ) -> (Vec<Trajectory>, Option<Products>) {
+        let Some(last) = self.steps.checked_sub(1).filter(|_| !self.first_order) else {
+            return (self.run(clip, theta, phi, tasks), None);
+        };
+        let mut trajectories = Self { steps: last, ..*self }.run(clip, theta, phi, tasks);
+        let (gradients, products) = clip.gradients_and_products(&support_sets(tasks, &trajectories, last));
+        self.descend(phi, &mut trajectories, gradients);
+        (trajectories, Some(products))
+    }
+
+    /// A step of eq. 7 for each task.
+    fn descend(&self, phi: Option<&Regulator>, trajectories: &mut [Trajectory], gradients: Vec<Gradient>) {
+        for (trajectory, found) in trajectories.iter_mut().zip(gradients) {
+            let step = self.rates.scale(&regulated(phi, &found.gradient), 1.0);
+            trajectory.prompts.push(trajectory.adapted().add_scaled(&step, -1.0));
+            trajectory.support_gradients.push(found.gradient);
+        }
     }
 
     /// The gradient of each task's query loss after the inner loop, for its start and its regulator (eqs. 8 to 10).
@@ -155,7 +173,7 @@ impl InnerLoop {
         phi: Option<&Regulator>,
         tasks: &[Task],
     ) -> Vec<MetaGradient> {
-        let trajectories = self.run(clip, theta, phi, tasks);
+        let (trajectories, mut products) = self.run_keeping_products(clip, theta, phi, tasks);
         let query_sets = trajectories.iter().zip(tasks).map(|(trajectory, task)| Classification {
             prompt: trajectory.adapted(),
             classes: &task.classes,
@@ -190,12 +208,8 @@ impl InnerLoop {
                 });
             }
             if !self.first_order {
-                let at = trajectories.iter().zip(tasks).map(|(trajectory, task)| Classification {
-                    prompt: &trajectory.prompts[k],
-                    classes: &task.classes,
-                    set: &task.support_set,
-                });
-                let bends = clip.hessian_vector_products(&at.collect::<Vec<_>>(), &u);
+                let at = support_sets(tasks, &trajectories, k);
+                let bends = clip.hessian_vector_products(&at, &u, products.take().as_ref());
                 v = v.iter().zip(&bends).map(|(v, bend)| v.add_scaled(bend, -1.0)).collect();
             }
         }
@@ -211,6 +225,16 @@ impl InnerLoop {
             })
             .collect()
     }
+}
+
+/// Each task's support set at `theta_k`.
+fn support_sets<'a>(tasks: &'a [Task], trajectories: &'a [Trajectory], k: usize) -> Vec<Classification<'a>> {
+    let at = |(task, trajectory): (&'a Task, &'a Trajectory)| Classification {
+        prompt: &trajectory.prompts[k],
+        classes: &task.classes,
+        set: &task.support_set,
+    };
+    tasks.iter().zip(trajectories).map(at).collect()
 }
 
 /// The cosine of two gradients.

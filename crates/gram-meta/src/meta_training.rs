@@ -9,12 +9,11 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::layers::indices;
-use gram_clip::{ClipError, Signal};
+use gram_clip::{ClipError, Signal, side_by_side, try_side_by_side};
 use gram_cluster::Clusters;
 use gram_data::random::indexed_stream;
 use gram_prompt::prompted_clip::accuracy;
 use gram_prompt::{ClassStore, ImageStore, LabelledImages, Part, Prompt, PromptedClip, Rates};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::episode::{Episode, EpisodeSettings, Shot, TooFewTopics, TopicPool};
@@ -446,8 +445,7 @@ impl<'a> MetaTraining<'a> {
                 None => Ok(found),
             }
         };
-        let found =
-            episodes.par_chunks(settings.tasks_at_once).map(gradients).collect::<Result<Vec<_>, _>>()?;
+        let found = try_side_by_side(episodes.chunks(settings.tasks_at_once).collect(), gradients)?;
         Ok(found.into_iter().flatten().collect())
     }
 
@@ -473,8 +471,8 @@ impl<'a> MetaTraining<'a> {
             });
             queries.collect()
         };
-        let measured: Vec<(f32, f32)> =
-            self.validation.par_chunks(self.settings.tasks_at_once).flat_map_iter(measure).collect();
+        let chunks = self.validation.chunks(self.settings.tasks_at_once).collect();
+        let measured = side_by_side(chunks, measure).concat();
         let count = measured.len() as f32;
         (!measured.is_empty()).then(|| Validation {
             loss: measured.iter().map(|(loss, _)| loss).sum::<f32>() / count,

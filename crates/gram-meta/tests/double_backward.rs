@@ -201,7 +201,23 @@ fn the_hessian_vector_product_is_that_of_double_backward() {
         let direction = case.prompt(kind, |part| format!("{method}.direction.{part}"));
         let theta = case.theta(kind);
         let at = Classification { prompt: &theta, classes: &task.classes, set: &task.support_set };
-        let found = case.model().hessian_vector_products(&[at], &[direction]).remove(0);
+        let found = case.model().hessian_vector_products(&[at], &[direction], None).remove(0);
+        let expected = case.prompt(kind, |part| format!("{method}.hessian_vector_product.{part}"));
+        assert_close(&found, &expected, method);
+    });
+}
+
+#[test]
+fn what_the_products_of_the_gradient_gave_stands_in_for_half_of_those_of_the_hessian() {
+    for_every_method(|case, method, kind| {
+        let (task, theta) = (case.task(), case.theta(kind));
+        let direction = case.prompt(kind, |part| format!("{method}.direction.{part}"));
+        let at = [Classification { prompt: &theta, classes: &task.classes, set: &task.support_set }];
+        let (gradients, products) = case.model().gradients_and_products(&at);
+        assert_close(&gradients[0].gradient, &case.model().gradients(&at)[0].gradient, method);
+        assert!(products.len() >= 6, "{method}: {} products are kept", products.len());
+        let found = case.model().hessian_vector_products(&at, &[direction], Some(&products)).remove(0);
+        assert!(products.is_empty(), "{method}: {} products are left", products.len());
         let expected = case.prompt(kind, |part| format!("{method}.hessian_vector_product.{part}"));
         assert_close(&found, &expected, method);
     });

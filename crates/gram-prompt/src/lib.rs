@@ -29,6 +29,6 @@ pub use image_store::{ImageStore, PixelStore};
 pub use placement::{ClassPosition, ClassSentence, Placement};
 pub use prompt::{Part, Prompt, PromptKind};
 pub use prompt_file::{Header, PromptFile, PromptFileError, RegulatorForm};
-pub use prompted_clip::{Classes, Classification, Images, LabelledImages, PromptedClip};
+pub use prompted_clip::{Classes, Classification, Gradient, Images, LabelledImages, PromptedClip};
 pub use rates::Rates;
 pub use template::{Template, TemplateError};

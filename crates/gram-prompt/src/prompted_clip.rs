@@ -5,12 +5,11 @@
 //! image. Several tasks, each with a prompt and classes of its own, pass the towers at once: a context for each, and each
 //! class behind the context of its task.
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Gradients, Int, Tensor};
 use gram_clip::signal::leaf;
 use gram_clip::text_tower::{Batching, Sentences, Text};
 use gram_clip::vision_tower::VisualPrompt;
-use gram_clip::{Clip, Model, Signal};
-use rayon::prelude::*;
+use gram_clip::{Clip, Model, Products, Signal, side_by_side};
 
 use crate::meta_net::MetaNet;
 use crate::placement::{ClassPosition, ClassSentence, Placement};
@@ -239,12 +238,32 @@ impl<'a> PromptedClip<'a> {
     /// Loss, accuracy and gradient of each of several tasks at its own prompt: as [`gradient`](Self::gradient) gives them one
     /// by one, from one pass through each tower. The prompts are of one kind and size.
     pub fn gradients(&self, tasks: &[Classification]) -> Vec<Gradient> {
+        self.pass(tasks, |_| ())
+    }
+
+    /// [`gradients`](Self::gradients), and what the towers' products gave on the way: for the Hessian-vector products of the
+    /// same tasks at the same prompts.
+    pub fn gradients_and_products(&self, tasks: &[Classification]) -> (Vec<Gradient>, Products) {
+        let products = Products::default();
+        let clip = self.clip.with_products(&products);
+        let gradients = self.of(&clip).pass(tasks, |gradients| products.learn(gradients));
+        (gradients, products)
+    }
+
+    /// The same prompts in `clip`.
+    fn of<'b>(&self, clip: &'b Clip) -> PromptedClip<'b> {
+        PromptedClip { clip, ..*self }
+    }
+
+    /// A forward and a reverse pass, whose gradients `learn` sees.
+    fn pass(&self, tasks: &[Classification], learn: impl FnOnce(&Gradients)) -> Vec<Gradient> {
         let leaves: Vec<Prompt> = tasks.iter().map(|task| task.prompt.leaf()).collect();
         let moved = tasks.iter().zip(&leaves).map(|(task, prompt)| Classification { prompt, ..*task });
         let losses = self.losses(&moved.collect::<Vec<_>>(), None);
-        let sum = sum(losses.iter().map(|(_, loss)| loss.value.clone()));
-        let gradients = sum.map(|sum| derivatives(sum, &leaves)).unwrap_or_default();
-        let all = tasks.iter().zip(losses).zip(gradients);
+        let Some(sum) = sum(losses.iter().map(|(_, loss)| loss.value.clone())) else { return Vec::new() };
+        let gradients = sum.backward();
+        learn(&gradients);
+        let all = tasks.iter().zip(losses).zip(derivatives(&gradients, &leaves));
         all.map(|((task, (logits, loss)), gradient)| Gradient {
             loss: loss.value.inner().into_scalar::<f32>(),
             accuracy: accuracy(logits.value.inner(), task.set.labels.clone()),
@@ -273,7 +292,8 @@ impl<'a> PromptedClip<'a> {
             PartOfClasses { context, features: features.value }
         };
         let walked = |section: &[Text]| -> Vec<PartOfClasses> {
-            section.par_chunks(CLASSES_OF_A_PART).map(|part| forward(part, leaf(context.clone()))).collect()
+            let parts = section.chunks(CLASSES_OF_A_PART).collect();
+            side_by_side(parts, |part| forward(part, leaf(context.clone())))
         };
         let fit = texts.len() <= self.classes_at_once;
         let (kept, features) = if fit {
@@ -281,8 +301,8 @@ impl<'a> PromptedClip<'a> {
             let features = parts.iter().map(|part| part.features.clone().inner()).collect();
             (Some(parts), features)
         } else {
-            let parts = texts.par_chunks(CLASSES_OF_A_PART.min(self.classes_at_once));
-            (None, parts.map(|part| forward(part, context.clone()).features).collect())
+            let parts = texts.chunks(CLASSES_OF_A_PART.min(self.classes_at_once)).collect();
+            (None, side_by_side(parts, |part| forward(part, context.clone()).features))
         };
         let text = leaf(Tensor::cat(features, 0));
         let other = prompt.leaf();
@@ -294,9 +314,10 @@ impl<'a> PromptedClip<'a> {
         let along = text.grad(&gradients).unwrap_or_else(|| text.clone().inner().zeros_like());
         let mut of_context = context.zeros_like();
         let mut sent_back = |parts: Vec<PartOfClasses>, first: usize| {
-            let parts = parts.into_par_iter().enumerate();
-            let shares: Vec<Tensor<2>> =
-                parts.map(|(part, of)| of.backward(&along, first + part * CLASSES_OF_A_PART)).collect();
+            let parts = parts.into_iter().enumerate().collect();
+            let shares = side_by_side(parts, |(part, of): (usize, PartOfClasses)| {
+                of.backward(&along, first + part * CLASSES_OF_A_PART)
+            });
             shares.into_iter().for_each(|share| of_context = of_context.clone() + share);
         };
         match kept {
@@ -329,13 +350,23 @@ impl<'a> PromptedClip<'a> {
     }
 
     /// For each of several tasks the Hessian of its loss at its own prompt times a direction: the gradient of the directional
-    /// derivative, by reverse over forward. One pass through each tower for all.
-    pub fn hessian_vector_products(&self, tasks: &[Classification], directions: &[Prompt]) -> Vec<Prompt> {
+    /// derivative, by reverse over forward. One pass through each tower for all. `products` are those of the gradients there,
+    /// where they were kept.
+    pub fn hessian_vector_products(
+        &self,
+        tasks: &[Classification],
+        directions: &[Prompt],
+        products: Option<&Products>,
+    ) -> Vec<Prompt> {
+        if let Some(products) = products {
+            let clip = self.clip.with_products(products);
+            return self.of(&clip).hessian_vector_products(tasks, directions, None);
+        }
         let leaves: Vec<Prompt> = tasks.iter().map(|task| task.prompt.leaf()).collect();
         let moved = tasks.iter().zip(&leaves).map(|(task, prompt)| Classification { prompt, ..*task });
         let losses = self.losses(&moved.collect::<Vec<_>>(), Some(directions));
         match sum(losses.into_iter().filter_map(|(_, loss)| loss.tangent)) {
-            Some(along) => derivatives(along, &leaves),
+            Some(along) => derivatives(&along.backward(), &leaves),
             None => tasks.iter().map(|task| task.prompt.map(|_, tensor| tensor.zeros_like())).collect(),
         }
     }
@@ -453,9 +484,8 @@ pub fn accuracy(logits: Tensor<2>, labels: Tensor<1, Int>) -> f32 {
     100.0 * chosen.equal(labels).float().mean().into_scalar::<f32>()
 }
 
-/// The derivatives of a scalar for the vectors of each of `leaves`; zero where it does not depend on them.
-fn derivatives(scalar: Tensor<1>, leaves: &[Prompt]) -> Vec<Prompt> {
-    let gradients = scalar.backward();
-    let of = |part: Tensor<2>| part.grad(&gradients).unwrap_or_else(|| part.inner().zeros_like());
+/// The gradients of the vectors of each of `leaves`; zero where a loss does not depend on them.
+fn derivatives(gradients: &Gradients, leaves: &[Prompt]) -> Vec<Prompt> {
+    let of = |part: Tensor<2>| part.grad(gradients).unwrap_or_else(|| part.inner().zeros_like());
     leaves.iter().map(|leaf| leaf.map(|_, part| of(part))).collect()
 }
