@@ -6,11 +6,11 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData};
+use rayon::prelude::*;
 
 use crate::config::VisionConfig;
 use crate::error::ClipError;
 use crate::layers::{Block, LayerNorm, Linear};
-use crate::side_by_side::side_by_side;
 use crate::signal::Signal;
 
 /// Images of a part: what one core takes through the tower at once.
@@ -119,7 +119,7 @@ impl VisionTower {
             let part = pixels.clone().narrow(0, first, PART.min(images - first));
             self.forward(part, prompt.cloned()).value
         };
-        Tensor::cat(side_by_side(firsts, part), 0)
+        Tensor::cat(firsts.into_par_iter().map(part).collect(), 0)
     }
 
     /// The tower for images of `side` pixels: the positions of patches are interpolated (bicubic, a = -3/4, pixel

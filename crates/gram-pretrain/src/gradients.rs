@@ -9,9 +9,10 @@
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
+use gram_clip::Clip;
 use gram_clip::signal::leaf;
 use gram_clip::text_tower::Batching;
-use gram_clip::{Clip, side_by_side};
+use rayon::prelude::*;
 
 use crate::batches::Batch;
 use crate::contrastive_loss::{contrastive_loss, targets};
@@ -33,7 +34,8 @@ struct Part {
 /// The contrastive loss of `batch`, and its gradient by every parameter of `clip`. `start` is the token SOS.
 pub fn loss_and_gradients(clip: &Clip, batch: &Batch, start: u32) -> (f32, GradientsParams) {
     let firsts: Vec<usize> = (0..batch.texts.len()).step_by(PART).collect();
-    let parts: Vec<Part> = side_by_side(firsts, |first| Part::forward(clip, batch, first, start));
+    let parts: Vec<Part> =
+        firsts.into_par_iter().map(|first| Part::forward(clip, batch, first, start)).collect();
     let features = |of: fn(&Part) -> &Tensor<2>| {
         leaf(Tensor::cat(parts.iter().map(|part| of(part).clone().inner()).collect(), 0))
     };
@@ -44,7 +46,8 @@ pub fn loss_and_gradients(clip: &Clip, batch: &Batch, start: u32) -> (f32, Gradi
     let derivative =
         |features: &Tensor<2>| features.grad(&gradients).unwrap_or_else(|| features.zeros_like().inner());
     let (text, image) = (derivative(&text), derivative(&image));
-    let through_towers = side_by_side(parts, |part| part.backward(&text, &image));
+    let through_towers: Vec<GradientsParams> =
+        parts.into_par_iter().map(|part| part.backward(&text, &image)).collect();
     let mut sum = GradientsAccumulator::new();
     sum.accumulate(clip, GradientsParams::from_grads(gradients, clip));
     through_towers.into_iter().for_each(|part| sum.accumulate(clip, part));

@@ -14,13 +14,14 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
-use gram_clip::{Model, try_side_by_side};
+use gram_clip::Model;
 use gram_data::{Benchmark, ClassSubset, LabelledDataset, Split};
 use gram_eval::method::Starts;
 use gram_eval::prepared::Prepared;
 use gram_eval::protocol::{Protocol, ProtocolSettings};
 use gram_eval::results::{BaseToNewRun, CrossDomainRun, Method, Results};
 use gram_prompt::Template;
+use rayon::prelude::*;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -272,17 +273,17 @@ impl<'a> Bench<'a> {
                 _ => (ClassSubset::All, task.domain(*seed)),
             };
             let shots = protocol.shots(classes, domain, &missing, *seed)?;
-            try_side_by_side(missing, |method| {
+            missing.par_iter().try_for_each(|method| {
                 let name = format!("{}, {}, seed {seed}, {method}", task.protocol, task.dataset.name);
                 let run = match (task.protocol, domain) {
                     (ProtocolKind::BaseToNew, _) => {
-                        protocol.base_to_new(method, &shots, false)?.map(|(run, _)| Run::BaseToNew(run))
+                        protocol.base_to_new(*method, &shots, false)?.map(|(run, _)| Run::BaseToNew(run))
                     }
-                    (_, Some(source)) => protocol.cross_domain(method, &shots, source)?.map(Run::Transfer),
-                    (_, None) => protocol.cross_dataset(method, &shots, &targets)?.map(Run::Transfer),
+                    (_, Some(source)) => protocol.cross_domain(*method, &shots, source)?.map(Run::Transfer),
+                    (_, None) => protocol.cross_dataset(*method, &shots, &targets)?.map(Run::Transfer),
                 };
                 if let Some(run) = run {
-                    let path = self.path(task, settings.shots, *seed, method);
+                    let path = self.path(task, settings.shots, *seed, *method);
                     whole_file::write(
                         &path,
                         format!("{}\n", serde_json::to_string_pretty(&run)?).as_bytes(),

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use burn::tensor::Device;
-use gram_clip::{Model, try_side_by_side};
+use gram_clip::Model;
 use gram_cluster::{Clusters, Stage};
 use gram_data::{ClassSubset, LabelledDataset, Pairs};
 use gram_eval::design::PromptDesign;
@@ -21,6 +21,7 @@ use gram_eval::protocol::Protocol;
 use gram_eval::results::{BaseToNewRun, CrossDomainRun, CurvePoint, MetaCurve, Method, Results, StageTime};
 use gram_meta::{EpisodeSource, MetaState};
 use gram_prompt::{ImageStore, Part, PromptKind, Template};
+use rayon::prelude::*;
 
 use crate::assets;
 use crate::clustering::{self, PairFeatures};
@@ -198,13 +199,19 @@ impl<'a> Demo<'a> {
             let base_shots = protocol.shots(ClassSubset::Base, None, &self.plan.methods, *seed)?;
             let source = index % dataset.domains.len().max(1);
             let source_shots = protocol.shots(ClassSubset::All, Some(source), &self.plan.methods, *seed)?;
-            let finished = try_side_by_side(self.plan.methods.clone(), |method| {
-                let base_to_new = protocol.base_to_new(method, &base_shots, with_course && index == 0)?;
-                self.progress.advance(&format!("{} base to new, {method}", dataset.name));
-                let cross_domain = protocol.cross_domain(method, &source_shots, source)?;
-                self.progress.advance(&format!("{} cross-domain, {method}", dataset.name));
-                anyhow::Ok((base_to_new, cross_domain))
-            })?;
+            let finished = self
+                .plan
+                .methods
+                .par_iter()
+                .map(|method| {
+                    let base_to_new =
+                        protocol.base_to_new(*method, &base_shots, with_course && index == 0)?;
+                    self.progress.advance(&format!("{} base to new, {method}", dataset.name));
+                    let cross_domain = protocol.cross_domain(*method, &source_shots, source)?;
+                    self.progress.advance(&format!("{} cross-domain, {method}", dataset.name));
+                    Ok((base_to_new, cross_domain))
+                })
+                .collect::<Result<Vec<_>>>()?;
             for (base_to_new, cross_domain) in finished {
                 let (run, curves) = base_to_new.unzip();
                 runs.base_to_new.extend(run);

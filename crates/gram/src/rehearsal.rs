@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use burn::tensor::Device;
-use gram_clip::{Model, try_side_by_side};
+use gram_clip::Model;
 use gram_cluster::Clusters;
 use gram_cluster::k_means::{KMeansSettings, k_means};
 use gram_data::few_shot::sample;
@@ -30,6 +30,7 @@ use gram_eval::statistics;
 use gram_meta::{EpisodeSource, MetaState, MetaTrainingSettings, held_out_topics};
 use gram_prompt::{ImageStore, PromptFile, Rates, RegulatorForm, Template};
 use ndarray::{Array2, Axis, s};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::clustering::image_features;
@@ -123,9 +124,8 @@ impl Rehearsal<'_> {
         let images = images_of(self.model, &keys, self.pairs, kind, &mut |_| {})?;
         let pairs = PairImages { images, features };
         let of = |candidate: &Candidate| {
-            let of_seed = |seed: &u64| self.candidate(candidate, *seed, &pairs);
-            let runs = try_side_by_side(self.seeds.iter().collect(), of_seed)
-                .with_context(|| candidate.name.clone())?;
+            let runs = self.seeds.par_iter().map(|seed| self.candidate(candidate, *seed, &pairs));
+            let runs = runs.collect::<Result<Vec<_>>>().with_context(|| candidate.name.clone())?;
             anyhow::Ok(runs.into_iter().flatten().collect())
         };
         candidates.iter().map(of).collect()

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
-use gram_clip::{Model, try_side_by_side};
+use gram_clip::Model;
 use gram_cluster::Clusters;
 use gram_data::{ClassSubset, LabelledDataset, Pairs};
 use gram_eval::design::PromptDesign;
@@ -20,6 +20,7 @@ use gram_eval::protocol::{Protocol, ProtocolSettings};
 use gram_eval::results::{CurvePoint, Method, Results};
 use gram_meta::{EpisodeSource, MetaState, MetaTrainingSettings};
 use gram_prompt::{ImageStore, PromptFile, PromptKind, Template};
+use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, Identity, ProtocolKind};
@@ -309,11 +310,9 @@ impl Study<'_> {
         let protocol = Protocol { prepared: &prepared, settings, starts };
         let of_seed = |seed: &u64| {
             let shots = protocol.shots(ClassSubset::Base, None, &[method], *seed)?;
-            anyhow::Ok(
-                protocol.base_to_new(method, &shots, true)?.map(|(_, points)| points).unwrap_or_default(),
-            )
+            Ok(protocol.base_to_new(method, &shots, true)?.map(|(_, points)| points).unwrap_or_default())
         };
-        let courses = try_side_by_side(self.seeds.iter().collect(), of_seed)?;
+        let courses = self.seeds.par_iter().map(of_seed).collect::<Result<Vec<_>>>()?;
         Ok(courses.into_iter().flatten().collect())
     }
 
