@@ -203,10 +203,7 @@ impl<B: FrozenProduct, C: CheckpointStrategy> FrozenProduct for Autodiff<B, C> {
     fn frozen_product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         let (node, weight) = (x.node(), weight.into_primitive());
         let value = B::float_matmul(x.into_primitive(), weight.clone());
-        match AsItLies.prepare::<C>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(tracked) => tracked.finish(weight, value),
-            OpsKind::UnTracked(untracked) => untracked.finish(value),
-        }
+        finish(AsItLies.prepare::<C>([node]).compute_bound().stateful(), weight, value)
     }
 
     fn recorded_product(
@@ -216,10 +213,7 @@ impl<B: FrozenProduct, C: CheckpointStrategy> FrozenProduct for Autodiff<B, C> {
     ) -> FloatTensor<Self> {
         let (nodes, weight) = ([x.node(), slot.node()], weight.into_primitive());
         let value = B::float_matmul(x.into_primitive(), weight.clone());
-        match AsItLies.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(tracked) => tracked.finish(weight, value),
-            OpsKind::UnTracked(untracked) => untracked.finish(value),
-        }
+        finish(AsItLies.prepare::<C>(nodes).compute_bound().stateful(), weight, value)
     }
 
     fn product_with_value(
@@ -227,11 +221,8 @@ impl<B: FrozenProduct, C: CheckpointStrategy> FrozenProduct for Autodiff<B, C> {
         weight: FloatTensor<Self>,
         value: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        let value = value.into_primitive();
-        match AsItLies.prepare::<C>([x.node()]).compute_bound().stateful() {
-            OpsKind::Tracked(tracked) => tracked.finish(weight.into_primitive(), value),
-            OpsKind::UnTracked(untracked) => untracked.finish(value),
-        }
+        let (weight, value) = (weight.into_primitive(), value.into_primitive());
+        finish(AsItLies.prepare::<C>([x.node()]).compute_bound().stateful(), weight, value)
     }
 
     fn product_with_derivative(
@@ -241,10 +232,24 @@ impl<B: FrozenProduct, C: CheckpointStrategy> FrozenProduct for Autodiff<B, C> {
     ) -> FloatTensor<Self> {
         let node = x.node();
         let value = B::float_matmul(x.into_primitive(), weight.into_primitive());
-        match Known.prepare::<C>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(tracked) => tracked.finish(along.into_primitive(), value),
-            OpsKind::UnTracked(untracked) => untracked.finish(value),
-        }
+        finish(Known.prepare::<C>([node]).compute_bound().stateful(), along.into_primitive(), value)
+    }
+}
+
+/// `value`, with what its reverse pass needs where there will be one.
+fn finish<O, B, C, const N: usize>(
+    operation: OpsKind<O, B, FloatTensor<B>, C, N>,
+    needed: FloatTensor<B>,
+    value: FloatTensor<B>,
+) -> FloatTensor<Autodiff<B, C>>
+where
+    O: Backward<B, N, State = FloatTensor<B>>,
+    B: Backend,
+    C: CheckpointStrategy,
+{
+    match operation {
+        OpsKind::Tracked(tracked) => tracked.finish(needed, value),
+        OpsKind::UnTracked(untracked) => untracked.finish(value),
     }
 }
 

@@ -40,7 +40,7 @@ const EPOCHS: [usize; 2] = [2, 12];
 /// `benches/clustering.rs` (docs/results.md, "Clustering").
 const LAYOUT_EXPONENT: f64 = 1.14;
 /// How the search for topics grows: the tree of boxes is slower to reach the larger it is.
-const TOPICS_EXPONENT: f64 = 1.16;
+const TOPICS_EXPONENT: f64 = 1.14;
 /// How the layout in two dimensions grows.
 const MAP_EXPONENT: f64 = 1.06;
 const MEGABYTE: f64 = 1_048_576.0;

@@ -21,7 +21,10 @@ fn meta_train(folder: &Path, more: &[&str]) -> Command {
     let (pairs, clusters) = (clustered.path("pairs.jsonl"), clustered.path("clusters"));
     let mut command = Command::new(env!("CARGO_BIN_EXE_gram"));
     command.current_dir(folder).args(["meta-train", "--pairs", &pairs, "--out", "start.safetensors"]);
-    command.args(["--meta-batch", "1", "--ways", "2"]).args(more);
+    command.args(["--ways", "2"]).args(more);
+    if !more.contains(&"--meta-batch") {
+        command.args(["--meta-batch", "1"]);
+    }
     if !more.contains(&"--episodes") {
         command.args(["--clusters", &clusters]);
     }
@@ -85,6 +88,23 @@ fn a_run_that_is_killed_at_twenty_random_moments_ends_in_the_same_bytes() {
     for file in ["start.safetensors", "start.run/metrics.jsonl", "start.run/checkpoint.safetensors"] {
         let read = |folder: &Path| fs::read(folder.join(file)).unwrap();
         assert!(read(whole.path()) == read(broken.path()), "{file}");
+    }
+}
+
+#[test]
+fn one_thread_and_three_give_the_same_bytes() {
+    let (one, three) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for method in ["coop", "joint"] {
+        let settings = ["--method", method, "--steps", "3", "--validation-steps", "1", "--meta-batch", "5"];
+        for (folder, threads) in [(&one, "1"), (&three, "3")] {
+            let folder = folder.path().join(method);
+            fs::create_dir(&folder).unwrap();
+            finish(meta_train(&folder, &settings).env("RAYON_NUM_THREADS", threads));
+        }
+        for file in ["start.safetensors", "start.run/metrics.jsonl"] {
+            let read = |folder: &tempfile::TempDir| fs::read(folder.path().join(method).join(file)).unwrap();
+            assert!(read(&one) == read(&three), "{method}: {file}");
+        }
     }
 }
 
