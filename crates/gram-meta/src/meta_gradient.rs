@@ -8,8 +8,10 @@
 //! d_theta = v_0
 //! ```
 //!
-//! `alpha` is a number for each tower; learned, its logarithm has the derivative `-alpha R(g_k) . v_{k+1}`, summed over k. `H_k u_k` is the gradient of a directional derivative: one pass in dual numbers, one ordinary reverse pass. Only the
-//! K small prompts and gradients are kept, so memory does not grow with K. First order drops `H_k u_k`.
+//! `alpha` is a number for each tower; learned, its logarithm has the derivative `-alpha R(g_k) . v_{k+1}`, summed over k.
+//! `H_k u_k` is the gradient of a directional derivative: one pass in dual numbers, one ordinary reverse pass. Only the K
+//! small prompts and gradients are kept, and of the last step, whose Hessian comes first, the products of its passes; so
+//! memory does not grow with K. First order drops `H_k u_k`.
 
 use gram_clip::Products;
 use gram_prompt::{Classes, Classification, Gradient, LabelledImages, Prompt, PromptedClip, Rates};
