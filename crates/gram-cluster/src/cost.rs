@@ -23,7 +23,7 @@ pub struct StageCost {
     pub stage: Stage,
     /// How long it takes.
     pub seconds: f64,
-    /// The most memory that is in use meanwhile, without the features of images.
+    /// The most memory that is in use meanwhile, beside the features that whoever clusters holds.
     pub megabytes: f64,
 }
 

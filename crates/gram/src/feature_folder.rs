@@ -96,6 +96,17 @@ impl FeatureFolder {
         self.encoded_captions.as_ref().unwrap_or(&self.texts)
     }
 
+    /// Bytes of features that are held in memory: those of clip-retrieval's parts, but nothing of a file, of which only what
+    /// is read is loaded.
+    pub fn bytes_in_memory(&self) -> usize {
+        let matrices = [Some(&self.images), Some(&self.texts), self.encoded_captions.as_ref()];
+        let of = |features: &Features| match &features.values {
+            Values::Memory(values) => size_of_val(values.as_slice()),
+            Values::File { .. } => 0,
+        };
+        matrices.into_iter().flatten().map(of).sum()
+    }
+
     /// The cosine similarity of every pair's image and caption features.
     pub fn similarities(&self) -> Vec<f32> {
         let width = self.images.shape.1;

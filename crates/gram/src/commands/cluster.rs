@@ -89,14 +89,16 @@ pub fn run(arguments: &ClusterArguments, common: &Common) -> Result<()> {
     }
     let features = arguments.features.as_deref().map(FeatureFolder::open).transpose()?;
     if arguments.dry_run {
-        let size = match (&features, &model) {
-            (Some(features), _) => features.caption_embeddings().shape(),
+        let (size, held) = match (&features, &model) {
+            (Some(features), _) => (features.caption_embeddings().shape(), features.bytes_in_memory()),
             (None, model) => {
                 let width = model.as_ref().map_or(0, |model| model.clip.config.projection_dim);
-                (pairs.map_or(0, |pairs| pairs.pairs.len()), width)
+                let points = pairs.map_or(0, |pairs| pairs.pairs.len());
+                // Images and captions, as `PairFeatures` holds them.
+                ((points, width), 2 * points * width * size_of::<f32>())
             }
         };
-        return tell_cost(size, &settings, features.is_some(), common.json);
+        return tell_cost(size, held, &settings, features.is_some(), common.json);
     }
     let finished = arguments.out.join("finished");
     let mut progress = pairs_bar();
@@ -166,14 +168,16 @@ impl ClusterArguments {
     }
 }
 
-/// Prints what clustering so many points of a width costs.
+/// Prints what clustering so many points of a width costs, while so many bytes of features are held.
 fn tell_cost(
     (points, width): (usize, usize),
+    held: usize,
     settings: &ChcSettings,
     features_are_there: bool,
     as_json: bool,
 ) -> Result<()> {
-    let stages = cost::of(points, width, settings);
+    let mut stages = cost::of(points, width, settings);
+    stages.iter_mut().for_each(|stage| stage.megabytes += held as f64 / f64::from(1 << 20));
     let seconds: f64 = stages.iter().map(|stage| stage.seconds).sum();
     let megabytes = stages.iter().map(|stage| stage.megabytes).fold(0.0, f64::max);
     if as_json {
