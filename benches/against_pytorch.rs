@@ -123,12 +123,13 @@ fn tasks(device: &Device) -> Vec<Task> {
         classes: classes(200 + 5 * task, 5),
         support_set: images(&format!("support {task}"), 5, 4, device),
         query_set: images(&format!("query {task}"), 5, 15, device),
+        new_classes: None,
     };
     (0..4).map(task).collect()
 }
 
 fn inner_loop(steps: usize) -> InnerLoop {
-    InnerLoop { steps, rates: Rates::both(ALPHA), first_order: false, learn_rates: false }
+    InnerLoop { steps, rates: Rates::both(ALPHA), ..InnerLoop::default() }
 }
 
 /// Median seconds of `work`, and what it gives.

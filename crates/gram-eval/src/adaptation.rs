@@ -19,6 +19,7 @@
 use burn::tensor::Device;
 use gram_clip::layers::indices;
 use gram_data::random::indexed_stream;
+pub use gram_meta::Regulated;
 use gram_meta::meta_gradient::regulated;
 use gram_prompt::{Classes, Images, LabelledImages, Part, Prompt, PromptedClip, Rates};
 use rand::seq::SliceRandom;
@@ -51,17 +52,6 @@ pub struct AdaptationSettings {
     /// What the regulator bends, if there is one.
     #[serde(default)]
     pub regulated: Regulated,
-}
-
-/// What the regulator bends when a prompt is tuned.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Regulated {
-    /// The gradient, before momentum.
-    #[default]
-    Gradient,
-    /// The velocity, after momentum.
-    Velocity,
 }
 
 impl AdaptationSettings {

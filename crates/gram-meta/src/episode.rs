@@ -1,7 +1,9 @@
 //! Episodes: classification tasks drawn from clustered pairs (section 3.2).
 //!
 //! An episode has `ways` topics as classes. The support images of each come from one domain of its topic, the query
-//! images from all of its domains, and no image is in both: what is learned in one look must hold in others.
+//! images from all of its domains, and no image is in both: what is learned in one look must hold in others. With
+//! `new_ways` the query set also asks for topics that the support set does not show, among themselves, as new classes are
+//! asked for at test time: what is learned must not cost what was known. The paper has none.
 
 use gram_cluster::Clusters;
 use gram_data::random::{Stream, indexed_stream};
@@ -19,6 +21,9 @@ pub struct EpisodeSettings {
     pub support_shots: usize,
     /// Query images of a class. 1 or more.
     pub query_shots: usize,
+    /// Further classes, of which there are query images only. 0 as in the paper, or 2 or more.
+    #[serde(default)]
+    pub new_ways: usize,
 }
 
 /// A topic to draw from.
@@ -49,7 +54,7 @@ pub struct Shot {
 }
 
 /// A meta-training task, by numbers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Episode {
     /// Topic of every class.
     pub topics: Vec<usize>,
@@ -57,21 +62,33 @@ pub struct Episode {
     pub support: Vec<Shot>,
     /// Query set.
     pub query: Vec<Shot>,
+    /// Topic of every new class.
+    pub new_topics: Vec<usize>,
+    /// Their query set, which is told apart among new classes alone.
+    pub new_query: Vec<Shot>,
 }
 
 /// There are fewer topics than an episode has classes.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{found} topics are large enough for {ways}-way episodes: lower ways or shots, or cluster more pairs"
+    "{found} topics are large enough for {ways}-way episodes{}: lower ways or shots, or cluster more pairs",
+    if *new_ways > 0 { format!(" with {new_ways} new classes") } else { String::new() }
 )]
 pub struct TooFewTopics {
     /// Topics that are large enough.
     pub found: usize,
     /// Classes of an episode.
     pub ways: usize,
+    /// New classes of an episode.
+    pub new_ways: usize,
 }
 
 impl EpisodeSettings {
+    /// Topics of an episode.
+    pub fn topics(&self) -> usize {
+        self.ways + self.new_ways
+    }
+
     /// Whether a topic can give both sets.
     fn fits(&self, topic: &EpisodeTopic) -> bool {
         let images: usize = topic.domains.iter().map(Vec::len).sum();
@@ -108,17 +125,27 @@ impl TopicPool {
     /// # Errors
     /// [`TooFewTopics`].
     pub fn sample(&self, settings: &EpisodeSettings, random: &mut Stream) -> Result<Episode, TooFewTopics> {
-        let (found, ways) = (self.topics.len(), settings.ways);
-        if found < ways {
-            return Err(TooFewTopics { found, ways });
+        let EpisodeSettings { ways, new_ways, .. } = *settings;
+        let found = self.topics.len();
+        if found < settings.topics() {
+            return Err(TooFewTopics { found, ways, new_ways });
         }
-        let mut episode = Episode { topics: Vec::new(), support: Vec::new(), query: Vec::new() };
-        for (class, chosen) in index::sample(random, found, ways).into_iter().enumerate() {
+        let mut episode = Episode::default();
+        for (class, chosen) in index::sample(random, found, settings.topics()).into_iter().enumerate() {
             let topic = &self.topics[chosen];
-            episode.topics.push(topic.topic);
             let (support, query) = draw_shots(topic, settings, random);
-            episode.support.extend(support.into_iter().map(|pair| Shot { pair, class }));
-            episode.query.extend(query.into_iter().map(|pair| Shot { pair, class }));
+            let shots = |pairs: Vec<usize>, class| pairs.into_iter().map(move |pair| Shot { pair, class });
+            match class.checked_sub(ways) {
+                None => {
+                    episode.topics.push(topic.topic);
+                    episode.support.extend(shots(support, class));
+                    episode.query.extend(shots(query, class));
+                }
+                Some(class) => {
+                    episode.new_topics.push(topic.topic);
+                    episode.new_query.extend(shots(query, class));
+                }
+            }
         }
         Ok(episode)
     }
@@ -146,7 +173,8 @@ mod tests {
     use gram_data::random::stream;
     use std::collections::HashSet;
 
-    const SETTINGS: EpisodeSettings = EpisodeSettings { ways: 3, support_shots: 2, query_shots: 4 };
+    const SETTINGS: EpisodeSettings =
+        EpisodeSettings { ways: 3, support_shots: 2, query_shots: 4, new_ways: 0 };
 
     /// Six topics with two domains of five.
     fn pool() -> TopicPool {
@@ -178,6 +206,25 @@ mod tests {
     }
 
     #[test]
+    fn new_classes_are_asked_for_and_never_supported() {
+        let settings = EpisodeSettings { new_ways: 2, ..SETTINGS };
+        for seed in 0..50 {
+            let episode = pool().sample(&settings, &mut stream(seed, "episodes")).unwrap();
+            assert_eq!((episode.topics.len(), episode.new_topics.len()), (3, 2));
+            assert!(episode.new_topics.iter().all(|topic| !episode.topics.contains(topic)));
+            assert_eq!((episode.support.len(), episode.query.len(), episode.new_query.len()), (6, 12, 8));
+            let own = |shot: &Shot| shot.pair / 10 == episode.new_topics[shot.class];
+            assert!(episode.new_query.iter().all(own));
+        }
+        let error = pool().sample(&EpisodeSettings { new_ways: 4, ..SETTINGS }, &mut stream(1, "episodes"));
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.starts_with("6 topics are large enough for 3-way episodes with 4 new classes:"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn held_out_topics_are_never_learned_from() {
         let (learned, validation) = pool().hold_out(0.34, 1);
         assert_eq!((learned.topics.len(), validation.topics.len()), (4, 2));
@@ -189,6 +236,6 @@ mod tests {
     fn too_few_topics_are_an_error() {
         let settings = EpisodeSettings { ways: 7, ..SETTINGS };
         let error = pool().sample(&settings, &mut stream(1, "episodes")).unwrap_err();
-        assert!(error.to_string().starts_with("6 topics are large enough for 7-way episodes"));
+        assert!(error.to_string().starts_with("6 topics are large enough for 7-way episodes:"));
     }
 }

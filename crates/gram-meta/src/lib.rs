@@ -24,7 +24,7 @@ pub mod outer_optimizer;
 pub mod regulator;
 
 pub use episode::{Episode, EpisodeSettings, TopicPool};
-pub use meta_gradient::{InnerLoop, MetaGradient, Task};
+pub use meta_gradient::{InnerLoop, MetaGradient, NewClasses, Regulated, Task};
 pub use meta_training::{
     EpisodeSource, Material, MetaState, MetaStep, MetaTraining, MetaTrainingError, MetaTrainingSettings,
     held_out_topics, learned_topics, sampled_episode,

@@ -8,6 +8,16 @@
 //! d_theta = v_0
 //! ```
 //!
+//! With momentum `mu`, the regulator bends the gradient or the velocity:
+//!
+//! ```text
+//! m_{k+1} = mu m_k + R(g_k),  theta_{k+1} = theta_k - alpha m_{k+1}        w_k = mu w_{k+1} + alpha v_{k+1}
+//!                                                                          u_k = (dR/dg at g_k)^T w_k
+//! m_{k+1} = mu m_k + g_k,     theta_{k+1} = theta_k - alpha R(m_{k+1})     u_k = mu u_{k+1} + (dR/dg at m_{k+1})^T (alpha v_{k+1})
+//! ```
+//!
+//! with `w_K = u_K = 0`, and `d_phi` from the same reverse pass through `R`.
+//!
 //! `alpha` is a number for each tower; learned, its logarithm has the derivative `-alpha R(g_k) . v_{k+1}`, summed over k.
 //! `H_k u_k` is the gradient of a directional derivative: one pass in dual numbers, one ordinary reverse pass. Only the K
 //! small prompts and gradients are kept, and of the last step, whose Hessian comes first, the products of its passes; so
@@ -28,6 +38,26 @@ pub struct Task {
     pub support_set: LabelledImages,
     /// What the outer loop asks for.
     pub query_set: LabelledImages,
+    /// What it asks for as well: classes of which the inner loop saw nothing, told apart among themselves. `L_query` is the
+    /// mean of both losses then. The paper has none.
+    pub new_classes: Option<NewClasses>,
+}
+
+/// Classes without a support set.
+#[derive(Clone, Debug)]
+pub struct NewClasses {
+    /// The classes.
+    pub classes: Classes,
+    /// Their query set.
+    pub query_set: LabelledImages,
+}
+
+impl Task {
+    /// All that the outer loop asks for: classes, and the images to tell apart among them.
+    pub fn queries(&self) -> impl Iterator<Item = (&Classes, &LabelledImages)> {
+        let new = self.new_classes.iter().map(|new| (&new.classes, &new.query_set));
+        std::iter::once((&self.classes, &self.query_set)).chain(new)
+    }
 }
 
 /// The inner loop's settings.
@@ -45,6 +75,31 @@ pub struct InnerLoop {
     /// each tower).
     #[serde(default)]
     pub learn_rates: bool,
+    /// `mu`, momentum as at test time. 0 in the paper; at least 0 and below 1.
+    #[serde(default)]
+    pub momentum: f32,
+    /// What the regulator bends; without momentum it is the same.
+    #[serde(default)]
+    pub regulated: Regulated,
+}
+
+impl Default for InnerLoop {
+    /// A step of the exact paper's form, at a rate of 1.
+    fn default() -> Self {
+        let (rates, regulated) = (Rates::both(1.0), Regulated::default());
+        Self { steps: 1, rates, first_order: false, learn_rates: false, momentum: 0.0, regulated }
+    }
+}
+
+/// What the regulator bends where descent has momentum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Regulated {
+    /// The gradient, before momentum.
+    #[default]
+    Gradient,
+    /// The velocity, after momentum.
+    Velocity,
 }
 
 /// The inner loop's course.
@@ -54,6 +109,8 @@ pub struct Trajectory {
     pub prompts: Vec<Prompt>,
     /// `g_0 … g_{K-1}`.
     pub support_gradients: Vec<Prompt>,
+    /// `m_1 … m_K`.
+    pub velocities: Vec<Prompt>,
 }
 
 impl Trajectory {
@@ -132,7 +189,11 @@ impl InnerLoop {
         phi: Option<&Regulator>,
         tasks: &[Task],
     ) -> Vec<Trajectory> {
-        let start = || Trajectory { prompts: vec![theta.clone()], support_gradients: Vec::new() };
+        let start = || Trajectory {
+            prompts: vec![theta.clone()],
+            support_gradients: Vec::new(),
+            velocities: Vec::new(),
+        };
         let mut trajectories: Vec<Trajectory> = tasks.iter().map(|_| start()).collect();
         for k in 0..self.steps {
             let gradients = clip.gradients(&support_sets(tasks, &trajectories, k));
@@ -160,10 +221,27 @@ impl InnerLoop {
 
     /// A step of eq. 7 for each task.
     fn descend(&self, phi: Option<&Regulator>, trajectories: &mut [Trajectory], gradients: Vec<Gradient>) {
-        for (trajectory, found) in trajectories.iter_mut().zip(gradients) {
-            let step = self.rates.scale(&regulated(phi, &found.gradient), 1.0);
+        for (trajectory, Gradient { gradient, .. }) in trajectories.iter_mut().zip(gradients) {
+            let gathered = match self.regulated {
+                Regulated::Gradient => regulated(phi, &gradient),
+                Regulated::Velocity => gradient.clone(),
+            };
+            let velocity = match trajectory.velocities.last() {
+                Some(before) if self.momentum > 0.0 => gathered.add_scaled(before, self.momentum),
+                _ => gathered,
+            };
+            let step = self.rates.scale(&self.direction(phi, &velocity), 1.0);
             trajectory.prompts.push(trajectory.adapted().add_scaled(&step, -1.0));
-            trajectory.support_gradients.push(found.gradient);
+            trajectory.support_gradients.push(gradient);
+            trajectory.velocities.push(velocity);
+        }
+    }
+
+    /// `d`, where a step with velocity `m` goes.
+    fn direction(&self, phi: Option<&Regulator>, velocity: &Prompt) -> Prompt {
+        match self.regulated {
+            Regulated::Gradient => velocity.clone(),
+            Regulated::Velocity => regulated(phi, velocity),
         }
     }
 
@@ -176,57 +254,114 @@ impl InnerLoop {
         tasks: &[Task],
     ) -> Vec<MetaGradient> {
         let (trajectories, mut products) = self.run_keeping_products(clip, theta, phi, tasks);
-        let query_sets = trajectories.iter().zip(tasks).map(|(trajectory, task)| Classification {
-            prompt: trajectory.adapted(),
-            classes: &task.classes,
-            set: &task.query_set,
+        let query_sets = trajectories.iter().zip(tasks).flat_map(|(trajectory, task)| {
+            let at = |(classes, set)| Classification { prompt: trajectory.adapted(), classes, set };
+            task.queries().map(at)
         });
-        let queries = clip.gradients(&query_sets.collect::<Vec<_>>());
-        let measured: Vec<Measured> = trajectories
-            .iter()
-            .zip(&queries)
-            .map(|(trajectory, query)| Measured::new(phi, trajectory, &query.gradient))
-            .collect();
+        let mut found = clip.gradients(&query_sets.collect::<Vec<_>>()).into_iter();
+        let queries = tasks.iter().filter_map(|task| {
+            let own = found.next()?;
+            Some(mean(own, found.by_ref().take(task.new_classes.iter().count())))
+        });
+        let queries: Vec<Gradient> = queries.collect();
 
-        let mut v: Vec<Prompt> = queries.iter().map(|query| query.gradient.clone()).collect();
-        let mut d_phi: Vec<Option<Regulator>> = vec![phi.map(|_| Regulator::default()); tasks.len()];
-        let mut d_rates = vec![Rates::both(0.0); tasks.len()];
+        let back = |query: &Gradient| WayBack {
+            v: query.gradient.clone(),
+            w: None,
+            phi: phi.map(|_| Regulator::default()),
+            log_rates: Rates::both(0.0),
+        };
+        let mut ways: Vec<WayBack> = queries.iter().map(back).collect();
         for k in (0..self.steps).rev() {
-            let mut u = Vec::with_capacity(tasks.len());
-            for (task, trajectory) in trajectories.iter().enumerate() {
-                let g = &trajectory.support_gradients[k];
-                if self.learn_rates {
-                    let along = self.rates.along_logarithm(&regulated(phi, g), &v[task]);
-                    d_rates[task] = d_rates[task].plus(&along);
-                }
-                let alpha_v = self.rates.scale(&v[task], 1.0);
-                u.push(match (phi, &mut d_phi[task]) {
-                    (Some(phi), Some(d_phi)) => {
-                        let (u, along_phi) = phi.pull_back(g, &alpha_v);
-                        *d_phi = d_phi.add_scaled(&along_phi, -1.0);
-                        u
-                    }
-                    _ => alpha_v,
-                });
-            }
+            let through = |(way, trajectory): (&mut WayBack, &Trajectory)| way.step(self, phi, trajectory, k);
+            let u: Vec<Prompt> = ways.iter_mut().zip(&trajectories).map(through).collect();
             if !self.first_order {
                 let at = support_sets(tasks, &trajectories, k);
                 let bends = clip.hessian_vector_products(&at, &u, products.take().as_ref());
-                v = v.iter().zip(&bends).map(|(v, bend)| v.add_scaled(bend, -1.0)).collect();
+                ways.iter_mut().zip(&bends).for_each(|(way, bend)| way.v = way.v.add_scaled(bend, -1.0));
             }
         }
-        let found = v.into_iter().zip(d_phi).zip(d_rates).zip(queries.iter().zip(measured));
+        let found = ways.into_iter().zip(&queries).zip(&trajectories);
         found
-            .map(|(((theta, phi), log_rates), (query, measured))| MetaGradient {
+            .map(|((way, query), trajectory)| MetaGradient {
                 query_loss: query.loss,
                 query_accuracy: query.accuracy,
-                theta,
-                phi,
-                log_rates,
-                measured,
+                theta: way.v,
+                phi: way.phi,
+                log_rates: way.log_rates,
+                measured: Measured::new(phi, trajectory, &query.gradient),
             })
             .collect()
     }
+}
+
+/// The derivative of a task's query loss on its way back through the inner loop.
+struct WayBack {
+    /// For `theta_k`.
+    v: Prompt,
+    /// Minus that for `m_k`, by way of later steps; none where it is zero.
+    w: Option<Prompt>,
+    /// For the regulator.
+    phi: Option<Regulator>,
+    /// For the logarithms of the rates.
+    log_rates: Rates,
+}
+
+impl WayBack {
+    /// Back through step `k`, but for its Hessian: `u_k`.
+    fn step(
+        &mut self,
+        inner: &InnerLoop,
+        phi: Option<&Regulator>,
+        trajectory: &Trajectory,
+        k: usize,
+    ) -> Prompt {
+        let (g, m) = (&trajectory.support_gradients[k], &trajectory.velocities[k]);
+        if inner.learn_rates {
+            let along = inner.rates.along_logarithm(&inner.direction(phi, m), &self.v);
+            self.log_rates = self.log_rates.plus(&along);
+        }
+        let alpha_v = inner.rates.scale(&self.v, 1.0);
+        let before = self.w.take();
+        let gathered = |part: Prompt| match before {
+            Some(before) => part.add_scaled(&before, 1.0),
+            None => part,
+        };
+        let (w, u) = match inner.regulated {
+            Regulated::Gradient => {
+                let w = gathered(alpha_v);
+                let u = self.pull_back(phi, g, &w);
+                (w, u)
+            }
+            Regulated::Velocity => {
+                let w = gathered(self.pull_back(phi, m, &alpha_v));
+                (w.clone(), w)
+            }
+        };
+        self.w = (inner.momentum > 0.0).then(|| w.map(|_, part| part * inner.momentum));
+        u
+    }
+
+    /// `(dR/dg at g)^T w`; the regulator's own derivative is gathered.
+    fn pull_back(&mut self, phi: Option<&Regulator>, g: &Prompt, w: &Prompt) -> Prompt {
+        match (phi, &mut self.phi) {
+            (Some(phi), Some(d_phi)) => {
+                let (u, along_phi) = phi.pull_back(g, w);
+                *d_phi = d_phi.add_scaled(&along_phi, -1.0);
+                u
+            }
+            _ => w.clone(),
+        }
+    }
+}
+
+/// `L_query` of a task and its gradient, from that for its classes and those for new classes, if there are any.
+fn mean(own: Gradient, new: impl Iterator<Item = Gradient>) -> Gradient {
+    new.fold(own, |own, new| Gradient {
+        loss: 0.5 * (own.loss + new.loss),
+        accuracy: 0.5 * (own.accuracy + new.accuracy),
+        gradient: own.gradient.zip(&new.gradient, |own, new| (own + new) * 0.5),
+    })
 }
 
 /// Each task's support set at `theta_k`.

@@ -17,7 +17,7 @@ use gram_prompt::{ClassStore, ImageStore, LabelledImages, Part, Prompt, Prompted
 use serde::{Deserialize, Serialize};
 
 use crate::episode::{Episode, EpisodeSettings, Shot, TooFewTopics, TopicPool};
-use crate::meta_gradient::{InnerLoop, MetaGradient, Task};
+use crate::meta_gradient::{InnerLoop, MetaGradient, NewClasses, Task};
 use crate::outer_optimizer::{OuterOptimizer, OuterStep};
 use crate::regulator::{Parameter, Regulator, RegulatorStart};
 
@@ -282,12 +282,14 @@ impl MetaTrainingSettings {
         check(self.episodes.ways >= 2, "episodes.ways", "2 or more")?;
         check(self.episodes.support_shots >= 1, "episodes.support_shots", "1 or more")?;
         check(self.episodes.query_shots >= 1, "episodes.query_shots", "1 or more")?;
+        check(self.episodes.new_ways != 1, "episodes.new_ways", "0, or 2 or more")?;
         check(
             self.inner.steps >= 1 || self.regulator.is_none(),
             "inner.steps",
             "1 or more, for a regulator bends the inner steps",
         )?;
         check(self.inner.rates.are_positive(), "inner.rates", "above 0")?;
+        check((0.0..1.0).contains(&self.inner.momentum), "inner.momentum", "at least 0 and below 1")?;
         check(self.meta_batch >= 1, "meta_batch", "1 or more")?;
         check(self.tasks_at_once >= 1, "tasks_at_once", "1 or more")?;
         check(self.clip_norm.is_none_or(|norm| norm > 0.0), "clip_norm", "above 0")?;
@@ -395,7 +397,7 @@ impl<'a> MetaTraining<'a> {
         if let Some(longest) = settings.clip_norm.filter(|longest| measured.meta_gradient_norm > *longest) {
             let factor = longest / measured.meta_gradient_norm;
             summed = summed.map(|_, tensor| tensor * factor);
-            log_rates = Rates { text: log_rates.text * factor, visual: log_rates.visual * factor };
+            log_rates = log_rates.times(factor);
         }
         let Standing { state, outer, log_rates: rates, .. } = &mut self.standing;
         let mut gradients = summed.named();
@@ -463,11 +465,13 @@ impl<'a> MetaTraining<'a> {
         let measure = |tasks: &[Task]| -> Vec<(f32, f32)> {
             let trajectories = inner.run(self.clip, theta, phi.as_ref(), tasks);
             let adapted = trajectories.iter().map(|trajectory| trajectory.adapted());
-            let queries = adapted.zip(tasks).map(|(prompt, task)| {
-                let logits = self.clip.logits(prompt, &task.classes, &task.query_set.images);
-                let labels = task.query_set.labels.clone();
-                let accuracy = accuracy(logits.clone(), labels.clone());
-                (Signal::from(logits).cross_entropy(labels).value.into_scalar::<f32>(), accuracy)
+            let queries = adapted.zip(tasks).flat_map(|(prompt, task)| {
+                task.queries().map(move |(classes, set)| {
+                    let logits = self.clip.logits(prompt, classes, &set.images);
+                    let labels = set.labels.clone();
+                    let accuracy = accuracy(logits.clone(), labels.clone());
+                    (Signal::from(logits).cross_entropy(labels).value.into_scalar::<f32>(), accuracy)
+                })
             });
             queries.collect()
         };
@@ -543,10 +547,17 @@ impl Material {
     /// # Errors
     /// [`ClipError::Image`] for an image without pixels.
     pub fn task(&self, episode: &Episode, device: &Device) -> Result<Task, ClipError> {
+        let new_classes = || {
+            Ok(NewClasses {
+                classes: self.classes.classes(&episode.new_topics, device),
+                query_set: self.set(&episode.new_query, device)?,
+            })
+        };
         Ok(Task {
             classes: self.classes.classes(&episode.topics, device),
             support_set: self.set(&episode.support, device)?,
             query_set: self.set(&episode.query, device)?,
+            new_classes: (!episode.new_topics.is_empty()).then(new_classes).transpose()?,
         })
     }
 
@@ -554,8 +565,9 @@ impl Material {
     fn check(&self, episodes: &[Episode]) -> Result<(), MetaTrainingError> {
         let (pairs, topics) = (self.images.len(), self.classes.len());
         for (index, episode) in episodes.iter().enumerate() {
-            let pair = episode.support.iter().chain(&episode.query).map(|shot| shot.pair).max();
-            let topic = episode.topics.iter().copied().max();
+            let shots = [&episode.support, &episode.query, &episode.new_query];
+            let pair = shots.into_iter().flatten().map(|shot| shot.pair).max();
+            let topic = episode.topics.iter().chain(&episode.new_topics).copied().max();
             let (pair, topic) = (pair.unwrap_or(0), topic.unwrap_or(0));
             if pair >= pairs || topic >= topics {
                 return Err(MetaTrainingError::Episode { episode: index + 1, pair, topic, pairs, topics });
@@ -578,7 +590,7 @@ fn validation_tasks(
     settings: &MetaTrainingSettings,
     device: &Device,
 ) -> Result<Vec<Task>, MetaTrainingError> {
-    if pool.topics.len() < settings.episodes.ways {
+    if pool.topics.len() < settings.episodes.topics() {
         return Ok(Vec::new());
     }
     let tasks = (0..settings.validation_episodes as u64).map(|index| {

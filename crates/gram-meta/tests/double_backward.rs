@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::Clip;
 use gram_clip::checkpoint::float_values;
+use gram_clip::layers::indices;
 use gram_meta::meta_gradient::regulated;
-use gram_meta::{InnerLoop, Regulator, Task};
+use gram_meta::{InnerLoop, NewClasses, Regulated, Regulator, Task};
 use gram_prompt::{
     ClassSentence, Classes, Classification, Images, LabelledImages, Part, Placement, Prompt, PromptKind,
     PromptedClip, Rates, RegulatorForm,
@@ -84,7 +85,7 @@ impl Case {
     /// The inner loop, exact, with fixed rates.
     fn inner_loop(&self, steps: usize) -> InnerLoop {
         let rates = Rates::both(self.setting("alpha"));
-        InnerLoop { steps, rates, first_order: false, learn_rates: false }
+        InnerLoop { steps, rates, ..InnerLoop::default() }
     }
 
     fn task(&self) -> Task {
@@ -105,7 +106,29 @@ impl Case {
             classes: Classes::Sentences(names.chunks(shape[1]).map(sentence).collect()),
             support_set: set("support"),
             query_set: set("query"),
+            new_classes: None,
         }
+    }
+
+    /// The first two classes, the second first, with their support images, count as new ones.
+    fn task_with_new_classes(&self) -> Task {
+        let task = self.task();
+        let (Classes::Sentences(sentences), Images::Pixels(pixels)) =
+            (&task.classes, &task.support_set.images)
+        else {
+            unreachable!("fixtures have sentences and pixels");
+        };
+        let labels = &self.integers["support_labels"].1;
+        let shown: Vec<usize> = (0..labels.len()).filter(|image| labels[*image] < 2).collect();
+        let renumbered: Vec<usize> = shown.iter().map(|image| 1 - labels[*image] as usize).collect();
+        let new_classes = NewClasses {
+            classes: Classes::Sentences(vec![sentences[1].clone(), sentences[0].clone()]),
+            query_set: LabelledImages {
+                images: Images::Pixels(pixels.clone().select(0, indices(&shown, &self.device))),
+                labels: indices(&renumbered, &self.device),
+            },
+        };
+        Task { new_classes: Some(new_classes), ..task }
     }
 
     fn prompt(&self, kind: PromptKind, name: impl Fn(&str) -> String) -> Prompt {
@@ -225,9 +248,20 @@ fn what_the_products_of_the_gradient_gave_stands_in_for_half_of_those_of_the_hes
 
 /// Holds the meta-gradient of a task to what PyTorch has under `tag`.
 fn assert_meta_gradient(case: &Case, kind: PromptKind, inner: &InnerLoop, form: RegulatorForm, tag: &str) {
-    let (task, theta, phi) = (case.task(), case.theta(kind), case.regulator(kind, "phi", form));
+    assert_meta_gradient_of(&case.task(), case, kind, inner, form, tag);
+}
+
+fn assert_meta_gradient_of(
+    task: &Task,
+    case: &Case,
+    kind: PromptKind,
+    inner: &InnerLoop,
+    form: RegulatorForm,
+    tag: &str,
+) {
+    let (theta, phi) = (case.theta(kind), case.regulator(kind, "phi", form));
     let inner = InnerLoop { learn_rates: true, ..*inner };
-    let found = inner.meta_gradients(&case.model(), &theta, Some(&phi), &[task]).remove(0);
+    let found = inner.meta_gradients(&case.model(), &theta, Some(&phi), std::slice::from_ref(task)).remove(0);
     let loss = case.tensor::<1>(&format!("{tag}.query_loss")).into_scalar::<f32>();
     assert!((found.query_loss - loss).abs() < 1e-4 * loss, "{tag}: {} is not {loss}", found.query_loss);
     assert_close(&found.theta, &case.prompt(kind, |part| format!("{tag}.theta.{part}")), tag);
@@ -265,6 +299,28 @@ fn meta_gradients_of_the_other_forms_of_the_regulator_are_those_of_double_backwa
 }
 
 #[test]
+fn meta_gradients_through_momentum_are_those_of_double_backward() {
+    let case = Case::open(CASES[0]);
+    for (method, kind) in METHODS {
+        for (name, regulated) in [("gradient", Regulated::Gradient), ("velocity", Regulated::Velocity)] {
+            let inner = InnerLoop { momentum: case.setting("momentum"), regulated, ..case.inner_loop(3) };
+            let tag = format!("{method}.momentum.{name}");
+            assert_meta_gradient(&case, kind, &inner, RegulatorForm::Paper, &tag);
+        }
+    }
+}
+
+#[test]
+fn meta_gradients_where_new_classes_are_asked_for_are_those_of_double_backward() {
+    let case = Case::open(CASES[0]);
+    let task = case.task_with_new_classes();
+    for (method, kind) in METHODS {
+        let tag = format!("{method}.new_classes");
+        assert_meta_gradient_of(&task, &case, kind, &case.inner_loop(1), RegulatorForm::Paper, &tag);
+    }
+}
+
+#[test]
 fn adaptation_with_the_regulated_gradient_is_that_of_pytorch() {
     for_every_method(|case, method, kind| {
         let (task, phi) = (case.task(), case.regulator(kind, "phi", RegulatorForm::Paper));
@@ -287,9 +343,11 @@ fn different_tasks(case: &Case) -> Vec<Task> {
         classes: Classes::Sentences(sentences.iter().rev().cloned().collect()),
         support_set: task.query_set.clone(),
         query_set: task.support_set.clone(),
+        new_classes: None,
     };
     let more = [sentences.clone(), sentences[..1].to_vec()].concat();
-    vec![task.clone(), reversed, Task { classes: Classes::Sentences(more), ..task }]
+    let new_classes = case.task_with_new_classes();
+    vec![task.clone(), reversed, new_classes, Task { classes: Classes::Sentences(more), ..task }]
 }
 
 #[test]
@@ -297,7 +355,7 @@ fn several_tasks_at_once_have_the_gradients_of_one_after_the_other() {
     for_every_method(|case, method, kind| {
         let (tasks, theta, phi) =
             (different_tasks(case), case.theta(kind), case.regulator(kind, "phi", RegulatorForm::Paper));
-        let inner = case.inner_loop(2);
+        let inner = InnerLoop { momentum: 0.5, ..case.inner_loop(2) };
         let together = inner.meta_gradients(&case.model(), &theta, Some(&phi), &tasks);
         for (task, found) in tasks.iter().zip(together) {
             let alone = inner.meta_gradients(&case.model(), &theta, Some(&phi), std::slice::from_ref(task));

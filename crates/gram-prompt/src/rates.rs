@@ -51,6 +51,11 @@ impl Rates {
         Self { text: self.text * of(false), visual: self.visual * of(true) }
     }
 
+    /// Both times `factor`.
+    pub fn times(&self, factor: f32) -> Self {
+        Self { text: self.text * factor, visual: self.visual * factor }
+    }
+
     /// The sum with others.
     pub fn plus(&self, other: &Self) -> Self {
         Self { text: self.text + other.text, visual: self.visual + other.visual }

@@ -57,12 +57,14 @@ pub fn meta_training(kind: PromptKind, seed: u64) -> MetaTrainingSettings {
     let textual = !kind.has(Part::Visual);
     MetaTrainingSettings {
         seed,
-        episodes: EpisodeSettings { ways: 8, support_shots: 4, query_shots: 8 },
+        episodes: EpisodeSettings { ways: 8, support_shots: 4, query_shots: 8, new_ways: 0 },
         inner: InnerLoop {
             steps: 1,
             rates: Rates { text: 0.5, visual: 0.03 },
             first_order: false,
             learn_rates: false,
+            momentum: 0.0,
+            regulated: Regulated::Velocity,
         },
         regulator: Some(RegulatorStart { deviation: 0.01, gamma_bias: 2.0, form: RegulatorForm::Paper }),
         optimizer: OuterOptimizer::Adam,

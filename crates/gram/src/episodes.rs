@@ -1,7 +1,8 @@
 //! Episodes as a file, by the keys of pairs, so that anybody can compute the same step elsewhere.
 //!
 //! JSON: `version`, `settings` (what they were drawn with) and `episodes`, each with the names of its `classes`, and
-//! `support` and `query`: lists of a pair's key and the number of its class, from 0 on.
+//! `support` and `query`: lists of a pair's key and the number of its class, from 0 on. Where they ask for new classes, too,
+//! `new_classes` and `new_query` are the same for those.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -39,6 +40,12 @@ pub struct ListedEpisode {
     pub support: Vec<(String, usize)>,
     /// Key and class of every query image.
     pub query: Vec<(String, usize)>,
+    /// Names of new classes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub new_classes: Vec<String>,
+    /// Key and class of every query image of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub new_query: Vec<(String, usize)>,
 }
 
 impl EpisodesFile {
@@ -49,12 +56,15 @@ impl EpisodesFile {
     pub fn sample(clusters: &Clusters, settings: &MetaTrainingSettings, count: usize) -> Result<Self> {
         let pool = learned_topics(clusters, settings);
         let key = |shot: &Shot| (clusters.pairs[shot.pair].key.clone(), shot.class);
+        let label = |topic: &usize| clusters.topics[*topic].label.clone();
         let listed = |draw| {
             let episode = sampled_episode(&pool, settings, draw)?;
             Ok(ListedEpisode {
-                classes: episode.topics.iter().map(|topic| clusters.topics[*topic].label.clone()).collect(),
+                classes: episode.topics.iter().map(label).collect(),
                 support: episode.support.iter().map(key).collect(),
                 query: episode.query.iter().map(key).collect(),
+                new_classes: episode.new_topics.iter().map(label).collect(),
+                new_query: episode.new_query.iter().map(key).collect(),
             })
         };
         let episodes = (0..count).map(listed).collect::<Result<_>>()?;
@@ -75,15 +85,24 @@ impl EpisodesFile {
             path.display(),
             file.version
         );
-        for (index, ListedEpisode { classes, support, query }) in file.episodes.iter().enumerate() {
+        for (index, episode) in file.episodes.iter().enumerate() {
             let place = format!("{}, episode {}", path.display(), index + 1);
+            let ListedEpisode { classes, support, query, new_classes, new_query } = episode;
             ensure!(!support.is_empty() && !query.is_empty(), "{place}: it needs support and query images");
-            if let Some((key, class)) = support.iter().chain(query).find(|(_, class)| *class >= classes.len())
-            {
-                anyhow::bail!(
-                    "{place}: pair {key} is of class {class}, but there are {} classes",
-                    classes.len()
-                );
+            ensure!(
+                new_classes.is_empty() == new_query.is_empty(),
+                "{place}: new_classes and new_query go together"
+            );
+            for (shots, what, classes) in [
+                (support, "class", classes.len()),
+                (query, "class", classes.len()),
+                (new_query, "new class", new_classes.len()),
+            ] {
+                if let Some((key, class)) = shots.iter().find(|(_, class)| *class >= classes) {
+                    anyhow::bail!(
+                        "{place}: pair {key} is of {what} {class}, but there are {classes} of them"
+                    );
+                }
             }
         }
         Ok(file)
@@ -104,18 +123,18 @@ impl EpisodesFile {
             numbers.values_mut().enumerate().for_each(|(number, place)| *place = number);
             numbers
         };
-        let classes = numbers(&mut self.episodes.iter().flat_map(|episode| &episode.classes));
-        let pairs = numbers(
-            &mut self
-                .episodes
-                .iter()
-                .flat_map(|episode| episode.support.iter().chain(&episode.query).map(|(key, _)| key)),
-        );
+        let listed = || self.episodes.iter();
+        let classes =
+            numbers(&mut listed().flat_map(|episode| [&episode.classes, &episode.new_classes]).flatten());
+        let shots = listed().flat_map(|episode| [&episode.support, &episode.query, &episode.new_query]);
+        let pairs = numbers(&mut shots.flatten().map(|(key, _)| key));
         let shot = |(key, class): &(String, usize)| Shot { pair: pairs[key], class: *class };
         let episode = |listed: &ListedEpisode| Episode {
             topics: listed.classes.iter().map(|name| classes[name]).collect(),
             support: listed.support.iter().map(shot).collect(),
             query: listed.query.iter().map(shot).collect(),
+            new_topics: listed.new_classes.iter().map(|name| classes[name]).collect(),
+            new_query: listed.new_query.iter().map(shot).collect(),
         };
         let episodes = self.episodes.iter().map(episode).collect();
         (classes.into_keys().collect(), pairs.into_keys().collect(), episodes)

@@ -27,7 +27,7 @@ use gram_eval::prepared::Prepared;
 use gram_eval::protocol::{Protocol, ProtocolSettings};
 use gram_eval::results::Method;
 use gram_eval::statistics;
-use gram_meta::{EpisodeSource, MetaState, MetaTrainingSettings, held_out_topics};
+use gram_meta::{EpisodeSource, InnerLoop, MetaState, MetaTrainingSettings, held_out_topics};
 use gram_prompt::{ImageStore, PromptFile, Rates, RegulatorForm, Template};
 use ndarray::{Array2, Axis, s};
 use rayon::prelude::*;
@@ -91,6 +91,18 @@ pub struct Candidate {
     pub meta_training: Option<MetaTrainingSettings>,
     /// What the regulator bends at adaptation.
     pub regulated: Regulated,
+}
+
+impl Candidate {
+    /// What every rehearsal holds others against: the usual start, and `settings` as they are. The regulator bends `usual` at
+    /// adaptation.
+    pub fn as_set(settings: &MetaTrainingSettings, usual: Regulated) -> [Self; 2] {
+        [("usual start", None), ("as set", Some(settings))].map(|(name, settings)| Self {
+            name: name.to_owned(),
+            meta_training: settings.cloned(),
+            regulated: usual,
+        })
+    }
 }
 
 /// What a candidate gave under a seed and a rate.
@@ -337,8 +349,12 @@ pub enum Question {
     InnerRate,
     /// K.
     InnerSteps,
+    /// K with momentum, as at test time.
+    InnerMomentum,
     /// Classes and images of an episode.
     Episodes,
+    /// Classes that the query set alone shows.
+    NewClasses,
     /// Outer steps and episodes of each.
     Length,
     /// Exact meta-gradient or first order.
@@ -349,13 +365,15 @@ pub enum Question {
 
 impl Question {
     /// All of them.
-    pub const ALL: [Question; 9] = [
+    pub const ALL: [Question; 11] = [
         Self::Regulator,
         Self::RegulatorStart,
         Self::Momentum,
         Self::InnerRate,
         Self::InnerSteps,
+        Self::InnerMomentum,
         Self::Episodes,
+        Self::NewClasses,
         Self::Length,
         Self::Order,
         Self::Optimizer,
@@ -369,15 +387,16 @@ impl Question {
             Self::Momentum => "momentum",
             Self::InnerRate => "inner-rate",
             Self::InnerSteps => "inner-steps",
+            Self::InnerMomentum => "inner-momentum",
             Self::Episodes => "episodes",
+            Self::NewClasses => "new-classes",
             Self::Length => "length",
             Self::Order => "order",
             Self::Optimizer => "optimizer",
         }
     }
 
-    /// The usual start, `settings` as they are, and what the question changes in them. The regulator bends `usual` at
-    /// adaptation.
+    /// What the question changes in `settings`. The regulator bends `usual` at adaptation.
     pub fn candidates(self, settings: &MetaTrainingSettings, usual: Regulated) -> Vec<Candidate> {
         let candidate = |name: String, regulated, change: &dyn Fn(&mut MetaTrainingSettings)| {
             let mut changed = settings.clone();
@@ -385,10 +404,7 @@ impl Question {
             Candidate { name, meta_training: Some(changed), regulated }
         };
         let with = |name: String, change: &dyn Fn(&mut MetaTrainingSettings)| candidate(name, usual, change);
-        let mut all = vec![
-            Candidate { name: "usual start".into(), meta_training: None, regulated: usual },
-            with("as set".into(), &|_| {}),
-        ];
+        let mut all = Vec::new();
         match self {
             Self::Regulator => {
                 all.push(with("no regulator".into(), &|settings| settings.regulator = None));
@@ -415,8 +431,7 @@ impl Question {
             Self::InnerRate => {
                 for factor in [0.1, 0.3, 3.0] {
                     all.push(with(format!("inner rate x {factor}"), &|settings| {
-                        let Rates { text, visual } = settings.inner.rates;
-                        settings.inner.rates = Rates { text: text * factor, visual: visual * factor };
+                        settings.inner.rates = settings.inner.rates.times(factor);
                     }));
                 }
                 all.push(with("inner rate learned".into(), &|settings| settings.inner.learn_rates = true));
@@ -425,6 +440,21 @@ impl Question {
                 for steps in [2, 5] {
                     all.push(with(format!("{steps} inner steps"), &|settings| settings.inner.steps = steps));
                 }
+            }
+            Self::InnerMomentum => {
+                for steps in [5, 10] {
+                    all.push(with(format!("{steps} inner steps with momentum"), &|settings| {
+                        with_momentum(&mut settings.inner, steps);
+                    }));
+                }
+            }
+            Self::NewClasses => {
+                let ways = settings.episodes.ways;
+                all.push(with(format!("{ways} new classes"), &|settings| settings.episodes.new_ways = ways));
+                all.push(with(format!("{ways} new classes, 5 inner steps with momentum"), &|settings| {
+                    settings.episodes.new_ways = ways;
+                    with_momentum(&mut settings.inner, 5);
+                }));
             }
             Self::Episodes => {
                 for ways in [4, 16] {
@@ -455,6 +485,11 @@ impl Question {
         }
         all
     }
+}
+
+/// `steps` with momentum as at test time, at a fifth of the rate, since steps in one direction add up.
+fn with_momentum(inner: &mut InnerLoop, steps: usize) {
+    (inner.steps, inner.momentum, inner.rates) = (steps, 0.9, inner.rates.times(0.2));
 }
 
 impl std::str::FromStr for Question {

@@ -42,8 +42,9 @@ pub struct RehearseArguments {
     /// coop-gram, cocoop-gram, vpt-gram or unigram.
     #[arg(long, default_value = "coop-gram")]
     method: Method,
-    /// What is asked: regulator, regulator-start, momentum, inner-rate, inner-steps, episodes, length, order, optimizer.
-    #[arg(long, value_name = "NAME", required = true)]
+    /// What is asked: regulator, regulator-start, momentum, inner-rate, inner-steps, inner-momentum, episodes, new-classes, length,
+    /// order, optimizer; may be given several times. Without one, the settings as they are are held against the usual start.
+    #[arg(long, value_name = "NAME")]
     question: Vec<Question>,
     /// Images of a class.
     #[arg(long, value_name = "K", default_value_t = 2)]
@@ -93,12 +94,8 @@ pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
     let base = MetaSettings::of_file(arguments.meta_config.as_deref(), kind, common.seed)?;
     let settings = arguments.tuning.settings(&model, Some(arguments.shots))?;
     let usual = settings.regulated.regulated;
-    let mut candidates: Vec<Candidate> = Vec::new();
-    for candidate in arguments.question.iter().flat_map(|question| question.candidates(&base, usual)) {
-        if !candidates.iter().any(|known| known.name == candidate.name) {
-            candidates.push(candidate);
-        }
-    }
+    let mut candidates = Candidate::as_set(&base, usual).to_vec();
+    candidates.extend(arguments.question.iter().flat_map(|question| question.candidates(&base, usual)));
     let (pairs, clusters) = (open_pairs(&arguments.pairs)?, Clusters::load(&arguments.clusters)?);
     let datasets = arguments.datasets()?;
     let stage = match datasets.is_empty() {
