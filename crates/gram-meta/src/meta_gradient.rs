@@ -79,14 +79,18 @@ pub struct InnerLoop {
     #[serde(default)]
     pub momentum: f32,
     /// What the regulator bends; without momentum it is the same.
-    #[serde(default)]
+    #[serde(default = "velocity")]
     pub regulated: Regulated,
 }
 
+fn velocity() -> Regulated {
+    Regulated::Velocity
+}
+
 impl Default for InnerLoop {
-    /// A step of the exact paper's form, at a rate of 1.
+    /// The paper's one step, exact, at a rate of 1.
     fn default() -> Self {
-        let (rates, regulated) = (Rates::both(1.0), Regulated::default());
+        let (rates, regulated) = (Rates::both(1.0), velocity());
         Self { steps: 1, rates, first_order: false, learn_rates: false, momentum: 0.0, regulated }
     }
 }

@@ -25,7 +25,7 @@ use crate::clustering::{Progress, decoded, device, image_features, tensor, value
 use crate::embedding::checksum;
 use crate::{tensorboard, whole_file};
 
-/// The prompt before meta-training: the template's words, and `visual_tokens` vectors from N(0, 0.02²).
+/// The prompt before meta-training: the template's words or random vectors in the text, random ones in the image.
 ///
 /// # Errors
 /// If a part that `kind` asks for would have no vectors.

@@ -21,7 +21,6 @@ use gram_data::few_shot::sample;
 use gram_data::random::stream;
 use gram_data::{ClassSubset, LabelledDataset, LabelledImage, Pairs, Split};
 use gram_eval::adaptation::Regulated;
-use gram_eval::design::PromptDesign;
 use gram_eval::method::Starts;
 use gram_eval::prepared::Prepared;
 use gram_eval::protocol::{Protocol, ProtocolSettings};
@@ -166,7 +165,7 @@ impl Rehearsal<'_> {
         if candidate.meta_training.is_some() {
             method = self.method;
             let start = self.start(&self.start_path(candidate, seed), &settings, &pairs.images)?;
-            starts.insert(method, start, PromptDesign::default().placement(kind, self.model, 1));
+            starts.insert(method, start, self.settings.design.placement(kind, self.model, 1));
         }
         let tuned_in = |dataset: &LabelledDataset, looks: usize| {
             let prepared = Prepared::new(dataset, self.model, self.template, self.template, self.device)?;
@@ -229,7 +228,7 @@ impl Rehearsal<'_> {
     fn start(&self, path: &Path, settings: &MetaTrainingSettings, images: &ImageStore) -> Result<MetaState> {
         let kind = self.method.kind().context("a method with a prompt is rehearsed")?;
         if !path.exists() {
-            let design = PromptDesign::default();
+            let design = self.settings.design;
             let placement = design.placement(kind, self.model, 1);
             let seed = settings.seed;
             let start = design.start(kind, placement, self.model, self.template, seed, self.device)?;

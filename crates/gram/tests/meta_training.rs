@@ -12,7 +12,7 @@ use burn::tensor::Device;
 use clustered::{clustered, gram, text};
 use gram_data::random::stream;
 use gram_meta::{MetaState, Regulator};
-use gram_prompt::PromptFile;
+use gram_prompt::{Part, Prompt, PromptFile};
 use rand::RngExt;
 
 /// A meta-training of some steps on the few pairs, in `folder`: the command line is the same wherever that is.
@@ -57,7 +57,11 @@ fn difference(one: &MetaState, other: &MetaState) -> Vec<f32> {
 #[test]
 fn a_run_that_is_killed_at_twenty_random_moments_ends_in_the_same_bytes() {
     let (whole, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let settings = ["--method", "coop", "--steps", "40", "--validation-steps", "7", "--learn-rates"];
+    let settings = [
+        &["--method", "coop", "--steps", "40", "--validation-steps", "7", "--learn-rates"][..],
+        &["--inner-steps", "2", "--inner-momentum", "0.9", "--new-ways", "2"],
+    ]
+    .concat();
     let clock = Instant::now();
     finish(&mut meta_train(whole.path(), &settings));
     let unbroken = clock.elapsed();
@@ -149,24 +153,30 @@ fn an_early_stop_keeps_the_best_state() {
 }
 
 /// Episodes that a meta-training with these settings draws.
-fn episodes(path: &Path, count: &str, seed: &str) {
+fn episodes(path: &Path, count: &str, seed: &str, more: &[&str]) {
     let (clusters, out) = (clustered().path("clusters"), path.display().to_string());
     let fixed = ["--ways", "2", "--validation-topics", "0", "--seed", seed];
     let arguments = [&["episodes", "--clusters", &clusters, "--count", count, "--out", &out], &fixed[..]];
-    let output = gram(&arguments.concat());
+    let output = gram(&[&arguments.concat(), more].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+/// A meta-training of three drawn episodes in one folder, and of the same ones from a file in another.
+fn assert_replayed(drawn: &Path, replayed: &Path, method: &str, new_ways: &str) {
+    let common = ["--method", method, "--steps", "3", "--seed", "5"];
+    let of_episodes = ["--new-ways", new_ways];
+    let held_out = ["--validation-topics", "0"];
+    finish(&mut meta_train(drawn, &[&common[..], &of_episodes, &held_out].concat()));
+    episodes(&replayed.join("episodes.json"), "3", "5", &of_episodes);
+    finish(&mut meta_train(replayed, &[&common[..], &["--episodes", "episodes.json"]].concat()));
+    let off = difference(&start(drawn), &start(replayed));
+    assert!(off.iter().all(|value| value.abs() < 1e-7), "{:?}", off.iter().cloned().fold(0.0, f32::max));
 }
 
 #[test]
 fn replayed_episodes_give_what_drawn_ones_give() {
     let (drawn, replayed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let common = ["--method", "cocoop", "--steps", "3", "--seed", "5"];
-    finish(&mut meta_train(drawn.path(), &[&common[..], &["--validation-topics", "0"]].concat()));
-    episodes(&replayed.path().join("episodes.json"), "3", "5");
-    let given = ["--episodes", "episodes.json"];
-    finish(&mut meta_train(replayed.path(), &[&common[..], &given].concat()));
-    let off = difference(&start(drawn.path()), &start(replayed.path()));
-    assert!(off.iter().all(|value| value.abs() < 1e-7), "{:?}", off.iter().cloned().fold(0.0, f32::max));
+    assert_replayed(drawn.path(), replayed.path(), "cocoop", "0");
     let too_many = ["--method", "cocoop", "--steps", "9", "--seed", "5", "--episodes", "episodes.json"];
     fs::remove_dir_all(replayed.path().join("start.run")).unwrap();
     let output = meta_train(replayed.path(), &too_many).output().unwrap();
@@ -174,10 +184,42 @@ fn replayed_episodes_give_what_drawn_ones_give() {
 }
 
 #[test]
+fn replayed_episodes_ask_for_the_new_classes_that_drawn_ones_ask_for() {
+    let (drawn, replayed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    assert_replayed(drawn.path(), replayed.path(), "coop", "3");
+    let path = replayed.path().join("episodes.json");
+    let mut file: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    assert_eq!(file["episodes"][1]["new_classes"].as_array().unwrap().len(), 3);
+    file["episodes"][1]["new_query"][0][1] = 3.into();
+    fs::write(&path, file.to_string()).unwrap();
+    fs::remove_dir_all(replayed.path().join("start.run")).unwrap();
+    let replay = ["--method", "coop", "--steps", "3", "--seed", "5", "--episodes", "episodes.json"];
+    let output = meta_train(replayed.path(), &replay).output().unwrap();
+    let told = text(&output.stderr);
+    assert!(
+        told.contains("episode 2: pair ") && told.contains("is of new class 3, but there are 3"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_start_without_words_begins_where_tuning_without_words_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    finish(&mut meta_train(
+        folder.path(),
+        &["--method", "coop", "--context-tokens", "3", "--steps", "0", "--seed", "7"],
+    ));
+    let width = start(folder.path()).theta.get(Part::Text).unwrap().dims()[1];
+    let random = Prompt::random(Part::Text, [3, width], 0.02, 7, &Device::default());
+    let found = start(folder.path()).theta.get(Part::Text).unwrap().clone();
+    assert_eq!((found - random).abs().max().into_scalar::<f32>(), 0.0);
+}
+
+#[test]
 fn a_step_of_plain_descent_moves_the_saved_state_by_the_sum_of_the_episodes_meta_gradients() {
     let folder = tempfile::tempdir().unwrap();
     let all = folder.path().join("both.json");
-    episodes(&all, "2", "3");
+    episodes(&all, "2", "3", &[]);
     let both: serde_json::Value = serde_json::from_slice(&fs::read(&all).unwrap()).unwrap();
     // The meta-gradient of some of the episodes, by the difference of what is saved.
     let meta_gradient = |name: &str, chosen: &[usize]| {

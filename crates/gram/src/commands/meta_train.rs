@@ -45,9 +45,13 @@ pub struct MetaTrainArguments {
     /// A start, with its regulator if it has one, in the place of the usual one.
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
-    /// The sentence around a name; a textual prompt starts from its words before the name.
+    /// The sentence around a name; a textual prompt starts from its words before the name,
+    /// unless --context-tokens says otherwise.
     #[arg(long, default_value = "a picture of a {}")]
     template: Template,
+    /// Context tokens that start at random, as in the paper's algorithm 1; 0 for the template's words.
+    #[arg(long, value_name = "M", default_value_t = 0)]
+    context_tokens: usize,
     /// Vectors of a visual prompt.
     #[arg(long, value_name = "N", default_value_t = 2)]
     visual_tokens: usize,
@@ -80,6 +84,9 @@ pub struct MetaSettings {
     /// Inner steps.
     #[arg(long, value_name = "K")]
     inner_steps: Option<usize>,
+    /// Momentum of the inner steps, as at test time.
+    #[arg(long, value_name = "MU")]
+    inner_momentum: Option<f32>,
     /// Inner rate, or one for text and one for visual: TEXT/VISUAL.
     #[arg(long, value_name = "ALPHA")]
     inner_rate: Option<Rates>,
@@ -101,6 +108,9 @@ pub struct MetaSettings {
     /// Query images of a class.
     #[arg(long, value_name = "N")]
     query_shots: Option<usize>,
+    /// Further classes, which are asked for and not supported; the paper has none.
+    #[arg(long, value_name = "N")]
+    new_ways: Option<usize>,
     /// Outer optimiser.
     #[arg(long)]
     optimizer: Option<OptimizerName>,
@@ -155,6 +165,7 @@ pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
     let pairs = open_pairs(&arguments.pairs)?;
 
     let design = PromptDesign {
+        context_tokens: arguments.context_tokens,
         visual_tokens: arguments.visual_tokens,
         visual_depth: arguments.visual_depth,
         ..PromptDesign::default()
@@ -240,12 +251,14 @@ impl MetaSettings {
         put(&mut settings.meta_batch, self.meta_batch);
         put(&mut settings.tasks_at_once, self.tasks_at_once);
         put(&mut settings.inner.steps, self.inner_steps);
+        put(&mut settings.inner.momentum, self.inner_momentum);
         put(&mut settings.inner.rates, self.inner_rate);
         settings.inner.learn_rates |= self.learn_rates;
         settings.inner.first_order |= self.first_order;
         put(&mut settings.episodes.ways, self.ways);
         put(&mut settings.episodes.support_shots, self.support_shots);
         put(&mut settings.episodes.query_shots, self.query_shots);
+        put(&mut settings.episodes.new_ways, self.new_ways);
         put(&mut settings.prompt_rate, self.outer_lr);
         put(&mut settings.regulator_rate, self.outer_lr);
         put(&mut settings.validation_topics, self.validation_topics);
