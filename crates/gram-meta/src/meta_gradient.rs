@@ -11,14 +11,16 @@
 //! With momentum `mu`, the regulator bends the gradient or the velocity:
 //!
 //! ```text
-//! m_{k+1} = mu m_k + R(g_k),  theta_{k+1} = theta_k - alpha m_{k+1}        w_k = mu w_{k+1} + alpha v_{k+1}
-//!                                                                          u_k = (dR/dg at g_k)^T w_k
-//! m_{k+1} = mu m_k + g_k,     theta_{k+1} = theta_k - alpha R(m_{k+1})     u_k = mu u_{k+1} + (dR/dg at m_{k+1})^T (alpha v_{k+1})
+//! gradient:  m_{k+1} = mu m_k + R(g_k),  theta_{k+1} = theta_k - alpha m_{k+1}
+//!            w_k = mu w_{k+1} + alpha v_{k+1},  u_k = (dR/dg at g_k)^T w_k
+//! velocity:  m_{k+1} = mu m_k + g_k,     theta_{k+1} = theta_k - alpha R(m_{k+1})
+//!            w_k = u_k = mu w_{k+1} + (dR/dg at m_{k+1})^T (alpha v_{k+1})
 //! ```
 //!
-//! with `w_K = u_K = 0`, and `d_phi` from the same reverse pass through `R`.
+//! with `w_K = 0`, and `d_phi` from the same reverse pass through `R`.
 //!
-//! `alpha` is a number for each tower; learned, its logarithm has the derivative `-alpha R(g_k) . v_{k+1}`, summed over k.
+//! `alpha` is a number for each tower; learned, its logarithm has the derivative `-alpha d_k . v_{k+1}`, summed over k, where
+//! `d_k` is what step k multiplies by it.
 //! `H_k u_k` is the gradient of a directional derivative: one pass in dual numbers, one ordinary reverse pass. Only the K
 //! small prompts and gradients are kept, and of the last step, whose Hessian comes first, the products of its passes; so
 //! memory does not grow with K. First order drops `H_k u_k`.
