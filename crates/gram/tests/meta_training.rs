@@ -12,7 +12,7 @@ use burn::tensor::Device;
 use clustered::{clustered, gram, text};
 use gram_data::random::stream;
 use gram_meta::{MetaState, Regulator};
-use gram_prompt::{Part, Prompt, PromptFile};
+use gram_prompt::{Part, Prompt, PromptFile, PromptKind};
 use rand::RngExt;
 
 /// A meta-training of some steps on the few pairs, in `folder`: the command line is the same wherever that is.
@@ -200,6 +200,19 @@ fn replayed_episodes_ask_for_the_new_classes_that_drawn_ones_ask_for() {
         told.contains("episode 2: pair ") && told.contains("is of new class 3, but there are 3"),
         "{told}"
     );
+}
+
+#[test]
+fn episodes_are_drawn_with_the_defaults_of_their_method() {
+    let folder = tempfile::tempdir().unwrap();
+    for (method, kind) in [("coop", PromptKind::Textual), ("vpt", PromptKind::Visual)] {
+        let path = folder.path().join(method);
+        episodes(&path, "1", "1", &["--method", method]);
+        let file: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let new_ways = gram::defaults::meta_training(kind, 1).episodes.new_ways;
+        assert_eq!(file["settings"]["episodes"]["new_ways"], new_ways);
+        assert_eq!(file["episodes"][0]["new_classes"].as_array().map_or(0, Vec::len), new_ways);
+    }
 }
 
 #[test]

@@ -27,6 +27,9 @@ pub struct EpisodesArguments {
     /// The episodes, by the keys of pairs (JSON).
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// The method whose defaults they are drawn with: coop, cocoop, vpt or joint.
+    #[arg(long, default_value = "coop")]
+    method: PromptKind,
     /// Settings; those of episodes, topics and seed count.
     #[command(flatten)]
     settings: MetaSettings,
@@ -35,7 +38,7 @@ pub struct EpisodesArguments {
 /// Runs the command.
 pub fn run(arguments: &EpisodesArguments, common: &Common) -> Result<()> {
     ensure!(arguments.count > 0, "--count: 1 or more");
-    let settings = arguments.settings.in_force(PromptKind::Textual, common.seed)?;
+    let settings = arguments.settings.in_force(arguments.method, common.seed)?;
     let clusters = Clusters::load(&arguments.clusters)?;
     let file = EpisodesFile::sample(&clusters, &settings, arguments.count)?;
     file.write(&arguments.out)?;
