@@ -448,7 +448,8 @@ impl Question {
                 }
             }
             Self::NewClasses => {
-                let ways = settings.episodes.ways;
+                // As many as there are others, or none where there are some.
+                let ways = if settings.episodes.new_ways == 0 { settings.episodes.ways } else { 0 };
                 all.push(with(format!("{ways} new classes"), &|settings| settings.episodes.new_ways = ways));
                 all.push(with(format!("{ways} new classes, 5 inner steps with momentum"), &|settings| {
                     settings.episodes.new_ways = ways;

@@ -95,7 +95,12 @@ pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
     let settings = arguments.tuning.settings(&model, Some(arguments.shots))?;
     let usual = settings.regulated.regulated;
     let mut candidates = Candidate::as_set(&base, usual).to_vec();
-    candidates.extend(arguments.question.iter().flat_map(|question| question.candidates(&base, usual)));
+    for candidate in arguments.question.iter().flat_map(|question| question.candidates(&base, usual)) {
+        // A question that is given twice is asked once.
+        if !candidates.iter().any(|known| known.name == candidate.name) {
+            candidates.push(candidate);
+        }
+    }
     let (pairs, clusters) = (open_pairs(&arguments.pairs)?, Clusters::load(&arguments.clusters)?);
     let datasets = arguments.datasets()?;
     let stage = match datasets.is_empty() {
