@@ -20,7 +20,6 @@ use burn::tensor::Device;
 use gram_clip::layers::indices;
 use gram_data::random::indexed_stream;
 pub use gram_meta::Regulated;
-use gram_meta::meta_gradient::regulated;
 use gram_prompt::{Classes, Images, LabelledImages, Part, Prompt, PromptedClip, Rates};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
@@ -123,16 +122,9 @@ pub fn adapt(
             let batch = LabelledImages { images, labels: indices(&labels, device) };
             let found = clip.gradient(&theta, &set.classes, &batch);
             let phi = start.phi.as_ref();
-            let direction = match settings.regulated {
-                Regulated::Gradient => {
-                    velocity = settings.velocity(&velocity, &theta, &regulated(phi, &found.gradient));
-                    velocity.clone()
-                }
-                Regulated::Velocity => {
-                    velocity = settings.velocity(&velocity, &theta, &found.gradient);
-                    regulated(phi, &velocity)
-                }
-            };
+            let gathered = settings.regulated.gathered(phi, &found.gradient);
+            velocity = settings.velocity(&velocity, &theta, &gathered);
+            let direction = settings.regulated.direction(phi, &velocity);
             theta = theta.add_scaled(&settings.step(&direction, epoch), -1.0);
             losses.push(found.loss);
         }

@@ -108,6 +108,24 @@ pub enum Regulated {
     Velocity,
 }
 
+impl Regulated {
+    /// What momentum gathers of `gradient`.
+    pub fn gathered(self, phi: Option<&Regulator>, gradient: &Prompt) -> Prompt {
+        match self {
+            Self::Gradient => regulated(phi, gradient),
+            Self::Velocity => gradient.clone(),
+        }
+    }
+
+    /// Where a step with `velocity` goes.
+    pub fn direction(self, phi: Option<&Regulator>, velocity: &Prompt) -> Prompt {
+        match self {
+            Self::Gradient => velocity.clone(),
+            Self::Velocity => regulated(phi, velocity),
+        }
+    }
+}
+
 /// The inner loop's course.
 #[derive(Clone, Debug)]
 pub struct Trajectory {
@@ -228,26 +246,15 @@ impl InnerLoop {
     /// A step of eq. 7 for each task.
     fn descend(&self, phi: Option<&Regulator>, trajectories: &mut [Trajectory], gradients: Vec<Gradient>) {
         for (trajectory, Gradient { gradient, .. }) in trajectories.iter_mut().zip(gradients) {
-            let gathered = match self.regulated {
-                Regulated::Gradient => regulated(phi, &gradient),
-                Regulated::Velocity => gradient.clone(),
-            };
+            let gathered = self.regulated.gathered(phi, &gradient);
             let velocity = match trajectory.velocities.last() {
                 Some(before) if self.momentum > 0.0 => gathered.add_scaled(before, self.momentum),
                 _ => gathered,
             };
-            let step = self.rates.scale(&self.direction(phi, &velocity), 1.0);
+            let step = self.rates.scale(&self.regulated.direction(phi, &velocity), 1.0);
             trajectory.prompts.push(trajectory.adapted().add_scaled(&step, -1.0));
             trajectory.support_gradients.push(gradient);
             trajectory.velocities.push(velocity);
-        }
-    }
-
-    /// `d`, where a step with velocity `m` goes.
-    fn direction(&self, phi: Option<&Regulator>, velocity: &Prompt) -> Prompt {
-        match self.regulated {
-            Regulated::Gradient => velocity.clone(),
-            Regulated::Velocity => regulated(phi, velocity),
         }
     }
 
@@ -324,7 +331,7 @@ impl WayBack {
     ) -> Prompt {
         let (g, m) = (&trajectory.support_gradients[k], &trajectory.velocities[k]);
         if inner.learn_rates {
-            let along = inner.rates.along_logarithm(&inner.direction(phi, m), &self.v);
+            let along = inner.rates.along_logarithm(&inner.regulated.direction(phi, m), &self.v);
             self.log_rates = self.log_rates.plus(&along);
         }
         let alpha_v = inner.rates.scale(&self.v, 1.0);

@@ -247,11 +247,7 @@ fn what_the_products_of_the_gradient_gave_stands_in_for_half_of_those_of_the_hes
 }
 
 /// Holds the meta-gradient of a task to what PyTorch has under `tag`.
-fn assert_meta_gradient(case: &Case, kind: PromptKind, inner: &InnerLoop, form: RegulatorForm, tag: &str) {
-    assert_meta_gradient_of(&case.task(), case, kind, inner, form, tag);
-}
-
-fn assert_meta_gradient_of(
+fn assert_meta_gradient(
     task: &Task,
     case: &Case,
     kind: PromptKind,
@@ -282,7 +278,7 @@ fn meta_gradients_are_those_of_double_backward() {
             for (order, first_order) in [("exact", false), ("first_order", true)] {
                 let inner = InnerLoop { first_order, ..case.inner_loop(steps) };
                 let tag = format!("{method}.steps{steps}.{order}");
-                assert_meta_gradient(case, kind, &inner, RegulatorForm::Paper, &tag);
+                assert_meta_gradient(&case.task(), case, kind, &inner, RegulatorForm::Paper, &tag);
             }
         }
     });
@@ -293,7 +289,14 @@ fn meta_gradients_of_the_other_forms_of_the_regulator_are_those_of_double_backwa
     let case = Case::open(CASES[0]);
     for (method, kind) in METHODS.into_iter().filter(|(_, kind)| *kind != PromptKind::Conditional) {
         for (name, form) in [("unit", RegulatorForm::Unit), ("rescaled", RegulatorForm::Rescaled)] {
-            assert_meta_gradient(&case, kind, &case.inner_loop(1), form, &format!("{method}.{name}"));
+            assert_meta_gradient(
+                &case.task(),
+                &case,
+                kind,
+                &case.inner_loop(1),
+                form,
+                &format!("{method}.{name}"),
+            );
         }
     }
 }
@@ -305,7 +308,7 @@ fn meta_gradients_through_momentum_are_those_of_double_backward() {
         for (name, regulated) in [("gradient", Regulated::Gradient), ("velocity", Regulated::Velocity)] {
             let inner = InnerLoop { momentum: case.setting("momentum"), regulated, ..case.inner_loop(3) };
             let tag = format!("{method}.momentum.{name}");
-            assert_meta_gradient(&case, kind, &inner, RegulatorForm::Paper, &tag);
+            assert_meta_gradient(&case.task(), &case, kind, &inner, RegulatorForm::Paper, &tag);
         }
     }
 }
@@ -316,7 +319,7 @@ fn meta_gradients_where_new_classes_are_asked_for_are_those_of_double_backward()
     let task = case.task_with_new_classes();
     for (method, kind) in METHODS {
         let tag = format!("{method}.new_classes");
-        assert_meta_gradient_of(&task, &case, kind, &case.inner_loop(1), RegulatorForm::Paper, &tag);
+        assert_meta_gradient(&task, &case, kind, &case.inner_loop(1), RegulatorForm::Paper, &tag);
     }
 }
 
