@@ -12,6 +12,7 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use crate::random::indexed_stream;
+use crate::whole_file::write_whole;
 use crate::{ClassSubset, DataError, LabelledDataset, Split};
 
 /// Draws `shots` images of every class of a subset without replacement, of one domain if it is given: sorted indices
@@ -165,7 +166,7 @@ impl FewShotSplit {
             place: path.display().to_string(),
             problem: error.to_string(),
         })?;
-        fs::write(path, text + "\n").map_err(DataError::at(path))
+        write_whole(path, (text + "\n").as_bytes()).map_err(DataError::at(path))
     }
 
     /// Where the shots of some classes are among the images of `dataset`: those that are tuned on, and those that

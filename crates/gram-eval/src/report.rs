@@ -16,8 +16,9 @@ mod sections;
 mod topic_map;
 
 use std::path::{Path, PathBuf};
-use std::{fs, io};
+use std::io;
 
+use gram_data::whole_file::write_whole;
 use serde_json::Value;
 
 use crate::results::Results;
@@ -51,7 +52,7 @@ pub enum ReportError {
 /// # Errors
 /// [`ReportError::File`] if the file cannot be written.
 pub fn write_report(results: &Results, path: &Path) -> Result<(), ReportError> {
-    fs::write(path, page(results)).map_err(|source| ReportError::File { path: path.to_owned(), source })
+    write_whole(path, page(results).as_bytes()).map_err(|source| ReportError::File { path: path.to_owned(), source })
 }
 
 /// The whole report.

@@ -15,6 +15,7 @@ use std::{fmt, fs, io};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use gram_data::whole_file::write_whole;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::score::Score;
@@ -442,7 +443,7 @@ impl Results {
         let format = |source| ResultsError::Format { path: path.to_owned(), source };
         let mut text = serde_json::to_string_pretty(self).map_err(format)?;
         text.push('\n');
-        fs::write(path, text).map_err(|source| ResultsError::File { path: path.to_owned(), source })
+        write_whole(path, text.as_bytes()).map_err(|source| ResultsError::File { path: path.to_owned(), source })
     }
 
     /// Reads a `results.json`.

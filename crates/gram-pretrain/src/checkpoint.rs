@@ -10,6 +10,7 @@ use burn::optim::ModuleOptimizer;
 use burn::tensor::Device;
 use gram_clip::Clip;
 use gram_clip::checkpoint::{Weights, to_f32_bytes};
+use gram_data::whole_file::write_whole;
 use serde::{Deserialize, Serialize};
 
 use crate::PretrainError;
@@ -110,7 +111,7 @@ fn damaged(path: &Path, problem: &dyn std::fmt::Display) -> PretrainError {
 }
 
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), PretrainError> {
-    fs::write(path, bytes).map_err(|source| PretrainError::File { path: path.to_owned(), source })
+    write_whole(path, bytes).map_err(|source| PretrainError::File { path: path.to_owned(), source })
 }
 
 fn rename(from: &Path, to: &Path) -> Result<(), PretrainError> {

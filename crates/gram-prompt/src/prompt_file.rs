@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::Clip;
 use gram_clip::checkpoint::{Named, float_values, is_torch, to_f32_bytes_with_header};
+use gram_data::whole_file::write_whole;
 use safetensors::tensor::{SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
@@ -157,9 +158,7 @@ impl PromptFile {
         let header = serde_json::to_string(&self.header).map_err(|error| wrong(&error))?;
         let bytes = to_f32_bytes_with_header(&tensors, header).map_err(|error| wrong(&error))?;
         let failed = |source| PromptFileError::File { path: path.to_owned(), source };
-        let partial = path.with_extension("partial");
-        fs::write(&partial, bytes).map_err(failed)?;
-        fs::rename(&partial, path).map_err(failed)
+        write_whole(path, &bytes).map_err(failed)
     }
 
     /// Reads a file.

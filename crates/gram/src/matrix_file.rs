@@ -11,6 +11,8 @@ use npyz::{NpyFile, WriterBuilder};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
+use crate::whole_file;
+
 /// A matrix, row-major, and what its rows are called if the file says so.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MatrixFile {
@@ -41,7 +43,7 @@ impl MatrixFile {
                 return Err(anyhow!("{}: `.{other}` is no format: .npy or .safetensors", path.display()));
             }
         };
-        fs::write(path, bytes).with_context(|| path.display().to_string())
+        whole_file::write(path, &bytes)
     }
 
     /// Reads a matrix of finite numbers; of a safetensors file the only one in it.

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Tensor;
 use gram_clip::Model;
 use gram_cluster::Clusters;
+use gram_data::whole_file::beside;
 use gram_data::{Pair, Pairs};
 use gram_eval::design::PromptDesign;
 use gram_meta::{
@@ -243,7 +244,7 @@ const OTHER_RUN: &str = "a run stands here: name another --out, or delete its fo
 
 /// The folder of the run that writes `out`.
 pub fn run_folder(out: &Path) -> PathBuf {
-    out.with_extension("run")
+    beside(out, "run")
 }
 
 /// What the steps of the run that wrote `out` measured.

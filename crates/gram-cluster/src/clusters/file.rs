@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use gram_data::whole_file::write_whole;
+use gram_data::whole_file::{write_whole, write_whole_at};
 use serde::{Deserialize, Serialize};
 
 use super::{Clusters, Counts, Topic, table};
@@ -33,10 +33,7 @@ impl Clusters {
     /// # Errors
     /// [`ClusterError::Write`] names the file that cannot be written.
     pub fn save(&self, folder: &Path) -> Result<(), ClusterError> {
-        fs::create_dir_all(folder).map_err(|error| ClusterError::write(folder, error))?;
         let path = folder.join(PAIRS);
-        let partial = path.with_extension("partial");
-        table::write(&partial, self).map_err(|error| ClusterError::write(&path, error))?;
         let description = Description {
             version: VERSION,
             seed: self.seed,
@@ -47,8 +44,8 @@ impl Clusters {
         let topics = folder.join(TOPICS);
         let text = serde_json::to_string_pretty(&description)
             .map_err(|error| ClusterError::write(&topics, error))?;
-        // Both are there in full before either takes the place of what was there.
-        fs::rename(&partial, &path).map_err(|error| ClusterError::write(&path, error))?;
+        write_whole_at(&path, |partial| table::write(partial, self))
+            .map_err(|error| ClusterError::write(&path, error))?;
         write_whole(&topics, (text + "\n").as_bytes()).map_err(|error| ClusterError::write(&topics, error))
     }
 

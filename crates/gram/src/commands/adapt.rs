@@ -8,6 +8,7 @@ use gram::model::{open_dataset, open_model};
 use gram::starts::start_of;
 use gram::{assets, defaults, whole_file};
 use gram_clip::Model;
+use gram_data::whole_file::beside;
 use gram_data::{ClassSubset, FewShotSplit};
 use gram_eval::method::Starts;
 use gram_eval::prepared::Prepared;
@@ -125,7 +126,7 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
         .iter()
         .enumerate()
         .map(|(epoch, loss)| json!({"epoch": epoch + 1, "loss": loss}).to_string() + "\n");
-    whole_file::write(&arguments.out.with_extension("metrics.jsonl"), lines.collect::<String>().as_bytes())?;
+    whole_file::write(&beside(&arguments.out, "metrics.jsonl"), lines.collect::<String>().as_bytes())?;
     let adapted = Adapted {
         prompt: &arguments.out,
         classes: file.header.classes.len(),

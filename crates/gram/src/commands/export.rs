@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use gram::clustering::values;
 use gram::matrix_file::MatrixFile;
+use gram::whole_file;
 use gram_prompt::{PromptFile, coop_file};
 use serde_json::json;
 
@@ -56,7 +57,7 @@ fn coop(arguments: &ExportArguments, common: &Common) -> Result<()> {
     let path: &Path = arguments.prompting.prompt().context("name the prompt with --prompt")?;
     let file = PromptFile::load(path, &common.device()?)?;
     let bytes = coop_file::write(path, &file)?;
-    std::fs::write(&arguments.out, bytes).with_context(|| arguments.out.display().to_string())
+    whole_file::write(&arguments.out, &bytes)
 }
 
 fn classifier(arguments: &ExportArguments, common: &Common) -> Result<()> {
