@@ -21,6 +21,7 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 
 use crate::archive::archive_stem;
+use crate::fingerprint::{self, Fingerprinting};
 use crate::table::Table;
 use crate::{ClassSubset, DataError, ImageFile};
 
@@ -139,6 +140,28 @@ impl LabelledDataset {
                 && domain.is_none_or(|domain| image.domain == Some(domain))
         };
         (0..self.images.len()).filter(|&index| chosen(&self.images[index])).collect()
+    }
+
+    /// What tells these images of this dataset from any others: 32 hexadecimal digits over the names of all classes and
+    /// domains, and key, class, domain, split and content of each image, in the order given. Every image is read, side by
+    /// side, and not decoded; one that cannot be read counts as such. The dataset's name and place do not count.
+    pub fn fingerprint_of(&self, images: &[usize]) -> String {
+        let chosen: Vec<&LabelledImage> = images.iter().map(|&index| &self.images[index]).collect();
+        let contents: Vec<&ImageFile> = chosen.iter().map(|image| &image.image).collect();
+        let mut all = Fingerprinting::default();
+        for names in [&self.classes, &self.domains] {
+            all.number(names.len());
+            names.iter().for_each(|name| all.text(name));
+        }
+        all.number(chosen.len());
+        for (image, content) in chosen.iter().zip(fingerprint::of_contents(&contents)) {
+            all.text(&image.key);
+            all.number(image.class);
+            all.number(image.domain.map_or(0, |domain| domain + 1));
+            all.text(&image.split.to_string());
+            all.content(content);
+        }
+        fingerprint::digits(all.finish())
     }
 
     /// Numbers the classes and domains, and divides the images if their source did not.

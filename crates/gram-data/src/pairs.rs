@@ -8,7 +8,6 @@
 //! Sources have millions of pairs. Images stay on disk until they are decoded. Metadata take more room than captions in
 //! web data, and only studies of labelled pairs ask for them: [`read_pairs_with_metadata`] alone keeps them.
 
-mod fingerprint;
 mod manifest;
 mod shards;
 
@@ -22,6 +21,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::archive::archive_stem;
+use crate::fingerprint::{self, Fingerprinting};
 use crate::table::Table;
 use crate::whole_file::write_whole;
 use crate::{DataError, ImageFile};
@@ -141,6 +141,21 @@ impl Pairs {
             lines.push(b'\n');
         }
         write_whole(path, &lines).map_err(DataError::at(path))
+    }
+
+    /// What tells these pairs from all others: 32 hexadecimal digits over their keys, their captions and what their images
+    /// hold, in their order. Every image is read, side by side, and not decoded; one that cannot be read counts as such.
+    /// Metadata do not count, nor does where the images lie.
+    pub fn fingerprint(&self) -> String {
+        let images: Vec<&ImageFile> = self.pairs.iter().map(|pair| &pair.image).collect();
+        let mut all = Fingerprinting::default();
+        all.number(self.pairs.len());
+        for (pair, content) in self.pairs.iter().zip(fingerprint::of_contents(&images)) {
+            all.text(&pair.key);
+            all.text(&pair.caption);
+            all.content(content);
+        }
+        fingerprint::digits(all.finish())
     }
 
     /// The pairs, or that `source` has none and the first reason why.

@@ -62,6 +62,34 @@ fn an_archive_gives_classes_domains_and_splits() {
 }
 
 #[test]
+fn a_fingerprint_tells_of_classes_and_of_the_images_that_are_chosen() {
+    let dataset = shapes();
+    let images = dataset.select(Split::Train, ClassSubset::All, None);
+    let first = dataset.fingerprint_of(&images);
+    assert_eq!(first, shapes().fingerprint_of(&images));
+    assert!(first.len() == 32 && first.bytes().all(|byte| byte.is_ascii_hexdigit()), "{first}");
+    assert_ne!(first, dataset.fingerprint_of(&images[1..]));
+    let changed = |change: &dyn Fn(&mut LabelledDataset)| {
+        let mut dataset = shapes();
+        change(&mut dataset);
+        dataset.fingerprint_of(&images)
+    };
+    let chosen = images[3];
+    assert_ne!(first, changed(&|dataset| dataset.classes[4] = "asterisk".into()));
+    assert_ne!(first, changed(&|dataset| dataset.domains[1] = "oil".into()));
+    assert_ne!(first, changed(&|dataset| dataset.images[chosen].key.push('x')));
+    assert_ne!(first, changed(&|dataset| dataset.images[chosen].class += 1));
+    assert_ne!(first, changed(&|dataset| dataset.images[chosen].domain = None));
+    assert_ne!(first, changed(&|dataset| dataset.images[chosen].split = Split::Test));
+    let lost = gram_data::ImageFile::Path("nowhere.png".into());
+    assert_ne!(first, changed(&|dataset| dataset.images[chosen].image = lost.clone()));
+    // What is not chosen, the name and the place do not count.
+    let test = dataset.select(Split::Test, ClassSubset::All, None)[0];
+    assert_eq!(first, changed(&|dataset| dataset.images[test].image = lost.clone()));
+    assert_eq!(first, changed(&|dataset| dataset.name = "others".into()));
+}
+
+#[test]
 fn an_archive_on_disk_is_named_after_its_file() {
     let dataset = LabelledDataset::open("tests/fixtures/shapes.tar.gz").unwrap();
     assert_eq!(dataset.name, "shapes");

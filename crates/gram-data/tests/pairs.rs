@@ -35,17 +35,21 @@ fn captions(pairs: &Pairs) -> Vec<&str> {
     pairs.pairs.iter().map(|pair| pair.caption.as_str()).collect()
 }
 
-/// The pairs of a manifest of that name and content, beside the images of the fixtures.
-fn manifest(name: &str, content: &[u8]) -> Result<Pairs, gram_data::DataError> {
+/// A folder with a manifest of that name and content, and the images of the fixtures.
+fn manifest_folder(name: &str, content: &[u8]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("images")).unwrap();
     for image in ["dog.jpg", "cat.png", "owl.webp"] {
         let image = format!("images/{image}");
         fs::copy(fixture(&image), folder.path().join(&image)).unwrap();
     }
-    let path = folder.path().join(name);
-    fs::write(&path, content).unwrap();
-    read_pairs(&path)
+    fs::write(folder.path().join(name), content).unwrap();
+    folder
+}
+
+/// The pairs of a manifest of that name and content, beside the images of the fixtures.
+fn manifest(name: &str, content: &[u8]) -> Result<Pairs, gram_data::DataError> {
+    read_pairs(&manifest_folder(name, content).path().join(name))
 }
 
 fn gzip(content: &[u8]) -> Vec<u8> {
@@ -390,6 +394,36 @@ fn a_key_column_names_pairs_that_share_an_image_and_absolute_paths_are_kept() {
     assert_eq!(keys(&pairs), ["1", "2"]);
     assert_eq!(pairs.pairs[0].image, ImageFile::Path(image));
     assert_eq!(pairs.pairs[0].metadata, None);
+}
+
+#[test]
+fn a_fingerprint_tells_of_keys_captions_and_what_images_hold_wherever_they_lie() {
+    let content = "key,image,caption\n1,images/dog.jpg,a dog\n2,images/cat.png,a cat\n";
+    let of = |content: &str| manifest_folder("m.csv", content.as_bytes());
+    let fingerprint =
+        |folder: &tempfile::TempDir| read_pairs(&folder.path().join("m.csv")).unwrap().fingerprint();
+    let first = fingerprint(&of(content));
+    assert!(first.len() == 32 && first.bytes().all(|byte| byte.is_ascii_hexdigit()), "{first}");
+    assert_eq!(first, fingerprint(&of(content)));
+    for (from, to) in [("1,", "3,"), ("a dog", "a hound"), ("images/cat.png", "images/owl.webp")] {
+        assert_ne!(first, fingerprint(&of(&content.replace(from, to))), "{from} {to}");
+    }
+    let changed = of(content);
+    let image = changed.path().join("images/cat.png");
+    let mut bytes = fs::read(&image).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&image, &bytes).unwrap();
+    assert_ne!(first, fingerprint(&changed));
+    let pairs = read_pairs(&changed.path().join("m.csv")).unwrap();
+    fs::remove_file(&image).unwrap();
+    assert_ne!(first, pairs.fingerprint());
+    let order = Pairs { pairs: pairs.pairs.iter().rev().cloned().collect(), ..Pairs::default() };
+    assert_ne!(pairs.fingerprint(), order.fingerprint());
+    // The same images and captions in a shard, under the same keys.
+    let image = |name: &str| fs::read(fixture(&format!("images/{name}"))).unwrap();
+    let (dog, cat) = (image("dog.jpg"), image("cat.png"));
+    let shard = shard(&[("1.jpg", &dog), ("1.txt", b"a dog"), ("2.png", &cat), ("2.txt", b"a cat")]);
+    assert_eq!(first, read_shard("s.tar", shard.as_slice()).unwrap().fingerprint());
 }
 
 #[test]

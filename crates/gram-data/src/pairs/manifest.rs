@@ -3,7 +3,8 @@
 use std::mem::take;
 use std::path::Path;
 
-use super::{Collector, Pair, Pairs, SkipCause, Skipped, caption, fingerprint};
+use super::{Collector, Pair, Pairs, SkipCause, Skipped, caption};
+use crate::fingerprint;
 use crate::table::{Row, Table};
 use crate::{DataError, ImageFile};
 

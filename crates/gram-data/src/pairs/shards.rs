@@ -13,9 +13,9 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde_json::Value;
 
-use super::fingerprint::{self, Fingerprinting};
 use super::{Collector, Pair, Pairs, SkipCause, Skipped, caption};
 use crate::archive::{MemberReader, archive_stem, visit_members};
+use crate::fingerprint::{self, Fingerprinting};
 use crate::image_file::is_image_extension;
 use crate::{DataError, ImageFile};
 
