@@ -170,4 +170,12 @@ pub enum ClipError {
         /// What is wrong.
         problem: String,
     },
+    /// The device does not hand out the values of a weight.
+    #[error("weight `{tensor}`: the device does not hand out its values: {problem}")]
+    Device {
+        /// The weight's name.
+        tensor: String,
+        /// What the device said.
+        problem: String,
+    },
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use burn::tensor::Device;
 
@@ -9,6 +10,7 @@ use crate::checkpoint::{Layout, Weights};
 use crate::clip::Clip;
 use crate::config::ClipConfig;
 use crate::error::ClipError;
+use crate::fingerprint::Fingerprint;
 use crate::open_clip;
 use crate::preprocess::Preprocess;
 use crate::sizes::config_of;
@@ -37,9 +39,31 @@ pub struct Model {
     pub tokenizer: ClipTokenizer,
     /// Images to pixels.
     pub preprocess: Preprocess,
+    /// What it was opened by, where that opens it again.
+    pub source: Option<String>,
+    /// Of its weights, once it has been asked for.
+    fingerprint: Arc<OnceLock<Fingerprint>>,
 }
 
 impl Model {
+    /// A model called `name`.
+    pub fn new(name: String, clip: Clip, tokenizer: ClipTokenizer, preprocess: Preprocess) -> Self {
+        Self { name, clip, tokenizer, preprocess, source: None, fingerprint: Arc::default() }
+    }
+
+    /// The fingerprint of its weights, computed once for it and all copies of it. Those for images of other sizes have
+    /// that of the model they come from.
+    ///
+    /// # Errors
+    /// [`ClipError::Device`] if the device does not hand out a weight.
+    pub fn fingerprint(&self) -> Result<Fingerprint, ClipError> {
+        if let Some(known) = self.fingerprint.get() {
+            return Ok(*known);
+        }
+        let computed = Fingerprint::of(&self.clip)?;
+        Ok(*self.fingerprint.get_or_init(|| computed))
+    }
+
     /// Opens a checkpoint: a file, or a folder with one. What lies beside the weights counts too: Hugging Face's
     /// `config.json`, `tokenizer.json` and `preprocessor_config.json`, or open_clip's `open_clip_config.json`. Without a
     /// configuration the sizes are read off the tensors. The folder's name, or the file's, is the model's.
@@ -49,19 +73,17 @@ impl Model {
     pub fn open(path: &Path, device: &Device) -> Result<Self, ClipError> {
         let Opened { folder, mut weights, config, preprocess } = Opened::new(path)?;
         let tokenizer = ClipTokenizer::open(folder, config.text_config.vocab_size)?;
-        Ok(Self {
-            name: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
-            clip: Clip::read(&config, &mut weights, device)?,
-            tokenizer,
-            preprocess,
-        })
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        Ok(Self::new(name, Clip::read(&config, &mut weights, device)?, tokenizer, preprocess))
     }
 
-    /// The model for images of `side` pixels: position embeddings are interpolated.
+    /// The model for images of `side` pixels: position embeddings are interpolated. Its weights are those that it was
+    /// opened with, and so is its fingerprint.
     ///
     /// # Errors
     /// [`ClipError::Config`] if patches do not fill such an image.
     pub fn at_image_size(mut self, side: usize) -> Result<Self, ClipError> {
+        self.fingerprint()?;
         self.clip.vision = self.clip.vision.at_image_size(side)?;
         self.clip.config.vision_config.image_size = side;
         self.preprocess = Preprocess { shorter_side: side as u32, crop: side as u32, ..self.preprocess };

@@ -25,16 +25,13 @@ macro_rules! asset {
 /// # Errors
 /// If this program was built from damaged assets.
 pub fn tiny(device: &Device) -> Result<Model> {
-    Ok(Model {
-        name: TINY.into(),
-        clip: Clip::from_bytes(
-            std::str::from_utf8(asset!("tiny/config.json"))?,
-            asset!("tiny/model.safetensors"),
-            device,
-        )?,
-        tokenizer: ClipTokenizer::from_bytes(asset!("tiny/tokenizer.json"))?,
-        preprocess: Preprocess::parse(std::str::from_utf8(asset!("tiny/preprocessor_config.json"))?)?,
-    })
+    let config = std::str::from_utf8(asset!("tiny/config.json"))?;
+    let clip = Clip::from_bytes(config, asset!("tiny/model.safetensors"), device)?;
+    let tokenizer = ClipTokenizer::from_bytes(asset!("tiny/tokenizer.json"))?;
+    let preprocess = Preprocess::parse(std::str::from_utf8(asset!("tiny/preprocessor_config.json"))?)?;
+    let mut model = Model::new(TINY.into(), clip, tokenizer, preprocess);
+    model.source = Some(TINY.into());
+    Ok(model)
 }
 
 /// The image-text pairs for clustering and meta-training.

@@ -103,7 +103,7 @@ pub struct Bench<'a> {
 pub struct Identity {
     /// The model's name.
     pub model: String,
-    /// A checksum of its projections.
+    /// The fingerprint of its weights.
     pub projections: String,
     /// The sentence of learned prompts.
     pub template: String,

@@ -14,7 +14,6 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use burn::tensor::Tensor;
 use gram_clip::Model;
 use gram_cluster::sentence_bert::SentenceBert;
 use gram_data::Pair;
@@ -25,7 +24,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
 
-use crate::clustering::{device, values};
+use crate::clustering::device;
 use crate::whole_file::write;
 use part::{Contents, Part, views};
 
@@ -75,7 +74,7 @@ pub struct Embedding<'a> {
 pub struct Provenance {
     /// The model's name.
     pub model: String,
-    /// A checksum (CRC-32) of its two projections: another model under the same name is another model.
+    /// The fingerprint of its weights: another model under the same name is another model.
     pub projections: String,
     /// Where the pairs come from.
     pub pairs: String,
@@ -179,7 +178,7 @@ impl Provenance {
         let Embedding { model, sentence_bert, precision } = *embedding;
         Ok(Self {
             model: model.name.clone(),
-            projections: checksum(model)?,
+            projections: model.fingerprint()?.to_string(),
             pairs: source.to_owned(),
             count: pairs.len(),
             image_size: model.preprocess.crop as usize,
@@ -211,19 +210,6 @@ impl Provenance {
         }
         Ok(())
     }
-}
-
-/// A checksum (CRC-32) of a model's two projections: another model under the same name is another model.
-///
-/// # Errors
-/// If their values cannot be read.
-pub fn checksum(model: &Model) -> Result<String> {
-    let clip = &model.clip;
-    let mut checksum = crc32fast::Hasher::new();
-    for layer in [&clip.text.projection, &clip.vision.projection] {
-        checksum.update(&bytes(layer.weight.val())?);
-    }
-    Ok(format!("{:08x}", checksum.finalize()))
 }
 
 /// Joins the parts into the files that stay.
@@ -309,8 +295,4 @@ fn write_npy(precision: Precision, path: &Path, shape: &[usize], bytes: &[u8]) -
         file.flush()
     };
     written().with_context(|| path.display().to_string())
-}
-
-fn bytes<const D: usize>(tensor: Tensor<D>) -> Result<Vec<u8>> {
-    Ok(values(tensor)?.iter().flat_map(|value| value.to_le_bytes()).collect())
 }

@@ -23,7 +23,6 @@ use gram_prompt::{
 use serde_json::{Value, json};
 
 use crate::clustering::{Progress, decoded, device, image_features, tensor, values};
-use crate::embedding::checksum;
 use crate::{tensorboard, whole_file};
 
 /// The prompt before meta-training: the template's words or random vectors in the text, random ones in the image.
@@ -204,7 +203,7 @@ impl MetaRun<'_> {
     fn identity(&self) -> Result<Value> {
         Ok(json!({
             "model": self.model.name,
-            "projections": checksum(self.model)?,
+            "projections": self.model.fingerprint()?.to_string(),
             "kind": self.kind,
             "placement": self.placement,
             "template": self.template.to_string(),

@@ -23,7 +23,9 @@ pub fn open_model(name_or_path: &str, device: &Device) -> Result<Model> {
         return assets::tiny(device);
     }
     if path.exists() {
-        return Model::open(path, device).with_context(|| format!("model {name_or_path}"));
+        let mut model = Model::open(path, device).with_context(|| format!("model {name_or_path}"))?;
+        model.source = Some(name_or_path.to_owned());
+        return Ok(model);
     }
     let Some(id) = hub::model_id(name_or_path) else {
         bail!(
@@ -33,8 +35,9 @@ pub fn open_model(name_or_path: &str, device: &Device) -> Result<Model> {
         );
     };
     let folder = hub::fetch(id)?;
-    let model = Model::open(&folder, device).with_context(|| format!("model {id}"))?;
-    Ok(Model { name: id.to_owned(), ..model })
+    let mut model = Model::open(&folder, device).with_context(|| format!("model {id}"))?;
+    (model.name, model.source) = (id.to_owned(), Some(name_or_path.to_owned()));
+    Ok(model)
 }
 
 /// The pairs `demo`, or those of a shard, a folder of shards or a manifest.

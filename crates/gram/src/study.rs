@@ -24,7 +24,6 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, Identity, ProtocolKind};
-use crate::embedding::checksum;
 use crate::meta_training::{MetaRun, images_of, keys, material, steps_of};
 use crate::starts::start_of;
 use crate::whole_file;
@@ -205,7 +204,7 @@ impl Study<'_> {
         };
         let identity = Identity {
             model: self.model.name.clone(),
-            projections: checksum(self.model)?,
+            projections: self.model.fingerprint()?.to_string(),
             template: self.template.to_string(),
             hand_written: None,
             settings: serde_json::to_value(&settings)?,

@@ -6,7 +6,6 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use gram::assets;
 use gram::bench::{Bench, Identity, ProtocolKind, write_outputs};
-use gram::embedding::checksum;
 use gram::model::{DEMO, open_dataset, open_model};
 use gram::starts::shipped_start;
 use gram_clip::Model;
@@ -87,7 +86,7 @@ pub fn run(arguments: &BenchArguments, common: &Common) -> Result<()> {
     let without_shots = gram_eval::protocol::ProtocolSettings { shots: 0, ..settings.clone() };
     let identity = Identity {
         model: model.name.clone(),
-        projections: checksum(&model)?,
+        projections: model.fingerprint()?.to_string(),
         template: template.to_string(),
         hand_written: arguments.zero_shot_template.as_ref().map(ToString::to_string),
         settings: serde_json::to_value(&without_shots)?,
