@@ -7,6 +7,12 @@
 //! gradients are compared. The share of the machine's peak is that of its fastest product of matrices. At the end the
 //! peak of memory for K = 1 and K = 16 inner steps, each in a process of its own.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program of this repository's own, read as it runs"
+)]
+
 use std::process::Command;
 use std::time::Instant;
 

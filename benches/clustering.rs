@@ -15,6 +15,12 @@
 //! numbers are their own, so that layouts differ; HDBSCAN has none, and must divide the points that umap-learn laid out as
 //! Python's does. `--sets` leaves out all but these.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program of this repository's own, read as it runs"
+)]
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -142,7 +142,10 @@ mod tests {
         assert_eq!(failed.unwrap_err().to_string(), "full");
         let failed = write_whole_at(&path, |_| Err(io::Error::other("full")));
         assert_eq!(failed.unwrap_err().to_string(), "full");
-        assert_eq!((fs::read(&path).unwrap(), names(folder.path())), (b"old".to_vec(), vec!["a.json".into()]));
+        assert_eq!(
+            (fs::read(&path).unwrap(), names(folder.path())),
+            (b"old".to_vec(), vec!["a.json".into()])
+        );
     }
 
     #[test]

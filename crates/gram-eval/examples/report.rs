@@ -4,6 +4,12 @@
 //! cargo run --release --workspace --example report -- results.json report.html
 //! ```
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program of this repository's own, read as it runs"
+)]
+
 use std::error::Error;
 use std::path::Path;
 

@@ -15,8 +15,8 @@ mod plot;
 mod sections;
 mod topic_map;
 
-use std::path::{Path, PathBuf};
 use std::io;
+use std::path::{Path, PathBuf};
 
 use gram_data::whole_file::write_whole;
 use serde_json::Value;
@@ -52,7 +52,8 @@ pub enum ReportError {
 /// # Errors
 /// [`ReportError::File`] if the file cannot be written.
 pub fn write_report(results: &Results, path: &Path) -> Result<(), ReportError> {
-    write_whole(path, page(results).as_bytes()).map_err(|source| ReportError::File { path: path.to_owned(), source })
+    write_whole(path, page(results).as_bytes())
+        .map_err(|source| ReportError::File { path: path.to_owned(), source })
 }
 
 /// The whole report.

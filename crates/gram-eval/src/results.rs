@@ -443,7 +443,8 @@ impl Results {
         let format = |source| ResultsError::Format { path: path.to_owned(), source };
         let mut text = serde_json::to_string_pretty(self).map_err(format)?;
         text.push('\n');
-        write_whole(path, text.as_bytes()).map_err(|source| ResultsError::File { path: path.to_owned(), source })
+        write_whole(path, text.as_bytes())
+            .map_err(|source| ResultsError::File { path: path.to_owned(), source })
     }
 
     /// Reads a `results.json`.

@@ -21,7 +21,7 @@ use crate::commands::study::StudyArguments;
 
 /// Tunes prompts for frozen CLIP models, from a meta-learned start and with a regulated gradient (GRAM, ICCV 2023).
 #[derive(Parser, Debug)]
-#[command(name = "gram", version, about, max_term_width = 100)]
+#[command(name = "gram", version, about, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Arguments {
     /// What every command takes.
     #[command(flatten)]
@@ -30,6 +30,10 @@ pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,
 }
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but for images that could not be read and \
+                          are named (predict, eval, data validate), 130 and 143 stopped by a signal.\n\
+                          Where the reader of standard output leaves, as `head` does, it ends quietly with 0.";
 
 /// What every command takes.
 #[derive(Args, Debug)]
@@ -51,6 +55,28 @@ impl Common {
         match self.device.as_str() {
             "cpu" => Ok(Device::default()),
             other => bail!("--device {other}: this build computes on `cpu` only"),
+        }
+    }
+}
+
+impl Command {
+    /// How to go on where the command is stopped.
+    pub fn way_on(&self) -> &'static str {
+        match self {
+            Self::Demo(_)
+            | Self::Cluster(_)
+            | Self::MetaTrain(_)
+            | Self::Bench(_)
+            | Self::Study(_)
+            | Self::Rehearse(_)
+            | Self::Embed(_)
+            | Self::Pretrain(_) => {
+                "nothing is half written, and the same command goes on from its last checkpoint"
+            }
+            Self::Episodes(_) | Self::Adapt(_) | Self::Data(_) | Self::Export(_) => {
+                "nothing is half written, and the same command begins anew"
+            }
+            Self::Predict(_) | Self::Eval(_) => "the same command begins anew",
         }
     }
 }

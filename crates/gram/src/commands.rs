@@ -17,7 +17,24 @@ pub mod rehearse;
 pub mod study;
 pub mod tuning;
 
+/// How a command ended that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All that was asked for is done.
+    Complete,
+    /// Something that was asked for could not be read; it is named, and the rest is done.
+    Partial,
+}
+
+impl Outcome {
+    /// Complete if nothing was unreadable.
+    pub fn without(unreadable: usize) -> Self {
+        if unreadable == 0 { Self::Complete } else { Self::Partial }
+    }
+}
+
 /// The command as it was given, for the files that say what made them.
 pub fn command_line() -> String {
-    std::iter::once("gram".to_owned()).chain(std::env::args().skip(1)).collect::<Vec<_>>().join(" ")
+    let arguments = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
+    std::iter::once("gram".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
 }

@@ -29,6 +29,7 @@ pub mod hub;
 pub mod matrix_file;
 pub mod meta_training;
 pub mod model;
+pub mod output;
 pub mod rehearsal;
 pub mod settings_file;
 pub mod starts;

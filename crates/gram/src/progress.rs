@@ -1,6 +1,9 @@
 //! Progress bars on standard error, with the time that is left.
 
+use std::fmt::Display;
+
 use gram::clustering::Progress;
+use gram::output::shown;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// A bar for the work called `name`; its length is set by whoever moves it.
@@ -12,6 +15,11 @@ pub fn bar(name: &str) -> ProgressBar {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
+}
+
+/// Says beside a bar what is being done.
+pub fn say(bar: &ProgressBar, message: impl Display) {
+    bar.set_message(shown(message));
 }
 
 /// A bar for pairs on their way to topics.

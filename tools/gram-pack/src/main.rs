@@ -3,6 +3,12 @@
 //! `gram-pack pretraining` makes the pairs that the default model is trained on, `gram-pack demo` the data that the
 //! repository ships. Both write the same bytes for the same packages and seed.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program of this repository's own, read as it runs"
+)]
+
 mod archive;
 mod attributes;
 mod captions;

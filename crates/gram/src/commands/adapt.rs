@@ -1,10 +1,12 @@
 //! `gram adapt`: a prompt for your own classes, from a few labelled images.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use gram::model::{open_dataset, open_model};
+use gram::output;
 use gram::starts::start_of;
 use gram::{assets, defaults, whole_file};
 use gram_clip::Model;
@@ -65,7 +67,7 @@ pub struct AdaptArguments {
 /// What is printed for machines.
 #[derive(Serialize)]
 struct Adapted<'a> {
-    prompt: &'a Path,
+    prompt: Cow<'a, str>,
     classes: usize,
     images: usize,
     loss: f32,
@@ -95,12 +97,14 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
         None => protocol.shots(classes, None, &[method], common.seed)?,
     };
     let names = dataset.class_names(classes).to_vec();
-    eprintln!("{}: {} images of {} classes", method, shots.chosen.len(), names.len());
+    output::note(format!("{}: {} images of {} classes", method, shots.chosen.len(), names.len()));
     let memory = protocol.text_memory(method, classes)?;
     if memory.classes > 0 {
         let parts = memory.classes.div_ceil(memory.classes_at_once);
         let gigabytes = memory.bytes as f64 / f64::from(1 << 30);
-        eprintln!("about {gigabytes:.1} GB for the gradient through the text tower, in {parts} part(s)");
+        output::note(format!(
+            "about {gigabytes:.1} GB for the gradient through the text tower, in {parts} part(s)"
+        ));
     }
     let course =
         protocol.tune(method, &shots)?.context("the method's start is missing: pass it with --init")?;
@@ -128,15 +132,15 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
         .map(|(epoch, loss)| json!({"epoch": epoch + 1, "loss": loss}).to_string() + "\n");
     whole_file::write(&beside(&arguments.out, "metrics.jsonl"), lines.collect::<String>().as_bytes())?;
     let adapted = Adapted {
-        prompt: &arguments.out,
+        prompt: arguments.out.to_string_lossy(),
         classes: file.header.classes.len(),
         images: shots.chosen.len(),
         loss: losses.last().copied().unwrap_or(f32::NAN),
         settings: &settings,
     };
     match common.json {
-        true => println!("{}", serde_json::to_string(&adapted)?),
-        false => println!("{} (loss {:.3})", arguments.out.display(), adapted.loss),
+        true => output::json(&adapted)?,
+        false => output::line(format!("{} (loss {:.3})", arguments.out.display(), adapted.loss))?,
     }
     Ok(())
 }

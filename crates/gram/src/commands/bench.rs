@@ -7,6 +7,7 @@ use clap::Args;
 use gram::assets;
 use gram::bench::{Bench, Identity, ProtocolKind, write_outputs};
 use gram::model::{DEMO, open_dataset, open_model};
+use gram::output;
 use gram::starts::shipped_start;
 use gram_clip::Model;
 use gram_data::{Benchmark, LabelledDataset};
@@ -19,7 +20,7 @@ use serde_json::{Map, Value, json};
 use crate::arguments::Common;
 use crate::commands::adapt::{add_start, learned_template};
 use crate::commands::tuning::TuningArguments;
-use crate::progress::bar;
+use crate::progress::{bar, say};
 
 /// Stands for the seed in the path of a start.
 const SEED: &str = "{seed}";
@@ -111,7 +112,7 @@ pub fn run(arguments: &BenchArguments, common: &Common) -> Result<()> {
     let results = bench.run(&identity, &|name, done, all| {
         progress.set_length(all as u64);
         progress.set_position(done as u64);
-        progress.set_message(name.to_owned());
+        say(&progress, name);
     })?;
     progress.finish_and_clear();
     let mut files = Vec::new();
@@ -119,16 +120,16 @@ pub fn run(arguments: &BenchArguments, common: &Common) -> Result<()> {
         files.extend(write_outputs(results, *shots, &arguments.out.join(format!("{shots}-shot")))?);
     }
     if common.json {
-        println!("{}", json!({"files": files, "results": results}));
+        let files: Vec<_> = files.iter().map(|file| file.to_string_lossy()).collect();
+        output::json(&json!({"files": files, "results": results}))?;
         return Ok(());
     }
     for (shots, results) in arguments.shots.iter().zip(&results) {
-        println!("{shots} shots");
-        tables::all(results).iter().for_each(|table| println!("{}", table.to_text()));
-        results.notes.iter().for_each(|note| println!("{note}"));
+        output::line(format!("{shots} shots"))?;
+        tables::all(results).iter().try_for_each(|table| output::line(table.to_text()))?;
+        results.notes.iter().try_for_each(output::line)?;
     }
-    files.iter().for_each(|file| println!("{}", file.display()));
-    Ok(())
+    Ok(files.iter().try_for_each(|file| output::line(file.display()))?)
 }
 
 /// Names between commas, or `all`.
@@ -158,7 +159,7 @@ impl BenchArguments {
                     bail!("--data-root {root}: none of the folders {} is in it", folders.join(", "));
                 }
                 for (benchmark, folder) in found {
-                    eprintln!("{}", benchmark.key());
+                    output::note(benchmark.key());
                     datasets
                         .push(LabelledDataset::open(&folder).with_context(|| folder.display().to_string())?);
                 }

@@ -10,6 +10,7 @@ use gram::clustering::{PairFeatures, cluster_features, cluster_pairs};
 use gram::defaults;
 use gram::feature_folder::FeatureFolder;
 use gram::model::{open_model, open_pairs};
+use gram::output::{self, OutputError};
 use gram::{settings_file, whole_file};
 use gram_cluster::{ChcSettings, Clusters, Rows, Topic, cost};
 use gram_data::{Pairs, SkipCause, Skipped};
@@ -85,7 +86,7 @@ pub fn run(arguments: &ClusterArguments, common: &Common) -> Result<()> {
     };
     let mut pairs = arguments.pairs.as_deref().map(open_pairs).transpose()?;
     if let Some(pairs) = &pairs {
-        eprintln!("{} pairs, {}", pairs.pairs.len(), pairs.skipped_summary());
+        output::note(format!("{} pairs, {}", pairs.pairs.len(), pairs.skipped_summary()));
     }
     let features = arguments.features.as_deref().map(FeatureFolder::open).transpose()?;
     if arguments.dry_run {
@@ -132,8 +133,8 @@ pub fn run(arguments: &ClusterArguments, common: &Common) -> Result<()> {
     // Stages are kept until their outcome is.
     fs::remove_dir_all(&finished).with_context(|| finished.display().to_string())?;
     match common.json {
-        true => println!("{}", summary(&clusters, &pairs, cut_captions, arguments)),
-        false => print(&clusters, &pairs, cut_captions, arguments),
+        true => output::json(&summary(&clusters, &pairs, cut_captions, arguments))?,
+        false => print(&clusters, &pairs, cut_captions, arguments)?,
     }
     Ok(())
 }
@@ -183,15 +184,14 @@ fn tell_cost(
     if as_json {
         let cost =
             json!({"pairs": points, "seconds": seconds, "peak_megabytes": megabytes, "stages": stages});
-        println!("{cost}");
-        return Ok(());
+        return Ok(output::json(&cost)?);
     }
-    println!("{points} pairs: about {}, {megabytes:.0} MB at most", time(seconds));
+    output::line(format!("{points} pairs: about {}, {megabytes:.0} MB at most", time(seconds)))?;
     for stage in stages {
-        println!("{:>12}  {:>6.0} MB  {}", time(stage.seconds), stage.megabytes, stage.stage);
+        output::line(format!("{:>12}  {:>6.0} MB  {}", time(stage.seconds), stage.megabytes, stage.stage))?;
     }
     if !features_are_there {
-        println!("and before that what `gram embed` takes for the features: its bar tells how long");
+        output::line("and before that what `gram embed` takes for the features: its bar tells how long")?;
     }
     Ok(())
 }
@@ -214,7 +214,7 @@ fn summary(
     let causes = pairs.skipped_by_cause().into_iter();
     let causes: BTreeMap<String, usize> = causes.map(|(cause, count)| (cause.to_string(), count)).collect();
     json!({
-        "clusters": arguments.out,
+        "clusters": arguments.out.to_string_lossy(),
         "pairs": clusters.pairs.len(),
         "skipped": causes,
         "unreadable_images": pairs.skipped_by_cause().get(&SkipCause::UnreadableImage).unwrap_or(&0),
@@ -226,29 +226,38 @@ fn summary(
     })
 }
 
-fn print(clusters: &Clusters, pairs: &Pairs, cut_captions: Option<usize>, arguments: &ClusterArguments) {
+fn print(
+    clusters: &Clusters,
+    pairs: &Pairs,
+    cut_captions: Option<usize>,
+    arguments: &ClusterArguments,
+) -> Result<(), OutputError> {
     let counts = &clusters.counts;
     let domains: usize = clusters.topics.iter().map(|topic| topic.domains.len()).sum();
-    println!("{} pairs: {} topics with {domains} domains", clusters.pairs.len(), clusters.topics.len());
-    println!(
+    output::line(format!(
+        "{} pairs: {} topics with {domains} domains",
+        clusters.pairs.len(),
+        clusters.topics.len()
+    ))?;
+    output::line(format!(
         "left out: {} of low similarity, {} noise, {} of dropped topics",
         counts.filtered, counts.noise, counts.dropped
-    );
-    println!(
+    ))?;
+    output::line(format!(
         "topics dropped: {} too small for a domain, {} without a word of their own, {} that cannot give an episode \
          both sets; {} are named by a word that is not their first",
         counts.small_topics, counts.unnamed_topics, counts.unfit_topics, counts.ambiguous_topics
-    );
-    println!("{}", pairs.skipped_summary());
+    ))?;
+    output::line(pairs.skipped_summary())?;
     if let Some(cut) = cut_captions.filter(|cut| *cut > 0) {
-        println!("captions cut: {cut}");
+        output::line(format!("captions cut: {cut}"))?;
     }
-    println!("\nlargest topics:");
-    clusters.topics.iter().take(LARGEST).for_each(print_topic);
-    println!("\n{}", arguments.out.display());
+    output::line("\nlargest topics:")?;
+    clusters.topics.iter().take(LARGEST).try_for_each(print_topic)?;
+    output::line(format!("\n{}", arguments.out.display()))
 }
 
-fn print_topic(topic: &Topic) {
+fn print_topic(topic: &Topic) -> Result<(), OutputError> {
     let words: Vec<&str> = topic.words.iter().take(WORDS).map(|(word, _)| word.as_str()).collect();
-    println!("{:>6}  {:16} {}", topic.size, topic.label, words.join(", "));
+    output::line(format!("{:>6}  {:16} {}", topic.size, topic.label, words.join(", ")))
 }

@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use gram::model::open_dataset;
+use gram::output::{self, OutputError, shown};
 use gram_data::{FewShotSplit, LabelledDataset, Sampling, Split};
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::arguments::Common;
+use crate::commands::Outcome;
 use crate::progress::bar;
 
 /// Arguments of `gram data`.
@@ -77,21 +79,21 @@ struct Report {
 }
 
 /// Runs the command.
-pub fn run(arguments: &DataArguments, common: &Common) -> Result<()> {
+pub fn run(arguments: &DataArguments, common: &Common) -> Result<Outcome> {
     match &arguments.command {
         DataCommand::Validate(arguments) => validate(arguments, common),
-        DataCommand::FewShot(arguments) => few_shot(arguments, common),
+        DataCommand::FewShot(arguments) => few_shot(arguments, common).map(|()| Outcome::Complete),
     }
 }
 
-fn validate(arguments: &ValidateArguments, common: &Common) -> Result<()> {
+fn validate(arguments: &ValidateArguments, common: &Common) -> Result<Outcome> {
     let dataset = open_dataset(&arguments.data)?;
     let report = report(&dataset)?;
     match common.json {
-        true => println!("{}", serde_json::to_string(&report)?),
-        false => print(&report),
+        true => output::json(&report)?,
+        false => print(&report)?,
     }
-    Ok(())
+    Ok(Outcome::without(report.unreadable.len()))
 }
 
 fn report(dataset: &LabelledDataset) -> Result<Report> {
@@ -152,30 +154,35 @@ fn report(dataset: &LabelledDataset) -> Result<Report> {
     })
 }
 
-fn print(report: &Report) {
+fn print(report: &Report) -> Result<(), OutputError> {
     let Report { dataset, benchmark, classes, domains, images, fewest, .. } = report;
     let kind = benchmark.map(|name| format!(" ({name} of the literature)")).unwrap_or_default();
-    println!("{dataset}{kind}: {classes} classes");
-    images.iter().for_each(|(split, count)| println!("{count:8} {split} images"));
+    output::line(format!("{}{kind}: {classes} classes", shown(dataset)))?;
+    images.iter().try_for_each(|(split, count)| output::line(format!("{count:8} {split} images")))?;
     if !domains.is_empty() {
-        println!("domains: {}", domains.join(", "));
+        output::line(format!("domains: {}", shown(domains.join(", "))))?;
     }
     if let Some((name, count)) = fewest.first() {
         let others = match fewest.len() {
             1 => String::new(),
             several => format!(" and {} others", several - 1),
         };
-        println!("fewest training images: {count}, of {name}{others}");
+        output::line(format!("fewest training images: {count}, of {}{others}", shown(name)))?;
     }
-    report.names_of_several.iter().for_each(|name| println!("several classes are called {name}"));
-    report.unreadable.iter().for_each(|(image, problem)| println!("unreadable: {image}: {problem}"));
     report
-        .in_several_splits
+        .names_of_several
         .iter()
-        .for_each(|same| println!("the same image in several splits: {}", same.join(", ")));
+        .try_for_each(|name| output::line(format!("several classes are called {}", shown(name))))?;
+    report.unreadable.iter().try_for_each(|(image, problem)| {
+        output::line(format!("unreadable: {}: {}", shown(image), shown(problem)))
+    })?;
+    report.in_several_splits.iter().try_for_each(|same| {
+        output::line(format!("the same image in several splits: {}", shown(same.join(", "))))
+    })?;
     if report.unreadable.is_empty() && report.in_several_splits.is_empty() {
-        println!("every image can be read, and none is in two splits");
+        output::line("every image can be read, and none is in two splits")?;
     }
+    Ok(())
 }
 
 fn few_shot(arguments: &FewShotArguments, common: &Common) -> Result<()> {
@@ -183,15 +190,15 @@ fn few_shot(arguments: &FewShotArguments, common: &Common) -> Result<()> {
     let split = FewShotSplit::draw(&dataset, arguments.sampling, arguments.shots, common.seed);
     split.write(&arguments.out)?;
     match common.json {
-        true => {
-            println!("{}", json!({"file": arguments.out, "train": split.train.len(), "val": split.val.len()}))
-        }
-        false => println!(
+        true => output::json(
+            &json!({"file": arguments.out.to_string_lossy(), "train": split.train.len(), "val": split.val.len()}),
+        )?,
+        false => output::line(format!(
             "{}: {} training and {} validation images",
             arguments.out.display(),
             split.train.len(),
             split.val.len()
-        ),
+        ))?,
     }
     Ok(())
 }

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use gram::demo::{self, Plan, Progress};
+use gram::output::{self, shown};
 use gram_eval::results::Results;
 use gram_eval::tables::{self, Table};
 use indicatif::ProgressBar;
 
 use crate::arguments::Common;
 use crate::commands::command_line;
-use crate::progress::bar;
+use crate::progress::{bar, say};
 
 /// Arguments of `gram demo`.
 #[derive(Args, Debug)]
@@ -39,19 +40,19 @@ pub fn run(arguments: &DemoArguments, common: &Common) -> anyhow::Result<()> {
         _ => Plan::standard(common.seed, seeds(gram::defaults::DEMO_SEEDS)),
     };
     for note in plan.notes() {
-        eprintln!("{note}");
+        output::note(note);
     }
     let bar = Bar(bar(""));
     let results = demo::run(&plan, &command_line(), &arguments.out, &common.device()?, &bar)?;
     bar.0.finish_and_clear();
     let report = arguments.out.join("report.html");
     if common.json {
-        println!("{}", serde_json::to_string(&results)?);
+        output::json(&results)?;
     } else {
         for table in summary(&results) {
-            println!("{}", table.to_text());
+            output::line(table.to_text())?;
         }
-        println!("{}", report.display());
+        output::line(report.display())?;
     }
     Ok(())
 }
@@ -70,9 +71,9 @@ struct Bar(ProgressBar);
 impl Progress for Bar {
     fn begin(&self, stage: &str, steps: usize) {
         if self.0.is_hidden() {
-            eprintln!("{stage}");
+            output::note(stage);
         }
-        self.0.set_prefix(stage.to_owned());
+        self.0.set_prefix(shown(stage));
         self.0.set_message("");
         self.0.reset();
         self.0.set_length(steps as u64);
@@ -80,11 +81,11 @@ impl Progress for Bar {
 
     fn advance(&self, message: &str) {
         self.0.inc(1);
-        self.0.set_message(message.to_owned());
+        say(&self.0, message);
     }
 
     fn reach(&self, done: usize, message: &str) {
         self.0.set_position(done as u64);
-        self.0.set_message(message.to_owned());
+        say(&self.0, message);
     }
 }

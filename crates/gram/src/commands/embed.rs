@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use gram::embedding::{Embedding, Precision, embed};
 use gram::model::{open_model, open_pairs};
+use gram::output;
 use serde_json::json;
 
 use crate::arguments::Common;
@@ -42,7 +43,7 @@ pub fn run(arguments: &EmbedArguments, common: &Common) -> Result<()> {
         model = model.at_image_size(side)?;
     }
     let pairs = open_pairs(&arguments.pairs)?;
-    eprintln!("{} pairs, {}", pairs.pairs.len(), pairs.skipped_summary());
+    output::note(format!("{} pairs, {}", pairs.pairs.len(), pairs.skipped_summary()));
     let progress = bar("pairs");
     progress.set_length(pairs.pairs.len() as u64);
     let embedding = Embedding {
@@ -56,15 +57,15 @@ pub fn run(arguments: &EmbedArguments, common: &Common) -> Result<()> {
     progress.finish_and_clear();
     pairs.write_skipped(&arguments.out.join("left_out.jsonl"))?;
     match common.json {
-        true => println!("{}", json!({"features": arguments.out, "summary": summary})),
-        false => println!(
+        true => output::json(&json!({"features": arguments.out.to_string_lossy(), "summary": summary}))?,
+        false => output::line(format!(
             "{} pairs with features ({} of them from before), {} unreadable, {} captions cut\n{}",
             summary.rows,
             summary.resumed,
             summary.unreadable,
             summary.cut_captions,
             arguments.out.display()
-        ),
+        ))?,
     }
     Ok(())
 }

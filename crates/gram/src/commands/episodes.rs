@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 use clap::Args;
 use gram::episodes::EpisodesFile;
+use gram::output;
 use gram_cluster::Clusters;
 use gram_prompt::PromptKind;
 use serde_json::json;
@@ -43,8 +44,10 @@ pub fn run(arguments: &EpisodesArguments, common: &Common) -> Result<()> {
     let file = EpisodesFile::sample(&clusters, &settings, arguments.count)?;
     file.write(&arguments.out)?;
     match common.json {
-        true => println!("{}", json!({"file": arguments.out, "episodes": file.episodes.len()})),
-        false => println!("{}", arguments.out.display()),
+        true => {
+            output::json(&json!({"file": arguments.out.to_string_lossy(), "episodes": file.episodes.len()}))?
+        }
+        false => output::line(arguments.out.display())?,
     }
     Ok(())
 }

@@ -6,12 +6,14 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use gram::clustering::values;
 use gram::model::open_dataset;
+use gram::output::{self, OutputError, shown};
 use gram_data::{Benchmark, ClassSubset, ImageFile, Split};
 use gram_eval::image_batches::for_each_batch;
 use gram_eval::score::{Score, Tally};
 use serde::Serialize;
 
 use crate::arguments::Common;
+use crate::commands::Outcome;
 use crate::commands::prompting::PromptingArguments;
 use crate::progress::bar;
 
@@ -48,7 +50,7 @@ struct Evaluation {
 }
 
 /// Runs the command.
-pub fn run(arguments: &EvalArguments, common: &Common) -> Result<()> {
+pub fn run(arguments: &EvalArguments, common: &Common) -> Result<Outcome> {
     let device = common.device()?;
     let dataset = open_dataset(&arguments.data)?;
     let chosen = dataset.select(arguments.split, arguments.classes, None);
@@ -66,7 +68,10 @@ pub fn run(arguments: &EvalArguments, common: &Common) -> Result<()> {
     for_each_batch(&images, &model.preprocess, &device, |batch| {
         progress.inc((batch.rows.len() + batch.unreadable.len()) as u64);
         unreadable += batch.unreadable.len();
-        batch.unreadable.iter().for_each(|(_, problem)| progress.suspend(|| eprintln!("gram: {problem}")));
+        batch
+            .unreadable
+            .iter()
+            .for_each(|(_, problem)| progress.suspend(|| output::note(format!("gram: {problem}"))));
         let Some(pixels) = batch.pixels else { return anyhow::Ok(()) };
         let logits = values(classifier.logits(pixels))?;
         for (row, logits) in batch.rows.iter().zip(logits.chunks_exact(classes)) {
@@ -92,17 +97,25 @@ pub fn run(arguments: &EvalArguments, common: &Common) -> Result<()> {
         domains: domains.map(|(name, tally)| (name.clone(), tally.score().accuracy)).collect(),
     };
     match common.json {
-        true => println!("{}", serde_json::to_string(&evaluation)?),
-        false => print(&evaluation),
+        true => output::json(&evaluation)?,
+        false => print(&evaluation)?,
     }
-    Ok(())
+    Ok(Outcome::without(unreadable))
 }
 
-fn print(evaluation: &Evaluation) {
+fn print(evaluation: &Evaluation) -> Result<(), OutputError> {
     let Evaluation { dataset, model, classes, images, unreadable, score, domains } = evaluation;
-    println!("{dataset} with {model}: {images} images, {classes} classes, {unreadable} unreadable");
-    println!("{:8.2} %  accuracy", score.accuracy);
-    score.top_five.iter().for_each(|percent| println!("{percent:8.2} %  among the first five"));
-    println!("{:8.2} %  mean over classes", score.mean_per_class);
-    domains.iter().for_each(|(domain, accuracy)| println!("{accuracy:8.2} %  {domain}"));
+    output::line(format!(
+        "{} with {model}: {images} images, {classes} classes, {unreadable} unreadable",
+        shown(dataset)
+    ))?;
+    output::line(format!("{:8.2} %  accuracy", score.accuracy))?;
+    score
+        .top_five
+        .iter()
+        .try_for_each(|percent| output::line(format!("{percent:8.2} %  among the first five")))?;
+    output::line(format!("{:8.2} %  mean over classes", score.mean_per_class))?;
+    domains
+        .iter()
+        .try_for_each(|(domain, accuracy)| output::line(format!("{accuracy:8.2} %  {}", shown(domain))))
 }

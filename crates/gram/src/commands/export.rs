@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use gram::clustering::values;
 use gram::matrix_file::MatrixFile;
+use gram::output;
 use gram::whole_file;
 use gram_prompt::{PromptFile, coop_file};
 use serde_json::json;
@@ -47,8 +48,8 @@ pub fn run(arguments: &ExportArguments, common: &Common) -> Result<()> {
         Format::Classifier => classifier(arguments, common)?,
     }
     match common.json {
-        true => println!("{}", json!({"file": arguments.out})),
-        false => println!("{}", arguments.out.display()),
+        true => output::json(&json!({"file": arguments.out.to_string_lossy()}))?,
+        false => output::line(arguments.out.display())?,
     }
     Ok(())
 }

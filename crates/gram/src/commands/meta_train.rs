@@ -1,5 +1,6 @@
 //! `gram meta-train`: topics to a start and a regulator, by the outer loop over episodes.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -8,6 +9,7 @@ use gram::defaults;
 use gram::episodes::EpisodesFile;
 use gram::meta_training::{MetaRun, images_of, keys, listed_material, material, start_prompt};
 use gram::model::{open_model, open_pairs};
+use gram::output;
 use gram::settings_file;
 use gram::starts::start_of;
 use gram_cluster::Clusters;
@@ -150,7 +152,7 @@ enum RegulatorName {
 /// What is printed for machines.
 #[derive(Serialize)]
 struct Trained<'a> {
-    start: &'a Path,
+    start: Cow<'a, str>,
     last: Option<MetaStep>,
 }
 
@@ -184,11 +186,11 @@ pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
         (Some(clusters), _) => {
             let images = images(&keys(clusters))?;
             let material = material(&model, clusters, images, &start.theta, template, &settings)?;
-            eprintln!(
+            output::note(format!(
                 "{} topics, {} more are too small",
                 material.pool.topics.len(),
                 material.pool.too_small
-            );
+            ));
             (material, EpisodeSource::Sampled)
         }
         (None, Some(listed)) => {
@@ -225,8 +227,8 @@ pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
     })?;
     progress.finish_and_clear();
     match common.json {
-        true => println!("{}", serde_json::to_string(&Trained { start: &arguments.out, last })?),
-        false => println!("{}", arguments.out.display()),
+        true => output::json(&Trained { start: arguments.out.to_string_lossy(), last })?,
+        false => output::line(arguments.out.display())?,
     }
     Ok(())
 }

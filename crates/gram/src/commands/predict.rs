@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use gram::clustering::values;
+use gram::output::{self, shown};
 use gram_data::ImageFile;
 use gram_eval::image_batches::for_each_batch;
 use serde_json::json;
 
 use crate::arguments::Common;
+use crate::commands::Outcome;
 use crate::commands::prompting::{PromptingArguments, class_names};
 
 /// Arguments of `gram predict`.
@@ -35,7 +37,7 @@ pub struct PredictArguments {
 }
 
 /// Runs the command.
-pub fn run(arguments: &PredictArguments, common: &Common) -> Result<()> {
+pub fn run(arguments: &PredictArguments, common: &Common) -> Result<Outcome> {
     let device = common.device()?;
     let images = images(&arguments.images)?;
     let names = arguments.classes.as_deref().map(class_names).transpose()?;
@@ -45,9 +47,9 @@ pub fn run(arguments: &PredictArguments, common: &Common) -> Result<()> {
     let mut readable = 0;
     for_each_batch(&images, &model.preprocess, &device, |batch| {
         for (row, problem) in &batch.unreadable {
-            eprintln!("gram: {problem}");
+            output::note(format!("gram: {problem}"));
             if common.json {
-                println!("{}", json!({"image": images[*row].name(), "error": problem}));
+                output::json(&json!({"image": images[*row].name(), "error": problem}))?;
             }
         }
         readable += batch.rows.len();
@@ -56,19 +58,19 @@ pub fn run(arguments: &PredictArguments, common: &Common) -> Result<()> {
         for (row, probabilities) in batch.rows.iter().zip(probabilities.chunks(classifier.names.len())) {
             let name = images[*row].name();
             let best = best(probabilities, top);
-            let named = best.iter().map(|class| (classifier.names[*class].as_str(), probabilities[*class]));
+            let named = best.iter().map(|class| (&classifier.names[*class], probabilities[*class]));
             match common.json {
                 true => {
                     let told: Vec<_> = named
                         .map(|(class, probability)| json!({"class": class, "probability": probability}))
                         .collect();
-                    println!("{}", json!({"image": name, "predictions": told}));
+                    output::json(&json!({"image": name, "predictions": told}))?;
                 }
                 false => {
                     let told: Vec<String> = named
-                        .map(|(class, probability)| format!("{class} {:.1} %", 100.0 * probability))
+                        .map(|(class, probability)| format!("{} {:.1} %", shown(class), 100.0 * probability))
                         .collect();
-                    println!("{name}\t{}", told.join("\t"));
+                    output::line(format!("{}\t{}", shown(name), told.join("\t")))?;
                 }
             }
         }
@@ -77,7 +79,7 @@ pub fn run(arguments: &PredictArguments, common: &Common) -> Result<()> {
     if readable == 0 {
         bail!("none of {} images can be read", images.len());
     }
-    Ok(())
+    Ok(Outcome::without(images.len() - readable))
 }
 
 /// The `top` most probable classes, the first of equals first.

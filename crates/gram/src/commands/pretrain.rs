@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
+use gram::output;
 use gram_data::LabelledDataset;
 use gram_data::read_pairs;
 use gram_pretrain::{Metric, PretrainConfig, Pretraining};
@@ -38,7 +39,7 @@ pub fn run(arguments: &PretrainArguments, common: &Common) -> anyhow::Result<()>
     let text = fs::read_to_string(&arguments.config).with_context(|| file.clone())?;
     let config = PretrainConfig::parse(&file, &text)?;
     let source = read_pairs(&arguments.pairs)?;
-    eprintln!("{} pairs, {} skipped", source.pairs.len(), source.skipped.len());
+    output::note(format!("{} pairs, {} skipped", source.pairs.len(), source.skipped.len()));
     let held_out = arguments.held_out.iter().map(LabelledDataset::open).collect::<Result<Vec<_>, _>>()?;
     let progress = bar("pre-training");
     let mut last = None;
@@ -51,7 +52,8 @@ pub fn run(arguments: &PretrainArguments, common: &Common) -> anyhow::Result<()>
                 progress.set_message(format!("loss {loss:.3}, {pairs_per_second:.0} pairs/s"));
             }
             Metric::ZeroShot { dataset, accuracy, step, .. } => {
-                progress.suspend(|| eprintln!("step {step}: {accuracy:.1} % zero-shot on {dataset}"));
+                progress
+                    .suspend(|| output::note(format!("step {step}: {accuracy:.1} % zero-shot on {dataset}")));
             }
         }
         last = Some(metric.clone());
@@ -59,8 +61,8 @@ pub fn run(arguments: &PretrainArguments, common: &Common) -> anyhow::Result<()>
     progress.finish_and_clear();
     let model = arguments.out.join("model");
     match common.json {
-        true => println!("{}", serde_json::json!({"model": model, "last": last})),
-        false => println!("{}", model.display()),
+        true => output::json(&serde_json::json!({"model": model.to_string_lossy(), "last": last}))?,
+        false => output::line(model.display())?,
     }
     Ok(())
 }

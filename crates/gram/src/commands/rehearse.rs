@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use gram::model::{DEMO, open_dataset, open_model, open_pairs};
+use gram::output;
 use gram::rehearsal::{Candidate, Question, Rehearsal, Rehearsed, Stage};
 use gram::{assets, whole_file};
 use gram_cluster::Clusters;
@@ -22,7 +23,7 @@ use crate::commands::command_line;
 use crate::commands::meta_train::MetaSettings;
 use crate::commands::study::kind_with_gram;
 use crate::commands::tuning::TuningArguments;
-use crate::progress::bar;
+use crate::progress::{bar, say};
 
 /// Arguments of `gram rehearse`.
 #[derive(Args, Debug)]
@@ -125,7 +126,7 @@ pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
         device: &device,
         observe: &|message| {
             progress.inc(1);
-            progress.set_message(message.to_owned());
+            say(&progress, message);
         },
     };
     let found = rehearsal.run(&candidates)?;
@@ -140,9 +141,11 @@ pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
         true => {
             let runs = candidates.iter().zip(&found);
             let runs: Vec<_> = runs.map(|(one, runs)| json!({"candidate": one.name, "runs": runs})).collect();
-            println!("{}", json!({"table": path, "candidates": runs}));
+            output::json(&json!({"table": path.to_string_lossy(), "candidates": runs}))?;
         }
-        false => println!("{}\n{}\n{}", tables[0].to_text(), tables[1].to_text(), path.display()),
+        false => {
+            output::line(format!("{}\n{}\n{}", tables[0].to_text(), tables[1].to_text(), path.display()))?
+        }
     }
     Ok(())
 }

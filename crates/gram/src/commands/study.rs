@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use gram::clustering::PairFeatures;
 use gram::model::{DEMO, open_dataset, open_model, open_pairs_with_metadata};
+use gram::output;
 use gram::study::{Condition, StartSource, Study};
 use gram::{assets, defaults, whole_file};
 use gram_cluster::Clusters;
@@ -18,7 +19,7 @@ use crate::arguments::Common;
 use crate::commands::adapt::learned_template;
 use crate::commands::command_line;
 use crate::commands::tuning::TuningArguments;
-use crate::progress::bar;
+use crate::progress::{bar, say};
 
 /// Arguments of `gram study`.
 #[derive(Args, Debug)]
@@ -118,7 +119,7 @@ pub fn run(arguments: &StudyArguments, common: &Common) -> Result<()> {
         Which::Alignment => those(&[StartSource::MetaTrained, StartSource::WithoutRegulator]),
     };
     let progress = bar("study");
-    let observe = |message: &str| progress.set_message(message.to_owned());
+    let observe = |message: &str| say(&progress, message);
     let command = command_line();
     let study = Study {
         model: &model,
@@ -152,9 +153,9 @@ pub fn run(arguments: &StudyArguments, common: &Common) -> Result<()> {
             let results: Vec<_> = conditions.iter().zip(&found).map(|(condition, (method, results))| {
                 json!({"condition": condition.name, "method": method, "results": results})
             }).collect();
-            println!("{}", json!({"table": path, "conditions": results}));
+            output::json(&json!({"table": path.to_string_lossy(), "conditions": results}))?;
         }
-        false => println!("{}\n{}", table.to_text(), path.display()),
+        false => output::line(format!("{}\n{}", table.to_text(), path.display()))?,
     }
     Ok(())
 }
