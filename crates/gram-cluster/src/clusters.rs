@@ -3,6 +3,7 @@
 mod file;
 mod table;
 
+use gram_data::fingerprint::{Fingerprinting, digits};
 use serde::{Deserialize, Serialize};
 
 use crate::chc::ChcSettings;
@@ -86,6 +87,21 @@ pub struct Counts {
 }
 
 impl Clusters {
+    /// What tells these topics and domains from others: 32 hexadecimal digits over the pairs' keys and places, and the
+    /// topics' labels.
+    pub fn fingerprint(&self) -> String {
+        let mut all = Fingerprinting::default();
+        let place = |place: Option<usize>| place.map_or(0, |place| place + 1);
+        all.number(self.pairs.len());
+        for pair in &self.pairs {
+            all.text(&pair.key);
+            all.number(place(pair.topic));
+            all.number(place(pair.domain));
+        }
+        self.topics.iter().for_each(|topic| all.text(&topic.label));
+        digits(all.finish())
+    }
+
     /// The pairs of every domain of every topic: `members()[topic][domain]` are indices into `pairs`, ascending.
     pub fn members(&self) -> Vec<Vec<Vec<usize>>> {
         let mut members: Vec<Vec<Vec<usize>>> =

@@ -11,27 +11,34 @@ use crate::ImageFile;
 
 /// Takes in bytes, in pieces of any length, and gives their fingerprint.
 #[derive(Default)]
-pub(crate) struct Fingerprinting(SipHasher13);
+pub struct Fingerprinting(SipHasher13);
 
 impl Fingerprinting {
     /// The fingerprint of all bytes written so far.
-    pub(crate) fn finish(&self) -> u128 {
+    pub fn finish(&self) -> u128 {
         self.0.finish128().as_u128()
     }
 
     /// Takes in a number.
-    pub(crate) fn number(&mut self, number: usize) {
+    pub fn number(&mut self, number: usize) {
         self.0.write(&(number as u64).to_le_bytes());
     }
 
     /// Takes in a text, and where it ends: `ab` and `c` are not `a` and `bc`.
-    pub(crate) fn text(&mut self, text: &str) {
+    pub fn text(&mut self, text: &str) {
         self.number(text.len());
         self.0.write(text.as_bytes());
     }
 
+    /// Takes in the shape and the numbers of a tensor.
+    pub fn values(&mut self, (shape, values): &(Vec<usize>, Vec<f32>)) {
+        self.number(shape.len());
+        shape.iter().for_each(|size| self.number(*size));
+        values.iter().for_each(|value| self.0.write(&value.to_le_bytes()));
+    }
+
     /// Takes in what an image holds: the fingerprint of its bytes, or that they cannot be read.
-    pub(crate) fn content(&mut self, content: Option<u128>) {
+    pub fn content(&mut self, content: Option<u128>) {
         self.0.write(&[u8::from(content.is_some())]);
         self.0.write(&content.unwrap_or_default().to_le_bytes());
     }
@@ -49,23 +56,28 @@ impl Write for Fingerprinting {
 }
 
 /// The fingerprint of some bytes.
-pub(crate) fn of(bytes: &[u8]) -> u128 {
+pub fn of(bytes: &[u8]) -> u128 {
     SipHasher13::new().hash(bytes).as_u128()
+}
+
+/// The fingerprint of a text, as it is written.
+pub fn of_text(text: &str) -> String {
+    digits(of(text.as_bytes()))
 }
 
 /// The fingerprints of what images hold, byte for byte; nothing for one that cannot be read. The images are read side by
 /// side, and the order is theirs.
-pub(crate) fn of_contents(images: &[&ImageFile]) -> Vec<Option<u128>> {
+pub fn of_contents(images: &[&ImageFile]) -> Vec<Option<u128>> {
     images.par_iter().map(|image| image.bytes().ok().map(|bytes| of(&bytes))).collect()
 }
 
 /// A fingerprint as it is written: 32 hexadecimal digits.
-pub(crate) fn digits(fingerprint: u128) -> String {
+pub fn digits(fingerprint: u128) -> String {
     format!("{fingerprint:032x}")
 }
 
 /// The fingerprint of a pair, from that of its image.
-pub(crate) fn of_pair(image: u128, caption: &str) -> u128 {
+pub fn of_pair(image: u128, caption: &str) -> u128 {
     let mut hasher = SipHasher13::new();
     hasher.write(&image.to_le_bytes());
     hasher.write(caption.as_bytes());

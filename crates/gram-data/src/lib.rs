@@ -24,7 +24,7 @@ mod dataset;
 mod embeddings_folder;
 mod error;
 pub mod few_shot;
-mod fingerprint;
+pub mod fingerprint;
 mod image_file;
 mod pairs;
 pub mod random;

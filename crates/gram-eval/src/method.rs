@@ -68,6 +68,13 @@ impl Starts {
         own.or_else(|| self.meta_trained.get(method.start_of().key()))
     }
 
+    /// What tells a method's meta-trained start from another; none where it has none.
+    pub fn fingerprint(&self, method: Method) -> Option<String> {
+        method.baseline()?;
+        let (state, placement) = self.meta_trained(method)?;
+        Some(format!("{}, visual depth {}", state.fingerprint(), placement.visual_depth))
+    }
+
     /// Whether the method can be run.
     pub fn has(&self, method: Method) -> bool {
         method.baseline().is_none() || self.meta_trained(method).is_some()

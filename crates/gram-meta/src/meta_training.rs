@@ -11,7 +11,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::layers::indices;
 use gram_clip::{ClipError, Signal, side_by_side, try_side_by_side};
 use gram_cluster::Clusters;
+use gram_data::fingerprint::{Fingerprinting, digits};
 use gram_data::random::indexed_stream;
+use gram_prompt::prompt_file::numbers;
 use gram_prompt::prompted_clip::accuracy;
 use gram_prompt::{ClassStore, ImageStore, LabelledImages, Part, Prompt, PromptedClip, Rates};
 use serde::{Deserialize, Serialize};
@@ -173,6 +175,18 @@ impl MetaState {
         };
         let phi = self.phi.as_ref().map(|phi| phi.map(|key, tensor| map(&name(key), tensor)));
         Self { theta, phi }
+    }
+
+    /// What tells it from another state: 32 hexadecimal digits over the names, shapes and values of its tensors, and the
+    /// form of its regulator.
+    pub fn fingerprint(&self) -> String {
+        let mut all = Fingerprinting::default();
+        all.text(&format!("{:?}", self.phi.as_ref().map(Regulator::form)));
+        for (name, tensor) in self.named() {
+            all.text(&name);
+            all.values(&numbers(&tensor));
+        }
+        digits(all.finish())
     }
 
     /// The Euclidean norm over all tensors.

@@ -5,7 +5,10 @@ use gram_clip::layers::indices;
 use gram_clip::text_tower::Batching;
 use gram_clip::{Clip, ClipError, ClipTokenizer};
 
+use gram_data::fingerprint::{Fingerprinting, digits};
+
 use crate::placement::ClassSentence;
+use crate::prompt_file::numbers;
 use crate::prompted_clip::Classes;
 use crate::template::Template;
 
@@ -50,6 +53,16 @@ impl ClassStore {
             .collect::<Result<Vec<_>, _>>()?;
         let features = clip.text.forward(tokenizer.start(), None, &sentences, Batching::ByLength);
         Ok(ClassStore::Features(features.value))
+    }
+
+    /// What tells the classes from others: 32 hexadecimal digits over their tokens or features.
+    pub fn fingerprint(&self) -> String {
+        let mut all = Fingerprinting::default();
+        match self {
+            ClassStore::Sentences(sentences) => all.text(&format!("{sentences:?}")),
+            ClassStore::Features(features) => all.values(&numbers(features)),
+        }
+        digits(all.finish())
     }
 
     /// How many classes there are.

@@ -59,6 +59,14 @@ impl Common {
     }
 }
 
+/// What every command with a run folder takes.
+#[derive(Args, Debug)]
+pub struct Anew {
+    /// Begins anew: what an earlier run left in its folder is deleted.
+    #[arg(long)]
+    pub restart: bool,
+}
+
 impl Command {
     /// How to go on where the command is stopped.
     pub fn way_on(&self) -> &'static str {

@@ -1,15 +1,16 @@
 //! Protocols over datasets, methods, shots and seeds, run by run: what is finished is never repeated.
 //!
-//! Every run has a file below `runs/`, written whole or not at all. Tables are made from these files alone, so that a bench
-//! that was killed and started again gives the same as one that was not.
+//! Every run has a file below `runs/`, written whole or not at all, that also says what it was made from: the images that were
+//! tuned and tested on, and the start. Tables are made from these files alone, so that a bench that was killed and started
+//! again gives the same as one that was not, and one with further datasets, methods, shots or seeds keeps what it has.
 
+mod names;
 mod outputs;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -19,15 +20,15 @@ use gram_data::{Benchmark, ClassSubset, LabelledDataset, Split};
 use gram_eval::method::Starts;
 use gram_eval::prepared::Prepared;
 use gram_eval::protocol::{Protocol, ProtocolSettings};
-use gram_eval::results::{BaseToNewRun, CrossDomainRun, Method, Results};
+use gram_eval::results::{BaseToNewRun, CrossDomainRun, CurvePoint, Method, Results};
 use gram_prompt::Template;
 use rayon::prelude::*;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::whole_file;
+use crate::run_folder::{Run, RunFolder, model_identity};
 
+pub use names::distinct_names;
 pub use outputs::write_outputs;
 
 /// A protocol of the paper.
@@ -92,35 +93,40 @@ pub struct Bench<'a> {
     pub datasets: &'a [LabelledDataset],
     /// The dataset that cross-dataset prompts are tuned on; the first, or ImageNet where it is among them.
     pub source: Option<&'a str>,
+    /// Which base-to-new runs are also tested after every epoch.
+    pub courses: Courses,
     /// Where runs and tables go.
     pub out: &'a Path,
+    /// Whether what an earlier bench left there is deleted.
+    pub restart: bool,
     /// Where tensors live.
     pub device: &'a Device,
 }
 
-/// What runs of a bench have in common; another folder is needed where it differs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Identity {
-    /// The model's name.
-    pub model: String,
-    /// The fingerprint of its weights.
-    pub projections: String,
-    /// The sentence of learned prompts.
-    pub template: String,
-    /// That of zero-shot classification, where it is not each dataset's own.
-    pub hand_written: Option<String>,
-    /// Settings without shots.
-    pub settings: Value,
-    /// Checksums of the meta-trained starts, by method; a list by seed where each seed has its own.
-    pub starts: Value,
+/// Runs that are tested after every epoch: those of the first datasets and seeds, so many.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Courses {
+    /// Datasets.
+    pub datasets: usize,
+    /// Seeds.
+    pub seeds: usize,
 }
 
 /// A run: what it measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
-enum Run {
+enum Measured {
     BaseToNew(BaseToNewRun),
     Transfer(CrossDomainRun),
+}
+
+/// A finished run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Finished {
+    measured: Measured,
+    /// Its course by epoch, where that was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    course: Vec<CurvePoint>,
 }
 
 /// Where prompts of a protocol are tuned and tested.
@@ -133,11 +139,16 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// The domain that a seed tunes in: each seed in another one.
+    /// The domain that a seed tunes in: each seed in another one, the same for the demo and every bench.
     fn domain(&self, seed: u64) -> Option<usize> {
         let domains = self.dataset.domains.len().max(1) as u64;
         let one_dataset = self.protocol == ProtocolKind::CrossDomain && self.targets.is_empty();
         one_dataset.then(|| (seed % domains) as usize)
+    }
+
+    /// The classes that are tuned on.
+    fn classes(&self) -> ClassSubset {
+        if self.protocol == ProtocolKind::BaseToNew { ClassSubset::Base } else { ClassSubset::All }
     }
 }
 
@@ -145,29 +156,99 @@ impl<'a> Bench<'a> {
     /// Runs what has no file yet. `observe` sees every run as it is done: its name, and how many of all are done.
     ///
     /// # Errors
-    /// If the folder belongs to a bench with other settings, or a run fails.
-    pub fn run(
-        &self,
-        identity: &Identity,
-        observe: &(dyn Fn(&str, usize, usize) + Sync),
-    ) -> Result<Vec<Results>> {
-        claim(identity, &self.out.join("bench.json"))?;
+    /// If the folder belongs to a bench with other settings, a run was made from other data or another start, or one fails.
+    pub fn run(&self, observe: &(dyn Fn(&str, usize, usize) + Sync)) -> Result<Vec<Results>> {
+        names::check(self.datasets)?;
         let tasks = self.tasks()?;
+        let identity = self.identity()?;
+        let makes: Vec<String> = self.shots.iter().map(|shots| format!("{shots}-shot")).collect();
+        let makes: Vec<&str> = makes.iter().map(String::as_str).chain(["runs"]).collect();
+        let run = Run { command: "bench", identity: &identity, makes: &makes, restart: self.restart };
+        let folder = RunFolder::claim(self.out, &run)?;
         let all = self.shots.len() * tasks.len() * self.seeds.len() * self.methods.len();
         let done = std::sync::atomic::AtomicUsize::new(0);
         let note = |name: &str| {
             let done = 1 + done.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             observe(name, done, all);
         };
+        let tested = self.tested_on(&tasks);
         let mut prepared = BTreeMap::new();
+        let mut results = Vec::new();
         for shots in &self.shots {
             let settings = ProtocolSettings { shots: *shots, ..self.settings.clone() };
+            let started = json!({"bench": identity, "shots": shots});
+            let mut of_shots = Results::new("gram bench", self.model.name.clone(), started);
+            of_shots.seeds.clone_from(&self.seeds);
             for task in &tasks {
-                self.task(task, &settings, &mut prepared, &note)
-                    .with_context(|| format!("{}, dataset {}", task.protocol, task.dataset.name))?;
+                let plans = self.plans(task, &settings, &tested)?;
+                let place = || format!("{}, dataset {}", task.protocol, task.dataset.name);
+                self.task(task, &settings, &plans, &folder, &mut prepared, &note).with_context(place)?;
+                collect(task, &plans, &folder, &mut of_shots)?;
+            }
+            of_shots.notes.extend(self.left_out());
+            results.push(of_shots);
+        }
+        Ok(results)
+    }
+
+    /// What all runs have in common: another folder is needed where it differs.
+    fn identity(&self) -> Result<Value> {
+        let without_shots = ProtocolSettings { shots: 0, ..self.settings.clone() };
+        Ok(json!({
+            "model": model_identity(self.model)?,
+            "template": self.template.to_string(),
+            "zero_shot_template": self.hand_written.map(ToString::to_string),
+            "settings": without_shots,
+            "device": format!("{:?}", self.device),
+        }))
+    }
+
+    /// Fingerprints of the images that are tested on, by the number of their dataset.
+    fn tested_on(&self, tasks: &[Task]) -> BTreeMap<usize, String> {
+        let mut tested = BTreeMap::new();
+        for dataset in tasks.iter().flat_map(|task| std::iter::once(&task.dataset).chain(&task.targets)) {
+            let of_test = || dataset.fingerprint_of(&dataset.select(Split::Test, ClassSubset::All, None));
+            tested.entry(self.number(dataset)).or_insert_with(of_test);
+        }
+        tested
+    }
+
+    /// The runs of a task, and what each is made from.
+    fn plans(
+        &self,
+        task: &Task,
+        settings: &ProtocolSettings,
+        tested: &BTreeMap<usize, String>,
+    ) -> Result<Vec<Plan>> {
+        let on = |dataset: &LabelledDataset| tested[&self.number(dataset)].as_str();
+        let targets: BTreeMap<&str, &str> =
+            task.targets.iter().map(|target| (target.name.as_str(), on(target))).collect();
+        let hand_written = self.hand_written_of(task.dataset)?.to_string();
+        let mut plans = Vec::new();
+        for (place, (seed, starts)) in self.seeds.iter().zip(self.starts).enumerate() {
+            let domain = task.domain(*seed);
+            let (chosen, validation) =
+                settings.sampling.draw(task.dataset, task.classes(), domain, settings.shots, *seed);
+            let tuned_on = task.dataset.fingerprint_of(&[chosen, validation].concat());
+            for method in self.runnable() {
+                let with_course = place < self.courses.seeds
+                    && task.protocol == ProtocolKind::BaseToNew
+                    && self.number(task.dataset) < self.courses.datasets;
+                let run = names::of_run(task.protocol, &task.dataset.name, settings.shots, *seed, *method);
+                let name = run + if with_course { ".course.json" } else { ".json" };
+                let made_from = json!({
+                    "dataset": task.dataset.name,
+                    "tuned_on": tuned_on,
+                    "tested_on": on(task.dataset),
+                    "targets": targets,
+                    "domain": domain.and_then(|domain| task.dataset.domains.get(domain)),
+                    "zero_shot_template": hand_written,
+                    "start": starts.fingerprint(*method),
+                });
+                plans.push(Plan { seed: place, method: *method, name, made_from, with_course });
             }
         }
-        self.shots.iter().map(|shots| self.results(*shots, &tasks, identity)).collect()
+        Ok(plans)
     }
 
     /// What the protocols ask for, in the order of the datasets.
@@ -223,35 +304,41 @@ impl<'a> Bench<'a> {
         self.datasets.iter().take_while(|other| !std::ptr::eq(*other, dataset)).count()
     }
 
+    /// The sentence of zero-shot classification of a dataset: the one that is given, its own, or that of learned prompts.
+    fn hand_written_of(&self, dataset: &LabelledDataset) -> Result<Template> {
+        let own = dataset.benchmark.map(|benchmark| benchmark.template().parse()).transpose()?;
+        Ok(self.hand_written.cloned().or(own).unwrap_or_else(|| self.template.clone()))
+    }
+
     /// The dataset with the features of its test images, which every protocol and number of shots uses.
     fn prepare(&self, dataset: &'a LabelledDataset) -> Result<Prepared<'a>> {
-        let own = dataset.benchmark.map(|benchmark| benchmark.template().parse()).transpose()?;
-        let hand_written = self.hand_written.or(own.as_ref()).unwrap_or(self.template);
-        let prepared = Prepared::new(dataset, self.model, self.template, hand_written, self.device)?;
+        let hand_written = self.hand_written_of(dataset)?;
+        let prepared = Prepared::new(dataset, self.model, self.template, &hand_written, self.device)?;
         prepared.with_test_features().with_context(|| format!("dataset {}", dataset.name))
     }
 
-    /// Runs of one task; datasets that it needs are `prepared` once.
+    /// Runs of one task that are not finished; datasets that they need are `prepared` once.
     fn task(
         &self,
         task: &Task<'a>,
         settings: &ProtocolSettings,
+        plans: &[Plan],
+        folder: &RunFolder,
         prepared: &mut BTreeMap<usize, Prepared<'a>>,
         note: &(dyn Fn(&str) + Sync),
     ) -> Result<()> {
-        let missing = |seed: u64| -> Vec<Method> {
-            self.runnable()
-                .filter(|method| !self.path(task, settings.shots, seed, **method).exists())
-                .copied()
-                .collect()
+        let title = |plan: &Plan| {
+            let seed = self.seeds[plan.seed];
+            format!("{}, {}, seed {seed}, {}", task.protocol, task.dataset.name, plan.method)
         };
-        let skipped = |seed: u64, missing: &[Method]| {
-            for method in self.methods.iter().filter(|method| !missing.contains(method)) {
-                note(&format!("{}, {}, seed {seed}, {method}", task.protocol, task.dataset.name));
+        let mut missing = Vec::new();
+        for plan in plans {
+            match folder.find::<Finished>(&plan.name, &plan.made_from)? {
+                Some(_) => note(&title(plan)),
+                None => missing.push(plan),
             }
-        };
-        if self.seeds.iter().all(|seed| missing(*seed).is_empty()) {
-            self.seeds.iter().for_each(|seed| skipped(*seed, &[]));
+        }
+        if missing.is_empty() {
             return Ok(());
         }
         for dataset in std::iter::once(&task.dataset).chain(&task.targets) {
@@ -261,35 +348,33 @@ impl<'a> Bench<'a> {
         }
         let of = |dataset: &LabelledDataset| &prepared[&self.number(dataset)];
         let targets: Vec<&Prepared> = task.targets.iter().map(|target| of(target)).collect();
-        for (seed, starts) in self.seeds.iter().zip(self.starts) {
-            let protocol = Protocol { prepared: of(task.dataset), settings, starts };
-            let missing = missing(*seed);
-            skipped(*seed, &missing);
+        for (place, (seed, starts)) in self.seeds.iter().zip(self.starts).enumerate() {
+            let missing: Vec<&Plan> = missing.iter().copied().filter(|plan| plan.seed == place).collect();
             if missing.is_empty() {
                 continue;
             }
-            let (classes, domain) = match task.protocol {
-                ProtocolKind::BaseToNew => (ClassSubset::Base, None),
-                _ => (ClassSubset::All, task.domain(*seed)),
-            };
-            let shots = protocol.shots(classes, domain, &missing, *seed)?;
-            missing.par_iter().try_for_each(|method| {
-                let name = format!("{}, {}, seed {seed}, {method}", task.protocol, task.dataset.name);
-                let run = match (task.protocol, domain) {
+            let protocol = Protocol { prepared: of(task.dataset), settings, starts };
+            let methods: Vec<Method> = missing.iter().map(|plan| plan.method).collect();
+            let domain = task.domain(*seed);
+            let shots = protocol.shots(task.classes(), domain, &methods, *seed)?;
+            missing.par_iter().try_for_each(|plan| {
+                let method = plan.method;
+                let (measured, course) = match (task.protocol, domain) {
                     (ProtocolKind::BaseToNew, _) => {
-                        protocol.base_to_new(*method, &shots, false)?.map(|(run, _)| Run::BaseToNew(run))
+                        let (run, course) = protocol.base_to_new(method, &shots, plan.with_course)?.unzip();
+                        (run.map(Measured::BaseToNew), course.unwrap_or_default())
                     }
-                    (_, Some(source)) => protocol.cross_domain(*method, &shots, source)?.map(Run::Transfer),
-                    (_, None) => protocol.cross_dataset(*method, &shots, &targets)?.map(Run::Transfer),
+                    (_, Some(source)) => {
+                        (protocol.cross_domain(method, &shots, source)?.map(Measured::Transfer), Vec::new())
+                    }
+                    (_, None) => {
+                        (protocol.cross_dataset(method, &shots, &targets)?.map(Measured::Transfer), Vec::new())
+                    }
                 };
-                if let Some(run) = run {
-                    let path = self.path(task, settings.shots, *seed, *method);
-                    whole_file::write(
-                        &path,
-                        format!("{}\n", serde_json::to_string_pretty(&run)?).as_bytes(),
-                    )?;
+                if let Some(measured) = measured {
+                    folder.keep(&plan.name, &plan.made_from, Finished { measured, course })?;
                 }
-                note(&name);
+                note(&title(plan));
                 anyhow::Ok(())
             })?;
         }
@@ -301,62 +386,41 @@ impl<'a> Bench<'a> {
         self.methods.iter().filter(|method| self.starts.iter().all(|starts| starts.has(**method)))
     }
 
-    /// The file of a run.
-    fn path(&self, task: &Task, shots: usize, seed: u64, method: Method) -> PathBuf {
-        let Task { protocol, dataset, .. } = task;
-        let folder = self.out.join("runs").join(format!("{shots}-shot")).join(protocol.to_string());
-        folder.join(&dataset.name).join(format!("seed-{seed}")).join(format!("{}.json", method.key()))
-    }
-
-    /// The finished runs of a number of shots.
-    fn results(&self, shots: usize, tasks: &[Task], identity: &Identity) -> Result<Results> {
-        let settings = serde_json::json!({"bench": identity, "shots": shots});
-        let mut results = Results::new("gram bench", self.model.name.clone(), settings);
-        results.seeds.clone_from(&self.seeds);
-        for task in tasks {
-            if task.protocol == ProtocolKind::BaseToNew {
-                results.datasets.push(task.dataset.name.clone());
-            }
-            for seed in &self.seeds {
-                for method in self.runnable() {
-                    let run: Run = read(&self.path(task, shots, *seed, *method))?;
-                    match (task.protocol, run) {
-                        (_, Run::BaseToNew(run)) => results.base_to_new.push(run),
-                        (ProtocolKind::CrossDataset, Run::Transfer(run)) => results.cross_dataset.push(run),
-                        (_, Run::Transfer(run)) => results.cross_domain.push(run),
-                    }
-                }
-            }
-        }
+    /// What is said of methods that are not run.
+    fn left_out(&self) -> Option<String> {
         let left_out = self.methods.iter().filter(|method| self.runnable().all(|other| other != *method));
-        let left_out: Vec<&str> = left_out.map(|method| method.name()).collect();
-        if !left_out.is_empty() {
-            let names = left_out.join(", ");
-            results.notes.push(format!(
-                "Not run, for there is no meta-trained start: {names}. Pass one with --start."
-            ));
-        }
-        Ok(results)
+        let names: Vec<&str> = left_out.map(|method| method.name()).collect();
+        (!names.is_empty()).then(|| {
+            let names = names.join(", ");
+            format!("Not run, for there is no meta-trained start: {names}. Pass one with --start.")
+        })
     }
 }
 
-/// Writes the identity down, or checks that the folder was begun with the same.
-fn claim(identity: &Identity, path: &Path) -> Result<()> {
-    if !path.exists() {
-        return whole_file::write(path, format!("{}\n", serde_json::to_string_pretty(identity)?).as_bytes());
+/// A run that is wanted.
+struct Plan {
+    /// The place of its seed among the seeds.
+    seed: usize,
+    method: Method,
+    /// Its file in the folder.
+    name: String,
+    made_from: Value,
+    with_course: bool,
+}
+
+/// Adds the finished runs of a task to the results.
+fn collect(task: &Task, plans: &[Plan], folder: &RunFolder, results: &mut Results) -> Result<()> {
+    if task.protocol == ProtocolKind::BaseToNew {
+        results.datasets.push(task.dataset.name.clone());
     }
-    let begun: Identity = read(path)?;
-    if begun != *identity {
-        bail!(
-            "{}: this folder was begun with another model, other settings or other starts: name another one with --out",
-            path.display()
-        );
+    for plan in plans {
+        let Some(finished) = folder.find::<Finished>(&plan.name, &plan.made_from)? else { continue };
+        results.curves.extend(finished.course);
+        match (task.protocol, finished.measured) {
+            (_, Measured::BaseToNew(run)) => results.base_to_new.push(run),
+            (ProtocolKind::CrossDataset, Measured::Transfer(run)) => results.cross_dataset.push(run),
+            (_, Measured::Transfer(run)) => results.cross_domain.push(run),
+        }
     }
     Ok(())
-}
-
-fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = fs::read(path).with_context(|| path.display().to_string())?;
-    serde_json::from_slice(&text)
-        .with_context(|| format!("{}: delete it, and the command makes it again", path.display()))
 }

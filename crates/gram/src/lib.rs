@@ -31,6 +31,7 @@ pub mod meta_training;
 pub mod model;
 pub mod output;
 pub mod rehearsal;
+pub mod run_folder;
 pub mod settings_file;
 pub mod starts;
 pub mod study;

@@ -6,11 +6,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use burn::tensor::Tensor;
 use gram_clip::Model;
 use gram_cluster::Clusters;
 use gram_data::whole_file::beside;
-use gram_data::{Pair, Pairs};
+use gram_data::{Pair, Pairs, fingerprint};
 use gram_eval::design::PromptDesign;
 use gram_meta::{
     EpisodeSource, Material, MetaState, MetaStep, MetaTraining, MetaTrainingSettings, Regulator, TopicPool,
@@ -22,7 +21,8 @@ use gram_prompt::{
 };
 use serde_json::{Value, json};
 
-use crate::clustering::{Progress, decoded, device, image_features, tensor, values};
+use crate::clustering::{Progress, decoded, device, image_features, tensor};
+use crate::run_folder::{Run, RunFolder, model_identity};
 use crate::{tensorboard, whole_file};
 
 /// The prompt before meta-training: the template's words or random vectors in the text, random ones in the image.
@@ -95,6 +95,15 @@ pub fn keys(clusters: &Clusters) -> Vec<String> {
     clusters.pairs.iter().map(|pair| pair.key.clone()).collect()
 }
 
+/// Images of pairs, and what tells the pairs from others.
+#[derive(Clone, Debug)]
+pub struct PairImages {
+    /// The images.
+    pub store: ImageStore,
+    /// The fingerprint of the pairs ([`Pairs::fingerprint`]).
+    pub fingerprint: String,
+}
+
 /// The images of the pairs with these keys: pixels if a visual prompt is learned, features otherwise.
 ///
 /// # Errors
@@ -105,12 +114,23 @@ pub fn images_of(
     pairs: &Pairs,
     kind: PromptKind,
     progress: &mut dyn FnMut(Progress),
+) -> Result<PairImages> {
+    let chosen = Pairs { pairs: pairs_of(keys, pairs)?, skipped: Vec::new() };
+    let fingerprint = chosen.fingerprint();
+    let store = store_of(model, &chosen.pairs, kind, progress)?;
+    Ok(PairImages { store, fingerprint })
+}
+
+fn store_of(
+    model: &Model,
+    chosen: &[Pair],
+    kind: PromptKind,
+    progress: &mut dyn FnMut(Progress),
 ) -> Result<ImageStore> {
-    let chosen = pairs_of(keys, pairs)?;
     if kind.has(Part::Visual) {
         return Ok(ImageStore::Pixels(decoded(model, chosen.iter())?));
     }
-    let (rows, features) = image_features(model, &chosen, progress)?;
+    let (rows, features) = image_features(model, chosen, progress)?;
     if let Some(unreadable) = (0..chosen.len()).find(|pair| rows.get(*pair) != Some(pair)) {
         // Decoding it once more says why.
         chosen[unreadable].image.decode()?;
@@ -143,6 +163,8 @@ pub struct MetaRun<'a> {
     pub template: &'a Template,
     /// What episodes are made of.
     pub material: &'a Material,
+    /// The fingerprint of the pairs whose images these are.
+    pub images: &'a str,
     /// Before the first step.
     pub start: MetaState,
     /// Where episodes come from.
@@ -151,7 +173,15 @@ pub struct MetaRun<'a> {
     pub settings: &'a MetaTrainingSettings,
     /// The command, for the file that says what made it.
     pub command: &'a str,
+    /// Whether an earlier run in its folder is deleted.
+    pub restart: bool,
 }
+
+/// What a run makes in its folder.
+const MAKES: [&str; 5] = ["settings.toml", "start.safetensors", CHECKPOINT, METRICS, EVENTS];
+const CHECKPOINT: &str = "checkpoint.safetensors";
+const METRICS: &str = "metrics.jsonl";
+const EVENTS: &str = "events.out.tfevents.0.gram";
 
 /// Steps between checkpoints.
 const CHECKPOINT_STEPS: usize = 10;
@@ -164,8 +194,11 @@ impl MetaRun<'_> {
     /// If the folder is another run's, a file cannot be written, or meta-training diverges.
     pub fn run(&self, out: &Path, observe: &mut dyn FnMut(&MetaStep)) -> Result<MetaState> {
         let device = device(self.model);
-        let folder = run_folder(out);
         let identity = self.identity()?;
+        let run =
+            Run { command: "meta-train", identity: &identity, makes: &MAKES, restart: self.restart };
+        let claimed = RunFolder::claim(&run_folder(out), &run)?;
+        let folder = claimed.path();
         let clip = PromptedClip::new(self.model, self.placement);
         let mut training = MetaTraining::new(
             &clip,
@@ -175,7 +208,7 @@ impl MetaRun<'_> {
             self.settings,
             &device,
         )?;
-        let checkpoint = folder.join("checkpoint.safetensors");
+        let checkpoint = folder.join(CHECKPOINT);
         if checkpoint.is_file() {
             let file = || checkpoint.display().to_string();
             let bytes = fs::read(&checkpoint).with_context(file)?;
@@ -185,7 +218,7 @@ impl MetaRun<'_> {
             whole_file::write(&folder.join("settings.toml"), toml::to_string(self.settings)?.as_bytes())?;
             self.save(&folder.join("start.safetensors"), &self.start)?;
         }
-        let mut record = Record::open(&folder, training.standing().step)?;
+        let mut record = Record::open(folder, training.standing().step)?;
         record.before.iter().for_each(&mut *observe);
         while !training.is_finished() {
             let step = training.advance()?;
@@ -201,19 +234,24 @@ impl MetaRun<'_> {
 
     /// What decides the numbers of the run.
     fn identity(&self) -> Result<Value> {
+        let Material { classes, pool, .. } = self.material;
         Ok(json!({
-            "model": self.model.name,
-            "projections": self.model.fingerprint()?.to_string(),
-            "kind": self.kind,
+            "model": model_identity(self.model)?,
+            "method": self.kind,
             "placement": self.placement,
             "template": self.template.to_string(),
             "settings": self.settings,
-            "start": digest(&self.start)?,
-            "material": material_digest(self.material)?,
+            "start": self.start.fingerprint(),
+            "pairs": self.images,
+            "classes": classes.fingerprint(),
+            "topics": fingerprint::of_text(&format!("{pool:?}")),
             "episodes": match &self.episodes {
                 EpisodeSource::Sampled => None,
-                EpisodeSource::Listed(episodes) => Some(crc32fast::hash(&serde_json::to_vec(episodes)?)),
+                EpisodeSource::Listed(episodes) => {
+                    Some(fingerprint::of_text(&serde_json::to_string(episodes)?))
+                }
             },
+            "device": format!("{:?}", device(self.model)),
         }))
     }
 
@@ -256,8 +294,6 @@ pub fn steps_of(out: &Path) -> Result<Vec<MetaStep>> {
     text.lines().map(|line| serde_json::from_str(line).with_context(|| path.display().to_string())).collect()
 }
 
-const METRICS: &str = "metrics.jsonl";
-
 /// What a run measures, on its way to `metrics.jsonl` and TensorBoard's event file.
 struct Record {
     metrics: File,
@@ -282,7 +318,7 @@ impl Record {
         let steps = kept.iter().map(parse).collect::<Result<Vec<MetaStep>>>()?;
         let text: String = kept.iter().map(|line| format!("{line}\n")).collect();
         whole_file::write(&path, text.as_bytes())?;
-        let events = folder.join("events.out.tfevents.0.gram");
+        let events = folder.join(EVENTS);
         let written: Vec<u8> = steps.iter().flat_map(event).collect();
         whole_file::write(&events, &[tensorboard::header(), written].concat())?;
         let append = |path: &Path| {
@@ -316,35 +352,6 @@ fn event(step: &MetaStep) -> Vec<u8> {
         scalars.extend([("held_out/loss", validation.loss), ("held_out/accuracy", validation.accuracy)]);
     }
     tensorboard::scalars(step.step as u64, &scalars)
-}
-
-/// A checksum of a state's numbers.
-fn digest(state: &MetaState) -> Result<u32> {
-    let mut checksum = crc32fast::Hasher::new();
-    for (name, tensor) in state.named() {
-        checksum.update(name.as_bytes());
-        values(tensor)?.iter().for_each(|value| checksum.update(&value.to_le_bytes()));
-    }
-    Ok(checksum.finalize())
-}
-
-/// A checksum of what episodes are made of.
-fn material_digest(material: &Material) -> Result<u32> {
-    let mut checksum = crc32fast::Hasher::new();
-    checksum.update(format!("{:?}", material.pool).as_bytes());
-    match &material.classes {
-        ClassStore::Sentences(sentences) => checksum.update(format!("{sentences:?}").as_bytes()),
-        ClassStore::Features(features) => checksum.update(&bytes(features)?),
-    }
-    match &material.images {
-        ImageStore::Pixels(store) => store.images().iter().for_each(|image| checksum.update(image)),
-        ImageStore::Features(features) => checksum.update(&bytes(features)?),
-    }
-    Ok(checksum.finalize())
-}
-
-fn bytes(features: &Tensor<2>) -> Result<Vec<u8>> {
-    Ok(values(features.clone())?.iter().flat_map(|value| value.to_le_bytes()).collect())
 }
 
 #[cfg(test)]

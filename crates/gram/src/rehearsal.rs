@@ -9,7 +9,6 @@
 //! Every candidate is meta-trained once for each seed, which also draws topics and shots, and tuned at each of
 //! several rates.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -19,7 +18,7 @@ use gram_cluster::Clusters;
 use gram_cluster::k_means::{KMeansSettings, k_means};
 use gram_data::few_shot::sample;
 use gram_data::random::stream;
-use gram_data::{ClassSubset, LabelledDataset, LabelledImage, Pairs, Split};
+use gram_data::{ClassSubset, LabelledDataset, LabelledImage, Pairs, Split, fingerprint};
 use gram_eval::adaptation::Regulated;
 use gram_eval::method::Starts;
 use gram_eval::prepared::Prepared;
@@ -27,15 +26,16 @@ use gram_eval::protocol::{Protocol, ProtocolSettings};
 use gram_eval::results::Method;
 use gram_eval::statistics;
 use gram_meta::{EpisodeSource, InnerLoop, MetaState, MetaTrainingSettings, held_out_topics};
-use gram_prompt::{ImageStore, PromptFile, Rates, RegulatorForm, Template};
+use gram_prompt::{PromptFile, Rates, RegulatorForm, Template};
 use ndarray::{Array2, Axis, s};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
 use crate::clustering::image_features;
-use crate::meta_training::{MetaRun, images_of, keys, material, pairs_of};
+use crate::meta_training::{MetaRun, PairImages, images_of, keys, material, pairs_of};
+use crate::run_folder::{Run, RunFolder, model_identity};
 use crate::starts::start_of;
-use crate::whole_file;
 
 /// What a rehearsal works with.
 pub struct Rehearsal<'a> {
@@ -59,6 +59,8 @@ pub struct Rehearsal<'a> {
     pub method: Method,
     /// Where starts and runs go.
     pub out: &'a Path,
+    /// Whether what an earlier rehearsal left there is deleted.
+    pub restart: bool,
     /// The command, for the files that say what made them.
     pub command: &'a str,
     /// Where tensors live.
@@ -126,6 +128,7 @@ impl Rehearsal<'_> {
     /// If a start cannot be meta-trained, or a run fails.
     pub fn run(&self, candidates: &[Candidate]) -> Result<Vec<Vec<Rehearsed>>> {
         let kind = self.method.kind().context("a method with a prompt is rehearsed")?;
+        let folder = self.claim()?;
         let keys = keys(self.clusters);
         // Only looks are found by features.
         let features = match self.stage {
@@ -133,27 +136,61 @@ impl Rehearsal<'_> {
             Stage::Datasets(_) => Array2::zeros((0, 0)),
         };
         let images = images_of(self.model, &keys, self.pairs, kind, &mut |_| {})?;
-        let pairs = PairImages { images, features };
+        let pairs = Seen { images, features };
         let of = |candidate: &Candidate| {
-            let runs = self.seeds.par_iter().map(|seed| self.candidate(candidate, *seed, &pairs));
+            let runs = self.seeds.par_iter().map(|seed| self.candidate(candidate, *seed, &pairs, &folder));
             let runs = runs.collect::<Result<Vec<_>>>().with_context(|| candidate.name.clone())?;
             anyhow::Ok(runs.into_iter().flatten().collect())
         };
         candidates.iter().map(of).collect()
     }
 
-    fn candidate(&self, candidate: &Candidate, seed: u64, pairs: &PairImages) -> Result<Vec<Rehearsed>> {
-        let path = self.out.join("rehearsals").join(&candidate.name).join(format!("seed-{seed}.json"));
-        if !path.exists() {
-            let runs = self.rehearse(candidate, seed, pairs)?;
-            whole_file::write(&path, serde_json::to_string(&runs)?.as_bytes())?;
-        }
-        let text = fs::read(&path).with_context(|| path.display().to_string())?;
-        (self.observe)(&format!("{}, seed {seed}", candidate.name));
-        serde_json::from_slice(&text).with_context(|| path.display().to_string())
+    /// Begins the rehearsal in its folder, or goes on with it.
+    fn claim(&self) -> Result<RunFolder> {
+        let stage = match self.stage {
+            Stage::Topics { looks, held_out } => json!({"looks": looks, "held_out": held_out}),
+            Stage::Datasets(datasets) => datasets
+                .iter()
+                .map(|dataset| {
+                    let all: Vec<usize> = (0..dataset.images.len()).collect();
+                    (dataset.name.clone(), Value::from(dataset.fingerprint_of(&all)))
+                })
+                .collect::<Map<_, _>>()
+                .into(),
+        };
+        let identity = json!({
+            "model": model_identity(self.model)?,
+            "template": self.template.to_string(),
+            "pairs": self.pairs.fingerprint(),
+            "clusters": self.clusters.fingerprint(),
+            "method": self.method,
+            "settings": self.settings,
+            "rates": self.rates,
+            "rehearsed_on": stage,
+            "device": format!("{:?}", self.device),
+        });
+        let (makes, restart) = (["rehearsals", "starts", "rehearsal.md"], self.restart);
+        RunFolder::claim(self.out, &Run { command: "rehearse", identity: &identity, makes: &makes, restart })
     }
 
-    fn rehearse(&self, candidate: &Candidate, seed: u64, pairs: &PairImages) -> Result<Vec<Rehearsed>> {
+    fn candidate(
+        &self,
+        candidate: &Candidate,
+        seed: u64,
+        pairs: &Seen,
+        folder: &RunFolder,
+    ) -> Result<Vec<Rehearsed>> {
+        let name = format!("rehearsals/{}/seed-{seed}.json", candidate.name);
+        let made_from = json!({
+            "meta_training": candidate.meta_training,
+            "regulated": candidate.regulated,
+        });
+        let runs = folder.once(&name, &made_from, || self.rehearse(candidate, seed, pairs))?;
+        (self.observe)(&format!("{}, seed {seed}", candidate.name));
+        Ok(runs)
+    }
+
+    fn rehearse(&self, candidate: &Candidate, seed: u64, pairs: &Seen) -> Result<Vec<Rehearsed>> {
         let kind = self.method.kind().context("a method with a prompt is rehearsed")?;
         let mut starts = Starts::default();
         let usual = crate::defaults::meta_training(kind, seed);
@@ -221,32 +258,32 @@ impl Rehearsal<'_> {
     /// Candidates that meta-train alike share a start.
     fn start_path(&self, candidate: &Candidate, seed: u64) -> PathBuf {
         let settings = serde_json::to_string(&candidate.meta_training).unwrap_or_default();
-        let digest = crc32fast::hash(settings.as_bytes());
-        self.out.join("starts").join(format!("{digest:08x}-seed-{seed}.safetensors"))
+        let name = format!("{:.8}-seed-{seed}.safetensors", fingerprint::of_text(&settings));
+        self.out.join("starts").join(name)
     }
 
-    fn start(&self, path: &Path, settings: &MetaTrainingSettings, images: &ImageStore) -> Result<MetaState> {
+    fn start(&self, path: &Path, settings: &MetaTrainingSettings, images: &PairImages) -> Result<MetaState> {
         let kind = self.method.kind().context("a method with a prompt is rehearsed")?;
-        if !path.exists() {
-            let design = self.settings.design;
-            let placement = design.placement(kind, self.model, 1);
-            let seed = settings.seed;
-            let start = design.start(kind, placement, self.model, self.template, seed, self.device)?;
-            let material =
-                material(self.model, self.clusters, images.clone(), &start, self.template, settings)?;
-            let run = MetaRun {
-                model: self.model,
-                kind,
-                placement,
-                template: self.template,
-                material: &material,
-                start: MetaState::start(start, settings, self.device),
-                episodes: EpisodeSource::Sampled,
-                settings,
-                command: self.command,
-            };
-            run.run(path, &mut |_| {})?;
-        }
+        let design = self.settings.design;
+        let placement = design.placement(kind, self.model, 1);
+        let seed = settings.seed;
+        let start = design.start(kind, placement, self.model, self.template, seed, self.device)?;
+        let store = images.store.clone();
+        let material = material(self.model, self.clusters, store, &start, self.template, settings)?;
+        let run = MetaRun {
+            model: self.model,
+            kind,
+            placement,
+            template: self.template,
+            material: &material,
+            images: &images.fingerprint,
+            start: MetaState::start(start, settings, self.device),
+            episodes: EpisodeSource::Sampled,
+            settings,
+            command: self.command,
+            restart: false,
+        };
+        run.run(path, &mut |_| {})?;
         start_of(&PromptFile::load(path, self.device)?, path, self.model)
     }
 
@@ -304,8 +341,8 @@ impl Rehearsal<'_> {
 }
 
 /// The images of the clustered pairs, as meta-training wants them, and their features.
-struct PairImages {
-    images: ImageStore,
+struct Seen {
+    images: PairImages,
     /// `[pairs, joint width]`; empty where no looks are rehearsed
     features: Array2<f32>,
 }

@@ -1,32 +1,30 @@
 //! The paper's studies: what becomes of GRAM when a part of it is left out (table 6, figure 3b), has other sizes (table 7),
 //! or starts elsewhere (figure 1a), and how base and new classes fare from epoch to epoch (figures 1b and 3a).
 //!
-//! Every condition has a start that is meta-trained once, `starts/NAME.safetensors`, and a bench of its own,
-//! `conditions/NAME`, so that a study that was killed goes on where it stopped.
+//! Every condition has a start that is meta-trained once, `starts/NAME-N-steps.safetensors`, and a bench of its own,
+//! `conditions/NAME/N-steps-M-epochs`, so that a study that was killed goes on where it stopped, and one that is given more
+//! seeds, shots, steps or epochs keeps what is the same.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use gram_clip::Model;
 use gram_cluster::Clusters;
-use gram_data::{ClassSubset, LabelledDataset, Pairs};
+use gram_data::{LabelledDataset, Pairs};
 use gram_eval::design::PromptDesign;
 use gram_eval::method::Starts;
-use gram_eval::prepared::Prepared;
-use gram_eval::protocol::{Protocol, ProtocolSettings};
-use gram_eval::results::{CurvePoint, Method, Results};
+use gram_eval::protocol::ProtocolSettings;
+use gram_eval::results::{Method, Results};
 use gram_meta::{EpisodeSource, MetaState, MetaTrainingSettings};
-use gram_prompt::{ImageStore, PromptFile, PromptKind, Template};
-use rayon::prelude::*;
+use gram_prompt::{PromptFile, PromptKind, Template};
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, Identity, ProtocolKind};
-use crate::meta_training::{MetaRun, images_of, keys, material, steps_of};
+use crate::bench::{Bench, Courses, ProtocolKind};
+use crate::meta_training::{MetaRun, PairImages, images_of, keys, material, steps_of};
+use crate::run_folder::{Run, RunFolder, model_identity};
 use crate::starts::start_of;
-use crate::whole_file;
 
 /// What a study works with.
 pub struct Study<'a> {
@@ -48,8 +46,8 @@ pub struct Study<'a> {
     pub seeds: Vec<u64>,
     /// The method with GRAM that is studied.
     pub method: Method,
-    /// Where starts and runs go.
-    pub out: &'a Path,
+    /// Where starts and runs go, from [`claim`].
+    pub folder: &'a RunFolder,
     /// The command, for the files that say what made them.
     pub command: &'a str,
     /// Where tensors live.
@@ -179,38 +177,68 @@ impl StartSource {
     }
 }
 
+/// Begins a study in the folder `out`, or goes on with it. `clusters` says which they are: a fingerprint, or how they will be
+/// found.
+///
+/// # Errors
+/// If the folder belongs to a study with another model, pairs, clusters, method or settings of meta-training.
+pub fn claim(
+    out: &std::path::Path,
+    restart: bool,
+    model: &Model,
+    pairs: &Pairs,
+    clusters: &Value,
+    method: Method,
+    meta_training: &MetaTrainingSettings,
+) -> Result<RunFolder> {
+    // Other numbers of steps have starts of their own.
+    let settings = MetaTrainingSettings { steps: 0, ..meta_training.clone() };
+    let identity = json!({
+        "model": model_identity(model)?,
+        "pairs": pairs.fingerprint(),
+        "clusters": clusters,
+        "method": method,
+        "meta_training": settings,
+    });
+    let makes = ["clusters", "starts", "conditions", "study.md"];
+    RunFolder::claim(out, &Run { command: "study", identity: &identity, makes: &makes, restart })
+}
+
 impl Study<'_> {
     /// Runs the conditions: the method that each ends in, and what it gave.
     ///
     /// # Errors
     /// If a start cannot be meta-trained, or a run fails.
     pub fn run(&self, conditions: &[Condition]) -> Result<Vec<(Method, Results)>> {
+        self.bench(conditions, Courses::default())
+    }
+
+    /// A bench of each condition, some of its runs with their course by epoch.
+    fn bench(&self, conditions: &[Condition], courses: Courses) -> Result<Vec<(Method, Results)>> {
         let kind = self.method.kind().context("a method with a prompt is studied")?;
         let images = images_of(self.model, &keys(self.clusters), self.pairs, kind, &mut |_| {})?;
-        conditions.iter().map(|condition| self.condition(condition, kind, &images)).collect()
+        conditions.iter().map(|condition| self.condition(condition, kind, &images, courses)).collect()
     }
 
     fn condition(
         &self,
         condition: &Condition,
         kind: PromptKind,
-        images: &ImageStore,
+        images: &PairImages,
+        courses: Courses,
     ) -> Result<(Method, Results)> {
-        let (method, starts, digest) = self.start(condition, kind, images)?;
+        let (method, starts) = self.start(condition, kind, images)?;
         let settings = ProtocolSettings {
             design: condition.design,
             start_seed: condition.start_seed,
             ..self.settings.clone()
         };
-        let identity = Identity {
-            model: self.model.name.clone(),
-            projections: self.model.fingerprint()?.to_string(),
-            template: self.template.to_string(),
-            hand_written: None,
-            settings: serde_json::to_value(&settings)?,
-            starts: digest,
+        let epochs = settings.adaptation(method).epochs;
+        let length = match condition.start {
+            StartSource::Usual => format!("{epochs}-epochs"),
+            _ => format!("{}-steps-{epochs}-epochs", self.meta_training.steps),
         };
-        let out = self.out.join("conditions").join(&condition.name);
+        let out = self.folder.path().join("conditions").join(&condition.name).join(length);
         let bench = Bench {
             model: self.model,
             template: self.template,
@@ -223,96 +251,67 @@ impl Study<'_> {
             seeds: self.seeds.clone(),
             datasets: self.datasets,
             source: None,
+            courses,
             out: &out,
+            restart: false,
             device: self.device,
         };
         let observe = |name: &str, done: usize, all: usize| {
             (self.observe)(&format!("{}: {done} of {all} runs, {name}", condition.label));
         };
-        let results = bench.run(&identity, &observe)?.pop().context("no number of shots")?;
+        let results = bench.run(&observe)?.pop().context("no number of shots")?;
         Ok((method, results))
     }
 
-    /// The method that a condition ends in, with its start, which is meta-trained if it is not there yet, and its checksum.
+    /// The method that a condition ends in, with its start, which is meta-trained if it is not there yet.
     fn start(
         &self,
         condition: &Condition,
         kind: PromptKind,
-        images: &ImageStore,
-    ) -> Result<(Method, Starts, Value)> {
+        images: &PairImages,
+    ) -> Result<(Method, Starts)> {
         let mut starts = Starts::default();
         let baseline = self.method.baseline().context("a method with GRAM is studied")?;
         if condition.start == StartSource::Usual {
-            return Ok((baseline, starts, json!({})));
+            return Ok((baseline, starts));
         }
         let path = self.start_path(condition);
-        if !path.exists() {
-            (self.observe)(&format!("{}: meta-training", condition.label));
-            self.meta_train(condition, kind, images.clone(), &path)?;
-        }
-        let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
-        let file = PromptFile::parse(&path, &bytes, self.device)?;
+        self.meta_train(condition, kind, images)?;
+        let file = PromptFile::load(&path, self.device)?;
         starts.insert(self.method, start_of(&file, &path, self.model)?, file.header.placement);
-        let digest = json!({self.method.key(): format!("{:08x}", crc32fast::hash(&bytes))});
-        Ok((self.method, starts, digest))
+        Ok((self.method, starts))
     }
 
     fn start_path(&self, condition: &Condition) -> PathBuf {
-        self.out.join("starts").join(format!("{}.safetensors", condition.name))
+        let name = format!("{}-{}-steps.safetensors", condition.name, self.meta_training.steps);
+        self.folder.path().join("starts").join(name)
     }
 
     /// Figures 1b and 3a: base and new accuracy of each condition after every epoch, the start first, averaged over
-    /// datasets and seeds. A dataset whose course is in `courses/` is not run again.
+    /// datasets and seeds.
     ///
     /// # Errors
     /// As [`Study::run`].
     pub fn courses(&self, conditions: &[Condition]) -> Result<Vec<Vec<[f64; 2]>>> {
-        let kind = self.method.kind().context("a method with a prompt is studied")?;
-        let images = images_of(self.model, &keys(self.clusters), self.pairs, kind, &mut |_| {})?;
-        conditions.iter().map(|condition| self.course(condition, kind, &images)).collect()
+        let everywhere = Courses { datasets: self.datasets.len(), seeds: self.seeds.len() };
+        let found = self.bench(conditions, everywhere)?;
+        found.into_iter().map(|(method, results)| self.course(method, &results)).collect()
     }
 
-    fn course(&self, condition: &Condition, kind: PromptKind, images: &ImageStore) -> Result<Vec<[f64; 2]>> {
-        let (method, starts, _) = self.start(condition, kind, images)?;
-        let settings = ProtocolSettings { design: condition.design, ..self.settings.clone() };
-        let mut sums: Vec<[f64; 2]> = vec![[0.0; 2]; settings.adaptation(method).epochs + 1];
-        for dataset in self.datasets {
-            let path = self.out.join("courses").join(&condition.name).join(format!("{}.json", dataset.name));
-            if !path.exists() {
-                (self.observe)(&format!("{}: {}", condition.label, dataset.name));
-                let course = self.course_on(dataset, method, &starts, &settings)?;
-                whole_file::write(&path, serde_json::to_string(&course)?.as_bytes())?;
-            }
-            let text = fs::read(&path).with_context(|| path.display().to_string())?;
-            let course: Vec<CurvePoint> =
-                serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
-            for point in course {
-                let sum =
-                    sums.get_mut(point.epoch).context("a course with other settings: name another --out")?;
-                sum[0] += point.base;
-                sum[1] += point.new;
-            }
+    fn course(&self, method: Method, results: &Results) -> Result<Vec<[f64; 2]>> {
+        let mut by_epoch = vec![([0.0; 2], 0); self.settings.adaptation(method).epochs + 1];
+        for point in &results.curves {
+            let (sum, count) = by_epoch.get_mut(point.epoch).context("an epoch too many")?;
+            sum[0] += point.base;
+            sum[1] += point.new;
+            *count += 1;
         }
-        let runs = (self.datasets.len() * self.seeds.len()) as f64;
-        Ok(sums.into_iter().map(|sum| sum.map(|sum| sum / runs)).collect())
-    }
-
-    fn course_on(
-        &self,
-        dataset: &LabelledDataset,
-        method: Method,
-        starts: &Starts,
-        settings: &ProtocolSettings,
-    ) -> Result<Vec<CurvePoint>> {
-        let prepared = Prepared::new(dataset, self.model, self.template, self.template, self.device)?;
-        let prepared = prepared.with_test_features()?;
-        let protocol = Protocol { prepared: &prepared, settings, starts };
-        let of_seed = |seed: &u64| {
-            let shots = protocol.shots(ClassSubset::Base, None, &[method], *seed)?;
-            Ok(protocol.base_to_new(method, &shots, true)?.map(|(_, points)| points).unwrap_or_default())
+        let runs = self.datasets.len() * self.seeds.len();
+        let mean = |(sum, count): ([f64; 2], usize)| {
+            anyhow::ensure!(count == runs, "{count} of {runs} runs have this epoch");
+            Ok(sum.map(|sum| sum / runs as f64))
         };
-        let courses = self.seeds.par_iter().map(of_seed).collect::<Result<Vec<_>>>()?;
-        Ok(courses.into_iter().flatten().collect())
+        by_epoch.into_iter().map(mean).collect()
     }
 
     /// Meta-trains a start.
@@ -320,8 +319,7 @@ impl Study<'_> {
         &self,
         condition: &Condition,
         kind: PromptKind,
-        images: ImageStore,
-        path: &Path,
+        images: &PairImages,
     ) -> Result<()> {
         let source = condition.start;
         let settings = source.settings(&self.meta_training);
@@ -332,19 +330,21 @@ impl Study<'_> {
         };
         let (seed, placement) = (settings.seed, condition.design.placement(kind, self.model, 1));
         let start = condition.design.start(kind, placement, self.model, self.template, seed, self.device)?;
-        let material = material(self.model, &clusters, images, &start, self.template, &settings)?;
+        let material = material(self.model, &clusters, images.store.clone(), &start, self.template, &settings)?;
         let run = MetaRun {
             model: self.model,
             kind,
             placement,
             template: self.template,
             material: &material,
+            images: &images.fingerprint,
             start: MetaState::start(start, &settings, self.device),
             episodes: EpisodeSource::Sampled,
             settings: &settings,
             command: self.command,
+            restart: false,
         };
-        run.run(path, &mut |step| {
+        run.run(&self.start_path(condition), &mut |step| {
             (self.observe)(&format!("{}: meta-training, step {}", condition.label, step.step));
         })?;
         Ok(())

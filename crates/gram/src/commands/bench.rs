@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use gram::assets;
-use gram::bench::{Bench, Identity, ProtocolKind, write_outputs};
+use gram::bench::{Bench, Courses, ProtocolKind, distinct_names, write_outputs};
 use gram::model::{DEMO, open_dataset, open_model};
 use gram::output;
 use gram::starts::shipped_start;
@@ -15,9 +15,9 @@ use gram_eval::method::Starts;
 use gram_eval::results::Method;
 use gram_eval::tables;
 use gram_prompt::{PromptFile, PromptKind, Template};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
-use crate::arguments::Common;
+use crate::arguments::{Anew, Common};
 use crate::commands::adapt::{add_start, learned_template};
 use crate::commands::tuning::TuningArguments;
 use crate::progress::{bar, say};
@@ -66,9 +66,13 @@ pub struct BenchArguments {
     /// The sentence of zero-shot classification, in the place of each dataset's own.
     #[arg(long)]
     zero_shot_template: Option<Template>,
-    /// Runs and tables; the same command goes on where it stopped.
+    /// Runs and tables; the same command goes on where it stopped, and one with further datasets, methods, shots or seeds
+    /// keeps what is there.
     #[arg(long, value_name = "DIR", default_value = "runs/bench")]
     out: PathBuf,
+    /// Whether it begins anew.
+    #[command(flatten)]
+    anew: Anew,
     /// Settings.
     #[command(flatten)]
     tuning: TuningArguments,
@@ -82,17 +86,8 @@ pub fn run(arguments: &BenchArguments, common: &Common) -> Result<()> {
     let template = learned_template(arguments.template.as_ref(), &model)?;
     let methods = names(&arguments.methods, &Method::ALL)?;
     let seeds: Vec<u64> = (common.seed..).take(arguments.seeds).collect();
-    let (starts, checksums) = arguments.starts(&methods, &seeds, &model)?;
+    let starts = arguments.starts(&methods, &seeds, &model)?;
     let datasets = arguments.datasets()?;
-    let without_shots = gram_eval::protocol::ProtocolSettings { shots: 0, ..settings.clone() };
-    let identity = Identity {
-        model: model.name.clone(),
-        projections: model.fingerprint()?.to_string(),
-        template: template.to_string(),
-        hand_written: arguments.zero_shot_template.as_ref().map(ToString::to_string),
-        settings: serde_json::to_value(&without_shots)?,
-        starts: checksums,
-    };
     let bench = Bench {
         model: &model,
         template: &template,
@@ -105,11 +100,13 @@ pub fn run(arguments: &BenchArguments, common: &Common) -> Result<()> {
         seeds,
         datasets: &datasets,
         source: arguments.source.as_deref(),
+        courses: Courses::default(),
         out: &arguments.out,
+        restart: arguments.anew.restart,
         device: &device,
     };
     let progress = bar("runs");
-    let results = bench.run(&identity, &|name, done, all| {
+    let results = bench.run(&|name, done, all| {
         progress.set_length(all as u64);
         progress.set_position(done as u64);
         say(&progress, name);
@@ -145,11 +142,12 @@ where
 
 impl BenchArguments {
     fn datasets(&self) -> Result<Vec<LabelledDataset>> {
-        let mut datasets = Vec::new();
+        let (mut datasets, mut paths) = (Vec::new(), Vec::new());
         match self.data_root.as_deref() {
             Some(DEMO) => {
                 for name in assets::DATASETS {
                     datasets.push(assets::dataset(name)?);
+                    paths.push(PathBuf::from(format!("{DEMO}:{name}")));
                 }
             }
             Some(root) => {
@@ -162,19 +160,22 @@ impl BenchArguments {
                     output::note(benchmark.key());
                     datasets
                         .push(LabelledDataset::open(&folder).with_context(|| folder.display().to_string())?);
+                    paths.push(folder);
                 }
             }
             None => {}
         }
         for name in &self.data {
             datasets.push(open_dataset(name)?);
+            paths.push(PathBuf::from(name));
         }
+        distinct_names(&mut datasets, &paths)?;
         Ok(datasets)
     }
 
-    /// The starts of every seed that are given or built in, and their checksums.
-    fn starts(&self, methods: &[Method], seeds: &[u64], model: &Model) -> Result<(Vec<Starts>, Value)> {
-        let (mut starts, mut checksums) = (Starts::default(), Map::new());
+    /// The starts of every seed, those that are given or built in.
+    fn starts(&self, methods: &[Method], seeds: &[u64], model: &Model) -> Result<Vec<Starts>> {
+        let mut starts = Starts::default();
         let device = model.clip.logit_scale.val().device();
         if model.name == assets::TINY {
             for (method, kind) in
@@ -183,7 +184,6 @@ impl BenchArguments {
                 if methods.contains(&method) {
                     let shipped = shipped_start(kind, model, &device)?;
                     starts.insert(method, shipped.state, shipped.placement);
-                    checksums.insert(method.key().into(), "shipped".into());
                 }
             }
         }
@@ -193,17 +193,12 @@ impl BenchArguments {
                 bail!("--start {given}: METHOD=FILE is expected, as in coop-gram=start.safetensors")
             };
             let method = method.parse::<Method>()?;
-            let mut sums = Vec::new();
             for (seed, starts) in seeds.iter().zip(&mut of_seeds) {
                 let path = PathBuf::from(path.replace(SEED, &seed.to_string()));
-                let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
-                let file = PromptFile::parse(&path, &bytes, &device)?;
+                let file = PromptFile::load(&path, &device)?;
                 add_start(starts, method, &path, &file, model)?;
-                sums.push(Value::from(format!("{:08x}", crc32fast::hash(&bytes))));
             }
-            let sums = if path.contains(SEED) { sums.into() } else { sums.pop().unwrap_or_default() };
-            checksums.insert(method.key().into(), sums);
         }
-        Ok((of_seeds, Value::Object(checksums)))
+        Ok(of_seeds)
     }
 }

@@ -18,7 +18,7 @@ use gram_meta::{EpisodeSource, MetaState, MetaStep, MetaTrainingSettings, OuterO
 use gram_prompt::{PromptFile, PromptKind, Rates, RegulatorForm, Template};
 use serde::Serialize;
 
-use crate::arguments::Common;
+use crate::arguments::{Anew, Common};
 use crate::commands::command_line;
 use crate::progress::{bar, pairs_bar};
 
@@ -63,6 +63,9 @@ pub struct MetaTrainArguments {
     /// The start with its regulator. The run's folder stands beside it, as .run: the same command goes on from it.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Whether it begins anew.
+    #[command(flatten)]
+    anew: Anew,
     /// Settings.
     #[command(flatten)]
     settings: MetaSettings,
@@ -182,21 +185,22 @@ pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
     }
     let mut progress = pairs_bar();
     let mut images = |keys: &[String]| images_of(&model, keys, &pairs, kind, &mut |now| progress.show(now));
-    let (material, episodes) = match (&clusters, &listed) {
+    let (material, seen, episodes) = match (&clusters, &listed) {
         (Some(clusters), _) => {
             let images = images(&keys(clusters))?;
-            let material = material(&model, clusters, images, &start.theta, template, &settings)?;
+            let material = material(&model, clusters, images.store, &start.theta, template, &settings)?;
             output::note(format!(
                 "{} topics, {} more are too small",
                 material.pool.topics.len(),
                 material.pool.too_small
             ));
-            (material, EpisodeSource::Sampled)
+            (material, images.fingerprint, EpisodeSource::Sampled)
         }
         (None, Some(listed)) => {
             let (names, keys, episodes) = listed.numbered();
-            let material = listed_material(&model, &names, images(&keys)?, &start.theta, template)?;
-            (material, EpisodeSource::Listed(episodes))
+            let images = images(&keys)?;
+            let material = listed_material(&model, &names, images.store, &start.theta, template)?;
+            (material, images.fingerprint, EpisodeSource::Listed(episodes))
         }
         (None, None) => bail!("name topics with --clusters, or episodes with --episodes"),
     };
@@ -212,10 +216,12 @@ pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
         placement,
         template,
         material: &material,
+        images: &seen,
         start,
         episodes,
         settings: &settings,
         command: &command,
+        restart: arguments.anew.restart,
     };
     run.run(&arguments.out, &mut |step| {
         if let Some(validation) = step.validation {

@@ -17,7 +17,7 @@ use gram_eval::tuning::among_base_classes;
 use gram_prompt::{Rates, Template};
 use serde_json::json;
 
-use crate::arguments::Common;
+use crate::arguments::{Anew, Common};
 use crate::commands::adapt::learned_template;
 use crate::commands::command_line;
 use crate::commands::meta_train::MetaSettings;
@@ -77,6 +77,9 @@ pub struct RehearseArguments {
     /// Starts, runs and the table; the same command goes on where it stopped.
     #[arg(long, value_name = "DIR", default_value = "runs/rehearsal")]
     out: PathBuf,
+    /// Whether it begins anew.
+    #[command(flatten)]
+    anew: Anew,
     /// Settings of meta-training that the question starts from (TOML).
     #[arg(long, value_name = "FILE")]
     meta_config: Option<PathBuf>,
@@ -122,6 +125,7 @@ pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
         seeds: (common.seed..).take(arguments.seeds).collect(),
         method,
         out: &arguments.out,
+        restart: arguments.anew.restart,
         command: &command,
         device: &device,
         observe: &|message| {

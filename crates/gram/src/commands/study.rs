@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use gram::clustering::PairFeatures;
 use gram::model::{DEMO, open_dataset, open_model, open_pairs_with_metadata};
 use gram::output;
-use gram::study::{Condition, StartSource, Study};
+use gram::study::{Condition, StartSource, Study, claim};
 use gram::{assets, defaults, whole_file};
 use gram_cluster::Clusters;
 use gram_eval::results::{Method, Results};
@@ -15,7 +15,7 @@ use gram_eval::tables::{Cell, StudyRow, Table, study};
 use gram_prompt::{PromptKind, Template};
 use serde_json::json;
 
-use crate::arguments::Common;
+use crate::arguments::{Anew, Common};
 use crate::commands::adapt::learned_template;
 use crate::commands::command_line;
 use crate::commands::tuning::TuningArguments;
@@ -58,9 +58,13 @@ pub struct StudyArguments {
     /// The sentence around a name.
     #[arg(long)]
     template: Option<Template>,
-    /// Starts, runs and the table; the same command goes on where it stopped.
+    /// Starts, runs and the table; the same command goes on where it stopped, and one with more seeds, shots, steps or epochs
+    /// keeps what is the same.
     #[arg(long, value_name = "DIR", default_value = "runs/study")]
     out: PathBuf,
+    /// Whether it begins anew.
+    #[command(flatten)]
+    anew: Anew,
     /// Settings.
     #[command(flatten)]
     tuning: TuningArguments,
@@ -107,7 +111,17 @@ pub fn run(arguments: &StudyArguments, common: &Common) -> Result<()> {
     meta_training.steps = arguments.steps.unwrap_or(meta_training.steps);
     // One condition takes its tasks from the pairs' own labels.
     let pairs = open_pairs_with_metadata(&arguments.pairs)?;
-    let clusters = arguments.clusters(&model, &pairs, common.seed)?;
+    let given = arguments.clusters.as_deref().map(Clusters::load).transpose()?;
+    let clustered = match &given {
+        Some(given) => json!(given.fingerprint()),
+        None => json!({"seed": common.seed, "settings": defaults::demo_clustering()}),
+    };
+    let (out, restart) = (&arguments.out, arguments.anew.restart);
+    let folder = claim(out, restart, &model, &pairs, &clustered, method, &meta_training)?;
+    let clusters = match given {
+        Some(given) => given,
+        None => arguments.clusters(&model, &pairs, common.seed)?,
+    };
     let demo: Vec<String> = assets::DATASETS.map(|name| format!("{DEMO}:{name}")).to_vec();
     let named = if arguments.data.is_empty() { &demo } else { &arguments.data };
     let datasets = named.iter().map(|name| open_dataset(name)).collect::<Result<Vec<_>>>()?;
@@ -131,7 +145,7 @@ pub fn run(arguments: &StudyArguments, common: &Common) -> Result<()> {
         settings,
         seeds: (common.seed..).take(arguments.seeds).collect(),
         method,
-        out: &arguments.out,
+        folder: &folder,
         command: &command,
         device: &device,
         observe: &observe,
@@ -210,24 +224,21 @@ fn alignment(study: &Study, conditions: &[Condition]) -> Result<Table> {
 }
 
 impl StudyArguments {
-    /// The clusters that are given, or those that are found, kept in the folder.
+    /// The clusters that are found, kept in the folder.
     fn clusters(&self, model: &gram_clip::Model, pairs: &gram_data::Pairs, seed: u64) -> Result<Clusters> {
         let folder = self.out.join("clusters");
-        match &self.clusters {
-            Some(given) => Ok(Clusters::load(given)?),
-            None if folder.exists() => Ok(Clusters::load(&folder)?),
-            None => {
-                ensure!(
-                    self.pairs == DEMO,
-                    "--pairs {}: cluster them with `gram cluster`, and name the folder with --clusters",
-                    self.pairs
-                );
-                let settings = defaults::demo_clustering();
-                let features = PairFeatures::new(model, pairs, None, &settings.topic_words, &mut |_| {})?;
-                let clusters = features.cluster(pairs, &settings, seed, None, &mut |_| {})?;
-                clusters.save(&folder).with_context(|| folder.display().to_string())?;
-                Ok(clusters)
-            }
+        if folder.join("topics.json").is_file() {
+            return Ok(Clusters::load(&folder)?);
         }
+        ensure!(
+            self.pairs == DEMO,
+            "--pairs {}: cluster them with `gram cluster`, and name the folder with --clusters",
+            self.pairs
+        );
+        let settings = defaults::demo_clustering();
+        let features = PairFeatures::new(model, pairs, None, &settings.topic_words, &mut |_| {})?;
+        let clusters = features.cluster(pairs, &settings, seed, None, &mut |_| {})?;
+        clusters.save(&folder).with_context(|| folder.display().to_string())?;
+        Ok(clusters)
     }
 }

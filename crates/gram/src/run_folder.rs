@@ -1,0 +1,362 @@
+//! Run folders: what takes long is known by what made it, and never computed twice.
+//!
+//! A run folder has a `run.json` that says which command began it and with what: its **identity**, which holds the settings in
+//! force, fingerprints of the model's weights and of the data, the device. The same command goes on where it was stopped;
+//! one with another identity is refused, and told what differs. Parts that are finished are files of their own, each with
+//! what it was **made from** beside what was made: a number that was computed under other settings is never shown.
+//!
+//! A process that works in a folder holds the lock on its `run.lock`, which the system takes back however it ends.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use gram_data::whole_file::is_partial;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::whole_file;
+
+/// The version of `run.json` and of finished parts.
+const VERSION: u32 = 1;
+const RUN: &str = "run.json";
+const LOCK: &str = "run.lock";
+/// Differences that a refusal names one by one.
+const NAMED: usize = 3;
+
+/// A folder that a run works in, and no other process.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+/// What a run is, for its folder.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    /// The command: `bench`.
+    pub command: &'a str,
+    /// What decides its numbers: an object of settings and fingerprints.
+    pub identity: &'a Value,
+    /// The files and folders that it makes in its folder: what a restart deletes.
+    pub makes: &'a [&'a str],
+    /// Whether to begin anew where another run was begun, or the same.
+    pub restart: bool,
+}
+
+/// `run.json`.
+#[derive(Serialize, Deserialize)]
+struct Description {
+    version: u32,
+    command: String,
+    identity: Value,
+}
+
+/// A finished part.
+#[derive(Serialize, Deserialize)]
+struct Part<T> {
+    made_from: Value,
+    made: T,
+}
+
+impl RunFolder {
+    /// Begins a run in a folder, or goes on with it.
+    ///
+    /// # Errors
+    /// If another process works in the folder, another run was begun there, or it holds what no run vouches for; says what
+    /// differs, and the way out.
+    pub fn claim(path: &Path, run: &Run) -> Result<Self> {
+        fs::create_dir_all(path).with_context(|| path.display().to_string())?;
+        let folder = Self { path: path.to_owned(), _lock: lock(path)? };
+        let begun = folder.description()?;
+        if run.restart {
+            // What tells whose the files are goes last.
+            run.makes.iter().chain([&RUN]).try_for_each(|name| remove(&path.join(name)))?;
+        } else if let Some(begun) = &begun {
+            begun.check(run, path)?;
+        } else if let Some(name) = run.makes.iter().find(|name| path.join(name).exists()) {
+            bail!(
+                "{}: it holds {name}, and no {RUN} that says what made it: name another --out, or begin anew with --restart",
+                path.display()
+            );
+        }
+        remove_partial(path)?;
+        if begun.is_none() || run.restart {
+            let (command, identity) = (run.command.to_owned(), run.identity.clone());
+            write_json(&path.join(RUN), &Description { version: VERSION, command, identity })?;
+        }
+        Ok(folder)
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the part called `name`, a path in the folder, gave, or gives now.
+    ///
+    /// # Errors
+    /// What `make` says; if the part was made from something else, or cannot be read or written.
+    pub fn once<T: Serialize + DeserializeOwned>(
+        &self,
+        name: &str,
+        made_from: &Value,
+        make: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        if let Some(made) = self.find(name, made_from)? {
+            return Ok(made);
+        }
+        self.keep(name, made_from, make()?)?;
+        // As the next run will read it.
+        self.find(name, made_from)?.with_context(|| self.path.join(name).display().to_string())
+    }
+
+    /// What the part called `name` gave, if it is finished.
+    ///
+    /// # Errors
+    /// If it was made from something else, or cannot be read.
+    pub fn find<T: DeserializeOwned>(&self, name: &str, made_from: &Value) -> Result<Option<T>> {
+        let path = self.path.join(name);
+        let Some(text) = read_if_there(&path)? else { return Ok(None) };
+        let part: Part<T> = serde_json::from_slice(&text)
+            .with_context(|| format!("{}: delete it, and the command makes it again", path.display()))?;
+        refuse_differences(&path, &part.made_from, made_from)?;
+        Ok(Some(part.made))
+    }
+
+    /// Writes down what the part called `name` gave.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn keep<T: Serialize>(&self, name: &str, made_from: &Value, made: T) -> Result<()> {
+        write_json(&self.path.join(name), &Part { made_from: made_from.clone(), made })
+    }
+
+    fn description(&self) -> Result<Option<Description>> {
+        let path = self.path.join(RUN);
+        let Some(text) = read_if_there(&path)? else { return Ok(None) };
+        let wrong = || format!("{}: this is no description of a run: name another --out", path.display());
+        let description: Description = serde_json::from_slice(&text).with_context(wrong)?;
+        ensure!(
+            description.version == VERSION,
+            "{}: version {}, this program reads {VERSION}: name another --out",
+            path.display(),
+            description.version
+        );
+        Ok(Some(description))
+    }
+}
+
+impl Description {
+    fn check(&self, run: &Run, path: &Path) -> Result<()> {
+        ensure!(
+            self.command == run.command,
+            "{}: `gram {}` was begun here, not `gram {}`: name another --out",
+            path.display(),
+            self.command,
+            run.command
+        );
+        refuse_differences(path, &self.identity, run.identity)
+    }
+}
+
+/// Refuses a run in one line if what stands there was made from something else.
+fn refuse_differences(path: &Path, there: &Value, here: &Value) -> Result<()> {
+    let mut found = Vec::new();
+    differences("", there, here, &mut found);
+    if found.is_empty() {
+        return Ok(());
+    }
+    let more = match found.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!("; {more} more"),
+    };
+    found.truncate(NAMED);
+    bail!(
+        "{}: another run was begun here: {}{more}: name another --out, or begin anew with --restart",
+        path.display(),
+        found.join("; ")
+    )
+}
+
+/// Where two values differ, a line for each: `settings.shots was 4, now 16`.
+fn differences(place: &str, there: &Value, here: &Value, found: &mut Vec<String>) {
+    match (there, here) {
+        (Value::Object(one), Value::Object(other)) => {
+            let absent = Value::Null;
+            let new = other.keys().filter(|key| !one.contains_key(*key));
+            for key in one.keys().chain(new) {
+                let inner = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
+                let [there, here] = [one, other].map(|map: &Map<_, _>| map.get(key).unwrap_or(&absent));
+                differences(&inner, there, here, found);
+            }
+        }
+        (one, other) if one == other => {}
+        (one, other) => found.push(format!("{place} was {}, now {}", short(one), short(other))),
+    }
+}
+
+/// A value in few letters.
+fn short(value: &Value) -> String {
+    const LETTERS: usize = 40;
+    let text = if value.is_null() { "none".to_owned() } else { value.to_string() };
+    match text.char_indices().nth(LETTERS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// Takes the lock of a folder.
+fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join(LOCK);
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.with_context(|| path.display().to_string())?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!(
+            "{}: another process is at work in this folder: wait until it is done, or name another --out",
+            folder.display()
+        ),
+        // A file system without locks: then nobody can be kept out.
+        Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Unsupported => Ok(file),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| path.display().to_string()),
+    }
+}
+
+/// Takes away what was being written when an earlier process ended.
+fn remove_partial(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let entry = entry.with_context(|| folder.display().to_string())?;
+        // A link is not followed: what is behind it is not the run's.
+        match entry.file_type().with_context(|| entry.path().display().to_string())? {
+            kind if kind.is_dir() => remove_partial(&entry.path())?,
+            kind if kind.is_file() && is_partial(&entry.file_name()) => remove(&entry.path())?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(kind) if kind.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| path.display().to_string())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| path.display().to_string()),
+    }
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    whole_file::write(path, format!("{}\n", serde_json::to_string_pretty(value)?).as_bytes())
+}
+
+/// What decides what a model makes of images and texts, for the identity of a run. Its name does not: the same weights may lie
+/// in another place.
+///
+/// # Errors
+/// If its weights cannot be read from the device.
+pub fn model_identity(model: &gram_clip::Model) -> Result<Value> {
+    Ok(json!({
+        "weights": model.fingerprint()?.to_string(),
+        "image_size": model.clip.config.vision_config.image_size,
+        "preprocessing": serde_json::from_str::<Value>(&model.preprocess.to_json())?,
+        "tokenizer": model.tokenizer.encode(PROBE)?,
+    }))
+}
+
+/// A text that tokenizers with other entries, or another way to clean a text, take apart in other ways.
+const PROBE: &str = "A photo of 42 naïve caf\u{e9}-goers' sn\u{f6}wleopards &amp; ICE cream, 雪🎉";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAKES: [&str; 2] = ["runs", "table.md"];
+
+    fn claim(path: &Path, identity: &Value, restart: bool) -> Result<RunFolder> {
+        RunFolder::claim(path, &Run { command: "bench", identity, makes: &MAKES, restart })
+    }
+
+    #[test]
+    fn the_same_run_goes_on_and_another_one_learns_what_differs() {
+        let folder = tempfile::tempdir().unwrap();
+        let identity = json!({"settings": {"epochs": 1, "rate": 0.1}, "seed": 1});
+        drop(claim(folder.path(), &identity, false).unwrap());
+        drop(claim(folder.path(), &identity, false).unwrap());
+        let other = json!({"settings": {"epochs": 2, "rate": 0.1}, "device": "cpu", "seed": 1});
+        let error = claim(folder.path(), &other, false).unwrap_err().to_string();
+        assert!(error.contains("settings.epochs was 1, now 2; device was none, now \"cpu\":"), "{error}");
+        assert!(error.ends_with("name another --out, or begin anew with --restart"), "{error}");
+    }
+
+    #[test]
+    fn a_restart_deletes_what_the_run_made_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = claim(folder.path(), &json!({"seed": 1}), false).unwrap();
+        run.keep("runs/a.json", &json!(1), 1).unwrap();
+        fs::write(folder.path().join("photo.jpg"), "mine").unwrap();
+        drop(run);
+        let run = claim(folder.path(), &json!({"seed": 2}), true).unwrap();
+        assert_eq!(run.find::<i32>("runs/a.json", &json!(1)).unwrap(), None);
+        assert!(folder.path().join("photo.jpg").is_file() && !folder.path().join("runs").exists());
+        drop(run);
+        assert!(claim(folder.path(), &json!({"seed": 1}), false).is_err());
+    }
+
+    #[test]
+    fn what_no_run_vouches_for_is_not_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("table.md"), "old").unwrap();
+        let error = claim(folder.path(), &json!({}), false).unwrap_err().to_string();
+        assert!(error.contains("it holds table.md") && error.contains("--restart"), "{error}");
+        drop(claim(folder.path(), &json!({}), true).unwrap());
+        assert!(!folder.path().join("table.md").exists());
+    }
+
+    #[test]
+    fn a_second_process_meets_the_lock_until_the_first_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = claim(folder.path(), &json!({}), false).unwrap();
+        let error = claim(folder.path(), &json!({}), false).unwrap_err().to_string();
+        assert!(error.contains("another process is at work"), "{error}");
+        drop(first);
+        claim(folder.path(), &json!({}), false).unwrap();
+    }
+
+    #[test]
+    fn a_part_is_made_once_and_only_from_what_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = claim(folder.path(), &json!({}), false).unwrap();
+        let made_from = json!({"data": "ab", "seed": 1});
+        assert_eq!(run.once("runs/one.json", &made_from, || Ok(1.5)).unwrap(), 1.5);
+        assert_eq!(run.once("runs/one.json", &made_from, || bail!("again")).unwrap(), 1.5);
+        let other = run.once("runs/one.json", &json!({"data": "cd", "seed": 1}), || Ok(2.5));
+        let error = other.unwrap_err().to_string();
+        assert!(error.contains("one.json") && error.contains(r#"data was "ab", now "cd""#), "{error}");
+    }
+
+    #[test]
+    fn what_a_crash_left_half_written_goes_when_the_run_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(claim(folder.path(), &json!({}), false).unwrap());
+        let left = folder.path().join("runs/.writing-x1.partial");
+        fs::create_dir(folder.path().join("runs")).unwrap();
+        fs::write(&left, "half").unwrap();
+        drop(claim(folder.path(), &json!({}), false).unwrap());
+        assert!(!left.exists());
+    }
+}
