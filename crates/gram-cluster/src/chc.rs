@@ -309,7 +309,15 @@ impl<'a> Hierarchy<'a> {
             pairs[*row].strength = if pairs[*row].topic.is_some() { *strength } else { 0.0 };
         }
         let topics = self.topics.into_iter().map(NamedTopic::finish).collect();
-        Clusters { pairs, topics, layout, counts: self.counts, settings: self.settings.clone(), seed }
+        Clusters {
+            pairs,
+            topics,
+            layout,
+            counts: self.counts,
+            settings: self.settings.clone(),
+            seed,
+            model: None,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod file;
 mod table;
 
+use gram_clip::ModelIdentity;
 use gram_data::fingerprint::{Fingerprinting, digits};
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,8 @@ pub struct Clusters {
     pub settings: ChcSettings,
     /// The seed they were clustered with.
     pub seed: u64,
+    /// The model whose features of the images made the domains, where it is known.
+    pub model: Option<ModelIdentity>,
 }
 
 /// One pair and its place.

@@ -10,12 +10,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use gram_clip::ModelIdentity;
 use gram_clip::checkpoint::{Named, read_tensors, to_torch_bytes};
 
 use crate::placement::{ClassPosition, Placement};
 use crate::prompt::{Part, Prompt, PromptKind};
 use crate::prompt_file::{Header, PromptFile, PromptFileError, VERSION, check_rows};
 
+/// What is said to have written the file.
+pub(crate) const PROGRAM: &str = "CoOp";
 /// CoOp's sentence: the context, the name and a full stop.
 const TEMPLATE: &str = "{}.";
 /// What a file that does not say its model is said to be made for.
@@ -60,8 +63,8 @@ pub fn read(path: &Path, bytes: &[u8], device: &Device) -> Result<PromptFile, Pr
     let header = Header {
         regulator_form: Default::default(),
         version: VERSION,
-        program: "CoOp".into(),
-        model: MODEL.into(),
+        program: PROGRAM.into(),
+        model: ModelIdentity::named(MODEL),
         kind,
         placement,
         template: TEMPLATE.into(),

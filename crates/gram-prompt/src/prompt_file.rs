@@ -9,8 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use gram_clip::Clip;
 use gram_clip::checkpoint::{Named, float_values, is_torch, to_f32_bytes_with_header};
+use gram_clip::{Model, ModelIdentity, OtherModel};
 use gram_data::whole_file::write_whole;
 use safetensors::tensor::{SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
@@ -29,8 +29,9 @@ pub struct Header {
     pub version: u32,
     /// Version of the program that wrote it.
     pub program: String,
-    /// Name of the model it was made for.
-    pub model: String,
+    /// The model it was made for.
+    #[serde(flatten)]
+    pub model: ModelIdentity,
     /// The towers it speaks to.
     pub kind: PromptKind,
     /// Where its vectors enter.
@@ -107,7 +108,23 @@ pub enum PromptFileError {
         /// What is wrong.
         problem: String,
     },
-    /// It was made for another model.
+    /// It was made for a model of other weights.
+    #[error("{}: {source}", path.display())]
+    OtherModel {
+        /// The file.
+        path: PathBuf,
+        /// Both models.
+        source: OtherModel,
+    },
+    /// It cannot be told which model is at hand.
+    #[error("{}: {source}", path.display())]
+    Fingerprint {
+        /// The file.
+        path: PathBuf,
+        /// What the device said.
+        source: gram_clip::ClipError,
+    },
+    /// It was made for a model of other sizes.
     #[error(
         "{}: made for {found}, {part} width {width}, but {model} has width {expected}: pass the model it was made for",
         path.display()
@@ -209,33 +226,51 @@ impl PromptFile {
         Ok(Self { header, prompt, regulator })
     }
 
-    /// Checks that the prompt fits a model.
+    /// Checks that the prompt is for a model: for its weights, where the file says for which, and for its sizes.
     ///
     /// # Errors
-    /// [`PromptFileError::Model`] names the model it was made for, and this one, called `model`;
-    /// [`PromptFileError::Depth`] if the prompt is deeper.
-    pub fn check_model(&self, path: &Path, model: &str, clip: &Clip) -> Result<(), PromptFileError> {
+    /// [`PromptFileError::OtherModel`], [`PromptFileError::Model`] and [`PromptFileError::Depth`] name the model it was
+    /// made for, and this one.
+    pub fn check_model(&self, path: &Path, model: &Model) -> Result<(), PromptFileError> {
+        let path = || path.to_owned();
+        let identity = model.identity();
+        let identity = identity.map_err(|source| PromptFileError::Fingerprint { path: path(), source })?;
+        let made_for = &self.header.model;
+        made_for.check(&identity).map_err(|source| PromptFileError::OtherModel { path: path(), source })?;
+        let (found, model_name) = (made_for.name.clone(), model.name.clone());
         for (part, tensor) in self.prompt.parts() {
-            let expected = part.width(clip);
-            let width = tensor.dims()[1];
+            let (width, expected) = (tensor.dims()[1], part.width(&model.clip));
             if width != expected {
-                let (path, found) = (path.to_owned(), self.header.model.clone());
-                return Err(PromptFileError::Model {
-                    path,
-                    found,
-                    model: model.to_owned(),
-                    part: part.name(),
-                    width,
-                    expected,
-                });
+                let (path, part) = (path(), part.name());
+                return Err(PromptFileError::Model { path, found, model: model_name, part, width, expected });
             }
         }
-        let (depth, layers) = (self.header.placement.visual_depth, clip.vision.blocks.len());
+        let (depth, layers) = (self.header.placement.visual_depth, model.clip.vision.blocks.len());
         if depth > layers {
-            let (path, found) = (path.to_owned(), self.header.model.clone());
-            return Err(PromptFileError::Depth { path, found, model: model.to_owned(), depth, layers });
+            return Err(PromptFileError::Depth { path: path(), found, model: model_name, depth, layers });
         }
         Ok(())
+    }
+
+    /// The model it was made for, if the file says so: CoOp's does not.
+    pub fn made_for(&self) -> Option<&ModelIdentity> {
+        Some(&self.header.model).filter(|_| self.header.program != coop_file::PROGRAM)
+    }
+
+    /// What is not known of the model that the file is for, in a sentence without the file's name; nothing where its
+    /// fingerprint is there.
+    pub fn doubt(&self) -> Option<String> {
+        let checked = "only widths and layers are checked";
+        match (self.header.model.fingerprint, self.header.program.as_str()) {
+            (Some(_), _) => None,
+            (None, coop_file::PROGRAM) => {
+                Some(format!("CoOp's file does not say which model it is for: {checked}"))
+            }
+            (None, program) => Some(format!(
+                "made for {} by gram {program}, which kept no fingerprint of a model: {checked}",
+                self.header.model
+            )),
+        }
     }
 }
 
@@ -294,7 +329,7 @@ mod tests {
             header: Header {
                 version: VERSION,
                 program: "0.1.0".into(),
-                model: "tiny".into(),
+                model: ModelIdentity::named("tiny"),
                 kind: PromptKind::Textual,
                 placement: Placement::default(),
                 template: "a photo of a {}.".into(),

@@ -34,6 +34,11 @@ pub fn tiny(device: &Device) -> Result<Model> {
     Ok(model)
 }
 
+/// Whether a model is [`tiny`], and not another in a folder of that name.
+pub fn is_tiny(model: &Model) -> bool {
+    model.source.as_deref() == Some(TINY)
+}
+
 /// The image-text pairs for clustering and meta-training.
 ///
 /// # Errors

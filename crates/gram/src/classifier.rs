@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, TensorData};
 use gram_clip::{Model, Signal};
@@ -10,6 +10,8 @@ use gram_prompt::{ClassStore, Classes, Images, Part, Placement, Prompt, PromptFi
 
 use crate::clustering::device;
 use crate::matrix_file::MatrixFile;
+use crate::output;
+use crate::starts::check_model;
 
 /// Classes under a prompt that does not move any more.
 #[derive(Clone, Debug)]
@@ -50,7 +52,7 @@ impl<'a> Classifier<'a> {
         path: &Path,
         file: &PromptFile,
     ) -> Result<Self> {
-        file.check_model(path, &model.name, &model.clip)?;
+        check_model(file, path, model)?;
         let names = names.unwrap_or_else(|| file.header.classes.clone());
         ensure!(
             !names.is_empty(),
@@ -82,13 +84,22 @@ impl<'a> Classifier<'a> {
     /// From a matrix with a row for each class; rows are normalised.
     ///
     /// # Errors
-    /// If rows and names are not as many, or the matrix has another width than the model.
+    /// If rows and names are not as many, or the matrix is for another model.
     pub fn of_weights(
         model: &'a Model,
         names: Option<Vec<String>>,
         path: &Path,
         matrix: MatrixFile,
     ) -> Result<Self> {
+        match &matrix.model {
+            Some(made_for) => {
+                made_for.check(&model.identity()?).with_context(|| path.display().to_string())?
+            }
+            None => output::note_once(format!(
+                "gram: {}: it does not say which model it is for, as .npy cannot: only its width is checked",
+                path.display()
+            )),
+        }
         let [rows, width] = matrix.shape;
         let (path, joint) = (path.display(), model.clip.config.projection_dim);
         ensure!(width == joint, "{path}: {width} columns, but {} has features of {joint}", model.name);

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
-use gram_clip::Model;
 use gram_clip::text_tower::Batching;
+use gram_clip::{Model, ModelIdentity};
 use gram_cluster::sentence_bert::SentenceBert;
 use gram_cluster::{ChcInput, ChcSettings, Clusters, Stage, TopicWordSettings, cluster};
 use gram_data::{Pair, Pairs};
@@ -41,6 +41,8 @@ pub enum Progress {
 /// What models see in pairs; rows are the pairs whose images can be read.
 #[derive(Clone, Debug)]
 pub struct PairFeatures {
+    /// The model that saw them.
+    pub model: ModelIdentity,
     /// The number of every row's pair.
     pub rows: Vec<usize>,
     /// Normalised image features, `[rows, joint width]`.
@@ -80,7 +82,7 @@ impl PairFeatures {
                 .with_context(|| format!("Sentence-BERT model {}", folder.display()))?,
             None => text_features(model, &things_shown(&captions, words))?.0,
         };
-        Ok(Self { rows, images, captions, similarities, cut_captions })
+        Ok(Self { model: model.identity()?, rows, images, captions, similarities, cut_captions })
     }
 
     /// Clusters the pairs, which are those that were seen. Stages that are done are kept in the folder `finished`, if one is
@@ -106,7 +108,10 @@ impl PairFeatures {
             similarities: &self.similarities,
             caption_embeddings: &self.captions,
         };
-        Ok(cluster(&input, settings, seed, finished, &mut |stage| progress(Progress::Stage(stage)))?)
+        let mut clusters =
+            cluster(&input, settings, seed, finished, &mut |stage| progress(Progress::Stage(stage)))?;
+        clusters.model = Some(self.model.clone());
+        Ok(clusters)
     }
 
     /// The image features as a tensor, `[rows, joint width]`.
@@ -160,7 +165,10 @@ pub fn cluster_features(
         similarities: &features.similarities(),
         caption_embeddings: features.caption_embeddings(),
     };
-    Ok(cluster(&input, settings, seed, finished, &mut |stage| progress(Progress::Stage(stage)))?)
+    let mut clusters =
+        cluster(&input, settings, seed, finished, &mut |stage| progress(Progress::Stage(stage)))?;
+    clusters.model = features.model.clone();
+    Ok(clusters)
 }
 
 /// Numbers of the pairs whose images can be read, and normalised features of those, `[rows, joint width]`.

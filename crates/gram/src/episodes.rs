@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use gram_clip::ModelIdentity;
 use gram_cluster::Clusters;
 use gram_meta::episode::Shot;
 use gram_meta::{Episode, MetaTrainingSettings, learned_topics, sampled_episode};
@@ -27,6 +28,9 @@ pub struct EpisodesFile {
     /// What they were drawn with.
     #[serde(default)]
     pub settings: Value,
+    /// The model whose features made the clusters that they were drawn from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clusters: Option<ModelIdentity>,
     /// The episodes.
     pub episodes: Vec<ListedEpisode>,
 }
@@ -68,7 +72,8 @@ impl EpisodesFile {
             })
         };
         let episodes = (0..count).map(listed).collect::<Result<_>>()?;
-        Ok(Self { version: VERSION, settings: serde_json::to_value(settings)?, episodes })
+        let (settings, clusters) = (serde_json::to_value(settings)?, clusters.model.clone());
+        Ok(Self { version: VERSION, settings, clusters, episodes })
     }
 
     /// Reads a file.

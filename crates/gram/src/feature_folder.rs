@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use gram_clip::ModelIdentity;
 use gram_clip::checkpoint::{Bytes, map};
 use gram_cluster::Rows;
 use gram_data::EmbeddingsFolder;
@@ -23,6 +24,8 @@ pub struct FeatureFolder {
     pub images: Features,
     /// Features of their captions, `[pairs, joint width]`.
     pub texts: Features,
+    /// The model they are of; clip-retrieval's folder does not say.
+    pub model: Option<ModelIdentity>,
     /// What a caption encoder made of them, `[pairs, width]`, if there was one.
     pub encoded_captions: Option<Features>,
 }
@@ -71,7 +74,8 @@ impl FeatureFolder {
             "{}: it has other rows than pairs.jsonl: embed the pairs again",
             path.display()
         );
-        Ok(Self { keys, captions, images, texts, encoded_captions })
+        let model = model_of(&folder.join("embedding.json"))?;
+        Ok(Self { keys, captions, images, texts, model, encoded_captions })
     }
 
     /// The parts of a folder by clip-retrieval, one below the other.
@@ -88,7 +92,7 @@ impl FeatureFolder {
         }
         let [images, texts] =
             [images, texts].map(|values| Features { values: Values::Memory(values), shape });
-        Ok(Self { keys, captions, images, texts, encoded_captions: None })
+        Ok(Self { keys, captions, images, texts, model: None, encoded_captions: None })
     }
 
     /// What topics are found in: encoded captions, or the features of the captions.
@@ -119,6 +123,16 @@ impl FeatureFolder {
         };
         (0..self.keys.len()).map(of).collect()
     }
+}
+
+/// The model that the description of a folder names.
+fn model_of(path: &Path) -> Result<Option<ModelIdentity>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let told = || format!("{}: embed the pairs again", path.display());
+    let text = fs::read(path).with_context(told)?;
+    serde_json::from_slice(&text).map(Some).with_context(told)
 }
 
 #[derive(Deserialize)]

@@ -1,17 +1,22 @@
 //! A matrix in a file that other programs read: NumPy's `.npy`, or safetensors. With a row for each class it is a
 //! classifier: what images are compared with.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use gram_clip::ModelIdentity;
 use gram_clip::checkpoint::float_values;
 use npyz::{NpyFile, WriterBuilder};
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Map, Value, json};
 
 use crate::whole_file;
+
+/// The metadata key with the names of the rows.
+const CLASSES: &str = "classes";
+/// The metadata key with the model.
+const GRAM: &str = "gram";
 
 /// A matrix, row-major, and what its rows are called if the file says so.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +27,8 @@ pub struct MatrixFile {
     pub values: Vec<f32>,
     /// Names of the rows; NumPy's format keeps none.
     pub names: Option<Vec<String>>,
+    /// The model whose features it is of; NumPy's format does not keep that either.
+    pub model: Option<ModelIdentity>,
 }
 
 impl MatrixFile {
@@ -32,18 +39,30 @@ impl MatrixFile {
     pub fn write(&self, path: &Path) -> Result<()> {
         let bytes = match ending(path).as_str() {
             "npy" => npy(&self.values, self.shape)?,
-            "safetensors" => {
-                let bytes: Vec<u8> = self.values.iter().flat_map(|value| value.to_le_bytes()).collect();
-                let view = TensorView::new(Dtype::F32, self.shape.to_vec(), &bytes)?;
-                let names = self.names.as_ref().map(serde_json::to_string).transpose()?;
-                let metadata = names.map(|names| HashMap::from([("classes".to_owned(), names)]));
-                safetensors::serialize([("weights", view)], metadata)?
-            }
+            "safetensors" => self.safetensors()?,
             other => {
                 return Err(anyhow!("{}: `.{other}` is no format: .npy or .safetensors", path.display()));
             }
         };
         whole_file::write(path, &bytes)
+    }
+
+    /// The file by hand: the library writes metadata in an order of chance, and the same matrix is to be the same bytes.
+    fn safetensors(&self) -> Result<Vec<u8>> {
+        let names = self.names.as_ref().map(serde_json::to_string).transpose()?;
+        let model = self.model.as_ref().map(serde_json::to_string).transpose()?;
+        let metadata = [(CLASSES, names), (GRAM, model)];
+        let metadata: Map<String, Value> =
+            metadata.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.into()))).collect();
+        let end = size_of_val(self.values.as_slice());
+        let weights = json!({"dtype": "F32", "shape": self.shape, "data_offsets": [0, end]});
+        let mut header = json!({"__metadata__": metadata, "weights": weights}).to_string();
+        // Numbers begin at a multiple of eight bytes.
+        header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.bytes());
+        bytes.extend(self.values.iter().flat_map(|value| value.to_le_bytes()));
+        Ok(bytes)
     }
 
     /// Reads a matrix of finite numbers; of a safetensors file the only one in it.
@@ -103,7 +122,7 @@ fn of_npy(bytes: &[u8]) -> Result<MatrixFile> {
             Err(_) => return Err(anyhow!("its numbers are neither float32 nor float64")),
         },
     };
-    Ok(MatrixFile { shape, values, names: None })
+    Ok(MatrixFile { shape, values, names: None, model: None })
 }
 
 fn of_safetensors(bytes: &[u8]) -> Result<MatrixFile> {
@@ -118,9 +137,11 @@ fn of_safetensors(bytes: &[u8]) -> Result<MatrixFile> {
         .map_err(|_| anyhow!("tensor `{name}` is {:?}, not a matrix", view.shape()))?;
     let values =
         float_values(view).ok_or_else(|| anyhow!("tensor `{name}` holds no floating-point numbers"))?;
-    let names = header.metadata().as_ref().and_then(|metadata| metadata.get("classes"));
-    let names = names.map(|names| serde_json::from_str(names)).transpose().context("metadata `classes`")?;
-    Ok(MatrixFile { shape, values, names })
+    let metadata = |key: &str| header.metadata().as_ref().and_then(|metadata| metadata.get(key));
+    let names = metadata(CLASSES).map(|names| serde_json::from_str(names)).transpose();
+    let model = metadata(GRAM).map(|model| serde_json::from_str(model)).transpose();
+    let (names, model) = (names.context("metadata `classes`")?, model.context("metadata `gram`")?);
+    Ok(MatrixFile { shape, values, names, model })
 }
 
 #[cfg(test)]
@@ -128,13 +149,17 @@ mod tests {
     use super::*;
 
     fn matrix(names: Option<Vec<String>>) -> MatrixFile {
-        MatrixFile { shape: [2, 3], values: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.5], names }
+        MatrixFile { shape: [2, 3], values: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.5], names, model: None }
     }
 
     #[test]
     fn a_matrix_survives_the_way_through_both_formats() {
         let folder = tempfile::tempdir().unwrap();
-        let named = matrix(Some(vec!["cat".into(), "dog".into()]));
+        let mut named = matrix(Some(vec!["cat".into(), "dog".into()]));
+        named.model = Some(ModelIdentity {
+            fingerprint: "0123456789abcdef".parse().ok(),
+            ..ModelIdentity::named("small")
+        });
         named.write(&folder.path().join("a.safetensors")).unwrap();
         assert_eq!(MatrixFile::read(&folder.path().join("a.safetensors")).unwrap(), named);
         named.write(&folder.path().join("a.npy")).unwrap();

@@ -261,7 +261,7 @@ impl MetaRun<'_> {
             placement: self.placement,
             regulator_form: state.phi.as_ref().map(Regulator::form).unwrap_or_default(),
             program: env!("CARGO_PKG_VERSION").into(),
-            model: self.model.name.clone(),
+            model: self.model.identity()?,
             kind: self.kind,
             template: self.template.to_string(),
             classes: Vec::new(),

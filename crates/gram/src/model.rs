@@ -4,10 +4,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
-use gram_clip::Model;
+use gram_clip::{Model, ModelIdentity};
 use gram_data::{LabelledDataset, Pairs, read_pairs, read_pairs_with_metadata};
 
-use crate::{assets, hub};
+use crate::{assets, hub, output};
 
 /// What the built-in data is called.
 pub const DEMO: &str = "demo";
@@ -38,6 +38,55 @@ pub fn open_model(name_or_path: &str, device: &Device) -> Result<Model> {
     let mut model = Model::open(&folder, device).with_context(|| format!("model {id}"))?;
     (model.name, model.source) = (id.to_owned(), Some(name_or_path.to_owned()));
     Ok(model)
+}
+
+/// The model that is given, or, where none is, the one that a file was made with; `tiny` where there is no such file.
+///
+/// # Errors
+/// As [`open_model`]; where the model of a file cannot be opened any more, names both.
+pub fn open_model_or_own(
+    given: Option<&str>,
+    made_with: Option<(&Path, ModelIdentity)>,
+    device: &Device,
+) -> Result<Model> {
+    match (given, made_with) {
+        (Some(given), _) => open_model(given, device),
+        (None, Some((path, own))) => open_model(own.opened_by(), device).with_context(|| {
+            format!("{}: made with {own}, which cannot be opened: pass it with --model", path.display())
+        }),
+        (None, None) => open_model(assets::TINY, device),
+    }
+}
+
+/// Whether data of this name are built in.
+pub fn is_built_in(name: &str) -> bool {
+    name == DEMO || name.starts_with("demo:")
+}
+
+/// Says once that `tiny` knows no photographs, where it is to see what a user brings.
+pub fn note_what_tiny_knows(model: &Model, is_a_user_s: bool) {
+    if assets::is_tiny(model) && is_a_user_s {
+        output::note_once(
+            "gram: the built-in model `tiny` knows emoji and icons only: for other images pass --model, such as \
+             --model ViT-B/16",
+        );
+    }
+}
+
+/// Says that topics and domains are of another model than the prompt will be. They are groups of pairs, which any model may
+/// learn from: this is no error.
+///
+/// # Errors
+/// If the model's fingerprint cannot be computed.
+pub fn note_other_clusters(model: &Model, path: &Path, made_with: &ModelIdentity) -> Result<()> {
+    let own = model.identity()?;
+    if made_with.check(&own).is_err() {
+        output::note_once(format!(
+            "gram: {}: topics and domains as {made_with} sees them, for a prompt of {own}",
+            path.display()
+        ));
+    }
+    Ok(())
 }
 
 /// The pairs `demo`, or those of a shard, a folder of shards or a manifest.

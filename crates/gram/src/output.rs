@@ -4,8 +4,10 @@
 //! terminal: they are shown as `\u{1b}`. A reader that leaves, as `head` does, is [`OutputError::Closed`], which ends the
 //! program quietly; a full disk is an error. What goes to standard error never fails.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -43,6 +45,15 @@ pub fn json(result: &impl Serialize) -> Result<(), OutputError> {
 /// Writes a line on standard error; nothing is done where that fails, for there is nowhere to say so.
 pub fn note(text: impl Display) {
     _ = write(io::stderr().lock(), &escaped(&text.to_string(), is_layout, for_people));
+}
+
+/// Writes a line on standard error, but only the first time that the program says it.
+pub fn note_once(text: impl Display) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let text = text.to_string();
+    if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(text.clone()) {
+        note(text);
+    }
 }
 
 /// A name as it can be shown in one line: every control character in it is escaped, line breaks and tabs too.

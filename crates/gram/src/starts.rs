@@ -4,12 +4,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use burn::tensor::Device;
-use gram_clip::Model;
+use gram_clip::{Model, ModelIdentity};
 use gram_eval::results::MetaPoint;
 use gram_meta::{MetaState, MetaStep, Regulator};
 use gram_prompt::{Placement, PromptFile, PromptKind};
 
-use crate::assets;
+use crate::{assets, output};
 
 /// A meta-trained start and how it was made.
 pub struct TrainedStart {
@@ -23,12 +23,32 @@ pub struct TrainedStart {
     pub course: Vec<MetaPoint>,
 }
 
+/// Checks that a prompt file is for `model`, and says once what the file does not say.
+///
+/// # Errors
+/// The file's name, both models, and the way out.
+pub fn check_model(file: &PromptFile, path: &Path, model: &Model) -> Result<()> {
+    file.check_model(path, model)?;
+    if let Some(doubt) = file.doubt() {
+        output::note_once(format!("gram: {}: {doubt}", path.display()));
+    }
+    Ok(())
+}
+
+/// The model that the prompt file at `path` was made for, if it says so.
+///
+/// # Errors
+/// As [`PromptFile::load`].
+pub fn model_of(path: &Path, device: &Device) -> Result<Option<ModelIdentity>> {
+    Ok(PromptFile::load(path, device)?.made_for().cloned())
+}
+
 /// Start and regulator of a prompt file made for `model`.
 ///
 /// # Errors
 /// The file's name and why it does not fit.
 pub fn start_of(file: &PromptFile, path: &Path, model: &Model) -> Result<MetaState> {
-    file.check_model(path, &model.name, &model.clip)?;
+    check_model(file, path, model)?;
     let phi = Regulator::from_named(&file.prompt, &file.regulator, file.header.regulator_form)
         .map_err(|problem| anyhow!("{}: {problem}: meta-train the start again", path.display()))?;
     Ok(MetaState { theta: file.prompt.clone(), phi })

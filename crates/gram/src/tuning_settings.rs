@@ -12,7 +12,7 @@ use crate::{assets, defaults};
 
 /// The settings for a model: those that were chosen for the built-in one, CoCoOp's for all others.
 pub fn for_model(model: &Model, shots: usize) -> ProtocolSettings {
-    match model.name == assets::TINY {
+    match assets::is_tiny(model) {
         true => defaults::protocol(shots, model.preprocess.crop),
         false => defaults::literature(shots, model.preprocess.crop),
     }

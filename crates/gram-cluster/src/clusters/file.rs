@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::Path;
 
+use gram_clip::{Fingerprint, ModelIdentity};
 use gram_data::whole_file::{write_whole, write_whole_at};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,12 @@ const TOPICS: &str = "topics.json";
 #[derive(Serialize, Deserialize)]
 struct Description {
     version: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fingerprint: Option<Fingerprint>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    model_source: Option<String>,
     seed: u64,
     settings: ChcSettings,
     counts: Counts,
@@ -36,6 +43,9 @@ impl Clusters {
         let path = folder.join(PAIRS);
         let description = Description {
             version: VERSION,
+            model: self.model.as_ref().map(|model| model.name.clone()),
+            fingerprint: self.model.as_ref().and_then(|model| model.fingerprint),
+            model_source: self.model.as_ref().and_then(|model| model.source.clone()),
             seed: self.seed,
             settings: self.settings.clone(),
             counts: self.counts,
@@ -57,7 +67,7 @@ impl Clusters {
     pub fn load(folder: &Path) -> Result<Self, ClusterError> {
         let path = folder.join(TOPICS);
         let text = fs::read_to_string(&path).map_err(|error| ClusterError::read(&path, error))?;
-        let Description { version, seed, settings, counts, topics } =
+        let Description { version, model, fingerprint, model_source, seed, settings, counts, topics } =
             serde_json::from_str(&text).map_err(|error| ClusterError::read(&path, error))?;
         if version != VERSION {
             let problem = format!("version {version}, this program reads version {VERSION}");
@@ -65,7 +75,8 @@ impl Clusters {
         }
         let path = folder.join(PAIRS);
         let (pairs, layout) = table::read(&path).map_err(|error| ClusterError::read(&path, error))?;
-        let clusters = Self { pairs, topics, layout, counts, settings, seed };
+        let model = model.map(|name| ModelIdentity { name, fingerprint, source: model_source });
+        let clusters = Self { pairs, topics, layout, counts, settings, seed, model };
         clusters.check().map_err(|problem| ClusterError::Content { path, problem })?;
         Ok(clusters)
     }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use gram::model::{open_dataset, open_model};
+use gram::model::{is_built_in, note_what_tiny_knows, open_dataset, open_model_or_own};
 use gram::output;
-use gram::starts::start_of;
+use gram::starts::{model_of, start_of};
 use gram::{assets, defaults, whole_file};
 use gram_clip::Model;
 use gram_data::whole_file::beside;
@@ -32,9 +32,10 @@ use crate::commands::tuning::TuningArguments;
                   gram adapt --data demo:animals --method coop-gram --init start.safetensors --out animals.safetensors"
 )]
 pub struct AdaptArguments {
-    /// A folder or file with a CLIP checkpoint, an id on the hub, or `tiny`, which is built in.
-    #[arg(long, value_name = "M", default_value = "tiny")]
-    model: String,
+    /// A folder or file with a CLIP checkpoint, an id on the hub, or `tiny`, which is built in; else the start's own, or
+    /// `tiny`.
+    #[arg(long, value_name = "M")]
+    model: Option<String>,
     /// A folder for each class, a manifest, an archive, a dataset of the literature, or `demo:NAME`.
     #[arg(long, value_name = "D")]
     data: String,
@@ -80,7 +81,10 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
     let Some(kind) = arguments.method.kind() else {
         bail!("--method {}: it leaves no prompt; `gram bench` measures it", arguments.method.key());
     };
-    let model = open_model(&arguments.model, &device)?;
+    let own =
+        arguments.init.as_deref().map(|path| anyhow::Ok(model_of(path, &device)?.map(|own| (path, own))));
+    let model = open_model_or_own(arguments.model.as_deref(), own.transpose()?.flatten(), &device)?;
+    note_what_tiny_knows(&model, !is_built_in(&arguments.data));
     let settings = arguments.tuning.settings(&model, arguments.shots)?;
     let template = learned_template(arguments.template.as_ref(), &model)?;
     let dataset = open_dataset(&arguments.data)?;
@@ -116,7 +120,7 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
         regulator_form: Default::default(),
         version: VERSION,
         program: env!("CARGO_PKG_VERSION").into(),
-        model: model.name.clone(),
+        model: model.identity()?,
         kind,
         placement,
         template: template.to_string(),
@@ -150,7 +154,7 @@ pub fn learned_template(given: Option<&Template>, model: &Model) -> Result<Templ
     if let Some(given) = given {
         return Ok(given.clone());
     }
-    let text = if model.name == assets::TINY { defaults::TEMPLATE } else { "a photo of a {}." };
+    let text = if assets::is_tiny(model) { defaults::TEMPLATE } else { "a photo of a {}." };
     Ok(text.parse()?)
 }
 

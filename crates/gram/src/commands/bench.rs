@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use burn::tensor::Device;
 use clap::Args;
 use gram::assets;
 use gram::bench::{Bench, Courses, ProtocolKind, distinct_names, write_outputs};
-use gram::model::{DEMO, open_dataset, open_model};
+use gram::model::{DEMO, is_built_in, note_what_tiny_knows, open_dataset, open_model_or_own};
 use gram::output;
-use gram::starts::shipped_start;
+use gram::starts::{model_of, shipped_start};
 use gram_clip::Model;
 use gram_data::{Benchmark, LabelledDataset};
 use gram_eval::method::Starts;
@@ -32,9 +33,10 @@ const SEED: &str = "{seed}";
                   gram bench --model ViT-B/16 --data-root ~/data --shots 1,2,4,8,16 --seeds 3 --start coop-gram=start.safetensors"
 )]
 pub struct BenchArguments {
-    /// A folder or file with a CLIP checkpoint, an id on the hub, or `tiny`, which is built in.
-    #[arg(long, value_name = "M", default_value = "tiny")]
-    model: String,
+    /// A folder or file with a CLIP checkpoint, an id on the hub, or `tiny`, which is built in; else that of the first start,
+    /// or `tiny`.
+    #[arg(long, value_name = "M")]
+    model: Option<String>,
     /// base-to-new, cross-domain, cross-dataset, several between commas, or all.
     #[arg(long, value_name = "NAMES", default_value = "base-to-new")]
     protocol: String,
@@ -81,7 +83,7 @@ pub struct BenchArguments {
 /// Runs the command.
 pub fn run(arguments: &BenchArguments, common: &Common) -> Result<()> {
     let device = common.device()?;
-    let model = open_model(&arguments.model, &device)?;
+    let model = arguments.model(common.seed, &device)?;
     let settings = arguments.tuning.settings(&model, arguments.shots.first().copied())?;
     let template = learned_template(arguments.template.as_ref(), &model)?;
     let methods = names(&arguments.methods, &Method::ALL)?;
@@ -141,6 +143,24 @@ where
 }
 
 impl BenchArguments {
+    /// The model: the one that is given, else that of the first start.
+    fn model(&self, seed: u64, device: &Device) -> Result<Model> {
+        let first = self.start.first().and_then(|given| given.split_once('='));
+        let path = first.map(|(_, path)| PathBuf::from(path.replace(SEED, &seed.to_string())));
+        let of_start = match &path {
+            Some(path) => model_of(path, device)?.map(|own| (path.as_path(), own)),
+            None => None,
+        };
+        let model = open_model_or_own(self.model.as_deref(), of_start, device)?;
+        let of_a_user = |root: &str| root != DEMO;
+        note_what_tiny_knows(
+            &model,
+            self.data_root.as_deref().is_some_and(of_a_user)
+                || !self.data.iter().all(|name| is_built_in(name)),
+        );
+        Ok(model)
+    }
+
     fn datasets(&self) -> Result<Vec<LabelledDataset>> {
         let (mut datasets, mut paths) = (Vec::new(), Vec::new());
         match self.data_root.as_deref() {
@@ -177,7 +197,7 @@ impl BenchArguments {
     fn starts(&self, methods: &[Method], seeds: &[u64], model: &Model) -> Result<Vec<Starts>> {
         let mut starts = Starts::default();
         let device = model.clip.logit_scale.val().device();
-        if model.name == assets::TINY {
+        if assets::is_tiny(model) {
             for (method, kind) in
                 [(Method::VptGram, PromptKind::Visual), (Method::Unigram, PromptKind::Joint)]
             {

@@ -9,9 +9,10 @@ use clap::Args;
 use gram::clustering::{PairFeatures, cluster_features, cluster_pairs};
 use gram::defaults;
 use gram::feature_folder::FeatureFolder;
-use gram::model::{open_model, open_pairs};
+use gram::model::{is_built_in, note_what_tiny_knows, open_model, open_model_or_own, open_pairs};
 use gram::output::{self, OutputError};
 use gram::{settings_file, whole_file};
+use gram_clip::Model;
 use gram_cluster::{ChcSettings, Clusters, Rows, Topic, cost};
 use gram_data::{Pairs, SkipCause, Skipped};
 use gram_eval::report::clusters_page;
@@ -31,9 +32,10 @@ const WORDS: usize = 5;
     after_help = "Examples:\n  gram cluster --pairs demo --out runs/clusters\n  gram cluster --features features --pairs shards --out runs/clusters --similarity-quantile 0.1"
 )]
 pub struct ClusterArguments {
-    /// A CLIP folder, or `tiny`, which is built in.
-    #[arg(long, value_name = "M", default_value = "tiny")]
-    model: String,
+    /// A CLIP folder, or `tiny`, which is built in; without it `tiny`. Features are of a model already: with --features it is only
+    /// checked that they are of this one.
+    #[arg(long, value_name = "M")]
+    model: Option<String>,
     /// Image-text pairs: WebDataset shards, a folder of them, a manifest, or `demo`. With --features only for the pictures
     /// of the map.
     #[arg(long, value_name = "SRC", required_unless_present = "features")]
@@ -80,15 +82,12 @@ pub struct ClusterArguments {
 pub fn run(arguments: &ClusterArguments, common: &Common) -> Result<()> {
     let settings = arguments.settings()?;
     settings.validate()?;
-    let model = match arguments.features {
-        Some(_) => None,
-        None => Some(open_model(&arguments.model, &common.device()?)?),
-    };
+    let features = arguments.features.as_deref().map(FeatureFolder::open).transpose()?;
+    let model = arguments.model(features.as_ref(), common)?;
     let mut pairs = arguments.pairs.as_deref().map(open_pairs).transpose()?;
     if let Some(pairs) = &pairs {
         output::note(format!("{} pairs, {}", pairs.pairs.len(), pairs.skipped_summary()));
     }
-    let features = arguments.features.as_deref().map(FeatureFolder::open).transpose()?;
     if arguments.dry_run {
         let (size, held) = match (&features, &model) {
             (Some(features), _) => (features.caption_embeddings().shape(), features.bytes_in_memory()),
@@ -152,6 +151,27 @@ fn unreadable(pairs: &Pairs, features: &PairFeatures) -> Vec<Skipped> {
 }
 
 impl ClusterArguments {
+    /// The model, where there are no features. Those that there are must be of the model that is given beside them.
+    fn model(&self, features: Option<&FeatureFolder>, common: &Common) -> Result<Option<Model>> {
+        let (Some(path), Some(features)) = (&self.features, features) else {
+            let model = open_model_or_own(self.model.as_deref(), None, &common.device()?)?;
+            note_what_tiny_knows(&model, !self.pairs.as_deref().is_none_or(is_built_in));
+            return Ok(Some(model));
+        };
+        let Some(given) = &self.model else { return Ok(None) };
+        match &features.model {
+            Some(own) => {
+                let given = open_model(given, &common.device()?)?.identity()?;
+                own.check(&given).with_context(|| path.display().to_string())?;
+            }
+            None => output::note_once(format!(
+                "gram: {}: it does not say which model its features are of: --model {given} is not used",
+                path.display()
+            )),
+        }
+        Ok(None)
+    }
+
     fn settings(&self) -> Result<ChcSettings> {
         let mut settings = defaults::clustering(self.pairs.as_deref().unwrap_or_default());
         if let Some(path) = &self.config {
@@ -222,6 +242,7 @@ fn summary(
         "left_out": clusters.counts,
         "topics": clusters.topics,
         "seed": clusters.seed,
+        "model": clusters.model,
         "settings": clusters.settings,
     })
 }

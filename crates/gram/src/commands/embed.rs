@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use gram::embedding::{Embedding, Precision, embed};
-use gram::model::{open_model, open_pairs};
+use gram::model::{is_built_in, note_what_tiny_knows, open_model, open_pairs};
 use gram::output;
 use serde_json::json;
 
@@ -39,6 +39,7 @@ pub struct EmbedArguments {
 /// Runs the command.
 pub fn run(arguments: &EmbedArguments, common: &Common) -> Result<()> {
     let mut model = open_model(&arguments.model, &common.device()?)?;
+    note_what_tiny_knows(&model, !is_built_in(&arguments.pairs));
     if let Some(side) = arguments.image_size {
         model = model.at_image_size(side)?;
     }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use anyhow::{Result, ensure};
 use clap::Args;
 use gram::clustering::values;
-use gram::model::open_dataset;
+use gram::model::{is_built_in, note_what_tiny_knows, open_dataset};
 use gram::output::{self, OutputError, shown};
+use gram_clip::ModelIdentity;
 use gram_data::{Benchmark, ClassSubset, ImageFile, Split};
 use gram_eval::image_batches::for_each_batch;
 use gram_eval::score::{Score, Tally};
@@ -39,7 +40,8 @@ pub struct EvalArguments {
 #[derive(Serialize)]
 struct Evaluation {
     dataset: String,
-    model: String,
+    #[serde(flatten)]
+    model: ModelIdentity,
     classes: usize,
     images: usize,
     unreadable: usize,
@@ -56,6 +58,7 @@ pub fn run(arguments: &EvalArguments, common: &Common) -> Result<Outcome> {
     let chosen = dataset.select(arguments.split, arguments.classes, None);
     ensure!(!chosen.is_empty(), "dataset {}: no images of that split and those classes", dataset.name);
     let model = arguments.prompting.model(&device)?;
+    note_what_tiny_knows(&model, !is_built_in(&arguments.data));
     let names = dataset.class_names(arguments.classes).to_vec();
     let own = dataset.benchmark.map(Benchmark::template);
     let classifier = arguments.prompting.classifier(&model, Some(names), own)?;
@@ -89,7 +92,7 @@ pub fn run(arguments: &EvalArguments, common: &Common) -> Result<Outcome> {
     let domains = dataset.domains.iter().zip(&by_domain).filter(|(_, tally)| tally.images() > 0);
     let evaluation = Evaluation {
         dataset: dataset.name.clone(),
-        model: model.name.clone(),
+        model: model.identity()?,
         classes,
         images: all.images(),
         unreadable,
@@ -106,8 +109,9 @@ pub fn run(arguments: &EvalArguments, common: &Common) -> Result<Outcome> {
 fn print(evaluation: &Evaluation) -> Result<(), OutputError> {
     let Evaluation { dataset, model, classes, images, unreadable, score, domains } = evaluation;
     output::line(format!(
-        "{} with {model}: {images} images, {classes} classes, {unreadable} unreadable",
-        shown(dataset)
+        "{} with {}: {images} images, {classes} classes, {unreadable} unreadable",
+        shown(dataset),
+        shown(&model.name)
     ))?;
     output::line(format!("{:8.2} %  accuracy", score.accuracy))?;
     score

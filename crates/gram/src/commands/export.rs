@@ -70,5 +70,6 @@ fn classifier(arguments: &ExportArguments, common: &Common) -> Result<()> {
         .context("a prompt of CoCoOp gives every image other class weights: there is no one matrix")?;
     let shape = weights.dims();
     let values = values(weights)?;
-    MatrixFile { shape, values, names: Some(classifier.names) }.write(&arguments.out)
+    let (names, model) = (Some(classifier.names), Some(model.identity()?));
+    MatrixFile { shape, values, names, model }.write(&arguments.out)
 }

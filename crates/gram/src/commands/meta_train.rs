@@ -8,10 +8,10 @@ use clap::{Args, ValueEnum};
 use gram::defaults;
 use gram::episodes::EpisodesFile;
 use gram::meta_training::{MetaRun, images_of, keys, listed_material, material, start_prompt};
-use gram::model::{open_model, open_pairs};
+use gram::model::{is_built_in, note_other_clusters, note_what_tiny_knows, open_model_or_own, open_pairs};
 use gram::output;
 use gram::settings_file;
-use gram::starts::start_of;
+use gram::starts::{model_of, start_of};
 use gram_cluster::Clusters;
 use gram_eval::design::PromptDesign;
 use gram_meta::{EpisodeSource, MetaState, MetaStep, MetaTrainingSettings, OuterOptimizer};
@@ -29,9 +29,9 @@ use crate::progress::{bar, pairs_bar};
                   gram meta-train --pairs demo --episodes episodes.json --method coop --out replayed.safetensors"
 )]
 pub struct MetaTrainArguments {
-    /// A CLIP folder, or `tiny`, which is built in.
-    #[arg(long, value_name = "M", default_value = "tiny")]
-    model: String,
+    /// A CLIP folder, or `tiny`, which is built in; else that of the start, of the clusters or of the episodes, or `tiny`.
+    #[arg(long, value_name = "M")]
+    model: Option<String>,
     /// The image-text pairs that were clustered.
     #[arg(long, value_name = "SRC")]
     pairs: String,
@@ -166,7 +166,20 @@ pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
     let (kind, template) = (arguments.method, &arguments.template);
     let clusters = arguments.clusters.as_deref().map(Clusters::load).transpose()?;
     let listed = arguments.episodes.as_deref().map(EpisodesFile::read).transpose()?;
-    let model = open_model(&arguments.model, &device)?;
+    let grouped_by = match (&arguments.clusters, &clusters, &arguments.episodes, &listed) {
+        (Some(path), Some(clusters), ..) => clusters.model.clone().map(|model| (path.as_path(), model)),
+        (_, _, Some(path), Some(listed)) => listed.clusters.clone().map(|model| (path.as_path(), model)),
+        _ => None,
+    };
+    let of_start = match &arguments.init {
+        Some(path) => model_of(path, &device)?.map(|model| (path.as_path(), model)),
+        None => None,
+    };
+    let model = open_model_or_own(arguments.model.as_deref(), of_start.or(grouped_by.clone()), &device)?;
+    note_what_tiny_knows(&model, !is_built_in(&arguments.pairs));
+    if let Some((path, grouped_by)) = &grouped_by {
+        note_other_clusters(&model, path, grouped_by)?;
+    }
     let pairs = open_pairs(&arguments.pairs)?;
 
     let design = PromptDesign {

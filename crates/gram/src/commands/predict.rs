@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use gram::clustering::values;
+use gram::model::note_what_tiny_knows;
 use gram::output::{self, shown};
 use gram_data::ImageFile;
 use gram_eval::image_batches::for_each_batch;
@@ -42,6 +43,7 @@ pub fn run(arguments: &PredictArguments, common: &Common) -> Result<Outcome> {
     let images = images(&arguments.images)?;
     let names = arguments.classes.as_deref().map(class_names).transpose()?;
     let model = arguments.prompting.model(&device)?;
+    note_what_tiny_knows(&model, true);
     let classifier = arguments.prompting.classifier(&model, names, None)?;
     let top = usize::from(arguments.top).min(classifier.names.len());
     let mut readable = 0;

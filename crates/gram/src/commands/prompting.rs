@@ -7,17 +7,19 @@ use burn::tensor::Device;
 use clap::Args;
 use gram::classifier::Classifier;
 use gram::matrix_file::MatrixFile;
-use gram::model::open_model;
+use gram::model::open_model_or_own;
+use gram::starts::model_of;
 use gram::templates::ensemble;
-use gram_clip::Model;
+use gram_clip::{Model, ModelIdentity};
 use gram_prompt::{PromptFile, Template};
 
 /// The model and its prompt.
 #[derive(Args, Debug)]
 pub struct PromptingArguments {
-    /// A checkpoint, an id on the hub, or `tiny`, which is built in.
-    #[arg(long, value_name = "M", default_value = "tiny")]
-    model: String,
+    /// A checkpoint, an id on the hub, or `tiny`, which is built in; else the one that the prompt or the classifier was made
+    /// with, or `tiny`.
+    #[arg(long, value_name = "M")]
+    model: Option<String>,
     /// Side of the images in pixels, if not the model's own: position embeddings are interpolated.
     #[arg(long, value_name = "PIXELS")]
     image_size: Option<usize>,
@@ -41,11 +43,20 @@ const TEMPLATE: &str = "a photo of a {}";
 impl PromptingArguments {
     /// The model.
     pub fn model(&self, device: &Device) -> Result<Model> {
-        let model = open_model(&self.model, device)?;
+        let model = open_model_or_own(self.model.as_deref(), self.made_with(device)?, device)?;
         match self.image_size {
             Some(side) => Ok(model.at_image_size(side)?),
             None => Ok(model),
         }
+    }
+
+    /// The model that the prompt or the classifier says it was made with.
+    fn made_with(&self, device: &Device) -> Result<Option<(&Path, ModelIdentity)>> {
+        Ok(match (&self.prompt, &self.weights) {
+            (Some(path), _) => model_of(path, device)?.map(|own| (path.as_path(), own)),
+            (None, Some(path)) => MatrixFile::read(path)?.model.map(|own| (path.as_path(), own)),
+            (None, None) => None,
+        })
     }
 
     /// The learned prompt's file.

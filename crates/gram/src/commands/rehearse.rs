@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use gram::model::{DEMO, open_dataset, open_model, open_pairs};
+use gram::model::{
+    DEMO, is_built_in, note_other_clusters, note_what_tiny_knows, open_dataset, open_model_or_own, open_pairs,
+};
 use gram::output;
 use gram::rehearsal::{Candidate, Question, Rehearsal, Rehearsed, Stage};
 use gram::{assets, whole_file};
@@ -31,9 +33,10 @@ use crate::progress::{bar, say};
     after_help = "Example:\n  gram rehearse --clusters runs/clusters --method coop-gram --question regulator --seeds 5 --out runs/rehearsal"
 )]
 pub struct RehearseArguments {
-    /// A folder or file with a CLIP checkpoint, an id on the hub, or `tiny`, which is built in.
-    #[arg(long, value_name = "M", default_value = "tiny")]
-    model: String,
+    /// A folder or file with a CLIP checkpoint, an id on the hub, or `tiny`, which is built in; else that of the clusters, or
+    /// `tiny`.
+    #[arg(long, value_name = "M")]
+    model: Option<String>,
     /// The image-text pairs that were clustered.
     #[arg(long, value_name = "SRC", default_value = DEMO)]
     pairs: String,
@@ -93,7 +96,12 @@ pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
     let device = common.device()?;
     let method = arguments.method;
     let kind = kind_with_gram(method)?;
-    let model = open_model(&arguments.model, &device)?;
+    let clusters = Clusters::load(&arguments.clusters)?;
+    let made_with = clusters.model.clone().map(|model| (arguments.clusters.as_path(), model));
+    let model = open_model_or_own(arguments.model.as_deref(), made_with, &device)?;
+    clusters.model.iter().try_for_each(|own| note_other_clusters(&model, &arguments.clusters, own))?;
+    let mut data = arguments.data.iter().chain([&arguments.pairs]);
+    note_what_tiny_knows(&model, !data.all(|name| is_built_in(name)));
     let template = learned_template(arguments.template.as_ref(), &model)?;
     let base = MetaSettings::of_file(arguments.meta_config.as_deref(), kind, common.seed)?;
     let settings = arguments.tuning.settings(&model, Some(arguments.shots))?;
@@ -105,7 +113,7 @@ pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
             candidates.push(candidate);
         }
     }
-    let (pairs, clusters) = (open_pairs(&arguments.pairs)?, Clusters::load(&arguments.clusters)?);
+    let pairs = open_pairs(&arguments.pairs)?;
     let datasets = arguments.datasets()?;
     let stage = match datasets.is_empty() {
         true => Stage::Topics { looks: usize::from(arguments.looks), held_out: arguments.held_out },

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use gram::clustering::PairFeatures;
-use gram::model::{DEMO, open_dataset, open_model, open_pairs_with_metadata};
+use gram::model::{
+    DEMO, is_built_in, note_other_clusters, note_what_tiny_knows, open_dataset, open_model_or_own,
+    open_pairs_with_metadata,
+};
 use gram::output;
 use gram::study::{Condition, StartSource, Study, claim};
 use gram::{assets, defaults, whole_file};
@@ -28,9 +31,10 @@ use crate::progress::{bar, say};
 pub struct StudyArguments {
     /// Which.
     which: Which,
-    /// A folder or file with a CLIP checkpoint, an id on the hub, or `tiny`, which is built in.
-    #[arg(long, value_name = "M", default_value = "tiny")]
-    model: String,
+    /// A folder or file with a CLIP checkpoint, an id on the hub, or `tiny`, which is built in; else that of the clusters, or
+    /// `tiny`.
+    #[arg(long, value_name = "M")]
+    model: Option<String>,
     /// The image-text pairs.
     #[arg(long, value_name = "SRC", default_value = DEMO)]
     pairs: String,
@@ -104,7 +108,13 @@ pub fn run(arguments: &StudyArguments, common: &Common) -> Result<()> {
     let device = common.device()?;
     let (method, which) = (arguments.method, arguments.which);
     let kind = kind_with_gram(method)?;
-    let model = open_model(&arguments.model, &device)?;
+    let given =
+        arguments.clusters.as_deref().map(|path| anyhow::Ok((path, Clusters::load(path)?))).transpose()?;
+    let made_with = given.as_ref().and_then(|(path, clusters)| Some((*path, clusters.model.clone()?)));
+    let model = open_model_or_own(arguments.model.as_deref(), made_with.clone(), &device)?;
+    made_with.iter().try_for_each(|(path, own)| note_other_clusters(&model, path, own))?;
+    let mut data = arguments.data.iter().chain([&arguments.pairs]);
+    note_what_tiny_knows(&model, !data.all(|name| is_built_in(name)));
     let template = learned_template(arguments.template.as_ref(), &model)?;
     let settings = arguments.tuning.settings(&model, Some(arguments.shots))?;
     let mut meta_training = defaults::meta_training(kind, common.seed);

@@ -37,6 +37,7 @@ pub(super) fn clusters(topics: &[&[usize]], noise: usize) -> Clusters {
         counts: Counts { noise, ..Counts::default() },
         settings: ChcSettings::default(),
         seed: 0,
+        model: None,
     }
 }
 
