@@ -1,13 +1,15 @@
 //! What tells one pair, or one set of data, from another: 128 bits of SipHash over names, texts and what images hold.
 //! That any two of three million pairs that differ have the same has a probability of 10⁻²⁶.
 
+use std::fs::{self, File};
 use std::hash::Hasher;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use crate::ImageFile;
+use crate::{DataError, ImageFile};
 
 /// Takes in bytes, in pieces of any length, and gives their fingerprint.
 #[derive(Default)]
@@ -63,6 +65,45 @@ pub fn of(bytes: &[u8]) -> u128 {
 /// The fingerprint of a text, as it is written.
 pub fn of_text(text: &str) -> String {
     digits(of(text.as_bytes()))
+}
+
+/// The fingerprint of the files in a folder and the folders in it, over their names and bytes, as it is written.
+///
+/// # Errors
+/// [`DataError::File`] if one cannot be read.
+pub fn of_folder(folder: &Path) -> Result<String, DataError> {
+    let mut files = Vec::new();
+    list(folder, &mut files)?;
+    files.sort();
+    of_files(folder, &files)
+}
+
+/// The fingerprint of `files` in a folder, over their names and bytes, as it is written.
+///
+/// # Errors
+/// [`DataError::File`] if one cannot be read.
+pub fn of_files(folder: &Path, files: &[PathBuf]) -> Result<String, DataError> {
+    let content = |path: &PathBuf| {
+        let mut content = Fingerprinting::default();
+        let mut file = File::open(path).map_err(DataError::at(path))?;
+        io::copy(&mut file, &mut content).map_err(DataError::at(path))?;
+        Ok(content.finish())
+    };
+    let contents = files.par_iter().map(content).collect::<Result<Vec<u128>, DataError>>()?;
+    let mut all = Fingerprinting::default();
+    for (path, content) in files.iter().zip(contents) {
+        all.text(&path.strip_prefix(folder).unwrap_or(path).to_string_lossy());
+        all.content(Some(content));
+    }
+    Ok(digits(all.finish()))
+}
+
+fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), DataError> {
+    for entry in fs::read_dir(folder).map_err(DataError::at(folder))? {
+        let path = entry.map_err(DataError::at(folder))?.path();
+        if path.is_dir() { list(&path, files)? } else { files.push(path) }
+    }
+    Ok(())
 }
 
 /// The fingerprints of what images hold, byte for byte; nothing for one that cannot be read. The images are read side by

@@ -2,21 +2,21 @@
 //!
 //! The folder holds `features.safetensors` (`image_features` and `text_features`, `[rows, joint width]`, 16-bit,
 //! normalised; with a caption encoder also `caption_features`), the same as `.npy`, `pairs.jsonl` (key, image and caption of
-//! every row), `unreadable.jsonl` (what was left out, and why) and `embedding.json` (what made it). Until all is done, the
-//! parts lie in `parts/`.
+//! every row), `unreadable.jsonl` (what was left out, and why) and `embedding.json` (what made it). It is a run folder
+//! ([`run_folder`](crate::run_folder)); until all is done, the parts lie in `parts/`.
 
 mod part;
 #[cfg(test)]
 mod tests;
 
 use std::fs;
-use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use gram_clip::Model;
+use gram_clip::{Model, ModelIdentity};
 use gram_cluster::sentence_bert::SentenceBert;
-use gram_data::Pair;
+use gram_data::whole_file::{write_whole_at, write_whole_by};
+use gram_data::{Pair, Pairs, fingerprint};
 use gram_eval::image_batches::with_batches;
 use half::f16;
 use npyz::WriterBuilder;
@@ -25,6 +25,7 @@ use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
 
 use crate::clustering::device;
+use crate::run_folder::{Run, RunFolder, model_identity};
 use crate::whole_file::write;
 use part::{Contents, Part, views};
 
@@ -69,13 +70,12 @@ pub struct Embedding<'a> {
     pub precision: Precision,
 }
 
-/// What made the features. A run goes on only if it is the same.
+/// What made the features, for those who use them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
-    /// The model's name.
-    pub model: String,
-    /// The fingerprint of its weights: another model under the same name is another model.
-    pub projections: String,
+    /// The model.
+    #[serde(flatten)]
+    pub model: ModelIdentity,
     /// Where the pairs come from.
     pub pairs: String,
     /// How many pairs there are.
@@ -99,25 +99,45 @@ pub struct Summary {
     pub cut_captions: usize,
     /// Pairs whose image cannot be read.
     pub unreadable: usize,
-    /// Pairs that an earlier run had done.
+    /// Pairs that an earlier run had done. Not in the file, which is the same wherever a run was stopped.
+    #[serde(skip)]
     pub resumed: usize,
 }
 
-/// Writes the features of `pairs` into the folder `out`.
+/// Writes the features of `pairs` into the folder `out`; with `restart`, what an earlier run left there is deleted.
 ///
 /// # Errors
 /// If the folder holds features of something else, or a file cannot be read or written.
 pub fn embed(
     embedding: &Embedding,
-    pairs: &[Pair],
+    pairs: &Pairs,
     source: &str,
     out: &Path,
+    restart: bool,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Summary> {
-    embed_in_parts(embedding, pairs, source, out, PART, progress)
+    let identity = embedding.identity(pairs)?;
+    let run = Run { command: "embed", identity: &identity, makes: &MAKES, restart };
+    let _claimed = RunFolder::claim(out, &run)?;
+    embed_in_parts(embedding, &pairs.pairs, source, out, PART, progress)
 }
 
-/// [`embed`], by parts of so many pairs.
+/// What an embedding makes in its folder.
+const MAKES: [&str; 10] = [
+    "parts",
+    "embedding.json",
+    "features.safetensors",
+    "image_features.npy",
+    "text_features.npy",
+    "caption_features.npy",
+    "pairs.jsonl",
+    "unreadable.jsonl",
+    "left_out.jsonl",
+    SUMMARY,
+];
+const SUMMARY: &str = "summary.json";
+
+/// [`embed`], by parts of so many pairs, in a folder that is claimed.
 fn embed_in_parts(
     embedding: &Embedding,
     pairs: &[Pair],
@@ -126,30 +146,53 @@ fn embed_in_parts(
     size: usize,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Summary> {
-    let provenance = Provenance::new(embedding, pairs, source)?;
-    let open = |folder: &Path| {
-        let told = || format!("Sentence-BERT model {}", folder.display());
-        SentenceBert::open(folder, &device(embedding.model)).with_context(told)
-    };
-    let sentence_bert = embedding.sentence_bert.map(open).transpose()?;
     let folder = out.join("parts");
-    fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    provenance.claim(&out.join("embedding.json"))?;
     let finished = out.join("features.safetensors").is_file();
     let parts = Part::all(pairs, size, &folder, finished);
-    write_parts(embedding, sentence_bert.as_ref(), &parts, progress)?;
     let done_before = parts.iter().filter(|part| part.is_done).map(|part| part.pairs.len());
     let mut summary = Summary { resumed: done_before.sum(), ..Summary::default() };
     if finished {
-        let text = fs::read_to_string(out.join("summary.json")).context("summary.json")?;
-        return Ok(Summary {
-            resumed: summary.resumed,
-            ..serde_json::from_str(&text).context("summary.json")?
-        });
+        let path = out.join(SUMMARY);
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let told: Summary = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+        progress(pairs.len());
+        summary = Summary { resumed: summary.resumed, ..told };
+    } else {
+        let open = |folder: &Path| {
+            let told = || format!("Sentence-BERT model {}", folder.display());
+            SentenceBert::open(folder, &device(embedding.model)).with_context(told)
+        };
+        let sentence_bert = embedding.sentence_bert.map(open).transpose()?;
+        write_parts(embedding, sentence_bert.as_ref(), &parts, progress)?;
+        let provenance = Provenance::new(embedding, pairs, source)?;
+        let text = format!("{}\n", serde_json::to_string_pretty(&provenance)?);
+        write(&out.join("embedding.json"), text.as_bytes())?;
+        join(embedding.precision, pairs, &parts, out, &mut summary)?;
     }
-    join(embedding.precision, pairs, &parts, out, &mut summary)?;
-    fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    Ok(summary)
+    // A run that was stopped between its last file and this left them.
+    match fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| folder.display().to_string())
+        }
+        _ => Ok(summary),
+    }
+}
+
+impl Embedding<'_> {
+    /// What decides the features of `pairs`.
+    fn identity(&self, pairs: &Pairs) -> Result<serde_json::Value> {
+        let encoder = self.sentence_bert.map(|folder| {
+            fingerprint::of_folder(folder)
+                .with_context(|| format!("Sentence-BERT model {}", folder.display()))
+        });
+        Ok(serde_json::json!({
+            "model": model_identity(self.model)?,
+            "pairs": pairs.fingerprint(),
+            "caption_encoder": encoder.transpose()?,
+            "precision": self.precision,
+            "device": format!("{:?}", device(self.model)),
+        }))
+    }
 }
 
 /// Writes the parts that are not done.
@@ -177,38 +220,13 @@ impl Provenance {
     fn new(embedding: &Embedding, pairs: &[Pair], source: &str) -> Result<Self> {
         let Embedding { model, sentence_bert, precision } = *embedding;
         Ok(Self {
-            model: model.name.clone(),
-            projections: model.fingerprint()?.to_string(),
+            model: model.identity()?,
             pairs: source.to_owned(),
             count: pairs.len(),
             image_size: model.preprocess.crop as usize,
             sentence_bert: sentence_bert.map(|folder| folder.display().to_string()),
             precision,
         })
-    }
-
-    /// Writes itself down, or checks that the folder was begun with the same.
-    fn claim(&self, path: &Path) -> Result<()> {
-        if !path.exists() {
-            return write(path, format!("{}\n", serde_json::to_string_pretty(self)?).as_bytes());
-        }
-        let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        let begun: Self = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-        if begun != *self {
-            bail!(
-                "{}: holds features of {} pairs of {} by {} ({}), not of {} pairs of {} by {} ({}): name another folder",
-                path.display(),
-                begun.count,
-                begun.pairs,
-                begun.model,
-                begun.projections,
-                self.count,
-                self.pairs,
-                self.model,
-                self.projections,
-            );
-        }
-        Ok(())
     }
 }
 
@@ -260,13 +278,14 @@ fn join(
     for (name, shape, bytes) in &tensors {
         write_npy(precision, &out.join(format!("{name}.npy")), shape, bytes)?;
     }
-    write(&out.join("summary.json"), serde_json::to_string(&summary)?.as_bytes())?;
+    write(&out.join(SUMMARY), serde_json::to_string(&summary)?.as_bytes())?;
     // Last: where this file is, all is done. From tensor to file, without a copy of all of them.
     let path = out.join("features.safetensors");
-    let partial = path.with_extension("partial");
-    safetensors::serialize_to_file(views(precision, &tensors)?, None, &partial)
-        .with_context(|| partial.display().to_string())?;
-    fs::rename(&partial, &path).with_context(|| path.display().to_string())
+    let views = views(precision, &tensors)?;
+    let written = write_whole_at(&path, |partial| {
+        safetensors::serialize_to_file(views, None, partial).map_err(std::io::Error::other)
+    });
+    written.with_context(|| path.display().to_string())
 }
 
 /// What the files hold, the last with a caption encoder only.
@@ -274,25 +293,23 @@ const TENSORS: [&str; 3] = ["image_features", "text_features", "caption_features
 
 /// Writes a matrix as NumPy does.
 fn write_npy(precision: Precision, path: &Path, shape: &[usize], bytes: &[u8]) -> Result<()> {
-    let written = || -> std::io::Result<()> {
-        let mut file = BufWriter::new(fs::File::create(path)?);
-        let shape: Vec<u64> = shape.iter().map(|size| *size as u64).collect();
+    let shape: Vec<u64> = shape.iter().map(|size| *size as u64).collect();
+    let written = write_whole_by(path, |file| -> std::io::Result<()> {
         match precision {
             Precision::Half => {
                 let options = npyz::WriteOptions::<f16>::new().default_dtype().shape(&shape);
-                let mut writer = options.writer(&mut file).begin_nd()?;
+                let mut writer = options.writer(file).begin_nd()?;
                 writer.extend(bytes.chunks_exact(2).map(|bytes| f16::from_le_bytes([bytes[0], bytes[1]])))?;
-                writer.finish()?;
+                writer.finish()
             }
             Precision::Single => {
                 let options = npyz::WriteOptions::<f32>::new().default_dtype().shape(&shape);
-                let mut writer = options.writer(&mut file).begin_nd()?;
+                let mut writer = options.writer(file).begin_nd()?;
                 let value = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
                 writer.extend(bytes.chunks_exact(4).map(value))?;
-                writer.finish()?;
+                writer.finish()
             }
         }
-        file.flush()
-    };
-    written().with_context(|| path.display().to_string())
+    });
+    written.with_context(|| path.display().to_string())
 }

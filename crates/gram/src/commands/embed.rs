@@ -9,7 +9,7 @@ use gram::model::{is_built_in, note_what_tiny_knows, open_model, open_pairs};
 use gram::output;
 use serde_json::json;
 
-use crate::arguments::Common;
+use crate::arguments::{Anew, Common};
 use crate::progress::bar;
 
 /// Arguments of `gram embed`.
@@ -28,6 +28,9 @@ pub struct EmbedArguments {
     /// Where the features go. A run that was stopped goes on from there.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Whether it begins anew.
+    #[command(flatten)]
+    anew: Anew,
     /// A Sentence-BERT folder whose embeddings of the captions are written, too: topics are found in them.
     #[arg(long, value_name = "DIR")]
     sentence_bert: Option<PathBuf>,
@@ -52,7 +55,8 @@ pub fn run(arguments: &EmbedArguments, common: &Common) -> Result<()> {
         sentence_bert: arguments.sentence_bert.as_deref(),
         precision: if arguments.full_precision { Precision::Single } else { Precision::Half },
     };
-    let summary = embed(&embedding, &pairs.pairs, &arguments.pairs, &arguments.out, &mut |done| {
+    let (out, restart) = (&arguments.out, arguments.anew.restart);
+    let summary = embed(&embedding, &pairs, &arguments.pairs, out, restart, &mut |done| {
         progress.set_position(done as u64);
     })?;
     progress.finish_and_clear();
