@@ -62,6 +62,11 @@ pub fn of(bytes: &[u8]) -> u128 {
     SipHasher13::new().hash(bytes).as_u128()
 }
 
+/// The fingerprint of bytes, as it is written.
+pub fn of_bytes(bytes: &[u8]) -> String {
+    digits(of(bytes))
+}
+
 /// The fingerprint of a text, as it is written.
 pub fn of_text(text: &str) -> String {
     digits(of(text.as_bytes()))

@@ -4,7 +4,7 @@
 //! (AdamW's moments) and `tokenizer.json`. A new one is written beside it and put in its place by renaming.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::optim::ModuleOptimizer;
 use burn::tensor::Device;
@@ -35,9 +35,8 @@ pub struct Checkpoint {
     pub tokenizer: String,
 }
 
-fn folder(out: &Path) -> PathBuf {
-    out.join("checkpoint")
-}
+/// The folder of a checkpoint.
+pub(crate) const CHECKPOINT: &str = "checkpoint";
 
 /// Saves the state after `step` steps.
 ///
@@ -51,15 +50,27 @@ pub fn save(
     optimizer: &ModuleOptimizer,
     tokenizer: &str,
 ) -> Result<(), PretrainError> {
-    let (next, current, old) = (out.join("checkpoint.next"), folder(out), out.join("checkpoint.old"));
+    replace(out, CHECKPOINT, |next| {
+        let state = State { step, config: config.clone() };
+        let text = serde_json::to_string_pretty(&state).map_err(|error| damaged(next, &error))?;
+        write(&next.join("state.json"), text.as_bytes())?;
+        write(&next.join("weights.safetensors"), &to_f32_bytes(&clip.named_weights())?)?;
+        write(&next.join("tokenizer.json"), tokenizer.as_bytes())?;
+        optimizer.save(next.join("optimizer.bpk")).map_err(|error| damaged(next, &error))
+    })
+}
+
+/// Makes the folder called `name` in `out` as `make` fills it, whole: it is filled beside its place, where what stood there
+/// stays until then.
+pub(crate) fn replace(
+    out: &Path,
+    name: &str,
+    make: impl FnOnce(&Path) -> Result<(), PretrainError>,
+) -> Result<(), PretrainError> {
+    let [next, current, old] = [".next", "", ".old"].map(|ending| out.join(format!("{name}{ending}")));
     remove(&next)?;
     fs::create_dir_all(&next).map_err(|source| PretrainError::File { path: next.clone(), source })?;
-    let state = State { step, config: config.clone() };
-    let text = serde_json::to_string_pretty(&state).map_err(|error| damaged(&next, &error))?;
-    write(&next.join("state.json"), text.as_bytes())?;
-    write(&next.join("weights.safetensors"), &to_f32_bytes(&clip.named_weights())?)?;
-    write(&next.join("tokenizer.json"), tokenizer.as_bytes())?;
-    optimizer.save(next.join("optimizer.bpk")).map_err(|error| damaged(&next, &error))?;
+    make(&next)?;
     remove(&old)?;
     if current.exists() {
         rename(&current, &old)?;
@@ -79,7 +90,8 @@ pub fn load(
     device: &Device,
 ) -> Result<Option<Checkpoint>, PretrainError> {
     // A run that was stopped between the two renames left the checkpoint under its old name.
-    let folder = [folder(out), out.join("checkpoint.old")].into_iter().find(|folder| folder.exists());
+    let folder =
+        [CHECKPOINT, "checkpoint.old"].map(|name| out.join(name)).into_iter().find(|folder| folder.exists());
     let Some(folder) = folder else { return Ok(None) };
     let read = |name: &str| {
         let path = folder.join(name);

@@ -25,4 +25,4 @@ pub mod zero_shot;
 
 pub use config::PretrainConfig;
 pub use error::PretrainError;
-pub use training::{Metric, Pretraining};
+pub use training::{MAKES, Metric, Pretraining};

@@ -29,6 +29,17 @@ pub const TEMPLATE: &str = "a picture of a {}";
 /// The logit scale is kept at 100 or below, as in CLIP (section 2.5).
 const HIGHEST_LOGIT_SCALE: f64 = 4.605_170_185_988_092;
 
+/// The files and folders that a pre-training makes in its folder.
+pub const MAKES: [&str; 7] = [
+    checkpoint::CHECKPOINT,
+    "checkpoint.next",
+    "checkpoint.old",
+    "metrics.jsonl",
+    "model",
+    "model.next",
+    "model.old",
+];
+
 /// One line of `metrics.jsonl`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -223,18 +234,18 @@ impl Pretraining<'_> {
         tokenizer: &str,
         preprocess: &Preprocess,
     ) -> Result<(), PretrainError> {
-        let folder = self.out.join("model");
-        fs::create_dir_all(&folder).map_err(|source| PretrainError::File { path: folder.clone(), source })?;
         let mut config = serde_json::to_value(&clip.config).unwrap_or_default();
         config["architectures"] = serde_json::json!(["CLIPModel"]);
         config["model_type"] = serde_json::json!("clip");
         for tower in ["text_config", "vision_config"] {
             config[tower]["projection_dim"] = serde_json::json!(clip.config.projection_dim);
         }
-        checkpoint::write(&folder.join("config.json"), format!("{config:#}\n").as_bytes())?;
-        checkpoint::write(&folder.join("model.safetensors"), &to_f16_bytes(&clip.named_weights())?)?;
-        checkpoint::write(&folder.join("tokenizer.json"), tokenizer.as_bytes())?;
-        checkpoint::write(&folder.join("preprocessor_config.json"), preprocess.to_json().as_bytes())
+        checkpoint::replace(self.out, "model", |folder| {
+            checkpoint::write(&folder.join("config.json"), format!("{config:#}\n").as_bytes())?;
+            checkpoint::write(&folder.join("model.safetensors"), &to_f16_bytes(&clip.named_weights())?)?;
+            checkpoint::write(&folder.join("tokenizer.json"), tokenizer.as_bytes())?;
+            checkpoint::write(&folder.join("preprocessor_config.json"), preprocess.to_json().as_bytes())
+        })
     }
 }
 

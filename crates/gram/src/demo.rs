@@ -5,7 +5,6 @@
 mod plan;
 mod topic_map;
 
-use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
@@ -13,20 +12,20 @@ use anyhow::{Context, Result};
 use burn::tensor::Device;
 use gram_clip::Model;
 use gram_cluster::{Clusters, Stage};
-use gram_data::{ClassSubset, LabelledDataset, Pairs};
+use gram_data::Pairs;
 use gram_eval::design::PromptDesign;
 use gram_eval::method::Starts;
-use gram_eval::prepared::Prepared;
-use gram_eval::protocol::Protocol;
-use gram_eval::results::{BaseToNewRun, CrossDomainRun, CurvePoint, MetaCurve, Method, Results, StageTime};
+use gram_eval::results::{MetaCurve, Method, Results, StageTime};
 use gram_meta::{EpisodeSource, MetaState};
 use gram_prompt::{ImageStore, Part, PromptKind, Template};
-use rayon::prelude::*;
+use serde_json::{Value, json};
 
 use crate::assets;
+use crate::bench::{Bench, Courses, ProtocolKind};
 use crate::clustering::{self, PairFeatures};
 use crate::defaults;
 use crate::meta_training::{MetaRun, material, start_prompt};
+use crate::run_folder::{Run, RunFolder, model_identity};
 use crate::starts::{TrainedStart, curve_point, shipped_start};
 
 pub use plan::Plan;
@@ -41,23 +40,30 @@ pub trait Progress: Sync {
     fn reach(&self, done: usize, message: &str);
 }
 
-/// Runs the plan and writes `results.json`, `report.html` and the artefacts into `out`.
+/// What a demo makes in its folder.
+const MAKES: [&str; 5] = ["clusters", "starts", "bench", "results.json", "report.html"];
+
+/// Runs the plan and writes `results.json`, `report.html` and the artefacts into `out`; with `restart`, what an earlier demo
+/// left there is deleted.
 ///
 /// # Errors
-/// What any stage says.
+/// If the folder is that of a demo with another seed or other settings; what any stage says.
 pub fn run(
     plan: &Plan,
     command: &str,
     out: &Path,
+    restart: bool,
     device: &Device,
     progress: &dyn Progress,
 ) -> Result<Results> {
-    fs::create_dir_all(out).with_context(|| out.display().to_string())?;
     let mut demo = Demo::new(plan, command, device, progress)?;
+    let identity = demo.identity()?;
+    let run = Run { command: "demo", identity: &identity, makes: &MAKES, restart };
+    let _claimed = RunFolder::claim(out, &run)?;
     let (clusters, features, pairs) = demo.stage("clustering", |demo| demo.cluster(out))?;
     demo.results.topics = Some(topic_map::topic_map(&clusters, &pairs.pairs)?);
     let starts = demo.stage("meta-training", |demo| demo.meta_train(&clusters, &features, &pairs, out))?;
-    demo.stage("adaptation", |demo| demo.protocols(&starts))?;
+    demo.stage("adaptation", |demo| demo.protocols(&starts, &out.join("bench")))?;
     demo.results.write(&out.join("results.json"))?;
     gram_eval::report::write_report(&demo.results, &out.join("report.html"))?;
     Ok(demo.results)
@@ -90,6 +96,23 @@ impl<'a> Demo<'a> {
         Ok(Self { plan, command, model, template: defaults::TEMPLATE.parse()?, device, progress, results })
     }
 
+    /// What decides its numbers. More datasets, seeds and methods are told apart by the bench.
+    fn identity(&self) -> Result<Value> {
+        let plan = self.plan;
+        let kinds = [PromptKind::Textual, PromptKind::Visual, PromptKind::Joint];
+        Ok(json!({
+            "model": model_identity(&self.model)?,
+            "seed": plan.seed(),
+            "shots": plan.shots,
+            "everything_live": plan.everything_live,
+            "template": self.template.to_string(),
+            "protocol": defaults::protocol(plan.shots, self.model.preprocess.crop),
+            "clustering": defaults::demo_clustering(),
+            "meta_training": kinds.map(|kind| defaults::meta_training(kind, plan.seed())),
+            "device": format!("{:?}", self.device),
+        }))
+    }
+
     fn stage<T>(&mut self, name: &str, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let clock = Instant::now();
         let done = work(self).with_context(|| format!("in {name}"))?;
@@ -110,8 +133,15 @@ impl<'a> Demo<'a> {
             clustering::Progress::Stage(stage) => self.progress.advance(&stage.to_string()),
         };
         let features = PairFeatures::new(&self.model, &pairs, None, &settings.topic_words, &mut show)?;
-        let clusters = features.cluster(&pairs, &settings, self.plan.seed(), None, &mut show)?;
-        clusters.save(&out.join("clusters"))?;
+        let folder = out.join("clusters");
+        let clusters = match folder.join("topics.json").is_file() {
+            true => Clusters::load(&folder)?,
+            false => {
+                let clusters = features.cluster(&pairs, &settings, self.plan.seed(), None, &mut show)?;
+                clusters.save(&folder)?;
+                clusters
+            }
+        };
         Ok((clusters, features, pairs))
     }
 
@@ -162,10 +192,12 @@ impl<'a> Demo<'a> {
             placement,
             template: &self.template,
             material: &material,
+            images: &pairs.fingerprint(),
             start: MetaState::start(start, &settings, self.device),
             episodes: EpisodeSource::Sampled,
             settings: &settings,
             command: self.command,
+            restart: false,
         };
         let state = run.run(&out.join("starts").join(format!("{kind}.safetensors")), &mut |step| {
             self.progress.advance(&format!("query loss {:.3}", step.query_loss));
@@ -174,58 +206,33 @@ impl<'a> Demo<'a> {
         Ok(TrainedStart { source: "trained live".into(), state, placement, course })
     }
 
-    fn protocols(&mut self, starts: &Starts) -> Result<()> {
-        let methods = self.plan.methods.len();
-        self.progress.begin("adaptation", 2 * self.plan.datasets.len() * self.plan.seeds.len() * methods);
-        for (index, name) in self.plan.datasets.iter().enumerate() {
-            let dataset = assets::dataset(name)?;
-            let with_course = index < self.plan.course_datasets;
-            let runs =
-                self.dataset(&dataset, starts, with_course).with_context(|| format!("dataset {name}"))?;
-            self.results.base_to_new.extend(runs.base_to_new);
-            self.results.cross_domain.extend(runs.cross_domain);
-            self.results.curves.extend(runs.curves);
-        }
+    fn protocols(&mut self, starts: &Starts, out: &Path) -> Result<()> {
+        let plan = self.plan;
+        let datasets = plan.datasets.iter().map(|name| assets::dataset(name)).collect::<Result<Vec<_>>>()?;
+        let settings = defaults::protocol(plan.shots, self.model.preprocess.crop);
+        let bench = Bench {
+            model: &self.model,
+            template: &self.template,
+            hand_written: Some(&self.template),
+            starts: &vec![starts.clone(); plan.seeds.len()],
+            settings: &settings,
+            protocols: vec![ProtocolKind::BaseToNew, ProtocolKind::CrossDomain],
+            methods: plan.methods.clone(),
+            shots: vec![plan.shots],
+            seeds: plan.seeds.clone(),
+            datasets: &datasets,
+            source: None,
+            courses: Courses { datasets: plan.course_datasets, seeds: 1 },
+            out,
+            restart: false,
+            device: self.device,
+        };
+        self.progress.begin("adaptation", 2 * datasets.len() * plan.seeds.len() * plan.methods.len());
+        let observe = |name: &str, done: usize, _: usize| self.progress.reach(done, name);
+        let found = bench.run(&observe)?.pop().context("no number of shots")?;
+        self.results.base_to_new = found.base_to_new;
+        self.results.cross_domain = found.cross_domain;
+        self.results.curves = found.curves;
         Ok(())
     }
-
-    fn dataset(&self, dataset: &LabelledDataset, starts: &Starts, with_course: bool) -> Result<Runs> {
-        let prepared = Prepared::new(dataset, &self.model, &self.template, &self.template, self.device)?
-            .with_test_features()?;
-        let settings = defaults::protocol(self.plan.shots, self.model.preprocess.crop);
-        let protocol = Protocol { prepared: &prepared, settings: &settings, starts };
-        let mut runs = Runs::default();
-        for (index, seed) in self.plan.seeds.iter().enumerate() {
-            let base_shots = protocol.shots(ClassSubset::Base, None, &self.plan.methods, *seed)?;
-            let source = index % dataset.domains.len().max(1);
-            let source_shots = protocol.shots(ClassSubset::All, Some(source), &self.plan.methods, *seed)?;
-            let finished = self
-                .plan
-                .methods
-                .par_iter()
-                .map(|method| {
-                    let base_to_new =
-                        protocol.base_to_new(*method, &base_shots, with_course && index == 0)?;
-                    self.progress.advance(&format!("{} base to new, {method}", dataset.name));
-                    let cross_domain = protocol.cross_domain(*method, &source_shots, source)?;
-                    self.progress.advance(&format!("{} cross-domain, {method}", dataset.name));
-                    Ok((base_to_new, cross_domain))
-                })
-                .collect::<Result<Vec<_>>>()?;
-            for (base_to_new, cross_domain) in finished {
-                let (run, curves) = base_to_new.unzip();
-                runs.base_to_new.extend(run);
-                runs.curves.extend(curves.unwrap_or_default());
-                runs.cross_domain.extend(cross_domain);
-            }
-        }
-        Ok(runs)
-    }
-}
-
-#[derive(Default)]
-struct Runs {
-    base_to_new: Vec<BaseToNewRun>,
-    cross_domain: Vec<CrossDomainRun>,
-    curves: Vec<CurvePoint>,
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use gram_clip::ModelIdentity;
 use gram_clip::checkpoint::{Bytes, map};
 use gram_cluster::Rows;
-use gram_data::EmbeddingsFolder;
+use gram_data::{EmbeddingsFolder, fingerprint};
 use half::f16;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
@@ -133,6 +133,18 @@ fn model_of(path: &Path) -> Result<Option<ModelIdentity>> {
     let told = || format!("{}: embed the pairs again", path.display());
     let text = fs::read(path).with_context(told)?;
     serde_json::from_slice(&text).map(Some).with_context(told)
+}
+
+/// The fingerprint of what is read of a folder.
+///
+/// # Errors
+/// If a file cannot be read.
+pub fn fingerprint(folder: &Path) -> Result<String> {
+    let own = ["features.safetensors", "pairs.jsonl"].map(|name| folder.join(name));
+    Ok(match own.iter().all(|path| path.is_file()) {
+        true => fingerprint::of_files(folder, &own)?,
+        false => fingerprint::of_folder(folder)?,
+    })
 }
 
 #[derive(Deserialize)]

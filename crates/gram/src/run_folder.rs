@@ -133,6 +133,14 @@ impl RunFolder {
         write_json(&self.path.join(name), &Part { made_from: made_from.clone(), made })
     }
 
+    /// Deletes the file or folder called `name`, if it is there.
+    ///
+    /// # Errors
+    /// If it cannot be deleted.
+    pub fn forget(&self, name: &str) -> Result<()> {
+        remove(&self.path.join(name))
+    }
+
     fn description(&self) -> Result<Option<Description>> {
         let path = self.path.join(RUN);
         let Some(text) = read_if_there(&path)? else { return Ok(None) };

@@ -1,27 +1,28 @@
 //! `gram adapt`: a prompt for your own classes, from a few labelled images.
 
-use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use gram::model::{is_built_in, note_what_tiny_knows, open_dataset, open_model_or_own};
 use gram::output;
+use gram::run_folder::{Run, RunFolder, model_identity};
 use gram::starts::{model_of, start_of};
 use gram::{assets, defaults, whole_file};
 use gram_clip::Model;
 use gram_data::whole_file::beside;
-use gram_data::{ClassSubset, FewShotSplit};
+use gram_data::{ClassSubset, FewShotSplit, LabelledDataset, fingerprint};
 use gram_eval::method::Starts;
 use gram_eval::prepared::Prepared;
-use gram_eval::protocol::{Protocol, ProtocolSettings};
+use gram_eval::protocol::{Protocol, ProtocolSettings, TextMemory};
 use gram_eval::results::Method;
 use gram_prompt::prompt_file::VERSION;
-use gram_prompt::{Header, Part, PromptFile, Template};
-use serde::Serialize;
-use serde_json::json;
+use gram_prompt::{Header, Part, PromptFile, PromptKind, Template};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use crate::arguments::Common;
+use crate::arguments::{Anew, Common};
 use crate::commands::command_line;
 use crate::commands::tuning::TuningArguments;
 
@@ -57,22 +58,15 @@ pub struct AdaptArguments {
     /// The sentence around a name; a textual prompt starts from its words before the name.
     #[arg(long)]
     template: Option<Template>,
-    /// The prompt; the loss of every epoch goes beside it, as .metrics.jsonl.
+    /// The prompt; the loss of every epoch goes beside it, as .metrics.jsonl, and what made it, as .run.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Whether it begins anew.
+    #[command(flatten)]
+    anew: Anew,
     /// Settings.
     #[command(flatten)]
     tuning: TuningArguments,
-}
-
-/// What is printed for machines.
-#[derive(Serialize)]
-struct Adapted<'a> {
-    prompt: Cow<'a, str>,
-    classes: usize,
-    images: usize,
-    loss: f32,
-    settings: &'a ProtocolSettings,
 }
 
 /// Runs the command.
@@ -89,20 +83,80 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
     let template = learned_template(arguments.template.as_ref(), &model)?;
     let dataset = open_dataset(&arguments.data)?;
     let starts = arguments.starts(&model)?;
-    let prepared = Prepared::new(&dataset, &model, &template, &template, &device)?;
-    let protocol = Protocol { prepared: &prepared, settings: &settings, starts: &starts };
-    let (method, classes) = (arguments.method, arguments.classes);
-    let shots = match &arguments.few_shot {
-        Some(path) => {
-            let split = FewShotSplit::read(path)?;
-            let (chosen, validation) = split.find(&dataset, classes, path)?;
-            protocol.shots_of(classes, chosen, validation, &[method], common.seed)?
+    let (chosen, validation) = arguments.draw(&dataset, &settings, common.seed)?;
+    let identity = json!({
+        "model": model_identity(&model)?,
+        "method": arguments.method,
+        "classes": dataset.class_names(arguments.classes),
+        "template": template.to_string(),
+        "settings": settings,
+        "seed": common.seed,
+        "tuned_on": dataset.fingerprint_of(&[chosen.as_slice(), &validation].concat()),
+        "start": starts.fingerprint(arguments.method),
+        "device": format!("{device:?}"),
+    });
+    let restart = arguments.anew.restart;
+    let run = Run { command: "adapt", identity: &identity, makes: &[ADAPTED], restart };
+    let folder = RunFolder::claim(&beside(&arguments.out, "run"), &run)?;
+    let done: Option<Adapted> = folder.find(ADAPTED, &Value::Null)?;
+    let adapted = match done.filter(|done| done.is_still_in(&arguments.out)) {
+        Some(adapted) => {
+            output::note("tuned before; --restart tunes it again");
+            adapted
         }
-        None => protocol.shots(classes, None, &[method], common.seed)?,
+        None => {
+            let prepared = Prepared::new(&dataset, &model, &template, &template, &device)?;
+            let protocol = Protocol { prepared: &prepared, settings: &settings, starts: &starts };
+            let tuning = Tuning { protocol, chosen, validation, kind };
+            let adapted = arguments.tune(tuning, common.seed)?;
+            folder.keep(ADAPTED, &Value::Null, &adapted)?;
+            adapted
+        }
     };
-    let names = dataset.class_names(classes).to_vec();
-    output::note(format!("{}: {} images of {} classes", method, shots.chosen.len(), names.len()));
-    let memory = protocol.text_memory(method, classes)?;
+    match common.json {
+        true => output::json(&json!({
+            "prompt": arguments.out.to_string_lossy(),
+            "classes": adapted.classes,
+            "images": adapted.images,
+            "loss": adapted.loss,
+            "settings": settings,
+        }))?,
+        false => output::line(format!("{} (loss {:.3})", arguments.out.display(), adapted.loss))?,
+    }
+    Ok(())
+}
+
+/// What a tuning left, in the prompt's run folder.
+const ADAPTED: &str = "adapted.json";
+
+/// What came out of a tuning.
+#[derive(Serialize, Deserialize)]
+struct Adapted {
+    /// The fingerprint of the prompt's file.
+    prompt: String,
+    classes: usize,
+    images: usize,
+    /// Mean loss of the last epoch.
+    loss: f32,
+}
+
+impl Adapted {
+    /// Whether the file is the prompt that was tuned, and not another that was put there since.
+    fn is_still_in(&self, path: &Path) -> bool {
+        std::fs::read(path).is_ok_and(|bytes| fingerprint::of_bytes(&bytes) == self.prompt)
+    }
+}
+
+/// What is tuned, and on what.
+struct Tuning<'a> {
+    protocol: Protocol<'a>,
+    chosen: Vec<usize>,
+    validation: Vec<usize>,
+    kind: PromptKind,
+}
+
+/// Says what the text tower takes for a gradient.
+fn note_memory(memory: TextMemory) {
     if memory.classes > 0 {
         let parts = memory.classes.div_ceil(memory.classes_at_once);
         let gigabytes = memory.bytes as f64 / f64::from(1 << 30);
@@ -110,43 +164,6 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
             "about {gigabytes:.1} GB for the gradient through the text tower, in {parts} part(s)"
         ));
     }
-    let course =
-        protocol.tune(method, &shots)?.context("the method's start is missing: pass it with --init")?;
-    let losses: Vec<f32> = course.iter().skip(1).map(|(_, loss)| *loss).collect();
-    let (prompt, placement) =
-        course.last().and_then(|(tuned, _)| tuned.prompt()).context("the method left no prompt")?;
-    ensure!(prompt.is_finite(), "the descent diverged: lower --rate");
-    let header = Header {
-        regulator_form: Default::default(),
-        version: VERSION,
-        program: env!("CARGO_PKG_VERSION").into(),
-        model: model.identity()?,
-        kind,
-        placement,
-        template: template.to_string(),
-        classes: names,
-        settings: json!({"seed": common.seed, "data": dataset.name, "method": method, "tuning": settings}),
-        command: command_line(),
-    };
-    let file = PromptFile { header, prompt: prompt.clone(), regulator: std::collections::BTreeMap::new() };
-    file.save(&arguments.out)?;
-    let lines = losses
-        .iter()
-        .enumerate()
-        .map(|(epoch, loss)| json!({"epoch": epoch + 1, "loss": loss}).to_string() + "\n");
-    whole_file::write(&beside(&arguments.out, "metrics.jsonl"), lines.collect::<String>().as_bytes())?;
-    let adapted = Adapted {
-        prompt: arguments.out.to_string_lossy(),
-        classes: file.header.classes.len(),
-        images: shots.chosen.len(),
-        loss: losses.last().copied().unwrap_or(f32::NAN),
-        settings: &settings,
-    };
-    match common.json {
-        true => output::json(&adapted)?,
-        false => output::line(format!("{} (loss {:.3})", arguments.out.display(), adapted.loss))?,
-    }
-    Ok(())
 }
 
 /// The sentence of learned prompts: the one that is given, else the built-in model's own, or CoOp's.
@@ -159,6 +176,62 @@ pub fn learned_template(given: Option<&Template>, model: &Model) -> Result<Templ
 }
 
 impl AdaptArguments {
+    /// The images that are tuned on, and those that settings are chosen on: from a file, or drawn.
+    fn draw(
+        &self,
+        dataset: &LabelledDataset,
+        settings: &ProtocolSettings,
+        seed: u64,
+    ) -> Result<(Vec<usize>, Vec<usize>)> {
+        match &self.few_shot {
+            Some(path) => Ok(FewShotSplit::read(path)?.find(dataset, self.classes, path)?),
+            None => Ok(settings.sampling.draw(dataset, self.classes, None, settings.shots, seed)),
+        }
+    }
+
+    /// Tunes the prompt and writes it down, with the loss of every epoch.
+    fn tune(&self, tuning: Tuning, seed: u64) -> Result<Adapted> {
+        let Tuning { protocol, chosen, validation, kind } = tuning;
+        let (method, classes) = (self.method, self.classes);
+        let (model, dataset) = (protocol.prepared.model, protocol.prepared.dataset);
+        let shots = protocol.shots_of(classes, chosen, validation, &[method], seed)?;
+        let names = dataset.class_names(classes).to_vec();
+        output::note(format!("{}: {} images of {} classes", method, shots.chosen.len(), names.len()));
+        note_memory(protocol.text_memory(method, classes)?);
+        let course =
+            protocol.tune(method, &shots)?.context("the method's start is missing: pass it with --init")?;
+        let losses: Vec<f32> = course.iter().skip(1).map(|(_, loss)| *loss).collect();
+        let (prompt, placement) =
+            course.last().and_then(|(tuned, _)| tuned.prompt()).context("the method left no prompt")?;
+        ensure!(prompt.is_finite(), "the descent diverged: lower --rate");
+        let settings =
+            json!({"seed": seed, "data": dataset.name, "method": method, "tuning": protocol.settings});
+        let header = Header {
+            regulator_form: Default::default(),
+            version: VERSION,
+            program: env!("CARGO_PKG_VERSION").into(),
+            model: model.identity()?,
+            kind,
+            placement,
+            template: protocol.prepared.template.to_string(),
+            classes: names,
+            settings,
+            command: command_line(),
+        };
+        let classes = header.classes.len();
+        PromptFile { header, prompt: prompt.clone(), regulator: BTreeMap::new() }.save(&self.out)?;
+        let line = |(epoch, loss)| json!({"epoch": epoch + 1, "loss": loss}).to_string() + "\n";
+        let lines: String = losses.iter().enumerate().map(line).collect();
+        whole_file::write(&beside(&self.out, "metrics.jsonl"), lines.as_bytes())?;
+        let written = std::fs::read(&self.out).with_context(|| self.out.display().to_string())?;
+        Ok(Adapted {
+            prompt: fingerprint::of_bytes(&written),
+            classes,
+            images: shots.chosen.len(),
+            loss: losses.last().copied().unwrap_or(f32::NAN),
+        })
+    }
+
     /// The start that the method asks for.
     fn starts(&self, model: &Model) -> Result<Starts> {
         let mut starts = Starts::default();

@@ -1,24 +1,25 @@
 //! `gram cluster`: image-text pairs to topics and domains.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use gram::clustering::{PairFeatures, cluster_features, cluster_pairs};
 use gram::defaults;
-use gram::feature_folder::FeatureFolder;
+use gram::feature_folder::{self, FeatureFolder};
 use gram::model::{is_built_in, note_what_tiny_knows, open_model, open_model_or_own, open_pairs};
 use gram::output::{self, OutputError};
+use gram::run_folder::{Run, RunFolder, model_identity};
 use gram::{settings_file, whole_file};
 use gram_clip::Model;
 use gram_cluster::{ChcSettings, Clusters, Rows, Topic, cost};
-use gram_data::{Pairs, SkipCause, Skipped};
+use gram_data::{Pairs, SkipCause, Skipped, fingerprint};
 use gram_eval::report::clusters_page;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use crate::arguments::Common;
+use crate::arguments::{Anew, Common};
 use crate::progress::pairs_bar;
 
 /// Topics that are printed.
@@ -46,6 +47,9 @@ pub struct ClusterArguments {
     /// Where topics and domains are saved. The same command goes on where it was stopped.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Whether it begins anew.
+    #[command(flatten)]
+    anew: Anew,
     /// A Sentence-BERT folder that embeds the captions; else the model's text tower does.
     #[arg(long, value_name = "DIR")]
     sentence_bert: Option<PathBuf>,
@@ -84,7 +88,7 @@ pub fn run(arguments: &ClusterArguments, common: &Common) -> Result<()> {
     settings.validate()?;
     let features = arguments.features.as_deref().map(FeatureFolder::open).transpose()?;
     let model = arguments.model(features.as_ref(), common)?;
-    let mut pairs = arguments.pairs.as_deref().map(open_pairs).transpose()?;
+    let pairs = arguments.pairs.as_deref().map(open_pairs).transpose()?;
     if let Some(pairs) = &pairs {
         output::note(format!("{} pairs, {}", pairs.pairs.len(), pairs.skipped_summary()));
     }
@@ -100,57 +104,108 @@ pub fn run(arguments: &ClusterArguments, common: &Common) -> Result<()> {
         };
         return tell_cost(size, held, &settings, features.is_some(), common.json);
     }
-    let finished = arguments.out.join("finished");
-    let mut progress = pairs_bar();
-    let mut show = |now| progress.show(now);
-    let (clusters, cut_captions) = match (&features, &model, &mut pairs) {
-        (Some(features), ..) => {
-            (cluster_features(features, &settings, common.seed, Some(&finished), &mut show)?, None)
-        }
-        (None, Some(model), Some(pairs)) => {
-            let sentence_bert = arguments.sentence_bert.as_deref();
-            let (clusters, features) = cluster_pairs(
-                model,
-                pairs,
-                sentence_bert,
-                &settings,
-                common.seed,
-                Some(&finished),
-                &mut show,
-            )?;
-            pairs.skipped.extend(unreadable(pairs, &features));
-            (clusters, Some(features.cut_captions))
-        }
-        _ => bail!("neither --pairs nor --features is given"),
-    };
-    progress.finish();
-    clusters.save(&arguments.out)?;
-    let pairs = pairs.unwrap_or_default();
+    let identity = arguments.identity(&settings, model.as_ref(), pairs.as_ref(), common.seed)?;
+    let run = Run { command: "cluster", identity: &identity, makes: &MAKES, restart: arguments.anew.restart };
+    let folder = RunFolder::claim(&arguments.out, &run)?;
+    if !["pairs.parquet", "topics.json"].iter().all(|name| arguments.out.join(name).is_file()) {
+        folder.forget(CLUSTERED)?;
+    }
+    let seen = Seen { features: features.as_ref(), model: model.as_ref(), pairs: pairs.as_ref() };
+    let done = folder.once(CLUSTERED, &Value::Null, || arguments.cluster(&seen, &settings, common.seed))?;
+    let clusters = Clusters::load(&arguments.out)?;
+    let mut pairs = pairs.unwrap_or_default();
+    let unreadable = |name| Skipped { name, cause: SkipCause::UnreadableImage, detail: None };
+    pairs.skipped.extend(done.unreadable.into_iter().map(unreadable));
     pairs.write_skipped(&arguments.out.join("left_out.jsonl"))?;
     let page = clusters_page(&clusters, &pairs);
     whole_file::write(&arguments.out.join("clusters.html"), page.as_bytes())?;
     // Stages are kept until their outcome is.
-    fs::remove_dir_all(&finished).with_context(|| finished.display().to_string())?;
+    folder.forget(STAGES)?;
     match common.json {
-        true => output::json(&summary(&clusters, &pairs, cut_captions, arguments))?,
-        false => print(&clusters, &pairs, cut_captions, arguments)?,
+        true => output::json(&summary(&clusters, &pairs, done.cut_captions, arguments))?,
+        false => print(&clusters, &pairs, done.cut_captions, arguments)?,
     }
     Ok(())
 }
 
-/// The pairs whose images the model has not seen, for they cannot be decoded.
-fn unreadable(pairs: &Pairs, features: &PairFeatures) -> Vec<Skipped> {
+/// What a clustering makes in its folder.
+const MAKES: [&str; 6] =
+    [STAGES, CLUSTERED, "pairs.parquet", "topics.json", "left_out.jsonl", "clusters.html"];
+/// Stages that are done.
+const STAGES: &str = "finished";
+/// What became of the pairs before they were clustered.
+const CLUSTERED: &str = "clustered.json";
+
+/// What a clustering works with: features, or a model and pairs.
+struct Seen<'a> {
+    features: Option<&'a FeatureFolder>,
+    model: Option<&'a Model>,
+    pairs: Option<&'a Pairs>,
+}
+
+/// What became of the pairs before they were clustered.
+#[derive(Serialize, Deserialize)]
+struct Clustered {
+    /// Captions that were cut, where a model read them.
+    cut_captions: Option<usize>,
+    /// Keys of pairs whose images could not be decoded.
+    unreadable: Vec<String>,
+}
+
+/// Keys of the pairs whose images the model has not seen, for they cannot be decoded.
+fn unreadable(pairs: &Pairs, features: &PairFeatures) -> Vec<String> {
     let mut seen = features.rows.iter().peekable();
     let unseen = pairs.pairs.iter().enumerate().filter(|(row, _)| seen.next_if_eq(&row).is_none());
-    let skipped = |(_, pair): (usize, &gram_data::Pair)| Skipped {
-        name: pair.key.clone(),
-        cause: SkipCause::UnreadableImage,
-        detail: None,
-    };
-    unseen.map(skipped).collect()
+    unseen.map(|(_, pair)| pair.key.clone()).collect()
 }
 
 impl ClusterArguments {
+    /// What decides the topics and domains.
+    fn identity(
+        &self,
+        settings: &ChcSettings,
+        model: Option<&Model>,
+        pairs: Option<&Pairs>,
+        seed: u64,
+    ) -> Result<Value> {
+        let encoder = self.sentence_bert.as_deref().map(|folder| {
+            fingerprint::of_folder(folder)
+                .with_context(|| format!("Sentence-BERT model {}", folder.display()))
+        });
+        Ok(json!({
+            "settings": settings,
+            "seed": seed,
+            "features": self.features.as_deref().map(feature_folder::fingerprint).transpose()?,
+            "model": model.map(model_identity).transpose()?,
+            "caption_encoder": encoder.transpose()?,
+            "pairs": pairs.map(Pairs::fingerprint),
+        }))
+    }
+
+    /// Clusters, and saves what is found.
+    fn cluster(&self, seen: &Seen, settings: &ChcSettings, seed: u64) -> Result<Clustered> {
+        let stages = self.out.join(STAGES);
+        let mut progress = pairs_bar();
+        let mut show = |now| progress.show(now);
+        let (clusters, clustered) = match (seen.features, seen.model, seen.pairs) {
+            (Some(features), ..) => {
+                let clusters = cluster_features(features, settings, seed, Some(&stages), &mut show)?;
+                (clusters, Clustered { cut_captions: None, unreadable: Vec::new() })
+            }
+            (None, Some(model), Some(pairs)) => {
+                let encoder = self.sentence_bert.as_deref();
+                let (clusters, features) =
+                    cluster_pairs(model, pairs, encoder, settings, seed, Some(&stages), &mut show)?;
+                let (cut, unreadable) = (features.cut_captions, unreadable(pairs, &features));
+                (clusters, Clustered { cut_captions: Some(cut), unreadable })
+            }
+            _ => bail!("neither --pairs nor --features is given"),
+        };
+        progress.finish();
+        clusters.save(&self.out)?;
+        Ok(clustered)
+    }
+
     /// The model, where there are no features. Those that there are must be of the model that is given beside them.
     fn model(&self, features: Option<&FeatureFolder>, common: &Common) -> Result<Option<Model>> {
         let (Some(path), Some(features)) = (&self.features, features) else {

@@ -9,7 +9,7 @@ use gram_eval::results::Results;
 use gram_eval::tables::{self, Table};
 use indicatif::ProgressBar;
 
-use crate::arguments::Common;
+use crate::arguments::{Anew, Common};
 use crate::commands::command_line;
 use crate::progress::{bar, say};
 
@@ -20,6 +20,9 @@ pub struct DemoArguments {
     /// Where report.html, results.json and the artefacts go.
     #[arg(long, value_name = "DIR", default_value = "runs/demo")]
     out: PathBuf,
+    /// Whether it begins anew.
+    #[command(flatten)]
+    anew: Anew,
     /// Seeds of shots and tuning.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     seeds: Option<u16>,
@@ -43,7 +46,8 @@ pub fn run(arguments: &DemoArguments, common: &Common) -> anyhow::Result<()> {
         output::note(note);
     }
     let bar = Bar(bar(""));
-    let results = demo::run(&plan, &command_line(), &arguments.out, &common.device()?, &bar)?;
+    let (out, restart) = (&arguments.out, arguments.anew.restart);
+    let results = demo::run(&plan, &command_line(), out, restart, &common.device()?, &bar)?;
     bar.0.finish_and_clear();
     let report = arguments.out.join("report.html");
     if common.json {

@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use gram::output;
+use gram::run_folder::{Run, RunFolder};
 use gram_data::LabelledDataset;
 use gram_data::read_pairs;
 use gram_pretrain::{Metric, PretrainConfig, Pretraining};
+use serde_json::json;
 
-use crate::arguments::Common;
+use crate::arguments::{Anew, Common};
 use crate::progress::bar;
 
 /// Arguments of `gram pretrain`.
@@ -28,6 +30,9 @@ pub struct PretrainArguments {
     /// The run's folder; a run that was stopped goes on from its last checkpoint.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Whether it begins anew.
+    #[command(flatten)]
+    anew: Anew,
     /// Labelled datasets to report zero-shot accuracy on after every epoch.
     #[arg(long, value_name = "D")]
     held_out: Vec<PathBuf>,
@@ -41,10 +46,28 @@ pub fn run(arguments: &PretrainArguments, common: &Common) -> anyhow::Result<()>
     let source = read_pairs(&arguments.pairs)?;
     output::note(format!("{} pairs, {} skipped", source.pairs.len(), source.skipped.len()));
     let held_out = arguments.held_out.iter().map(LabelledDataset::open).collect::<Result<Vec<_>, _>>()?;
+    let tested: Vec<String> = held_out
+        .iter()
+        .map(|dataset| dataset.fingerprint_of(&(0..dataset.images.len()).collect::<Vec<_>>()))
+        .collect();
+    let device = common.device()?;
+    let identity = json!({
+        "config": config,
+        "pairs": source.fingerprint(),
+        "held_out": tested,
+        "device": format!("{device:?}"),
+    });
+    let run = Run {
+        command: "pretrain",
+        identity: &identity,
+        makes: &gram_pretrain::MAKES,
+        restart: arguments.anew.restart,
+    };
+    let _claimed = RunFolder::claim(&arguments.out, &run)?;
     let progress = bar("pre-training");
     let mut last = None;
     let run = Pretraining { config, pairs: &source.pairs, held_out: &held_out, out: &arguments.out };
-    run.run(&common.device()?, &mut |metric| {
+    run.run(&device, &mut |metric| {
         match metric {
             Metric::Step { step, steps, loss, pairs_per_second, .. } => {
                 progress.set_length(*steps as u64);
