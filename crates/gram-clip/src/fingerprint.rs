@@ -104,7 +104,7 @@ impl ModuleVisitor for NamedWeights {
     fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
         let tensor = parameter.val();
         let shape = tensor.dims().to_vec();
-        let values = tensor.reshape([shape.iter().product()]);
+        let values = tensor.reshape([shape.iter().product::<usize>()]);
         self.tensors.push(Weight { name: self.path.join("."), shape, values });
     }
 

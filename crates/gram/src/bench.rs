@@ -367,9 +367,10 @@ impl<'a> Bench<'a> {
                     (_, Some(source)) => {
                         (protocol.cross_domain(method, &shots, source)?.map(Measured::Transfer), Vec::new())
                     }
-                    (_, None) => {
-                        (protocol.cross_dataset(method, &shots, &targets)?.map(Measured::Transfer), Vec::new())
-                    }
+                    (_, None) => (
+                        protocol.cross_dataset(method, &shots, &targets)?.map(Measured::Transfer),
+                        Vec::new(),
+                    ),
                 };
                 if let Some(measured) = measured {
                     folder.keep(&plan.name, &plan.made_from, Finished { measured, course })?;

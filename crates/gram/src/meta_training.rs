@@ -195,8 +195,7 @@ impl MetaRun<'_> {
     pub fn run(&self, out: &Path, observe: &mut dyn FnMut(&MetaStep)) -> Result<MetaState> {
         let device = device(self.model);
         let identity = self.identity()?;
-        let run =
-            Run { command: "meta-train", identity: &identity, makes: &MAKES, restart: self.restart };
+        let run = Run { command: "meta-train", identity: &identity, makes: &MAKES, restart: self.restart };
         let claimed = RunFolder::claim(&run_folder(out), &run)?;
         let folder = claimed.path();
         let clip = PromptedClip::new(self.model, self.placement);

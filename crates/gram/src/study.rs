@@ -315,12 +315,7 @@ impl Study<'_> {
     }
 
     /// Meta-trains a start.
-    fn meta_train(
-        &self,
-        condition: &Condition,
-        kind: PromptKind,
-        images: &PairImages,
-    ) -> Result<()> {
+    fn meta_train(&self, condition: &Condition, kind: PromptKind, images: &PairImages) -> Result<()> {
         let source = condition.start;
         let settings = source.settings(&self.meta_training);
         let clusters = match source {
@@ -330,7 +325,8 @@ impl Study<'_> {
         };
         let (seed, placement) = (settings.seed, condition.design.placement(kind, self.model, 1));
         let start = condition.design.start(kind, placement, self.model, self.template, seed, self.device)?;
-        let material = material(self.model, &clusters, images.store.clone(), &start, self.template, &settings)?;
+        let material =
+            material(self.model, &clusters, images.store.clone(), &start, self.template, &settings)?;
         let run = MetaRun {
             model: self.model,
             kind,
