@@ -161,6 +161,7 @@ impl<'a> Demo<'a> {
             kind,
             placement,
             template: &self.template,
+            clusters: clusters.model.as_ref(),
             material: &material,
             start: MetaState::start(start, &settings, self.device),
             episodes: EpisodeSource::Sampled,

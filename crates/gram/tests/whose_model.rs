@@ -314,6 +314,7 @@ fn clusters_and_features_say_whose_they_are_and_a_start_is_meta_trained_for_that
         let output = gram(&[&fixed[..], &["--out", &path(out)], more].concat());
         assert!(output.status.success(), "{}", text(&output.stderr));
         let file = PromptFile::load(&PathBuf::from(path(out)), &Device::default()).unwrap();
+        assert_eq!(serde_json::to_value(&file.header.clusters).unwrap(), identity);
         (serde_json::to_value(&file.header.model).unwrap(), output)
     };
     let (model, output) = meta_train("own.safetensors", &["--clusters", &clusters]);

@@ -121,6 +121,7 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
         version: VERSION,
         program: env!("CARGO_PKG_VERSION").into(),
         model: model.identity()?,
+        clusters: None,
         kind,
         placement,
         template: template.to_string(),
