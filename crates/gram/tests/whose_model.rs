@@ -222,7 +222,7 @@ fn prompts_without_a_fingerprint_are_read_and_that_is_said_once() {
     }
     let output = gram(&["predict", "--prompt", &prompt, "--model", "tiny", &image]);
     assert!(
-        error_of(&output).contains("made for own, prompt.text width 64, but tiny has width 128"),
+        error_of(&output).contains("made for own, text width 64, but tiny has width 128"),
         "{output:?}"
     );
 }
@@ -331,7 +331,7 @@ fn clusters_and_features_say_whose_they_are_and_a_start_is_meta_trained_for_that
 
     let episodes = path("episodes.json");
     let listed =
-        gram(&["episodes", "--clusters", &clusters, "--count", "2", "--ways", "2", "--out", &episodes]);
+        gram(&["episodes", "--clusters", &clusters, "--count", "8", "--ways", "2", "--out", &episodes]);
     assert!(listed.status.success(), "{}", text(&listed.stderr));
     assert_eq!(meta_train("listed.safetensors", &["--episodes", &episodes]).0, identity);
     // A start of another model is refused by its name, wherever its pairs come from.
