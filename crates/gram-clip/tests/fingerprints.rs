@@ -3,7 +3,7 @@
 
 mod fixtures;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -124,6 +124,16 @@ fn a_model_for_images_of_another_size_keeps_its_fingerprint_and_its_name_is_no_p
     larger.name = "another name".into();
     assert_eq!((model.fingerprint().unwrap(), larger.fingerprint().unwrap()), (expected, expected));
     assert_ne!(Fingerprint::of(&larger.clip).unwrap(), expected);
+}
+
+#[test]
+fn a_fingerprint_is_what_its_definition_gives_in_another_program() {
+    let file = fs::read(folder("fingerprints.json")).unwrap();
+    let expected: BTreeMap<String, Fingerprint> = serde_json::from_slice(&file).unwrap();
+    assert_eq!(expected.len(), MODELS.len());
+    for (model, expected) in expected {
+        assert_eq!(fingerprint(&folder(&model)), expected, "{model}");
+    }
 }
 
 #[test]

@@ -65,6 +65,7 @@ pub fn read(path: &Path, bytes: &[u8], device: &Device) -> Result<PromptFile, Pr
         version: VERSION,
         program: PROGRAM.into(),
         model: ModelIdentity::named(MODEL),
+        clusters: None,
         kind,
         placement,
         template: TEMPLATE.into(),

@@ -32,6 +32,9 @@ pub struct Header {
     /// The model it was made for.
     #[serde(flatten)]
     pub model: ModelIdentity,
+    /// The model whose features made the topics and domains that a start was meta-trained on, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clusters: Option<ModelIdentity>,
     /// The towers it speaks to.
     pub kind: PromptKind,
     /// Where its vectors enter.
@@ -330,6 +333,7 @@ mod tests {
                 version: VERSION,
                 program: "0.1.0".into(),
                 model: ModelIdentity::named("tiny"),
+                clusters: None,
                 kind: PromptKind::Textual,
                 placement: Placement::default(),
                 template: "a photo of a {}.".into(),

@@ -191,6 +191,7 @@ impl<'a> Demo<'a> {
             kind,
             placement,
             template: &self.template,
+            clusters: clusters.model.as_ref(),
             material: &material,
             images: &pairs.fingerprint(),
             start: MetaState::start(start, &settings, self.device),

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use gram_clip::Model;
+use gram_clip::{Model, ModelIdentity};
 use gram_cluster::Clusters;
 use gram_data::whole_file::beside;
 use gram_data::{Pair, Pairs, fingerprint};
@@ -161,6 +161,8 @@ pub struct MetaRun<'a> {
     pub placement: Placement,
     /// The sentence around a name.
     pub template: &'a Template,
+    /// The model whose features made the topics and domains, for the file: any model may learn from them.
+    pub clusters: Option<&'a ModelIdentity>,
     /// What episodes are made of.
     pub material: &'a Material,
     /// The fingerprint of the pairs whose images these are.
@@ -261,6 +263,7 @@ impl MetaRun<'_> {
             regulator_form: state.phi.as_ref().map(Regulator::form).unwrap_or_default(),
             program: env!("CARGO_PKG_VERSION").into(),
             model: self.model.identity()?,
+            clusters: self.clusters.cloned(),
             kind: self.kind,
             template: self.template.to_string(),
             classes: Vec::new(),

@@ -275,6 +275,7 @@ impl Rehearsal<'_> {
             kind,
             placement,
             template: self.template,
+            clusters: self.clusters.model.as_ref(),
             material: &material,
             images: &images.fingerprint,
             start: MetaState::start(start, settings, self.device),

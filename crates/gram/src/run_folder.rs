@@ -11,6 +11,7 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use gram_data::fingerprint;
 use gram_data::whole_file::is_partial;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -282,7 +283,7 @@ pub fn model_identity(model: &gram_clip::Model) -> Result<Value> {
         "weights": model.fingerprint()?.to_string(),
         "image_size": model.clip.config.vision_config.image_size,
         "preprocessing": serde_json::from_str::<Value>(&model.preprocess.to_json())?,
-        "tokenizer": model.tokenizer.encode(PROBE)?,
+        "tokenizer": fingerprint::of_text(&format!("{:?}", model.tokenizer.encode(PROBE)?)),
     }))
 }
 

@@ -332,6 +332,7 @@ impl Study<'_> {
             kind,
             placement,
             template: self.template,
+            clusters: clusters.model.as_ref(),
             material: &material,
             images: &images.fingerprint,
             start: MetaState::start(start, &settings, self.device),

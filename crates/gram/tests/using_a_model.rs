@@ -111,7 +111,8 @@ fn a_prompt_file_is_enough_to_predict_with_and_fails_on_another_model_by_name() 
         concat!(env!("CARGO_MANIFEST_DIR"), "/../gram-clip/tests/fixtures/checkpoints/hugging-face/half");
     let output = gram(&["predict", "--model", other, "--prompt", start, "--classes", "cat,dog", &image]);
     let error = String::from_utf8(output.stderr).unwrap();
-    assert!(error.contains("made for tiny") && error.contains("but half has width"), "{error}");
+    assert!(error.contains("made for tiny (") && error.contains("), not for half ("), "{error}");
+    assert!(error.trim_end().ends_with("pass --model tiny"), "{error}");
 }
 
 #[test]

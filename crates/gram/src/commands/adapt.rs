@@ -211,6 +211,7 @@ impl AdaptArguments {
             version: VERSION,
             program: env!("CARGO_PKG_VERSION").into(),
             model: model.identity()?,
+            clusters: None,
             kind,
             placement,
             template: protocol.prepared.template.to_string(),

@@ -228,6 +228,7 @@ pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
         kind,
         placement,
         template,
+        clusters: grouped_by.as_ref().map(|(_, model)| model),
         material: &material,
         images: &seen,
         start,
