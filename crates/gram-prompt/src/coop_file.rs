@@ -206,12 +206,66 @@ mod tests {
     #[test]
     fn coop_s_file_is_read_with_its_context_alone() {
         let device = Device::default();
-        for name in ["model.pth.tar-50", "legacy.pth.tar-50"] {
+        for name in ["model.pth.tar-50", "legacy.pth.tar-50", "warm-up.pth.tar-50"] {
             let (path, bytes) = fixture(name);
             let file = PromptFile::parse(&path, &bytes, &device).unwrap();
             assert_eq!((file.header.template.as_str(), file.header.kind), ("{}.", PromptKind::Textual));
             assert_eq!(context(&file), expected());
         }
+    }
+
+    #[test]
+    fn the_prompt_of_another_method_is_refused_by_its_keys() {
+        for (name, keys, method) in [
+            (
+                "maple.pth.tar-5",
+                "`compound_prompt_projections.0.bias`, `compound_prompt_projections.0.weight`, \
+                 `compound_prompts_text.0`, `proj.bias` and 1 more",
+                "MaPLe",
+            ),
+            ("maple-whole.pth.tar-5", "`image_encoder.proj`, `prompt_learner.", "MaPLe"),
+            ("promptsrc.pth.tar-5", "`prompt_learner.ZS_image_encoder.proj`", "PromptSRC"),
+            ("kgcoop.pth.tar-5", "`bias_vectors`", "KgCoOp"),
+            ("unknown.pth.tar-5", "`temperature`", "another method"),
+        ] {
+            let (path, bytes) = fixture(name);
+            let error = PromptFile::parse(&path, &bytes, &Device::default()).unwrap_err().to_string();
+            let (prefix, told) = error.split_once(": no key of CoOp's or CoCoOp's: ").unwrap();
+            assert!(prefix.ends_with(name) && told.contains(keys), "{error}");
+            assert!(told.contains(&format!("it is the prompt of {method}, which")), "{error}");
+        }
+    }
+
+    #[test]
+    fn class_names_stand_where_the_reader_says_and_what_the_file_leaves_out_is_noted() {
+        let device = Device::default();
+        let (path, bytes) = fixture("model.pth.tar-50");
+        let file = || PromptFile::parse(&path, &bytes, &device).unwrap();
+        let notes = file().notes(&path);
+        assert!(notes.len() == 1 && notes[0].contains("carries no fingerprint of its model"), "{notes:?}");
+        assert!(notes[0].contains("at the end is assumed") && !notes[0].contains('\n'), "{notes:?}");
+        let middle = file().with_class_position(&path, Some(ClassPosition::Middle)).unwrap();
+        assert_eq!(middle.header.placement.class_position, ClassPosition::Middle);
+        let notes = middle.notes(&path);
+        assert!(notes.len() == 1 && !notes[0].contains("assumed"), "{notes:?}");
+        // CoCoOp's names stand at the end, in its code.
+        let (path, bytes) = fixture("cocoop.pth.tar-10");
+        let file = || PromptFile::parse(&path, &bytes, &device).unwrap();
+        assert!(!file().notes(&path)[0].contains("assumed"));
+        assert!(file().with_class_position(&path, Some(ClassPosition::End)).is_ok());
+        let error = file().with_class_position(&path, Some(ClassPosition::Front)).unwrap_err().to_string();
+        assert!(error.contains("its class names stand at the end, not at the front: leave --class"), "{error}");
+    }
+
+    #[test]
+    fn coop_s_configuration_says_what_its_file_does_not() {
+        let (path, bytes) = fixture("class-specific.pth.tar-50");
+        let file = PromptFile::parse(&path, &bytes, &Device::default()).unwrap();
+        let file = file.with_class_position(&path, Some(ClassPosition::Front)).unwrap();
+        let told = settings(&file.header, &file.prompt);
+        let expected = [("N_CTX", "4"), ("CLASS_TOKEN_POSITION", "front"), ("CSC", "True"), ("CTX_INIT", "\"\"")];
+        let expected = expected.map(|(key, value)| (format!("TRAINER.COOP.{key}"), value.to_owned()));
+        assert_eq!(told, expected);
     }
 
     #[test]

@@ -416,6 +416,18 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_says_where_its_names_stand_is_not_told_otherwise() {
+        let (path, file) = (Path::new("prompt.safetensors"), file(&Device::default()));
+        assert!(file.notes(path).is_empty());
+        for given in [None, Some(ClassPosition::End)] {
+            assert!(file.clone().with_class_position(path, given).is_ok());
+        }
+        let error = file.with_class_position(path, Some(ClassPosition::Middle)).unwrap_err().to_string();
+        let told = "prompt.safetensors: its class names stand at the end, not at the middle";
+        assert!(error.starts_with(told), "{error}");
+    }
+
+    #[test]
     fn what_is_no_prompt_file_is_refused_by_name() {
         let (device, path) = (Device::default(), Path::new("x.safetensors"));
         let error = PromptFile::parse(path, b"garbage", &device).unwrap_err().to_string();
