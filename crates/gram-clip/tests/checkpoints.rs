@@ -146,7 +146,10 @@ fn files_that_are_no_clip_of_two_transformers_are_refused_by_name() {
     for (file, problem) in [
         ("openai/visual-resnet.pt", "a ResNet in the vision tower: gram reads"),
         ("openai/numbers.pt", "tensors (`"),
-        ("openai/evil.pt", "it holds no tensors, and it asks for posix.system, which is never run: save the weights"),
+        (
+            "openai/evil.pt",
+            "it holds no tensors, and it asks for posix.system, which is never run: save the weights",
+        ),
         ("openai/evil-nested.pt", "names, and it asks for __builtin__.eval, which is never run"),
     ] {
         let error = Clip::open(&path(file), &Device::default()).unwrap_err().to_string();
@@ -185,7 +188,8 @@ fn a_tensor_inside_an_object_is_missing_under_the_name_of_the_object() {
     assert!(whole.tensors.is_empty() && whole.unread[""] == Unread::Object("__main__.Tower".into()));
     let error =
         Weights::open(&fixture("pickled-objects/whole-module.pt")).err().map(|error| error.to_string());
-    let told = "it holds no tensors, and it asks for __main__.Tower, which is never run: save the weights alone";
+    let told =
+        "it holds no tensors, and it asks for __main__.Tower, which is never run: save the weights alone";
     assert!(error.as_ref().is_some_and(|error| error.contains(told)), "{error:?}");
 }
 
@@ -193,7 +197,8 @@ fn a_tensor_inside_an_object_is_missing_under_the_name_of_the_object() {
 fn a_layer_inside_an_object_is_not_left_out_without_a_word() {
     let bytes = fs::read(fixture("configurations/activation/state-dict.pt")).unwrap();
     let mut bytes = to_torch_bytes("model", &read_tensors("state-dict.pt", &bytes).unwrap(), 0).unwrap();
-    let find = |bytes: &[u8], text: &str| bytes.windows(text.len()).position(|window| window == text.as_bytes());
+    let find =
+        |bytes: &[u8], text: &str| bytes.windows(text.len()).position(|window| window == text.as_bytes());
     let key = "visual.transformer.resblocks.0.ln_1.weight";
     let after = find(&bytes, key).unwrap();
     let maker = after + find(&bytes[after..], "_rebuild_tensor_v2").unwrap();
@@ -202,7 +207,10 @@ fn a_layer_inside_an_object_is_not_left_out_without_a_word() {
     let path = folder.path().join("model.pt");
     fs::write(&path, &bytes).unwrap();
     let error = Clip::open(&path, &Device::default()).unwrap_err().to_string();
-    assert!(error.contains(&format!("`{key}` asks for torch._utils._rebuild_tensor_v9, which is")), "{error}");
+    assert!(
+        error.contains(&format!("`{key}` asks for torch._utils._rebuild_tensor_v9, which is")),
+        "{error}"
+    );
 }
 
 #[test]

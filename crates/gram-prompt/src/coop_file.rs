@@ -254,7 +254,10 @@ mod tests {
         assert!(!file().notes(&path)[0].contains("assumed"));
         assert!(file().with_class_position(&path, Some(ClassPosition::End)).is_ok());
         let error = file().with_class_position(&path, Some(ClassPosition::Front)).unwrap_err().to_string();
-        assert!(error.contains("its class names stand at the end, not at the front: leave --class"), "{error}");
+        assert!(
+            error.contains("its class names stand at the end, not at the front: leave --class"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -263,7 +266,8 @@ mod tests {
         let file = PromptFile::parse(&path, &bytes, &Device::default()).unwrap();
         let file = file.with_class_position(&path, Some(ClassPosition::Front)).unwrap();
         let told = settings(&file.header, &file.prompt);
-        let expected = [("N_CTX", "4"), ("CLASS_TOKEN_POSITION", "front"), ("CSC", "True"), ("CTX_INIT", "\"\"")];
+        let expected =
+            [("N_CTX", "4"), ("CLASS_TOKEN_POSITION", "front"), ("CSC", "True"), ("CTX_INIT", "\"\"")];
         let expected = expected.map(|(key, value)| (format!("TRAINER.COOP.{key}"), value.to_owned()));
         assert_eq!(told, expected);
     }
