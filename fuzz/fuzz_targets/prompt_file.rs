@@ -4,8 +4,12 @@
 use std::path::Path;
 
 use burn::tensor::Device;
-use gram_prompt::PromptFile;
+use gram_prompt::{ClassPosition, PromptFile};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let _ = PromptFile::parse(Path::new("fuzzed"), bytes, &Device::default());
+    let path = Path::new("fuzzed");
+    if let Ok(file) = PromptFile::parse(path, bytes, &Device::default()) {
+        let _ = file.doubt();
+        let _ = file.with_class_position(path, Some(ClassPosition::Middle));
+    }
 });

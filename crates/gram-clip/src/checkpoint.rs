@@ -21,12 +21,13 @@ use std::sync::Arc;
 use memmap2::Mmap;
 use safetensors::tensor::{SafeTensors, TensorView};
 
-pub use place::Place;
+pub use place::{Entry, NEVER_RUN, Place, Unread};
 pub use torch::{TorchError, is_torch};
 pub use torch_writer::to_torch_bytes;
 pub use write::{Named, to_f16_bytes, to_f32_bytes, to_f32_bytes_with_header};
 
 use crate::error::ClipError;
+use crate::signal::Activation;
 
 /// Where the values of a named tensor come from.
 pub trait Source {
@@ -37,7 +38,6 @@ pub trait Source {
     fn values(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ClipError>;
 }
 
-/// The bytes of a file, mapped or at hand.
 /// The bytes of a file, in memory or mapped into it.
 pub type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
@@ -49,8 +49,10 @@ pub struct Weights {
     files: Vec<Bytes>,
     /// File and place of every tensor.
     tensors: BTreeMap<String, (usize, Place)>,
+    /// What else stands under a name, and is not read.
+    unread: BTreeMap<String, Unread>,
     layout: Layout,
-    torch_script: bool,
+    activation: Option<Activation>,
 }
 
 /// Whose names the tensors have.
@@ -89,16 +91,25 @@ impl Weights {
     }
 
     fn of_files(file: String, parts: Vec<(String, Bytes)>) -> Result<Self, ClipError> {
-        let (mut tensors, mut files, mut torch_script) = (BTreeMap::new(), Vec::new(), false);
+        let (mut all, mut files, mut activation) = (BTreeMap::new(), Vec::new(), None);
         for (index, (name, bytes)) in parts.into_iter().enumerate() {
             let content = bytes.as_ref().as_ref();
-            torch_script |= torch::is_torch_script(content);
-            tensors.extend(places(&name, content)?.into_iter().map(|(name, place)| (name, (index, place))));
+            if torch::is_torch_script(content) {
+                activation = torch::torch_script_activation(content);
+            }
+            all.extend(entries(&name, content)?.into_iter().map(|(name, entry)| (name, (index, entry))));
             files.push(bytes);
         }
-        let tensors = unwrapped(tensors);
-        let layout = Layout::of(&file, &tensors)?;
-        Ok(Self { file, files, tensors, layout, torch_script })
+        let all = unwrapped(all, |(_, entry)| matches!(entry, Entry::Tensor(_)));
+        let (mut tensors, mut unread) = (BTreeMap::new(), BTreeMap::new());
+        for (name, (index, entry)) in all {
+            match entry {
+                Entry::Tensor(place) => _ = tensors.insert(name, (index, place)),
+                Entry::Unread(what) => _ = unread.insert(name, what),
+            }
+        }
+        let layout = Layout::of(&file, &tensors, &unread)?;
+        Ok(Self { file, files, tensors, unread, layout, activation })
     }
 
     /// Whose names the tensors have.
@@ -106,9 +117,9 @@ impl Weights {
         self.layout
     }
 
-    /// Whether they come from a TorchScript archive, as OpenAI's own files do.
-    pub fn is_torch_script(&self) -> bool {
-        self.torch_script
+    /// The activation that the file itself names: a TorchScript archive does, as OpenAI's own files are.
+    pub fn activation(&self) -> Option<Activation> {
+        self.activation
     }
 
     /// The shape of the tensor that Hugging Face calls `name`.
@@ -122,13 +133,37 @@ impl Weights {
         &self.file
     }
 
-    fn find(&self, name: &str) -> Option<(usize, &Place, openai_names::Part)> {
-        let stored = match self.layout {
-            Layout::HuggingFace => {
-                openai_names::Stored { name: name.to_owned(), part: openai_names::Part::Whole }
-            }
-            Layout::OpenAi(text) => openai_names::stored(name, text)?,
+    /// Why the tensor that Hugging Face calls `name` is not there: because something that is not read stands in its
+    /// place or around it, or because nothing does.
+    pub fn missing(&self, name: &str) -> ClipError {
+        let (file, name) = (self.file.clone(), name.to_owned());
+        match self.unread_around(&name) {
+            Some((path, what)) => ClipError::Unread { file, problem: what.reason(path) },
+            None => ClipError::MissingTensor { file, name },
+        }
+    }
+
+    /// What is not read and stands in the place of the tensor that Hugging Face calls `name`, or around it.
+    pub fn unread_around(&self, name: &str) -> Option<(&str, &Unread)> {
+        let stored = self.stored(name)?.name;
+        let around = |path: &str| {
+            let rest = stored.strip_prefix(path);
+            path.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
+        self.unread.iter().find(|(path, _)| around(path)).map(|(path, what)| (path.as_str(), what))
+    }
+
+    fn stored(&self, name: &str) -> Option<openai_names::Stored> {
+        match self.layout {
+            Layout::HuggingFace => {
+                Some(openai_names::Stored { name: name.to_owned(), part: openai_names::Part::Whole })
+            }
+            Layout::OpenAi(text) => openai_names::stored(name, text),
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<(usize, &Place, openai_names::Part)> {
+        let stored = self.stored(name)?;
         let (file, place) = self.tensors.get(&stored.name)?;
         // A part is one of a matrix, or of a vector of biases.
         let divides = match stored.part {
@@ -142,8 +177,7 @@ impl Weights {
 
 impl Source for Weights {
     fn values(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ClipError> {
-        let missing = || ClipError::MissingTensor { file: self.file.clone(), name: name.to_owned() };
-        let (file, place, part) = self.find(name).ok_or_else(missing)?;
+        let (file, place, part) = self.find(name).ok_or_else(|| self.missing(name))?;
         let found = part.shape(&place.shape);
         if found != shape && !(shape == [1] && found.is_empty()) {
             let expected = shape.to_vec();
@@ -162,7 +196,11 @@ impl Source for Weights {
 
 impl Layout {
     /// Told from the names of the tensors.
-    fn of(file: &str, tensors: &BTreeMap<String, (usize, Place)>) -> Result<Self, ClipError> {
+    fn of(
+        file: &str,
+        tensors: &BTreeMap<String, (usize, Place)>,
+        unread: &BTreeMap<String, Unread>,
+    ) -> Result<Self, ClipError> {
         let has = |name: &str| tensors.contains_key(name);
         let begins = |prefix: &str| {
             tensors.range(prefix.to_owned()..).next().is_some_and(|(name, _)| name.starts_with(prefix))
@@ -181,26 +219,31 @@ impl Layout {
         } else if begins("text_model.") || begins("vision_model.") {
             Ok(Self::HuggingFace)
         } else {
-            let some = tensors.keys().next().map_or("nothing".into(), |name| format!("`{name}`"));
-            Err(ClipError::NoClip { file: file.to_owned(), tensors: tensors.len(), some })
+            let objects: BTreeSet<&str> = unread.values().filter_map(Unread::object).collect();
+            Err(ClipError::NoClip {
+                file: file.to_owned(),
+                tensors: tensors.len(),
+                some: tensors.keys().next().cloned(),
+                objects: objects.into_iter().take(3).map(str::to_owned).collect(),
+            })
         }
     }
 }
 
 /// Without what training scripts wrap around the names: an outer `state_dict`, `module.` of parallel training, and
-/// `_orig_mod.` of compiled models.
-fn unwrapped<T>(tensors: BTreeMap<String, T>) -> BTreeMap<String, T> {
-    let within = |tensors: BTreeMap<String, T>, prefix: &str, others: bool| {
+/// `_orig_mod.` of compiled models. `is_tensor` says which of the values are tensors: no other is a reason to keep a name.
+fn unwrapped<T>(all: BTreeMap<String, T>, is_tensor: impl Fn(&T) -> bool) -> BTreeMap<String, T> {
+    let within = |all: BTreeMap<String, T>, prefix: &str, others: bool| {
         let (inner, outer): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            tensors.into_iter().partition(|(name, _)| name.starts_with(prefix));
-        match inner.is_empty() || (!others && !outer.is_empty()) {
+            all.into_iter().partition(|(name, _)| name.starts_with(prefix));
+        match inner.is_empty() || (!others && outer.values().any(&is_tensor)) {
             true => inner.into_iter().chain(outer).collect(),
             false => {
-                inner.into_iter().map(|(name, tensor)| (name[prefix.len()..].to_owned(), tensor)).collect()
+                inner.into_iter().map(|(name, value)| (name[prefix.len()..].to_owned(), value)).collect()
             }
         }
     };
-    let model = within(tensors, "state_dict.", true);
+    let model = within(all, "state_dict.", true);
     within(within(model, "module.", false), "_orig_mod.", false)
 }
 
@@ -236,8 +279,8 @@ fn shards(file: &str, bytes: &[u8]) -> Result<Option<BTreeSet<String>>, ClipErro
     }
 }
 
-/// The tensors of a file, whatever its format.
-fn places(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Place>, ClipError> {
+/// What is in a file, whatever its format.
+fn entries(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Entry>, ClipError> {
     if torch::is_torch(bytes) {
         return torch::tensors(bytes).map_err(|source| ClipError::Torch { file: file.to_owned(), source });
     }
@@ -249,20 +292,48 @@ fn places(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Place>, ClipError
         let range = shift(start).zip(shift(end)).map(|(start, end)| start..end);
         let place = range.and_then(|range| Place::ordered(range, info.dtype, info.shape.clone()));
         let cut = || refused(safetensors::SafeTensorError::MetadataIncompleteBuffer);
-        Ok((name, place.ok_or_else(cut)?))
+        Ok((name, Entry::Tensor(place.ok_or_else(cut)?)))
     };
     metadata.tensors().into_iter().map(place).collect()
 }
 
-/// The floating-point tensors of a file called `file`, whatever they belong to: what training scripts wrap around the
-/// names is taken away, and tensors of other types are left out.
+/// What a file holds, whatever it belongs to.
+pub struct Contents {
+    /// The tensors of floating-point numbers.
+    pub tensors: Named,
+    /// What else stands under a name: objects, and tensors that are no floating-point numbers.
+    pub unread: BTreeMap<String, Unread>,
+}
+
+/// The contents of a file called `file`: what training scripts wrap around the names is taken away, and so is what lies
+/// beside a `state_dict`.
+///
+/// # Errors
+/// [`ClipError`] names the file.
+pub fn read_contents(file: &str, bytes: &[u8]) -> Result<Contents, ClipError> {
+    let all = unwrapped(entries(file, bytes)?, |entry| matches!(entry, Entry::Tensor(_)));
+    let mut contents = Contents { tensors: Named::new(), unread: BTreeMap::new() };
+    for (name, entry) in all {
+        match entry {
+            Entry::Tensor(place) => match place.values(bytes) {
+                Some(values) => _ = contents.tensors.insert(name, (place.shape, values)),
+                None => {
+                    let kind = Unread::Tensor(format!("it is of type {:?}", place.dtype()));
+                    contents.unread.insert(name, kind);
+                }
+            },
+            Entry::Unread(what) => _ = contents.unread.insert(name, what),
+        }
+    }
+    Ok(contents)
+}
+
+/// The floating-point tensors of a file called `file`, as [`read_contents`] reads them, and nothing else.
 ///
 /// # Errors
 /// [`ClipError`] names the file.
 pub fn read_tensors(file: &str, bytes: &[u8]) -> Result<Named, ClipError> {
-    let read =
-        |(name, place): (String, Place)| place.values(bytes).map(|values| (name, (place.shape, values)));
-    Ok(unwrapped(places(file, bytes)?).into_iter().filter_map(read).collect())
+    Ok(read_contents(file, bytes)?.tensors)
 }
 
 /// The values of a tensor of floating-point numbers.
@@ -273,9 +344,10 @@ pub fn float_values(view: &TensorView) -> Option<Vec<f32>> {
 /// Reads every tensor of a file, and forgets it. Whatever the bytes are, that ends in values or in an error, and takes
 /// little more memory than the file: what fuzzing tries.
 pub fn read_anything(bytes: &[u8]) {
-    if let Ok(places) = places("fuzzed", bytes) {
-        for place in places.values() {
-            place.values(bytes);
+    for entry in entries("fuzzed", bytes).unwrap_or_default().into_values() {
+        match entry {
+            Entry::Tensor(place) => drop(place.values(bytes)),
+            Entry::Unread(what) => drop(what.reason("fuzzed")),
         }
     }
 }

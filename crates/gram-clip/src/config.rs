@@ -1,9 +1,11 @@
 //! `config.json` of a CLIP model, in Hugging Face's layout and with its names.
 //!
 //! Keys that are absent have the defaults of `transformers.CLIPConfig`, those of ViT-B/32; keys that say nothing about
-//! the towers are ignored.
+//! the towers are ignored. Before 2023 transformers wrote `text_config_dict` and `vision_config_dict` too. As there, what
+//! they say counts in the place of all of `text_config` and `vision_config`, defaults of absent keys included.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::error::ClipError;
 use crate::signal::Activation;
@@ -120,17 +122,20 @@ impl ClipConfig {
     /// # Errors
     /// [`ClipError::Json`] where the text is no configuration, [`ClipError::Config`] where a size makes no sense.
     pub fn parse(text: &str) -> Result<Self, ClipError> {
-        #[derive(Deserialize)]
-        struct Kind {
-            model_type: Option<String>,
-        }
         let wrong = |source| ClipError::Json { file: "config.json".into(), source };
-        let kind: Kind = serde_json::from_str(text).map_err(wrong)?;
-        if let Some(value) = kind.model_type.filter(|model| model != "clip") {
-            let (key, expected) = ("model_type".to_owned(), "clip".to_owned());
+        let mut file: Map<String, Value> = serde_json::from_str(text).map_err(wrong)?;
+        if let Some(value) = file.get("model_type").and_then(Value::as_str).filter(|model| *model != "clip") {
+            let (key, value, expected) = ("model_type".to_owned(), value.to_owned(), "clip".to_owned());
             return Err(ClipError::Config { file: "config.json", key, value, expected });
         }
-        let config: Self = serde_json::from_str(text).map_err(wrong)?;
+        for tower in ["text_config", "vision_config"] {
+            if let Some(older) = file.remove(&format!("{tower}_dict")).filter(|older| !older.is_null()) {
+                file.insert(tower.to_owned(), older);
+            }
+        }
+        // transformers writes what is not set as null.
+        file.retain(|_, value| !value.is_null());
+        let config: Self = serde_json::from_value(Value::Object(file)).map_err(wrong)?;
         config.validate()?;
         Ok(config)
     }
@@ -202,6 +207,17 @@ mod tests {
     fn an_empty_configuration_is_vit_b_32() {
         let config = ClipConfig::parse("{}").unwrap();
         assert_eq!((config.vision_config.patches(), config.text_config.hidden_size), (49, 512));
+    }
+
+    #[test]
+    fn an_older_description_of_a_tower_counts_in_the_place_of_the_other_unless_it_is_null() {
+        let config = ClipConfig::parse(
+            r#"{"text_config": {"hidden_size": 64, "num_hidden_layers": 3}, "text_config_dict": {"hidden_size": 128},
+                "vision_config": {"patch_size": 16}, "vision_config_dict": null, "projection_dim": null}"#,
+        )
+        .unwrap();
+        assert_eq!((config.text_config.hidden_size, config.text_config.num_hidden_layers), (128, 12));
+        assert_eq!((config.vision_config.patch_size, config.projection_dim), (16, 512));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::checkpoint::NEVER_RUN;
+
 /// Why a CLIP model could not be read, written or fed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -67,16 +69,24 @@ pub enum ClipError {
         found: &'static str,
     },
     /// The tensors are of no CLIP.
-    #[error(
-        "{file}: none of its {tensors} tensors ({some}, …) is named as in a CLIP model, by Hugging Face's or OpenAI's names"
-    )]
+    #[error("{file}: {}", no_clip(*tensors, some.as_deref(), objects))]
     NoClip {
         /// The file's name.
         file: String,
         /// Tensors in the file.
         tensors: usize,
         /// One of them.
-        some: String,
+        some: Option<String>,
+        /// What makes the objects in it, which are not read.
+        objects: Vec<String>,
+    },
+    /// Something that is not read stands where a tensor is needed.
+    #[error("{file}: {problem}")]
+    Unread {
+        /// The file's name.
+        file: String,
+        /// What stands there, why it is not read, and the way out.
+        problem: String,
     },
     /// An index lists a file that is not beside it.
     #[error("{file}: lists {shard}, which is not the name of a file beside it")]
@@ -178,4 +188,18 @@ pub enum ClipError {
         /// What the device said.
         problem: String,
     },
+}
+
+/// What is wrong with a file that has no tensor of a CLIP.
+fn no_clip(tensors: usize, some: Option<&str>, objects: &[String]) -> String {
+    let objects = match objects {
+        [] => String::new(),
+        names => format!(", and it asks for {}, {NEVER_RUN}", names.join(", ")),
+    };
+    match some {
+        None => format!("it holds no tensors{objects}"),
+        Some(name) => format!(
+            "none of its {tensors} tensors (`{name}`, …) is named as in a CLIP model, by Hugging Face's or OpenAI's names{objects}"
+        ),
+    }
 }

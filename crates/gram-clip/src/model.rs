@@ -43,12 +43,22 @@ pub struct Model {
     pub source: Option<String>,
     /// Of its weights, once it has been asked for.
     fingerprint: Arc<OnceLock<Fingerprint>>,
+    /// What had to be assumed because no file says it, a line each.
+    pub notes: Vec<String>,
 }
 
 impl Model {
     /// A model called `name`.
     pub fn new(name: String, clip: Clip, tokenizer: ClipTokenizer, preprocess: Preprocess) -> Self {
-        Self { name, clip, tokenizer, preprocess, source: None, fingerprint: Arc::default() }
+        Self {
+            name,
+            clip,
+            tokenizer,
+            preprocess,
+            source: None,
+            fingerprint: Arc::default(),
+            notes: Vec::new(),
+        }
     }
 
     /// The fingerprint of its weights, computed once for it and all copies of it. Those for images of other sizes have
@@ -71,10 +81,11 @@ impl Model {
     /// # Errors
     /// [`ClipError`] names the file that is missing or wrong.
     pub fn open(path: &Path, device: &Device) -> Result<Self, ClipError> {
-        let Opened { folder, mut weights, config, preprocess } = Opened::new(path)?;
+        let Opened { folder, mut weights, config, preprocess, notes } = Opened::new(path)?;
         let tokenizer = ClipTokenizer::open(folder, config.text_config.vocab_size)?;
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        Ok(Self::new(name, Clip::read(&config, &mut weights, device)?, tokenizer, preprocess))
+        let clip = Clip::read(&config, &mut weights, device)?;
+        Ok(Self { notes, ..Self::new(name, clip, tokenizer, preprocess) })
     }
 
     /// The model for images of `side` pixels: position embeddings are interpolated. Its weights are those that it was
@@ -108,6 +119,7 @@ struct Opened<'a> {
     weights: Weights,
     config: ClipConfig,
     preprocess: Preprocess,
+    notes: Vec<String>,
 }
 
 impl<'a> Opened<'a> {
@@ -117,8 +129,8 @@ impl<'a> Opened<'a> {
             false => (path.parent().unwrap_or(Path::new("")), path.to_owned()),
         };
         let weights = Weights::open(&file)?;
-        let (config, preprocess) = describe(folder, &weights)?;
-        Ok(Self { folder, weights, config, preprocess })
+        let (config, preprocess, notes) = describe(folder, &weights)?;
+        Ok(Self { folder, weights, config, preprocess, notes })
     }
 }
 
@@ -144,8 +156,9 @@ fn find_weights(folder: &Path) -> Result<PathBuf, ClipError> {
     }
 }
 
-/// Sizes and preprocessing, from the files that go with the layout of the weights, or from the tensors.
-fn describe(folder: &Path, weights: &Weights) -> Result<(ClipConfig, Preprocess), ClipError> {
+/// Sizes and preprocessing, from the files that go with the layout of the weights, or from the tensors; and what had to
+/// be assumed.
+fn describe(folder: &Path, weights: &Weights) -> Result<(ClipConfig, Preprocess, Vec<String>), ClipError> {
     let read = |name: &str| match fs::read_to_string(folder.join(name)) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -155,10 +168,10 @@ fn describe(folder: &Path, weights: &Weights) -> Result<(ClipConfig, Preprocess)
         && let Some(text) = read(open_clip::FILE)?
     {
         let described = open_clip::parse(&text)?;
-        return Ok((described.model, described.preprocess));
+        return Ok((described.model, described.preprocess, Vec::new()));
     }
-    let config = match (weights.layout(), read("config.json")?) {
-        (Layout::HuggingFace, Some(text)) => ClipConfig::parse(&text)?,
+    let (config, assumed) = match (weights.layout(), read("config.json")?) {
+        (Layout::HuggingFace, Some(text)) => (ClipConfig::parse(&text)?, None),
         _ => config_of(weights)?,
     };
     let side = config.vision_config.image_size;
@@ -171,5 +184,5 @@ fn describe(folder: &Path, weights: &Weights) -> Result<(ClipConfig, Preprocess)
         let (key, value) = ("crop_size".into(), preprocess.crop.to_string());
         return Err(ClipError::Config { file: "preprocessor_config.json", key, value, expected });
     }
-    Ok((config, preprocess))
+    Ok((config, preprocess, assumed.into_iter().collect()))
 }

@@ -4,17 +4,22 @@
 mod fixtures;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use fixtures::{Numbers, assert_close, numbers, values};
-use gram_clip::checkpoint::Weights;
+use gram_clip::checkpoint::{Named, Unread, Weights, read_contents, read_tensors, to_torch_bytes};
+use gram_clip::signal::Activation;
 use gram_clip::text_tower::Batching;
 use gram_clip::{Clip, ClipTokenizer, Model};
 use serde::Deserialize;
 
 fn path(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/checkpoints").join(name)
+    fixture("checkpoints").join(name)
+}
+
+fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
 fn images(pixels: &Numbers, device: &Device) -> Tensor<4> {
@@ -24,9 +29,13 @@ fn images(pixels: &Numbers, device: &Device) -> Tensor<4> {
 
 #[track_caller]
 fn assert_reproduces(checkpoint: &str, case: &str) {
+    assert_gives(&Clip::open(&path(checkpoint), &Device::default()).unwrap(), &path(case), checkpoint);
+}
+
+#[track_caller]
+fn assert_gives(clip: &Clip, case: &Path, checkpoint: &str) {
     let device = Device::default();
-    let clip = Clip::open(&path(checkpoint), &device).unwrap();
-    let case = numbers(&path(case));
+    let case = numbers(case);
     let image = clip.vision.forward(images(&case["pixel_values"], &device), None);
     assert_close(&values(image.value.clone()), &case["image_features"].values, 1e-5, checkpoint);
     let ids = &case["input_ids"];
@@ -88,7 +97,7 @@ fn a_checkpoint_is_known_by_what_is_in_it_whatever_its_name() {
         (clip.config.vision_config.image_size, clip.config.vision_config.num_attention_heads),
         (16, 2)
     );
-    assert!(Weights::open(&path("openai/model.pt")).unwrap().is_torch_script());
+    assert_eq!(Weights::open(&path("openai/model.pt")).unwrap().activation(), Some(Activation::QuickGelu));
 }
 
 #[test]
@@ -137,12 +146,102 @@ fn files_that_are_no_clip_of_two_transformers_are_refused_by_name() {
     for (file, problem) in [
         ("openai/visual-resnet.pt", "a ResNet in the vision tower: gram reads"),
         ("openai/numbers.pt", "tensors (`"),
-        ("openai/evil.pt", "it asks for posix.system, which no weights need"),
-        ("openai/evil-nested.pt", "it asks for __builtin__.eval, which no weights need"),
+        (
+            "openai/evil.pt",
+            "it holds no tensors, and it asks for posix.system, which is never run: save the weights",
+        ),
+        ("openai/evil-nested.pt", "names, and it asks for __builtin__.eval, which is never run"),
     ] {
         let error = Clip::open(&path(file), &Device::default()).unwrap_err().to_string();
         assert!(error.contains(file) && error.contains(problem) && !error.contains('\n'), "{error}");
     }
+}
+
+/// The tensors of every file of `pickled-objects`.
+fn pickled() -> Named {
+    let weight = (vec![3, 2], vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+    Named::from([("weight".to_owned(), weight), ("bias".to_owned(), (vec![2], vec![0.5, -1.5]))])
+}
+
+#[test]
+fn objects_beside_the_weights_are_passed_over_in_every_protocol() {
+    for protocol in 2..=5 {
+        for kind in ["protocol", "legacy"] {
+            let file = format!("{kind}-{protocol}.pt");
+            let bytes = fs::read(fixture("pickled-objects").join(&file)).unwrap();
+            let contents = read_contents(&file, &bytes).unwrap();
+            assert!(contents.tensors == pickled() && contents.unread.is_empty(), "{file}");
+        }
+    }
+}
+
+#[test]
+fn a_tensor_inside_an_object_is_missing_under_the_name_of_the_object() {
+    let read = |file: &str| {
+        let bytes = fs::read(fixture("pickled-objects").join(file)).unwrap();
+        read_contents(file, &bytes).unwrap()
+    };
+    let inside = read("inside.pt");
+    assert_eq!(inside.tensors.keys().collect::<Vec<_>>(), ["bias"]);
+    assert_eq!(inside.unread["weight"], Unread::Object("easydict.EasyDict".into()));
+    let whole = read("whole-module.pt");
+    assert!(whole.tensors.is_empty() && whole.unread[""] == Unread::Object("__main__.Tower".into()));
+    let error =
+        Weights::open(&fixture("pickled-objects/whole-module.pt")).err().map(|error| error.to_string());
+    let told =
+        "it holds no tensors, and it asks for __main__.Tower, which is never run: save the weights alone";
+    assert!(error.as_ref().is_some_and(|error| error.contains(told)), "{error:?}");
+}
+
+#[test]
+fn a_layer_inside_an_object_is_not_left_out_without_a_word() {
+    let bytes = fs::read(fixture("configurations/activation/state-dict.pt")).unwrap();
+    let mut bytes = to_torch_bytes("model", &read_tensors("state-dict.pt", &bytes).unwrap(), 0).unwrap();
+    let find =
+        |bytes: &[u8], text: &str| bytes.windows(text.len()).position(|window| window == text.as_bytes());
+    let key = "visual.transformer.resblocks.0.ln_1.weight";
+    let after = find(&bytes, key).unwrap();
+    let maker = after + find(&bytes[after..], "_rebuild_tensor_v2").unwrap();
+    bytes[maker + "_rebuild_tensor_v".len()] = b'9';
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.pt");
+    fs::write(&path, &bytes).unwrap();
+    let error = Clip::open(&path, &Device::default()).unwrap_err().to_string();
+    assert!(
+        error.contains(&format!("`{key}` asks for torch._utils._rebuild_tensor_v9, which is")),
+        "{error}"
+    );
+}
+
+#[test]
+fn older_descriptions_of_the_towers_count_as_in_transformers() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(fixture("configurations/nested/config.json"), folder.path().join("config.json")).unwrap();
+    fs::copy(path("hugging-face/half/model.safetensors"), folder.path().join("model.safetensors")).unwrap();
+    let clip = Clip::open(folder.path(), &Device::default()).unwrap();
+    assert_gives(&clip, &fixture("configurations/nested/case.safetensors"), "nested");
+}
+
+#[test]
+fn an_activation_that_no_file_says_is_noted_and_open_clip_s_configuration_says_the_other() {
+    let (folder, activation) = (tempfile::tempdir().unwrap(), fixture("configurations/activation"));
+    fs::copy(activation.join("state-dict.pt"), folder.path().join("state-dict.pt")).unwrap();
+    fs::copy(path("open-clip/gelu/tokenizer.json"), folder.path().join("tokenizer.json")).unwrap();
+    let open = || {
+        let Model { clip, notes, .. } = Model::open(folder.path(), &Device::default()).unwrap();
+        (clip, notes)
+    };
+    let (assumed, notes) = open();
+    assert_gives(&assumed, &activation.join("case-quick-gelu.safetensors"), "assumed");
+    assert!(notes.len() == 1 && !notes[0].contains('\n'), "{notes:?}");
+    let told = "the weights do not say their activation: quick-GELU, as in OpenAI's models, is assumed; if they were \
+                trained with GELU, as LAION's, put open_clip's configuration of its model beside them as \
+                open_clip_config.json";
+    assert!(notes[0].ends_with(told), "{notes:?}");
+    fs::copy(activation.join("ViT.json"), folder.path().join("open_clip_config.json")).unwrap();
+    let (described, notes) = open();
+    assert_gives(&described, &activation.join("case-gelu.safetensors"), "described");
+    assert!(notes.is_empty(), "{notes:?}");
 }
 
 #[test]

@@ -5,6 +5,12 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+/// A class name as a model reads it: `great_white_shark` is `great white shark`, as in CoOp's code. Names come from
+/// folders, lists, files and the command line; all of them pass here before they are a text.
+pub fn readable_name(name: &str) -> String {
+    name.replace('_', " ")
+}
+
 /// A part of a dataset's classes, taken in their sorted order.
 ///
 /// The base classes are the first half, one more than the new ones if the number is odd, as in CoOp and CoCoOp.

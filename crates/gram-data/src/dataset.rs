@@ -23,7 +23,7 @@ use std::path::Path;
 use crate::archive::archive_stem;
 use crate::fingerprint::{self, Fingerprinting};
 use crate::table::Table;
-use crate::{ClassSubset, DataError, ImageFile};
+use crate::{ClassSubset, DataError, ImageFile, readable_name};
 
 pub use benchmark::Benchmark;
 pub use split::{Split, UnknownSplitName};
@@ -182,7 +182,7 @@ impl LabelledDataset {
             split,
         });
         let images = images.collect();
-        let classes = classes.into_iter().map(|(_, name)| name.replace('_', " ")).collect();
+        let classes = classes.into_iter().map(|(_, name)| readable_name(&name)).collect();
         Ok(Self { name: name.to_owned(), classes, domains, images, benchmark: None })
     }
 }

@@ -32,7 +32,7 @@ mod table;
 pub mod whole_file;
 
 pub use augment::Augmentation;
-pub use classes::{ClassSubset, UnknownSubsetName};
+pub use classes::{ClassSubset, UnknownSubsetName, readable_name};
 pub use dataset::{Benchmark, LabelledDataset, LabelledImage, Split, UnknownSplitName};
 pub use embeddings_folder::{EmbeddingsFolder, EmbeddingsPart};
 pub use error::DataError;

@@ -28,7 +28,7 @@ pub use class_store::ClassStore;
 pub use image_store::{ImageStore, PixelStore};
 pub use placement::{ClassPosition, ClassSentence, Placement};
 pub use prompt::{Part, Prompt, PromptKind};
-pub use prompt_file::{Header, PromptFile, PromptFileError, RegulatorForm};
+pub use prompt_file::{Header, PromptFile, PromptFileError, RegulatorForm, Source};
 pub use prompted_clip::{Classes, Classification, Gradient, Images, LabelledImages, PromptedClip};
 pub use rates::Rates;
 pub use template::{Template, TemplateError};

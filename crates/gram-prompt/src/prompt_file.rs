@@ -16,7 +16,7 @@ use safetensors::tensor::{SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use crate::coop_file;
-use crate::placement::Placement;
+use crate::placement::{ClassPosition, Placement};
 use crate::prompt::{Part, Prompt, PromptKind};
 
 /// The version of the format.
@@ -81,6 +81,21 @@ pub struct PromptFile {
     pub prompt: Prompt,
     /// The regulator's tensors under their names in the file, without `regulator.`; empty if there is none.
     pub regulator: BTreeMap<String, Tensor<2>>,
+    /// Whose file it is.
+    pub source: Source,
+}
+
+/// Whose file a prompt is from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// One of gram's own, which says everything.
+    #[default]
+    Gram,
+    /// One of CoOp's or CoCoOp's, which does not say where its class names stand.
+    Coop {
+        /// Where whoever reads it says that they stand.
+        class_position: Option<ClassPosition>,
+    },
 }
 
 /// Why a prompt file could not be read or written.
@@ -145,6 +160,16 @@ pub enum PromptFileError {
         width: usize,
         /// The width that the model reads.
         expected: usize,
+    },
+    /// Its class names stand elsewhere than whoever reads it says.
+    #[error("{}: its class names stand at the {found}, not at the {given}: leave --class-position out", path.display())]
+    ClassPosition {
+        /// The file.
+        path: PathBuf,
+        /// Where they stand.
+        found: ClassPosition,
+        /// Where they should.
+        given: ClassPosition,
     },
     /// It enters more layers than there are.
     #[error(
@@ -226,7 +251,32 @@ impl PromptFile {
             return Err(wrong(&format!("no tensor `prompt.{}`", missing.name())));
         }
         check_rows(&header, &prompt).map_err(|problem| wrong(&problem))?;
-        Ok(Self { header, prompt, regulator })
+        Ok(Self { header, prompt, regulator, source: Source::Gram })
+    }
+
+    /// The prompt with its class names where `given` says; as it is if that says nothing. CoOp's files do not say where
+    /// the names stand, so that it must be said beside them; gram's own and CoCoOp's do.
+    ///
+    /// # Errors
+    /// [`PromptFileError::ClassPosition`] if the file, called `path`, says another position.
+    pub fn with_class_position(
+        mut self,
+        path: &Path,
+        given: Option<ClassPosition>,
+    ) -> Result<Self, PromptFileError> {
+        let Some(given) = given.filter(|_| self.header.kind.has(Part::Text)) else { return Ok(self) };
+        let found = self.header.placement.class_position;
+        match &mut self.source {
+            Source::Coop { class_position } if self.header.kind == PromptKind::Textual => {
+                *class_position = Some(given);
+                self.header.placement.class_position = given;
+            }
+            _ if found != given => {
+                return Err(PromptFileError::ClassPosition { path: path.to_owned(), found, given });
+            }
+            _ => {}
+        }
+        Ok(self)
     }
 
     /// Checks that the prompt is for a model: for its weights, where the file says for which, and for its sizes.
@@ -257,21 +307,27 @@ impl PromptFile {
 
     /// The model it was made for, if the file says so: CoOp's does not.
     pub fn made_for(&self) -> Option<&ModelIdentity> {
-        Some(&self.header.model).filter(|_| self.header.program != coop_file::PROGRAM)
+        (self.source == Source::Gram).then_some(&self.header.model)
     }
 
-    /// What is not known of the model that the file is for, in a sentence without the file's name; nothing where its
-    /// fingerprint is there.
+    /// What the file does not say and whoever uses it should know, in a sentence without the file's name: which weights it
+    /// is for, and of CoOp's where class names stand.
     pub fn doubt(&self) -> Option<String> {
         let checked = "only widths and layers are checked";
-        match (self.header.model.fingerprint, self.header.program.as_str()) {
-            (Some(_), _) => None,
-            (None, coop_file::PROGRAM) => {
-                Some(format!("CoOp's file does not say which model it is for: {checked}"))
+        match (self.header.model.fingerprint, self.source) {
+            (_, Source::Coop { class_position }) => {
+                let assumed = match (self.header.kind, class_position) {
+                    (PromptKind::Textual, None) => {
+                        "; nor does it say where class names stand: the end is assumed, --class-position says another"
+                    }
+                    _ => "",
+                };
+                Some(format!("CoOp's file carries no fingerprint of its model: {checked}{assumed}"))
             }
-            (None, program) => Some(format!(
-                "made for {} by gram {program}, which kept no fingerprint of a model: {checked}",
-                self.header.model
+            (Some(_), Source::Gram) => None,
+            (None, Source::Gram) => Some(format!(
+                "made for {} by gram {}, which kept no fingerprint of a model: {checked}",
+                self.header.model, self.header.program
             )),
         }
     }
@@ -344,6 +400,7 @@ mod tests {
             },
             prompt: prompt.into_iter().collect(),
             regulator: BTreeMap::from([("text.gamma_bias".into(), Tensor::ones([1, 8], device))]),
+            source: Source::Gram,
         }
     }
 
@@ -356,6 +413,18 @@ mod tests {
         assert_eq!(read.header, written.header);
         assert_eq!(read.prompt.add_scaled(&written.prompt, -1.0).norm(), 0.0);
         assert_eq!(read.regulator.keys().collect::<Vec<_>>(), ["text.gamma_bias"]);
+    }
+
+    #[test]
+    fn a_file_that_says_where_its_names_stand_is_not_told_otherwise() {
+        let (path, file) = (Path::new("prompt.safetensors"), file(&Device::default()));
+        assert!(file.notes(path).is_empty());
+        for given in [None, Some(ClassPosition::End)] {
+            assert!(file.clone().with_class_position(path, given).is_ok());
+        }
+        let error = file.with_class_position(path, Some(ClassPosition::Middle)).unwrap_err().to_string();
+        let told = "prompt.safetensors: its class names stand at the end, not at the middle";
+        assert!(error.starts_with(told), "{error}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use burn::tensor::Tensor;
 use gram_clip::{Clip, ClipError, ClipTokenizer};
+use gram_data::readable_name;
 
 use crate::placement::ClassSentence;
 
@@ -38,7 +39,8 @@ impl fmt::Display for Template {
 }
 
 impl Template {
-    /// Token ids of the whole sentence about `name`, EOS included: what follows SOS in a hand-written prompt.
+    /// Token ids of the whole sentence about `name`, EOS included: what follows SOS in a hand-written prompt. The name is
+    /// read with blanks for underscores ([`readable_name`]).
     ///
     /// # Errors
     /// [`ClipError::TooLong`] names the sentence.
@@ -49,10 +51,11 @@ impl Template {
         tokenizer: &ClipTokenizer,
     ) -> Result<Vec<u32>, ClipError> {
         let positions = clip.config.text_config.max_position_embeddings;
+        let name = readable_name(name);
         tokenizer.sentence(&format!("{} {name}{}", self.before, self.after), 1, positions)
     }
 
-    /// Token ids of the name and what comes after it, EOS included: what stands with SOS and `context_tokens` learned
+    /// Token ids of the name, read with blanks for underscores, and what comes after it, EOS included: what stands with SOS and `context_tokens` learned
     /// vectors in a sentence (eq. 2).
     ///
     /// # Errors
@@ -65,8 +68,9 @@ impl Template {
         tokenizer: &ClipTokenizer,
     ) -> Result<ClassSentence, ClipError> {
         let positions = clip.config.text_config.max_position_embeddings;
+        let name = readable_name(name);
         let ids = tokenizer.sentence(&format!("{name}{}", self.after), 1 + context_tokens, positions)?;
-        Ok(ClassSentence { ids, name: tokenizer.encode(name)?.len() })
+        Ok(ClassSentence { ids, name: tokenizer.encode(&name)?.len() })
     }
 
     /// Embeddings of the words before the name, `[context tokens, width]`: a learned prompt's start. `None` if there

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, TensorData};
 use gram_clip::{Model, Signal};
+use gram_data::readable_name;
 use gram_prompt::{ClassStore, Classes, Images, Part, Placement, Prompt, PromptFile, PromptedClip, Template};
 
 use crate::clustering::device;
@@ -78,6 +79,7 @@ impl<'a> Classifier<'a> {
             .map(|name| template.name(name, tokens, &model.clip, &model.tokenizer))
             .collect::<Result<Vec<_>, _>>()?;
         let classes = clip.fixed(&prompt, Classes::Sentences(sentences));
+        let names = readable(&names);
         Ok(Self { clip, model, names, classes, prompt })
     }
 
@@ -113,6 +115,7 @@ impl<'a> Classifier<'a> {
     fn of_features(model: &'a Model, names: Vec<String>, text: Tensor<2>) -> Self {
         let clip = PromptedClip::new(model, Placement::default());
         let classes = Classes::Features(Signal::from(text).normalize().value);
+        let names = readable(&names);
         Self { clip, model, names, classes, prompt: Prompt::none() }
     }
 
@@ -133,4 +136,8 @@ impl<'a> Classifier<'a> {
         let images = Images::Features(self.model.clip.vision.features(pixels, visual.as_ref()));
         self.clip.logits(&self.prompt, &self.classes, &images)
     }
+}
+
+fn readable(names: &[String]) -> Vec<String> {
+    names.iter().map(|name| readable_name(name)).collect()
 }

@@ -17,7 +17,8 @@ use gram_meta::{
 };
 use gram_prompt::prompt_file::VERSION;
 use gram_prompt::{
-    ClassStore, Header, ImageStore, Part, Placement, Prompt, PromptFile, PromptKind, PromptedClip, Template,
+    ClassStore, Header, ImageStore, Part, Placement, Prompt, PromptFile, PromptKind, PromptedClip, Source,
+    Template,
 };
 use serde_json::{Value, json};
 
@@ -274,7 +275,8 @@ impl MetaRun<'_> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         }
-        Ok(PromptFile { header, prompt: state.theta.clone(), regulator }.save(path)?)
+        let (prompt, source) = (state.theta.clone(), Source::Gram);
+        Ok(PromptFile { header, prompt, regulator, source }.save(path)?)
     }
 }
 

@@ -13,7 +13,8 @@ use crate::{assets, hub, output};
 pub const DEMO: &str = "demo";
 
 /// The model `tiny`; a folder or file with a checkpoint of Hugging Face, open_clip or OpenAI; a short name such as
-/// `ViT-B/16`, or an id on the hub. What lies on disk under that name comes first.
+/// `ViT-B/16`, or an id on the hub. What lies on disk under that name comes first. What had to be assumed of it is said
+/// on standard error.
 ///
 /// # Errors
 /// If it is none of those, or a file of it is missing or wrong.
@@ -23,7 +24,7 @@ pub fn open_model(name_or_path: &str, device: &Device) -> Result<Model> {
         return assets::tiny(device);
     }
     if path.exists() {
-        let mut model = Model::open(path, device).with_context(|| format!("model {name_or_path}"))?;
+        let mut model = opened(path, name_or_path, device)?;
         model.source = Some(name_or_path.to_owned());
         return Ok(model);
     }
@@ -35,8 +36,15 @@ pub fn open_model(name_or_path: &str, device: &Device) -> Result<Model> {
         );
     };
     let folder = hub::fetch(id)?;
-    let mut model = Model::open(&folder, device).with_context(|| format!("model {id}"))?;
+    let mut model = opened(&folder, id, device)?;
     (model.name, model.source) = (id.to_owned(), Some(name_or_path.to_owned()));
+    Ok(model)
+}
+
+/// The model at a path, which is called `name` in messages; what had to be assumed of it is said.
+fn opened(path: &Path, name: &str, device: &Device) -> Result<Model> {
+    let model = Model::open(path, device).with_context(|| format!("model {name}"))?;
+    model.notes.iter().for_each(|note| output::note_once(format!("gram: {note}")));
     Ok(model)
 }
 

@@ -29,10 +29,15 @@ pub struct TrainedStart {
 /// The file's name, both models, and the way out.
 pub fn check_model(file: &PromptFile, path: &Path, model: &Model) -> Result<()> {
     file.check_model(path, model)?;
+    note_doubt(file, path);
+    Ok(())
+}
+
+/// Says once what a prompt file does not say.
+pub fn note_doubt(file: &PromptFile, path: &Path) {
     if let Some(doubt) = file.doubt() {
         output::note_once(format!("gram: {}: {doubt}", path.display()));
     }
-    Ok(())
 }
 
 /// The model that the prompt file at `path` was made for, if it says so.

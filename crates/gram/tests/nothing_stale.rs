@@ -153,7 +153,7 @@ fn no_setting_and_no_data_of_a_bench_bring_back_other_numbers() {
         ("weight-decay", "0.1"),
         ("warmup-epochs", "0"),
         ("context-tokens", "3"),
-        ("class-position", "front"),
+        ("class-position", "end"),
         ("visual-tokens", "3"),
         ("visual-depth", "0"),
         ("sampling", "coop"),
@@ -161,6 +161,9 @@ fn no_setting_and_no_data_of_a_bench_bring_back_other_numbers() {
         base.flag(flag, &[value]);
     }
     base.flag("config", &[&at("tuning.toml")]);
+    // A start of gram's own states its position, and is refused at another.
+    let without_start = base.line().without("start").with("methods", &["zero-shot,coop"]);
+    base.line_is(&without_start.with("class-position", &["front"]), "class position");
     base.flag("class-specific", &[]);
     base.flag("data", &[&y, &x]);
     base.flag("start", &[&format!("coop-gram={other}")]);
@@ -258,7 +261,7 @@ fn no_setting_and_no_data_of_a_tuning_bring_back_another_prompt() {
         ("weight-decay", "0.1"),
         ("warmup-epochs", "0"),
         ("context-tokens", "3"),
-        ("class-position", "front"),
+        ("class-position", "end"),
         ("visual-tokens", "3"),
         ("visual-depth", "0"),
         ("sampling", "coop"),
@@ -271,7 +274,9 @@ fn no_setting_and_no_data_of_a_tuning_bring_back_another_prompt() {
     base.flag("class-specific", &[]);
     base.flag("model", &[&moved.display().to_string()]);
     base.line_is(&base.line().without("shots").with("few-shot", &[&at("shots.json")]), "shots of a file");
-    base.line_is(&base.line().without("init").with("method", &["coop"]), "another method");
+    let without_start = base.line().without("init").with("method", &["coop"]);
+    base.line_is(&without_start, "another method");
+    base.line_is(&without_start.with("class-position", &["front"]), "class position");
     base.every_flag_was_changed_but(&["few-shot", "method"]);
     edited(&base, &folder.path().join("x/squares.csv"), "red-0.png,red square", "red-0.png,blue square");
     for name in ["red-0.png", "red-1.png", "red-2.png", "red-3.png"] {
@@ -469,6 +474,8 @@ fn no_setting_and_no_data_of_a_meta_training_bring_back_another_start() {
         ("validation-steps", "1"),
         ("patience", "1"),
         ("init", &other),
+        // A start of gram's own states it, and is refused at another.
+        ("class-position", "end"),
         ("config", &config.display().to_string()),
         ("model", &moved.display().to_string()),
     ] {

@@ -5,6 +5,47 @@ use std::ops::Range;
 use half::{bf16, f16};
 use safetensors::tensor::Dtype;
 
+/// What stands under a name in a file.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Entry {
+    /// A tensor.
+    Tensor(Place),
+    /// Something that is not read, and that a tensor may be inside of.
+    Unread(Unread),
+}
+
+/// Why something in a file is not read. It matters only where a tensor that is needed is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// An object of a class, or what a function would make: their name.
+    Object(String),
+    /// A tensor that contradicts itself or the file, or is of a kind that is no weight: what is wrong.
+    Tensor(String),
+}
+
+impl Unread {
+    /// The name of what would make it, if it is an object.
+    pub fn object(&self) -> Option<&str> {
+        match self {
+            Self::Object(name) => Some(name),
+            Self::Tensor(_) => None,
+        }
+    }
+
+    /// The reason in words, of what stands under `path`.
+    pub fn reason(&self, path: &str) -> String {
+        match self {
+            Self::Object(name) if path.is_empty() => format!("it asks for {name}, {NEVER_RUN}"),
+            Self::Object(name) => format!("`{path}` asks for {name}, {NEVER_RUN}"),
+            Self::Tensor(problem) => format!("tensor `{path}`: {problem}"),
+        }
+    }
+}
+
+/// What happens to objects, and the way out.
+pub const NEVER_RUN: &str =
+    "which is never run: save the weights alone, with torch.save(model.state_dict(), \u{2026})";
+
 /// A tensor's place in the bytes of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place {

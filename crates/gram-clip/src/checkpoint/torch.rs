@@ -13,7 +13,8 @@ use safetensors::tensor::Dtype;
 use zip::{CompressionMethod, ZipArchive};
 
 use super::pickle::{Id, Pickle, PickleError, Value};
-use super::place::Place;
+use super::place::{Entry, Place, Unread};
+use crate::signal::Activation;
 
 /// Number at the start of a file from before 1.6.
 const MAGIC: &[u8] = &[0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
@@ -21,6 +22,10 @@ const MAGIC: &[u8] = &[0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa
 const DEEPEST: usize = 64;
 /// Values that are looked at, repetitions counted.
 const MOST: usize = 1_000_000;
+/// The classes of a TorchScript archive live below this name; their attributes are read, their code is not.
+const TORCH_SCRIPT: &str = "__torch__";
+/// What makes a parameter of a tensor.
+const PARAMETERS: [&str; 2] = ["_rebuild_parameter", "_rebuild_parameter_with_state"];
 
 /// Why a file of PyTorch cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -52,16 +57,20 @@ fn is_zip(bytes: &[u8]) -> bool {
     bytes.starts_with(b"PK\x03\x04")
 }
 
-/// A pickle of protocol 2 with the magic number.
+/// A pickle with the magic number; from protocol 4 on a frame stands before it.
 fn is_legacy(bytes: &[u8]) -> bool {
-    bytes.starts_with(&[0x80, 2]) && bytes[2..].starts_with(MAGIC)
+    let [0x80, 2..=5, rest @ ..] = bytes else { return false };
+    rest.starts_with(MAGIC)
+        || (rest.first() == Some(&0x95) && rest.get(9..).is_some_and(|rest| rest.starts_with(MAGIC)))
 }
 
-/// The tensors of a file by the path to them: keys and attributes, joined by dots.
+/// What is in a file, by the path to it: keys and attributes, joined by dots. Tensors, and what is not read; numbers and
+/// texts are left out. A class or a function that is not known here is never run, and ends nothing: a scheduler or a
+/// namespace beside the weights is no part of them.
 ///
 /// # Errors
 /// [`TorchError`].
-pub fn tensors(bytes: &[u8]) -> Result<BTreeMap<String, Place>, TorchError> {
+pub fn tensors(bytes: &[u8]) -> Result<BTreeMap<String, Entry>, TorchError> {
     match is_zip(bytes) {
         true => archive(bytes),
         false => legacy(bytes),
@@ -75,7 +84,8 @@ fn content(problem: impl Into<String>) -> TorchError {
 /// Where the bytes of each storage lie in the file.
 type Storages = HashMap<String, Range<usize>>;
 
-fn archive(bytes: &[u8]) -> Result<BTreeMap<String, Place>, TorchError> {
+/// The entries of an archive that are stored as they are, and the folder that `data.pkl` is in.
+fn entries(bytes: &[u8]) -> Result<(Storages, String), TorchError> {
     let mut archive = ZipArchive::new(Cursor::new(bytes))?;
     let mut entries = HashMap::new();
     for index in 0..archive.len() {
@@ -93,6 +103,11 @@ fn archive(bytes: &[u8]) -> Result<BTreeMap<String, Place>, TorchError> {
     let roots = entries.keys().filter_map(|name| name.strip_suffix("data.pkl"));
     let root = roots.min_by_key(|root| root.len()).map(str::to_owned);
     let root = root.ok_or_else(|| content("a ZIP archive without data.pkl: it is not from PyTorch"))?;
+    Ok((entries, root))
+}
+
+fn archive(bytes: &[u8]) -> Result<BTreeMap<String, Entry>, TorchError> {
+    let (entries, root) = entries(bytes)?;
     if let Some(order) = entries.get(&format!("{root}byteorder"))
         && bytes[order.clone()].trim_ascii() != b"little"
     {
@@ -107,8 +122,26 @@ fn archive(bytes: &[u8]) -> Result<BTreeMap<String, Place>, TorchError> {
     Walk::new(&pickle, &storages).run()
 }
 
+/// The activation that a TorchScript archive names among its classes: OpenAI's have `QuickGELU`, models that open_clip
+/// traced PyTorch's `GELU`. Nothing if it names neither, or both.
+pub fn torch_script_activation(bytes: &[u8]) -> Option<Activation> {
+    let (entries, root) = entries(bytes).ok()?;
+    let pickle = Pickle::parse(&bytes[entries.get(&format!("{root}data.pkl"))?.clone()]).ok()?;
+    let names = |class: &str| {
+        pickle.values().any(|value| match value {
+            Value::Global(module, name) => is_torch_script_class(module) && *name == class,
+            _ => false,
+        })
+    };
+    match (names("QuickGELU"), names("GELU")) {
+        (true, false) => Some(Activation::QuickGelu),
+        (false, true) => Some(Activation::Gelu),
+        _ => None,
+    }
+}
+
 /// Magic number, version, system; the object; the keys of the storages; then every storage: a count and the bytes.
-fn legacy(bytes: &[u8]) -> Result<BTreeMap<String, Place>, TorchError> {
+fn legacy(bytes: &[u8]) -> Result<BTreeMap<String, Entry>, TorchError> {
     let mut at = 0;
     let mut next = || -> Result<Pickle<'_>, PickleError> {
         let pickle = Pickle::parse(&bytes[at..])?;
@@ -148,7 +181,7 @@ fn legacy(bytes: &[u8]) -> Result<BTreeMap<String, Place>, TorchError> {
 struct Walk<'a> {
     pickle: &'a Pickle<'a>,
     storages: &'a Storages,
-    found: BTreeMap<String, Place>,
+    found: BTreeMap<String, Entry>,
     seen: usize,
 }
 
@@ -157,19 +190,20 @@ impl<'a> Walk<'a> {
         Self { pickle, storages, found: BTreeMap::new(), seen: 0 }
     }
 
-    fn run(mut self) -> Result<BTreeMap<String, Place>, TorchError> {
+    fn run(mut self) -> Result<BTreeMap<String, Entry>, TorchError> {
         self.visit(self.pickle.root(), "", 0)?;
         Ok(self.found)
     }
 
     /// Bytes of an element of every storage that is mentioned.
     fn storage_widths(&self) -> HashMap<String, usize> {
-        let values = (0..).map_while(|id| self.pickle.try_get(id));
         let width = |value: &Value| match value {
-            Value::Persistent(id) => self.storage(*id).map(|(key, dtype)| (key.to_owned(), width_of(dtype))),
+            Value::Persistent(id) => {
+                self.storage(*id).and_then(|(key, kind)| Some((key.to_owned(), width_of(kind)?)))
+            }
             _ => None,
         };
-        values.filter_map(width).collect()
+        self.pickle.values().filter_map(width).collect()
     }
 
     fn visit(&mut self, id: Id, path: &str, depth: usize) -> Result<(), TorchError> {
@@ -189,25 +223,8 @@ impl<'a> Walk<'a> {
                     self.visit(*value, &path, depth + 1)?;
                 }
             }
-            Value::Object(Some(attributes)) => self.visit(*attributes, path, depth + 1)?,
-            Value::Call(function, arguments) => {
-                let arguments = match self.pickle.get(*arguments) {
-                    Value::Sequence(arguments) => arguments.as_slice(),
-                    _ => &[],
-                };
-                match (self.pickle.get(*function), arguments) {
-                    (
-                        Value::Global("torch._utils", "_rebuild_tensor_v2"),
-                        [storage, offset, shape, strides, ..],
-                    ) => {
-                        let place = self.place(path, [*storage, *offset, *shape, *strides])?;
-                        self.found.insert(path.to_owned(), place);
-                    }
-                    (Value::Global("torch._utils", "_rebuild_parameter"), [tensor, ..]) => {
-                        self.visit(*tensor, path, depth + 1)?;
-                    }
-                    _ => {}
-                }
+            Value::Made { maker, arguments, state } => {
+                self.made([*maker, *arguments], *state, path, depth)?;
             }
             // Nothing that a model has its weights in.
             _ => {}
@@ -215,36 +232,102 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn place(&self, path: &str, [storage, offset, shape, strides]: [Id; 4]) -> Result<Place, TorchError> {
-        let wrong = |problem: &str| content(format!("tensor `{path}`: {problem}"));
-        let (key, dtype) = match self.pickle.get(storage) {
-            Value::Persistent(id) => self.storage(*id).ok_or_else(|| wrong("no storage of a known type"))?,
-            _ => return Err(wrong("no storage")),
+    /// What `maker` makes of the arguments `given` and a state: a tensor, an object of TorchScript, or what is not known.
+    fn made(
+        &mut self,
+        [maker, arguments]: [Id; 2],
+        state: Option<Id>,
+        path: &str,
+        depth: usize,
+    ) -> Result<(), TorchError> {
+        let given = self.pickle.sequence_ids(arguments).unwrap_or_default();
+        let tensor = match (self.pickle.get(maker), given) {
+            (Value::Global(module, _), _) if is_torch_script_class(module) => {
+                return state.map_or(Ok(()), |attributes| self.visit(attributes, path, depth + 1));
+            }
+            (Value::Global("torch._utils", name), [tensor, ..]) if PARAMETERS.contains(name) => {
+                return self.visit(*tensor, path, depth + 1);
+            }
+            // A tensor that was given attributes: what makes it, its class, and the arguments.
+            (Value::Global("torch._tensor", "_rebuild_from_type_v2"), [maker, class, arguments, ..])
+                if is_tensor_class(self.pickle.get(*class)) =>
+            {
+                self.tensor(*maker, self.pickle.sequence_ids(*arguments).unwrap_or_default())
+            }
+            _ => self.tensor(maker, given),
         };
-        let bytes = self.storages.get(key).ok_or_else(|| wrong("its storage is not in the file"))?.clone();
-        let sizes = |id: Id| self.pickle.sizes(self.pickle.get(id));
-        let (Some(shape), Some(strides)) = (sizes(shape), sizes(strides)) else {
-            return Err(wrong("no shape"));
+        let entry = match tensor {
+            Some(Ok(place)) => Entry::Tensor(place),
+            Some(Err(problem)) => Entry::Unread(Unread::Tensor(problem)),
+            None => Entry::Unread(Unread::Object(self.pickle.maker_name(maker, arguments))),
         };
-        let Value::Integer(offset) = self.pickle.get(offset) else { return Err(wrong("no offset")) };
-        let offset = usize::try_from(*offset).map_err(|_| wrong("no offset"))?;
-        Place::strided(bytes, dtype, offset, shape, strides)
-            .ok_or_else(|| wrong("reaches beyond its storage"))
+        self.found.insert(path.to_owned(), entry);
+        Ok(())
     }
 
-    /// Key and type of a storage: `('storage', type, key, location, count)`.
-    fn storage(&self, id: Id) -> Option<(&'a str, Dtype)> {
+    /// The tensor that `maker` makes, or what is wrong with it; nothing if it makes none.
+    fn tensor(&self, maker: Id, given: &[Id]) -> Option<Result<Place, String>> {
+        match (self.pickle.get(maker), given) {
+            (
+                Value::Global("torch._utils", "_rebuild_tensor_v2" | "_rebuild_tensor"),
+                [storage, offset, shape, strides, rest @ ..],
+            ) => Some(match rest.get(2).map(|bits| self.pickle.get(*bits)) {
+                Some(Value::Dictionary(bits)) if !bits.is_empty() => {
+                    Err("a view that is negated or conjugated: save it as tensor.resolve_neg()".into())
+                }
+                _ => self.place([*storage, *offset, *shape, *strides]),
+            }),
+            _ => None,
+        }
+    }
+
+    fn place(&self, [storage, offset, shape, strides]: [Id; 4]) -> Result<Place, String> {
+        let (key, kind) = match self.pickle.get(storage) {
+            Value::Persistent(id) => self.storage(*id).ok_or("no storage that is known")?,
+            _ => return Err("no storage".into()),
+        };
+        let dtype =
+            dtype_of(kind).ok_or_else(|| format!("of a {kind}, weights are F32, F16, BF16 or F64"))?;
+        let bytes = self.storages.get(key).ok_or("its storage is not in the file")?.clone();
+        let sizes = |id: Id| self.pickle.sizes(self.pickle.get(id));
+        let (Some(shape), Some(strides)) = (sizes(shape), sizes(strides)) else {
+            return Err("no shape".into());
+        };
+        let Value::Integer(offset) = self.pickle.get(offset) else { return Err("no offset".into()) };
+        let offset = usize::try_from(*offset).map_err(|_| "no offset")?;
+        Place::strided(bytes, dtype, offset, shape, strides)
+            .ok_or_else(|| "it repeats its values, or reaches beyond its storage".into())
+    }
+
+    /// Key and kind of a storage: `('storage', kind, key, location, count)`. A sixth element is a part of a storage, as
+    /// PyTorch wrote it before 0.4, and is not known here.
+    fn storage(&self, id: Id) -> Option<(&'a str, &'a str)> {
         match self.pickle.sequence(id)?.as_slice() {
-            [Value::Text("storage"), Value::Global("torch", storage), Value::Text(key), ..] => {
-                Some((key, storage_type(storage)?))
-            }
+            [
+                Value::Text("storage"),
+                Value::Global("torch" | "torch.storage", kind),
+                Value::Text(key),
+                rest @ ..,
+            ] if matches!(rest.get(2), None | Some(Value::None)) => Some((key, kind)),
             _ => None,
         }
     }
 }
 
-fn storage_type(name: &str) -> Option<Dtype> {
-    Some(match name {
+fn is_torch_script_class(module: &str) -> bool {
+    module.strip_prefix(TORCH_SCRIPT).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+fn is_tensor_class(class: &Value) -> bool {
+    matches!(
+        class,
+        Value::Global("torch", "Tensor") | Value::Global("torch.nn.parameter", "Parameter" | "Buffer")
+    )
+}
+
+/// The type of the elements of a kind of storage.
+fn dtype_of(kind: &str) -> Option<Dtype> {
+    Some(match kind {
         "FloatStorage" => Dtype::F32,
         "HalfStorage" => Dtype::F16,
         "BFloat16Storage" => Dtype::BF16,
@@ -259,6 +342,15 @@ fn storage_type(name: &str) -> Option<Dtype> {
     })
 }
 
-fn width_of(dtype: Dtype) -> usize {
-    dtype.bitsize() / 8
+/// Bytes of an element of a kind of storage, of those too whose elements are never weights.
+fn width_of(kind: &str) -> Option<usize> {
+    match kind {
+        "ComplexDoubleStorage" => Some(16),
+        "ComplexFloatStorage" => Some(8),
+        "QInt32Storage" => Some(4),
+        "QInt8Storage" | "QUInt8Storage" | "QUInt4x2Storage" | "QUInt2x4Storage" | "UntypedStorage" => {
+            Some(1)
+        }
+        _ => dtype_of(kind).map(|dtype| dtype.bitsize() / 8),
+    }
 }

@@ -18,12 +18,13 @@ use gram_eval::prepared::Prepared;
 use gram_eval::protocol::{Protocol, ProtocolSettings, TextMemory};
 use gram_eval::results::Method;
 use gram_prompt::prompt_file::VERSION;
-use gram_prompt::{Header, Part, PromptFile, PromptKind, Template};
+use gram_prompt::{Header, Part, PromptFile, PromptKind, Source, Template};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::arguments::{Anew, Common};
 use crate::commands::command_line;
+use crate::commands::prompting::load_prompt;
 use crate::commands::tuning::TuningArguments;
 
 /// Arguments of `gram adapt`.
@@ -220,7 +221,8 @@ impl AdaptArguments {
             command: command_line(),
         };
         let classes = header.classes.len();
-        PromptFile { header, prompt: prompt.clone(), regulator: BTreeMap::new() }.save(&self.out)?;
+        let (prompt, regulator) = (prompt.clone(), BTreeMap::new());
+        PromptFile { header, prompt, regulator, source: Source::Gram }.save(&self.out)?;
         let line = |(epoch, loss)| json!({"epoch": epoch + 1, "loss": loss}).to_string() + "\n";
         let lines: String = losses.iter().enumerate().map(line).collect();
         whole_file::write(&beside(&self.out, "metrics.jsonl"), lines.as_bytes())?;
@@ -239,7 +241,8 @@ impl AdaptArguments {
         match (&self.init, self.method.baseline()) {
             (None, None) => {}
             (Some(path), Some(_)) => {
-                let file = PromptFile::load(path, &model.clip.logit_scale.val().device())?;
+                let device = model.clip.logit_scale.val().device();
+                let file = load_prompt(path, self.tuning.class_position(), &device)?;
                 add_start(&mut starts, self.method, path, &file, model)?;
             }
             (Some(_), None) => bail!("--init: {} starts as usual; name its kin with GRAM", self.method.key()),

@@ -15,11 +15,12 @@ use gram_data::{Benchmark, LabelledDataset};
 use gram_eval::method::Starts;
 use gram_eval::results::Method;
 use gram_eval::tables;
-use gram_prompt::{PromptFile, PromptKind, Template};
+use gram_prompt::{PromptKind, Template};
 use serde_json::json;
 
 use crate::arguments::{Anew, Common};
 use crate::commands::adapt::{add_start, learned_template};
+use crate::commands::prompting::load_prompt;
 use crate::commands::tuning::TuningArguments;
 use crate::progress::{bar, say};
 
@@ -215,7 +216,7 @@ impl BenchArguments {
             let method = method.parse::<Method>()?;
             for (seed, starts) in seeds.iter().zip(&mut of_seeds) {
                 let path = PathBuf::from(path.replace(SEED, &seed.to_string()));
-                let file = PromptFile::load(&path, &device)?;
+                let file = load_prompt(&path, self.tuning.class_position(), &device)?;
                 add_start(starts, method, &path, &file, model)?;
             }
         }

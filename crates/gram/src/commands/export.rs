@@ -1,14 +1,14 @@
 //! `gram export`: a prompt in the formats of other programs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use gram::clustering::values;
 use gram::matrix_file::MatrixFile;
 use gram::output;
 use gram::whole_file;
-use gram_prompt::{PromptFile, coop_file};
+use gram_prompt::{Part, coop_file};
 use serde_json::json;
 
 use crate::arguments::Common;
@@ -55,14 +55,30 @@ pub fn run(arguments: &ExportArguments, common: &Common) -> Result<()> {
 }
 
 fn coop(arguments: &ExportArguments, common: &Common) -> Result<()> {
-    let path: &Path = arguments.prompting.prompt().context("name the prompt with --prompt")?;
-    let file = PromptFile::load(path, &common.device()?)?;
+    let prompt = arguments.prompting.prompt(&common.device()?)?;
+    let (path, file) = prompt.context("name the prompt with --prompt")?;
     let bytes = coop_file::write(path, &file)?;
-    whole_file::write(&arguments.out, &bytes)
+    whole_file::write(&arguments.out, &bytes)?;
+    let settings = coop_file::settings(&file.header, &file.prompt);
+    let settings: Vec<String> = settings.iter().map(|(key, value)| format!("{key} {value}")).collect();
+    output::note(format!(
+        "gram: CoOp's file does not say this, its configuration must: {}",
+        settings.join(" ")
+    ));
+    Ok(())
 }
 
 fn classifier(arguments: &ExportArguments, common: &Common) -> Result<()> {
-    let model = arguments.prompting.model(&common.device()?)?;
+    let device = common.device()?;
+    if let Some((path, file)) = arguments.prompting.prompt(&device)? {
+        ensure!(
+            !file.header.kind.has(Part::Visual),
+            "{}: images are seen under its vectors too, and whoever reads the matrix has a plain image tower, which \
+             gives other answers: predict with the prompt itself, or export a textual one",
+            path.display()
+        );
+    }
+    let model = arguments.prompting.model(&device)?;
     let names = arguments.classes.as_deref().map(class_names).transpose()?;
     let classifier = arguments.prompting.classifier(&model, names, None)?;
     let weights = classifier

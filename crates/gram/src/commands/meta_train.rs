@@ -15,11 +15,12 @@ use gram::starts::{model_of, start_of};
 use gram_cluster::Clusters;
 use gram_eval::design::PromptDesign;
 use gram_meta::{EpisodeSource, MetaState, MetaStep, MetaTrainingSettings, OuterOptimizer};
-use gram_prompt::{PromptFile, PromptKind, Rates, RegulatorForm, Template};
+use gram_prompt::{ClassPosition, PromptKind, Rates, RegulatorForm, Template};
 use serde::Serialize;
 
 use crate::arguments::{Anew, Common};
 use crate::commands::command_line;
+use crate::commands::prompting::load_prompt;
 use crate::progress::{bar, pairs_bar};
 
 /// Arguments of `gram meta-train`.
@@ -47,6 +48,9 @@ pub struct MetaTrainArguments {
     /// A start, with its regulator if it has one, in the place of the usual one.
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
+    /// Where class names stand in a start of CoOp's, whose file does not say it: end, middle or front.
+    #[arg(long, value_name = "WHERE", requires = "init")]
+    class_position: Option<ClassPosition>,
     /// The sentence around a name; a textual prompt starts from its words before the name,
     /// unless --context-tokens says otherwise.
     #[arg(long, default_value = "a picture of a {}")]
@@ -192,7 +196,7 @@ pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
     let (mut start, mut placement) =
         (MetaState::start(usual, &settings, &device), design.placement(kind, &model, 1));
     if let Some(path) = &arguments.init {
-        let file = PromptFile::load(path, &device)?;
+        let file = load_prompt(path, arguments.class_position, &device)?;
         ensure!(file.header.kind == kind, "{}: it is of {}, not of {kind}", path.display(), file.header.kind);
         (start, placement) = (start_of(&file, path, &model)?, file.header.placement);
     }

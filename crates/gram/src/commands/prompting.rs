@@ -8,10 +8,10 @@ use clap::Args;
 use gram::classifier::Classifier;
 use gram::matrix_file::MatrixFile;
 use gram::model::open_model_or_own;
-use gram::starts::model_of;
+use gram::starts::{model_of, note_doubt};
 use gram::templates::ensemble;
 use gram_clip::{Model, ModelIdentity};
-use gram_prompt::{PromptFile, Template};
+use gram_prompt::{ClassPosition, PromptFile, Template};
 
 /// The model and its prompt.
 #[derive(Args, Debug)]
@@ -26,6 +26,9 @@ pub struct PromptingArguments {
     /// A learned prompt: a file of gram's, or CoOp's prompt_learner/model.pth.tar-N.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["template", "templates"])]
     prompt: Option<PathBuf>,
+    /// Where class names stand in a prompt of CoOp's, whose file does not say it: end, middle or front.
+    #[arg(long, value_name = "WHERE", requires = "prompt")]
+    class_position: Option<ClassPosition>,
     /// A classifier: a matrix with a row for each class, .npy or .safetensors.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "template", "templates"])]
     weights: Option<PathBuf>,
@@ -59,9 +62,10 @@ impl PromptingArguments {
         })
     }
 
-    /// The learned prompt's file.
-    pub fn prompt(&self) -> Option<&Path> {
-        self.prompt.as_deref()
+    /// The learned prompt and its path, if one is given.
+    pub fn prompt(&self, device: &Device) -> Result<Option<(&Path, PromptFile)>> {
+        let Some(path) = &self.prompt else { return Ok(None) };
+        Ok(Some((path, load_prompt(path, self.class_position, device)?)))
     }
 
     /// The classifier of these classes; without names, of those that the prompt was tuned on. Where no sentence is given,
@@ -75,8 +79,7 @@ impl PromptingArguments {
         if let Some(path) = &self.weights {
             return Classifier::of_weights(model, names, path, MatrixFile::read(path)?);
         }
-        if let Some(path) = &self.prompt {
-            let file = PromptFile::load(path, &model.clip.logit_scale.val().device())?;
+        if let Some((path, file)) = self.prompt(&model.clip.logit_scale.val().device())? {
             return Classifier::prompted(model, names, path, &file);
         }
         let templates = match (&self.templates, self.template.as_slice()) {
@@ -86,6 +89,17 @@ impl PromptingArguments {
         };
         Classifier::zero_shot(model, names.unwrap_or_default(), &templates)
     }
+}
+
+/// Reads a prompt whose class names stand where `class_position` says, and says on standard error what its file does not.
+pub fn load_prompt(
+    path: &Path,
+    class_position: Option<ClassPosition>,
+    device: &Device,
+) -> Result<PromptFile> {
+    let file = PromptFile::load(path, device)?.with_class_position(path, class_position)?;
+    note_doubt(&file, path);
+    Ok(file)
 }
 
 /// Class names: the lines of a file, or a list between commas.

@@ -41,7 +41,7 @@ pub struct TuningArguments {
     /// Context tokens that start at random; 0 for the template's words.
     #[arg(long, value_name = "M")]
     context_tokens: Option<usize>,
-    /// Where the class name stands among the context: end, middle or front.
+    /// Where the class name stands among the context, of a start in CoOp's file too: end, middle or front.
     #[arg(long, value_name = "WHERE")]
     class_position: Option<ClassPosition>,
     /// A context for each class.
@@ -56,6 +56,11 @@ pub struct TuningArguments {
 }
 
 impl TuningArguments {
+    /// Where class names stand, if the command line says it: a start in CoOp's file does not.
+    pub fn class_position(&self) -> Option<ClassPosition> {
+        self.class_position
+    }
+
     /// The settings in force.
     pub fn settings(&self, model: &Model, shots: Option<usize>) -> Result<ProtocolSettings> {
         let mut settings = for_model(model, DEFAULT_SHOTS);
