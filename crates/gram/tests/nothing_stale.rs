@@ -168,7 +168,10 @@ fn no_setting_and_no_data_of_a_bench_bring_back_other_numbers() {
     base.flag("data", &[&y, &x]);
     base.flag("start", &[&format!("coop-gram={other}")]);
     base.flag("model", &[&moved.display().to_string()]);
-    base.every_flag_was_changed_but(&["data-root"]);
+    // A start says where its class names stand.
+    let without_start = base.line().without("start").with("methods", &["zero-shot,coop"]);
+    base.line_is(&without_start.with("class-position", &["front"]), "--class-position front");
+    base.every_flag_was_changed_but(&["data-root", "class-position"]);
 
     let manifest = folder.path().join("x/squares.csv");
     edited(&base, &manifest, "red-8.png,red square", "red-8.png,blue square");
@@ -190,10 +193,7 @@ fn datasets_of_one_name_are_both_measured() {
     let folder = tempfile::tempdir().unwrap();
     squares(folder.path());
     let y = folder.path().join("y/squares.csv");
-    // What is called blue there is green here.
-    let text = fs::read_to_string(&y).unwrap();
-    let swapped = text.replace(",blue ", ",other ").replace(",green ", ",blue ").replace(",other ", ",green ");
-    fs::write(&y, swapped).unwrap();
+    edit(&y, "green-8.png,green square", "green-8.png,blue square");
     let measured = |data: &[&str]| -> Vec<(String, f64)> {
         let out = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_gram"));
@@ -277,7 +277,9 @@ fn no_setting_and_no_data_of_a_tuning_bring_back_another_prompt() {
     let without_start = base.line().without("init").with("method", &["coop"]);
     base.line_is(&without_start, "another method");
     base.line_is(&without_start.with("class-position", &["front"]), "class position");
-    base.every_flag_was_changed_but(&["few-shot", "method"]);
+    let coop = base.line().without("init").with("method", &["coop"]);
+    base.line_is(&coop.with("class-position", &["front"]), "--class-position front");
+    base.every_flag_was_changed_but(&["few-shot", "method", "class-position"]);
     edited(&base, &folder.path().join("x/squares.csv"), "red-0.png,red square", "red-0.png,blue square");
     for name in ["red-0.png", "red-1.png", "red-2.png", "red-3.png"] {
         replaced(&base, &folder.path().join("x").join(name), &folder.path().join("x/blue-6.png"));
