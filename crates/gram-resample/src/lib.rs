@@ -11,6 +11,7 @@
 mod filter;
 mod nearest;
 mod passes;
+mod vectors;
 mod weights;
 
 use image::RgbImage;

@@ -3,8 +3,7 @@
 
 use std::ops::Range;
 
-use pulp::Arch;
-
+use crate::vectors::widest;
 use crate::weights::{PLACES, Weights};
 
 /// Rows that are resampled side by side.
@@ -40,11 +39,10 @@ pub(crate) fn across(picture: Pixels, rows: Range<usize>, weights: &Weights) -> 
     let line = |row| &picture.from(row, reach.start)[..3 * reach.len()];
     let width = 3 * weights.positions().count();
     let mut bytes = vec![0; rows.len() * width];
-    let arch = Arch::new();
     let mut columns = vec![[0; LANES]; reach.len()];
     for (block, first) in bytes.chunks_mut(ROWS * width).zip(rows.clone().step_by(ROWS)) {
         let lines: Vec<&[u8]> = (first..rows.end.min(first + ROWS)).map(line).collect();
-        arch.dispatch(
+        widest(
             #[inline(always)]
             || {
                 side_by_side(&lines, &mut columns);
@@ -87,10 +85,9 @@ fn across_rows(columns: &[[i32; LANES]], start: usize, weights: &Weights, block:
 pub(crate) fn down(picture: Pixels, columns: Range<usize>, weights: &Weights) -> Vec<u8> {
     let width = 3 * columns.len();
     let mut bytes = vec![0; weights.positions().count() * width];
-    let arch = Arch::new();
     for (line, (first, weights)) in bytes.chunks_exact_mut(width).zip(weights.positions()) {
         let rows = picture.from(first, columns.start);
-        arch.dispatch(
+        widest(
             #[inline(always)]
             || down_columns(rows, picture.stride, weights, line),
         );

@@ -30,6 +30,7 @@ pub mod matrix_file;
 pub mod meta_training;
 pub mod model;
 pub mod rehearsal;
+pub mod seeing_cost;
 pub mod settings_file;
 pub mod starts;
 pub mod study;

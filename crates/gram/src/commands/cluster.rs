@@ -10,8 +10,11 @@ use gram::clustering::{PairFeatures, cluster_features, cluster_pairs};
 use gram::defaults;
 use gram::feature_folder::FeatureFolder;
 use gram::model::{open_model, open_pairs};
+use gram::seeing_cost::{self, SeeingCost};
 use gram::{settings_file, whole_file};
-use gram_cluster::{ChcSettings, Clusters, Rows, Topic, cost};
+use gram_clip::Model;
+use gram_cluster::cost::{self, StageCost};
+use gram_cluster::{ChcSettings, Clusters, Rows, Topic};
 use gram_data::{Pairs, SkipCause, Skipped};
 use gram_eval::report::clusters_page;
 use serde_json::json;
@@ -89,16 +92,9 @@ pub fn run(arguments: &ClusterArguments, common: &Common) -> Result<()> {
     }
     let features = arguments.features.as_deref().map(FeatureFolder::open).transpose()?;
     if arguments.dry_run {
-        let (size, held) = match (&features, &model) {
-            (Some(features), _) => (features.caption_embeddings().shape(), features.bytes_in_memory()),
-            (None, model) => {
-                let width = model.as_ref().map_or(0, |model| model.clip.config.projection_dim);
-                let points = pairs.map_or(0, |pairs| pairs.pairs.len());
-                // Images and captions, as `PairFeatures` holds them.
-                ((points, width), 2 * points * width * size_of::<f32>())
-            }
-        };
-        return tell_cost(size, held, &settings, features.is_some(), common.json);
+        let cost = arguments.cost(&settings, features.as_ref(), model.as_ref(), pairs.as_ref())?;
+        cost.print(common.json);
+        return Ok(());
     }
     let finished = arguments.out.join("finished");
     let mut progress = pairs_bar();
@@ -138,16 +134,14 @@ pub fn run(arguments: &ClusterArguments, common: &Common) -> Result<()> {
     Ok(())
 }
 
-/// The pairs whose images the model has not seen, for they cannot be decoded.
+/// The pairs whose images cannot be decoded, and why.
 fn unreadable(pairs: &Pairs, features: &PairFeatures) -> Vec<Skipped> {
-    let mut seen = features.rows.iter().peekable();
-    let unseen = pairs.pairs.iter().enumerate().filter(|(row, _)| seen.next_if_eq(&row).is_none());
-    let skipped = |(_, pair): (usize, &gram_data::Pair)| Skipped {
-        name: pair.key.clone(),
+    let skipped = |(row, problem): &(usize, String)| Skipped {
+        name: pairs.pairs[*row].key.clone(),
         cause: SkipCause::UnreadableImage,
-        detail: None,
+        detail: Some(problem.clone()),
     };
-    unseen.map(skipped).collect()
+    features.unreadable.iter().map(skipped).collect()
 }
 
 impl ClusterArguments {
@@ -168,32 +162,75 @@ impl ClusterArguments {
     }
 }
 
-/// Prints what clustering so many points of a width costs, while so many bytes of features are held.
-fn tell_cost(
-    (points, width): (usize, usize),
-    held: usize,
-    settings: &ChcSettings,
-    features_are_there: bool,
-    as_json: bool,
-) -> Result<()> {
-    let mut stages = cost::of(points, width, settings);
-    stages.iter_mut().for_each(|stage| stage.megabytes += held as f64 / f64::from(1 << 20));
-    let seconds: f64 = stages.iter().map(|stage| stage.seconds).sum();
-    let megabytes = stages.iter().map(|stage| stage.megabytes).fold(0.0, f64::max);
-    if as_json {
-        let cost =
-            json!({"pairs": points, "seconds": seconds, "peak_megabytes": megabytes, "stages": stages});
-        println!("{cost}");
-        return Ok(());
+/// What the command costs.
+struct Cost {
+    pairs: usize,
+    /// What seeing the pairs costs, where that is not done.
+    seeing: Option<SeeingCost>,
+    /// What the steps of the clustering cost, whatever else the process holds included.
+    stages: Vec<StageCost>,
+}
+
+impl ClusterArguments {
+    /// What the command costs, for features that are there or pairs that are to be seen.
+    fn cost(
+        &self,
+        settings: &ChcSettings,
+        features: Option<&FeatureFolder>,
+        model: Option<&Model>,
+        pairs: Option<&Pairs>,
+    ) -> Result<Cost> {
+        // Before anything is tried, the process holds what it will hold all the time: the weights and the tables.
+        let held = seeing_cost::current_megabytes().unwrap_or(0.0);
+        let ((points, width), of_features, mut seeing) = match (features, model, pairs) {
+            (Some(features), ..) => (features.caption_embeddings().shape(), features.bytes_in_memory(), None),
+            (None, Some(model), Some(pairs)) => {
+                let see = |model: &Model, some: &Pairs| {
+                    let sentence_bert = self.sentence_bert.as_deref();
+                    PairFeatures::new(model, some, sentence_bert, &settings.topic_words, &mut |_| ())
+                };
+                let seeing = seeing_cost::of(model, pairs, see)?;
+                let (points, width) = (pairs.pairs.len(), model.clip.config.projection_dim);
+                // Images and captions, as `PairFeatures` holds them.
+                ((points, width), 2 * points * width * size_of::<f32>(), Some(seeing))
+            }
+            _ => bail!("neither --pairs nor --features is given"),
+        };
+        let of_features = of_features as f64 / f64::from(1 << 20);
+        if let Some(SeeingCost { megabytes: Some(megabytes), .. }) = &mut seeing {
+            *megabytes += of_features;
+        }
+        let mut stages = cost::of(points, width, settings);
+        stages.iter_mut().for_each(|stage| stage.megabytes += held + of_features);
+        Ok(Cost { pairs: points, seeing, stages })
     }
-    println!("{points} pairs: about {}, {megabytes:.0} MB at most", time(seconds));
-    for stage in stages {
-        println!("{:>12}  {:>6.0} MB  {}", time(stage.seconds), stage.megabytes, stage.stage);
+}
+
+impl Cost {
+    fn print(&self, as_json: bool) {
+        let seeing = self.seeing.map(|cost| (cost.seconds, cost.megabytes.unwrap_or(0.0)));
+        let of_stages = self.stages.iter().map(|stage| (stage.seconds, stage.megabytes));
+        let seconds: f64 = of_stages.clone().chain(seeing).map(|(seconds, _)| seconds).sum();
+        let megabytes = of_stages.chain(seeing).map(|(_, megabytes)| megabytes).fold(0.0, f64::max);
+        if as_json {
+            let seeing =
+                seeing.map(|(seconds, megabytes)| json!({"seconds": seconds, "megabytes": megabytes}));
+            println!(
+                "{}",
+                json!({"pairs": self.pairs, "seconds": seconds, "peak_megabytes": megabytes, "seeing": seeing,
+                    "stages": self.stages})
+            );
+            return;
+        }
+        println!("{} pairs: about {}, {megabytes:.0} MB at most", self.pairs, time(seconds));
+        let line = |seconds, megabytes: f64, what: &dyn std::fmt::Display| {
+            println!("{:>12}  {megabytes:>6.0} MB  {what}", time(seconds));
+        };
+        if let Some((seconds, megabytes)) = seeing {
+            line(seconds, megabytes, &"images and captions through the model");
+        }
+        self.stages.iter().for_each(|stage| line(stage.seconds, stage.megabytes, &stage.stage));
     }
-    if !features_are_there {
-        println!("and before that what `gram embed` takes for the features: its bar tells how long");
-    }
-    Ok(())
 }
 
 /// A duration in words.
