@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::Model;
 use gram_clip::text_tower::Batching;
@@ -194,8 +194,9 @@ pub fn see_images(model: &Model, pairs: &[Pair], progress: &mut dyn FnMut(Progre
         }
         anyhow::Ok(())
     })?;
-    if let (true, Some((_, problem))) = (rows.is_empty(), unreadable.first()) {
-        bail!("none of {} images can be read; the first: {problem}", pairs.len());
+    if rows.is_empty() {
+        let first = unreadable.first().map_or("there are none", |(_, problem)| problem);
+        bail!("none of {} images can be read: {first}", pairs.len());
     }
     let features = Array2::from_shape_vec((rows.len(), model.clip.config.projection_dim), numbers)?;
     Ok(SeenImages { rows, features, unreadable })

@@ -106,7 +106,7 @@ impl Settings<'_> {
             return Err(self.wrong("pad_size", "absent: images have the model's side without it"));
         }
         // Without it transformers refuses images of other than three channels, and does the same to those of three.
-        self.flag("do_convert_rgb", true).map(drop)
+        self.flag("do_convert_rgb", true).map(|_| ())
     }
 
     /// The size before the crop, and the crop's.
