@@ -12,7 +12,7 @@ use crate::config::ClipConfig;
 use crate::error::ClipError;
 use crate::fingerprint::Fingerprint;
 use crate::open_clip;
-use crate::preprocess::Preprocess;
+use crate::preprocess::{Centre, Preprocess};
 use crate::sizes::config_of;
 use crate::tokenizer::ClipTokenizer;
 
@@ -75,8 +75,9 @@ impl Model {
     }
 
     /// Opens a checkpoint: a file, or a folder with one. What lies beside the weights counts too: Hugging Face's
-    /// `config.json`, `tokenizer.json` and `preprocessor_config.json`, or open_clip's `open_clip_config.json`. Without a
-    /// configuration the sizes are read off the tensors. The folder's name, or the file's, is the model's.
+    /// `config.json`, `tokenizer.json`, `processor_config.json` and `preprocessor_config.json`, or open_clip's
+    /// `open_clip_config.json`. Without a configuration the sizes are read off the tensors. The folder's name, or the file's,
+    /// is the model's.
     ///
     /// # Errors
     /// [`ClipError`] names the file that is missing or wrong.
@@ -97,7 +98,7 @@ impl Model {
         self.fingerprint()?;
         self.clip.vision = self.clip.vision.at_image_size(side)?;
         self.clip.config.vision_config.image_size = side;
-        self.preprocess = Preprocess { shorter_side: side as u32, crop: side as u32, ..self.preprocess };
+        self.preprocess = self.preprocess.at_side(side as u32);
         Ok(self)
     }
 }
@@ -175,14 +176,34 @@ fn describe(folder: &Path, weights: &Weights) -> Result<(ClipConfig, Preprocess,
         _ => config_of(weights)?,
     };
     let side = config.vision_config.image_size;
-    let preprocess = match read("preprocessor_config.json")? {
-        Some(text) => Preprocess::parse(&text)?,
-        None => Preprocess::clip(side as u32),
-    };
+    let (file, preprocess) = preprocess(weights.layout(), side as u32, read)?;
     if preprocess.crop as usize != side {
         let expected = format!("the image_size of the model, {side}");
         let (key, value) = ("crop_size".into(), preprocess.crop.to_string());
-        return Err(ClipError::Config { file: "preprocessor_config.json", key, value, expected });
+        return Err(ClipError::Config { file, key, value, expected });
     }
     Ok((config, preprocess, assumed.into_iter().collect()))
+}
+
+/// How images are prepared, and the file that says so; as transformers, it takes `processor_config.json` first, where that
+/// speaks of images. Without a file, CLIP's settings, with the crop of the library that the layout is of.
+fn preprocess(
+    layout: Layout,
+    side: u32,
+    read: impl Fn(&str) -> Result<Option<String>, ClipError>,
+) -> Result<(&'static str, Preprocess), ClipError> {
+    if let Some(text) = read("processor_config.json")?
+        && let Some(preprocess) = Preprocess::parse_processor(&text)?
+    {
+        return Ok(("processor_config.json", preprocess));
+    }
+    let file = "preprocessor_config.json";
+    Ok((
+        file,
+        match (read(file)?, layout) {
+            (Some(text), _) => Preprocess::parse(&text)?,
+            (None, Layout::OpenAi(_)) => Preprocess { centre: Centre::Even, ..Preprocess::clip(side) },
+            (None, Layout::HuggingFace) => Preprocess::clip(side),
+        },
+    ))
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::config::{ClipConfig, TextConfig, VisionConfig};
 use crate::error::ClipError;
-use crate::preprocess::Preprocess;
+use crate::preprocess::{Preprocess, of_open_clip};
 use crate::signal::Activation;
 
 /// The file's name.
@@ -112,15 +112,6 @@ impl Default for TextPart {
     }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct PreprocessPart {
-    mean: Option<[f32; 3]>,
-    std: Option<[f32; 3]>,
-    interpolation: Option<String>,
-    resize_mode: Option<String>,
-}
-
 /// Reads the text of an `open_clip_config.json`, or of one of open_clip's model configurations.
 ///
 /// # Errors
@@ -143,9 +134,8 @@ pub fn parse(text: &str) -> Result<OpenClipConfig, ClipError> {
         }
     }
     let model: ModelConfig = serde_json::from_value(model).map_err(json)?;
-    let preprocess: PreprocessPart = serde_json::from_value(preprocess).map_err(json)?;
     let model = model.config()?;
-    let preprocess = preprocess.of_size(model.vision_config.image_size as u32)?;
+    let preprocess = of_open_clip(&preprocess, model.vision_config.image_size as u32)?;
     Ok(OpenClipConfig { model, preprocess })
 }
 
@@ -193,23 +183,6 @@ impl ModelConfig {
     }
 }
 
-impl PreprocessPart {
-    fn of_size(self, side: u32) -> Result<Preprocess, ClipError> {
-        let usual = |key: &str, value: Option<String>, expected: &str| match value {
-            Some(value) if value != expected => Err(wrong(format!("preprocess_cfg.{key}"), value, expected)),
-            _ => Ok(()),
-        };
-        usual("interpolation", self.interpolation, "bicubic")?;
-        usual("resize_mode", self.resize_mode, "shortest")?;
-        let clip = Preprocess::clip(side);
-        Ok(Preprocess {
-            mean: self.mean.unwrap_or(clip.mean),
-            deviation: self.std.unwrap_or(clip.deviation),
-            ..clip
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,7 +213,7 @@ mod tests {
                 "\"patch_size\": 14, \"pool_type\": \"avg\"",
                 "model_cfg.vision_cfg.pool_type",
             ),
-            ("\"mean\"", "\"resize_mode\": \"squash\", \"mean\"", "preprocess_cfg.resize_mode"),
+            ("\"mean\"", "\"resize_mode\": \"crop\", \"mean\"", "preprocess_cfg.resize_mode"),
         ] {
             let error = parse(&MODEL.replace(from, to)).unwrap_err().to_string();
             assert!(error.starts_with(&format!("open_clip_config.json: {key} = ")), "{error}");

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
+use crate::image_file::LARGEST;
+
 /// Why pairs or a dataset could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
@@ -23,6 +25,24 @@ pub enum DataError {
         name: String,
         /// The cause.
         source: image::ImageError,
+    },
+    /// There is no memory for an image's pixels.
+    #[error(
+        "{name}: there is not enough memory for its pixels: allow more (`ulimit -v`), or make the image smaller"
+    )]
+    Memory {
+        /// The image's name.
+        name: String,
+    },
+    /// An image has more pixels than are read.
+    #[error(
+        "{name}: its pixels need more memory than the {most} MB that an image may take: make the image smaller"
+    )]
+    TooLarge {
+        /// The image's name.
+        name: String,
+        /// The most, in megabytes.
+        most: u64,
     },
     /// Two classes have one number.
     #[error("{name}: class {number} is called `{}` and `{}`: give each class a number of its own", classes[0], classes[1])]
@@ -200,6 +220,18 @@ impl DataError {
     /// Turns an input or output error at `path` into an error that names it.
     pub(crate) fn at(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::File { path: path.to_path_buf(), source }
+    }
+
+    /// Turns what a decoder said of the image `name` into an error that names it. Where memory is short, the format is not
+    /// to blame.
+    pub(crate) fn of_image(name: String, source: image::ImageError) -> Self {
+        match source {
+            image::ImageError::Limits(_) => Self::TooLarge { name, most: LARGEST >> 20 },
+            image::ImageError::IoError(error) if error.kind() == std::io::ErrorKind::OutOfMemory => {
+                Self::Memory { name }
+            }
+            source => Self::Image { name, source },
+        }
     }
 
     /// Turns the error of a table reader at `place` into an error that names it.

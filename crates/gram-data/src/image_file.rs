@@ -23,7 +23,7 @@ use crate::DataError;
 const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"];
 
 /// Bytes of a decoded image that are the most: 16,000 pixels square.
-const LARGEST: u64 = 1 << 30;
+pub(crate) const LARGEST: u64 = 1 << 30;
 
 /// An encoded image (JPEG, PNG, WebP, GIF, BMP or TIFF), read and decoded on demand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,12 +105,13 @@ impl ImageFile {
     /// cut off all above 255 and leave the image white.
     ///
     /// # Errors
-    /// [`DataError::File`] if it cannot be read, [`DataError::Image`] if it cannot be decoded; both name the image.
+    /// [`DataError::File`] if it cannot be read, [`DataError::Image`] if it cannot be decoded, [`DataError::Memory`] and
+    /// [`DataError::TooLarge`] if there is no room for its pixels; all name the image.
     pub fn decode(&self) -> Result<RgbImage, DataError> {
         let bytes = self.bytes()?;
         // Decoders, libjpeg's by design and others by mistake, may leave by unwinding when they meet what they cannot read.
         let decoded = catch_unwind(|| decode(&bytes)).unwrap_or_else(|cause| Err(unreadable(cause.as_ref())));
-        decoded.map_err(|source| DataError::Image { name: self.name().into_owned(), source })
+        decoded.map_err(|source| DataError::of_image(self.name().into_owned(), source))
     }
 }
 
@@ -133,19 +134,35 @@ fn unreadable(cause: &(dyn Any + Send)) -> ImageError {
     let said = cause.downcast_ref::<String>().map(String::as_str);
     let said = said.or_else(|| cause.downcast_ref::<&str>().copied()).unwrap_or("it cannot be read");
     let said = said.trim_start_matches("libjpeg fatal error: ").to_owned();
+    if said.starts_with("Insufficient memory") {
+        return out_of_memory();
+    }
     ImageError::Decoding(DecodingError::new(ImageFormatHint::Unknown, said))
 }
 
+/// Whether so many bytes of pixels are allowed, and there at the moment. Decoders end the program where they are not.
+fn check_size(bytes: u64) -> ImageResult<()> {
+    if bytes > LARGEST {
+        return Err(ImageError::Limits(LimitError::from_kind(LimitErrorKind::DimensionError)));
+    }
+    // Turning an image, or showing it on white, takes as much again.
+    Vec::<u8>::new().try_reserve_exact(2 * bytes as usize).map_err(|_| out_of_memory())
+}
+
+fn out_of_memory() -> ImageError {
+    ImageError::IoError(ErrorKind::OutOfMemory.into())
+}
+
 fn decode(bytes: &[u8]) -> ImageResult<RgbImage> {
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?;
+    // Its own limit is lower than LARGEST, and counts what decoders need beside the pixels.
+    reader.no_limits();
     let format = reader.format();
     let (mut image, orientation) = match format {
         Some(ImageFormat::Jpeg) => jpeg::decode(bytes)?,
         _ => {
             let mut decoder = reader.into_decoder()?;
-            if decoder.total_bytes() > LARGEST {
-                return Err(ImageError::Limits(LimitError::from_kind(LimitErrorKind::DimensionError)));
-            }
+            check_size(decoder.total_bytes())?;
             let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
             let inks = if format == Some(ImageFormat::Tiff) { inks::decode_tiff(bytes)? } else { None };
             (inks.map_or_else(|| DynamicImage::from_decoder(decoder), Ok)?, orientation)
@@ -217,6 +234,25 @@ mod tests {
         let bytes = Arc::from(&b"no image"[..]);
         let error = ImageFile::Bytes { name: "shard.tar: a.png".into(), bytes }.decode().unwrap_err();
         assert!(error.to_string().starts_with("shard.tar: a.png: "), "{error}");
+    }
+
+    #[test]
+    fn an_image_without_room_is_told_by_its_memory_and_not_by_its_format() {
+        // A bitmap's header: 40,000 pixels square.
+        let mut header = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0".to_vec();
+        header.extend([40_000_u32.to_le_bytes(); 2].concat());
+        header.extend(b"\x01\0\x18\0");
+        header.extend([0; 24]);
+        let error = ImageFile::Bytes { name: "wall.bmp".into(), bytes: header.into() }.decode().unwrap_err();
+        let told = "wall.bmp: its pixels need more memory than the 1024 MB that an image may take: make the image smaller";
+        assert_eq!(error.to_string(), told);
+        let error = DataError::of_image("wall.bmp".into(), unreadable(&"Insufficient memory (case 4)"));
+        assert!(
+            error.to_string().starts_with("wall.bmp: there is not enough memory for its pixels: allow more")
+        );
+        assert!(
+            matches!(check_size(u64::MAX >> 1), Err(ImageError::Limits(_))) && check_size(1 << 20).is_ok()
+        );
     }
 
     #[test]

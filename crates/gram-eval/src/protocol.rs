@@ -69,11 +69,9 @@ impl ProtocolSettings {
             Method::TipAdapter | Method::TipAdapterF => self.tip_adapter.epochs,
             method => self.adaptation(*method).epochs,
         });
-        Wanted {
-            epochs: epochs.max().unwrap_or(0),
-            features: methods.iter().any(|method| !visual(&method)),
-            pixels: methods.iter().any(|method| visual(&method)),
-        }
+        let (features, pixels) =
+            (methods.iter().any(|method| !visual(&method)), methods.iter().any(|method| visual(&method)));
+        Wanted::new(epochs.max().unwrap_or(0), features, pixels)
     }
 }
 

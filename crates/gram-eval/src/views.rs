@@ -1,7 +1,8 @@
 //! The tuning images as every epoch sees them, augmented anew, the same for every method.
 //!
-//! Methods without a visual prompt read features: each view passes the frozen tower once. Pixels are kept for all epochs
-//! while they are few, and made again for each epoch where they are many.
+//! Methods without a visual prompt read features: each view passes the frozen tower once. Pixels are kept at the model's
+//! side for as many epochs as there is room for, and those of later epochs are made again whenever they are asked for. A view
+//! has a random stream of its own, so that it is the same whether it was kept or not.
 
 use burn::tensor::{Device, Tensor};
 use gram_clip::Model;
@@ -13,7 +14,7 @@ use rayon::prelude::*;
 
 use crate::prepared::EvaluationError;
 
-/// Bytes of pixels that are kept.
+/// Bytes of pixels that are kept, at most.
 const KEPT: usize = 1 << 30;
 /// Images that are decoded before they pass the tower.
 const BATCH: usize = 256;
@@ -25,6 +26,7 @@ pub struct Views<'a> {
     augmentation: Augmentation,
     seed: u64,
     model: &'a Model,
+    /// Of the first epochs.
     pixels: Vec<PixelStore>,
     /// By epoch, `[images, joint width]`.
     features: Vec<Tensor<2>>,
@@ -39,6 +41,15 @@ pub struct Wanted {
     pub features: bool,
     /// Whether some method reads pixels.
     pub pixels: bool,
+    /// Bytes of pixels that are kept, at most; no number depends on it.
+    pub kept: usize,
+}
+
+impl Wanted {
+    /// So many epochs of both kinds or of one, with the usual room for pixels.
+    pub fn new(epochs: usize, features: bool, pixels: bool) -> Self {
+        Self { epochs, features, pixels, kept: KEPT }
+    }
 }
 
 impl<'a> Views<'a> {
@@ -57,9 +68,11 @@ impl<'a> Views<'a> {
     ) -> Result<Self, EvaluationError> {
         let mut views =
             Self { dataset, chosen, augmentation, seed, model, pixels: Vec::new(), features: Vec::new() };
-        let bytes = wanted.epochs * views.chosen.len() * 3 * (augmentation.size * augmentation.size) as usize;
-        if wanted.pixels && bytes <= KEPT {
-            views.pixels = (0..wanted.epochs)
+        if wanted.pixels {
+            let side = model.preprocess.crop as usize;
+            let bytes_of_epoch = (views.chosen.len() * 3 * side * side).max(1);
+            let epochs = wanted.epochs.min(wanted.kept / bytes_of_epoch);
+            views.pixels = (0..epochs)
                 .map(|epoch| views.pixels(epoch, 0..views.chosen.len()))
                 .collect::<Result<_, _>>()?;
         }
@@ -85,10 +98,10 @@ impl<'a> Views<'a> {
             return Ok(Images::Features(features.clone().select(0, indices(places, device))));
         }
         let pixels = match self.pixels.get(epoch) {
-            Some(kept) => kept.pixels(places, device)?,
+            Some(kept) => kept.pixels(places, device),
             None => {
                 let store = self.pixels(epoch, places.iter().copied())?;
-                store.pixels(&(0..places.len()).collect::<Vec<_>>(), device)?
+                store.pixels(&(0..places.len()).collect::<Vec<_>>(), device)
             }
         };
         Ok(Images::Pixels(pixels))
@@ -118,9 +131,75 @@ impl<'a> Views<'a> {
             let decoded = self.dataset.images[*image].image.decode()?;
             let draw = (epoch * self.dataset.images.len() + image) as u64;
             let mut random = indexed_stream(self.seed, "adaptation views", draw);
-            Ok(self.augmentation.apply(&decoded, &mut random))
+            let view = self.augmentation.apply(&decoded, &mut random);
+            let side = self.model.preprocess.crop;
+            Ok(if view.dimensions() == (side, side) { view } else { self.model.preprocess.resized(&view)? })
         };
         let images = chosen.par_iter().map(view).collect::<Result<Vec<_>, EvaluationError>>()?;
-        Ok(PixelStore::new(images, self.model.preprocess.clone()))
+        Ok(PixelStore::new(images, self.model.preprocess.clone())?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+    use std::path::Path;
+
+    use gram_data::{ImageFile, LabelledImage, Split};
+    use image::{ImageFormat, Rgb, RgbImage};
+
+    use super::*;
+
+    /// Pictures of three sizes.
+    fn dataset() -> LabelledDataset {
+        let image = |index: u32| {
+            let picture =
+                RgbImage::from_fn(50 + 20 * index, 70, |x, y| Rgb([(x * y) as u8, y as u8, index as u8]));
+            let mut bytes = Cursor::new(Vec::new());
+            picture.write_to(&mut bytes, ImageFormat::Png).unwrap();
+            LabelledImage {
+                key: index.to_string(),
+                image: ImageFile::Bytes { name: index.to_string(), bytes: bytes.into_inner().into() },
+                class: 0,
+                domain: None,
+                split: Split::Train,
+            }
+        };
+        LabelledDataset {
+            name: "pictures".into(),
+            classes: vec!["picture".into()],
+            domains: Vec::new(),
+            images: (0..3).map(image).collect(),
+            benchmark: None,
+        }
+    }
+
+    #[test]
+    fn views_are_the_same_whatever_there_is_room_for() {
+        let device = Device::default();
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../gram-clip/tests/fixtures/gelu-new-eos");
+        let model = Model::open(Path::new(folder), &device).unwrap();
+        let (dataset, side) = (dataset(), model.preprocess.crop);
+        let values = |kept: usize| {
+            let wanted = Wanted { kept, ..Wanted::new(3, true, true) };
+            let augmentation = Augmentation::coop(side);
+            let views =
+                Views::new(&dataset, vec![2, 0, 1], augmentation, &model, 5, wanted, &device).unwrap();
+            let seen = (0..3).flat_map(|epoch| [true, false].map(|pixels| (epoch, pixels)));
+            let seen = seen.flat_map(|(epoch, pixels)| {
+                let data = match views.images(epoch, &[1, 0], pixels, &device).unwrap() {
+                    Images::Pixels(pixels) => pixels.into_data(),
+                    Images::Features(features) => features.into_data(),
+                };
+                data.try_to_vec::<f32>().unwrap()
+            });
+            (views.pixels.len(), seen.collect::<Vec<f32>>())
+        };
+        let of_epoch = 3 * 3 * (side * side) as usize;
+        let (all, expected) = values(usize::MAX);
+        assert_eq!(all, 3);
+        for (room, epochs) in [(0, 0), (of_epoch - 1, 0), (2 * of_epoch, 2)] {
+            assert_eq!(values(room), (epochs, expected.clone()));
+        }
     }
 }

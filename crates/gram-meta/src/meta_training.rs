@@ -452,7 +452,7 @@ impl<'a> MetaTraining<'a> {
         let gradients = |chunk: &[usize]| {
             let task = |episode: &usize| {
                 let episode = self.episode(step * settings.meta_batch + episode)?;
-                Ok(self.material.task(&episode, self.device)?)
+                Ok(self.material.task(&episode, self.device))
             };
             let tasks = chunk.iter().map(task).collect::<Result<Vec<_>, MetaTrainingError>>()?;
             let found = inner.meta_gradients(self.clip, theta, phi.as_ref(), &tasks);
@@ -557,22 +557,17 @@ fn sum(gradients: &[MetaGradient], state: &MetaState) -> (MetaState, Rates) {
 
 impl Material {
     /// An episode's classes and images.
-    ///
-    /// # Errors
-    /// [`ClipError::Image`] for an image without pixels.
-    pub fn task(&self, episode: &Episode, device: &Device) -> Result<Task, ClipError> {
-        let new_classes = || {
-            Ok(NewClasses {
-                classes: self.classes.classes(&episode.new_topics, device),
-                query_set: self.set(&episode.new_query, device)?,
-            })
+    pub fn task(&self, episode: &Episode, device: &Device) -> Task {
+        let new_classes = || NewClasses {
+            classes: self.classes.classes(&episode.new_topics, device),
+            query_set: self.set(&episode.new_query, device),
         };
-        Ok(Task {
+        Task {
             classes: self.classes.classes(&episode.topics, device),
-            support_set: self.set(&episode.support, device)?,
-            query_set: self.set(&episode.query, device)?,
-            new_classes: (!episode.new_topics.is_empty()).then(new_classes).transpose()?,
-        })
+            support_set: self.set(&episode.support, device),
+            query_set: self.set(&episode.query, device),
+            new_classes: (!episode.new_topics.is_empty()).then(new_classes),
+        }
     }
 
     /// Checks that all that episodes name is there.
@@ -590,10 +585,10 @@ impl Material {
         Ok(())
     }
 
-    fn set(&self, shots: &[Shot], device: &Device) -> Result<LabelledImages, ClipError> {
+    fn set(&self, shots: &[Shot], device: &Device) -> LabelledImages {
         let pairs: Vec<usize> = shots.iter().map(|shot| shot.pair).collect();
         let classes: Vec<usize> = shots.iter().map(|shot| shot.class).collect();
-        Ok(LabelledImages { images: self.images.images(&pairs, device)?, labels: indices(&classes, device) })
+        LabelledImages { images: self.images.images(&pairs, device), labels: indices(&classes, device) }
     }
 }
 
@@ -610,7 +605,7 @@ fn validation_tasks(
     let tasks = (0..settings.validation_episodes as u64).map(|index| {
         let mut random = indexed_stream(settings.seed, "validation episodes", index);
         let episode = pool.sample(&settings.episodes, &mut random)?;
-        Ok(material.task(&episode, device)?)
+        Ok(material.task(&episode, device))
     });
     tasks.collect()
 }

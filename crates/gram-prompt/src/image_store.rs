@@ -2,15 +2,12 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::layers::indices;
-use gram_clip::{Clip, ClipError, Preprocess};
+use gram_clip::{ClipError, Preprocess};
 use image::RgbImage;
 
 use crate::prompted_clip::Images;
 
-/// Images that pass through the tower at once.
-const BATCH: usize = 64;
-
-/// Pixels of many images, 8 bit a channel, and how the model reads them.
+/// Pixels of many images at the model's side, 8 bit a channel: what is needed of an image, whatever its own size.
 #[derive(Clone, Debug)]
 pub struct PixelStore {
     images: Vec<RgbImage>,
@@ -18,9 +15,18 @@ pub struct PixelStore {
 }
 
 impl PixelStore {
-    /// Keeps `images`.
-    pub fn new(images: Vec<RgbImage>, preprocess: Preprocess) -> Self {
-        Self { images, preprocess }
+    /// Keeps `images`, which have the side of `preprocess`, as [`Preprocess::resized`] gives them.
+    ///
+    /// # Errors
+    /// [`ClipError::Image`] for an image of another size.
+    pub fn new(images: Vec<RgbImage>, preprocess: Preprocess) -> Result<Self, ClipError> {
+        let side = preprocess.crop;
+        if let Some(image) = images.iter().find(|image| image.dimensions() != (side, side)) {
+            let (width, height) = image.dimensions();
+            let problem = format!("the model reads images of {side} pixels");
+            return Err(ClipError::Image { width, height, problem });
+        }
+        Ok(Self { images, preprocess })
     }
 
     /// The images.
@@ -39,43 +45,21 @@ impl PixelStore {
     }
 
     /// Normalised pixels of the chosen images, `[chosen, 3, side, side]`.
-    ///
-    /// # Errors
-    /// [`ClipError::Image`] for an image without pixels.
-    pub fn pixels(&self, chosen: &[usize], device: &Device) -> Result<Tensor<4>, ClipError> {
+    pub fn pixels(&self, chosen: &[usize], device: &Device) -> Tensor<4> {
         pixels(chosen.iter().map(|image| &self.images[*image]), &self.preprocess, device)
-    }
-
-    /// Features of all images through the frozen tower, `[images, joint width]`.
-    ///
-    /// # Errors
-    /// As [`PixelStore::pixels`].
-    pub fn features(&self, clip: &Clip, device: &Device) -> Result<Tensor<2>, ClipError> {
-        let all: Vec<usize> = (0..self.len()).collect();
-        let parts = all
-            .chunks(BATCH)
-            .map(|chosen| Ok(clip.vision.features(self.pixels(chosen, device)?, None)))
-            .collect::<Result<Vec<_>, ClipError>>()?;
-        Ok(Tensor::cat(parts, 0))
     }
 }
 
-/// Normalised pixels of `images`, `[images, 3, side, side]`.
-///
-/// # Errors
-/// [`ClipError::Image`] for an image without pixels.
+/// Normalised pixels of `images`, which have the side of `preprocess`: `[images, 3, side, side]`.
 pub fn pixels<'a>(
-    images: impl Iterator<Item = &'a RgbImage>,
+    images: impl ExactSizeIterator<Item = &'a RgbImage>,
     preprocess: &Preprocess,
     device: &Device,
-) -> Result<Tensor<4>, ClipError> {
-    let (mut values, mut count) = (Vec::new(), 0);
-    for image in images {
-        values.extend(preprocess.pixels(image)?);
-        count += 1;
-    }
-    let side = preprocess.crop as usize;
-    Ok(Tensor::from_data(TensorData::new(values, [count, 3, side, side]), device))
+) -> Tensor<4> {
+    let (count, side) = (images.len(), preprocess.crop as usize);
+    let mut values = Vec::with_capacity(count * 3 * side * side);
+    images.for_each(|image| values.extend(preprocess.normalised(image)));
+    Tensor::from_data(TensorData::new(values, [count, 3, side, side]), device)
 }
 
 /// Where a vision side takes its images from.
@@ -102,15 +86,12 @@ impl ImageStore {
     }
 
     /// The chosen images.
-    ///
-    /// # Errors
-    /// [`ClipError::Image`] for an image without pixels.
-    pub fn images(&self, chosen: &[usize], device: &Device) -> Result<Images, ClipError> {
-        Ok(match self {
-            ImageStore::Pixels(store) => Images::Pixels(store.pixels(chosen, device)?),
+    pub fn images(&self, chosen: &[usize], device: &Device) -> Images {
+        match self {
+            ImageStore::Pixels(store) => Images::Pixels(store.pixels(chosen, device)),
             ImageStore::Features(features) => {
                 Images::Features(features.clone().select(0, indices(chosen, device)))
             }
-        })
+        }
     }
 }

@@ -3,24 +3,20 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::text_tower::Batching;
 use gram_clip::{Model, ModelIdentity};
 use gram_cluster::sentence_bert::SentenceBert;
 use gram_cluster::{ChcInput, ChcSettings, Clusters, Stage, TopicWordSettings, cluster};
 use gram_data::{Pair, Pairs};
+use gram_eval::image_batches::{BATCH, with_batches};
 use gram_prompt::PixelStore;
 use image::RgbImage;
 use ndarray::Array2;
 use rayon::prelude::*;
 
 use crate::feature_folder::FeatureFolder;
-
-/// Images that are decoded at a time.
-const DECODED: usize = 512;
-/// Texts that pass through the text tower at a time.
-const BATCH: usize = 64;
 
 /// How far the work is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +49,8 @@ pub struct PairFeatures {
     pub similarities: Vec<f32>,
     /// Captions that were cut because the text tower has too few positions.
     pub cut_captions: usize,
+    /// The numbers of the other pairs, and why their images cannot be read.
+    pub unreadable: Vec<(usize, String)>,
 }
 
 impl PairFeatures {
@@ -71,7 +69,7 @@ impl PairFeatures {
         words: &TopicWordSettings,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self> {
-        let (rows, images) = image_features(model, &pairs.pairs, progress)?;
+        let SeenImages { rows, features: images, unreadable } = see_images(model, &pairs.pairs, progress)?;
         progress(Progress::Captions);
         let captions: Vec<&str> = rows.iter().map(|row| pairs.pairs[*row].caption.as_str()).collect();
         let (texts, cut_captions) = text_features(model, &captions)?;
@@ -82,7 +80,8 @@ impl PairFeatures {
                 .with_context(|| format!("Sentence-BERT model {}", folder.display()))?,
             None => text_features(model, &things_shown(&captions, words))?.0,
         };
-        Ok(Self { model: model.identity()?, rows, images, captions, similarities, cut_captions })
+        let model = model.identity()?;
+        Ok(Self { model, rows, images, captions, similarities, cut_captions, unreadable })
     }
 
     /// Clusters the pairs, which are those that were seen. Stages that are done are kept in the folder `finished`, if one is
@@ -171,30 +170,58 @@ pub fn cluster_features(
     Ok(clusters)
 }
 
-/// Numbers of the pairs whose images can be read, and normalised features of those, `[rows, joint width]`.
+/// What a model sees in images.
+#[derive(Clone, Debug)]
+pub struct SeenImages {
+    /// The numbers of the images that can be read.
+    pub rows: Vec<usize>,
+    /// Their normalised features, `[rows, joint width]`.
+    pub features: Array2<f32>,
+    /// The numbers of the others, and why they cannot.
+    pub unreadable: Vec<(usize, String)>,
+}
+
+/// Sees the images of `pairs` through `model`, a few batches at a time.
 ///
 /// # Errors
-/// If no image can be read.
+/// If no image can be read; names the first.
+pub fn see_images(model: &Model, pairs: &[Pair], progress: &mut dyn FnMut(Progress)) -> Result<SeenImages> {
+    let (mut rows, mut numbers, mut unreadable) = (Vec::with_capacity(pairs.len()), Vec::new(), Vec::new());
+    progress(Progress::Images { done: 0, of: pairs.len() });
+    let chunks = pairs.chunks(BATCH).enumerate();
+    let batches =
+        chunks.map(|(index, chunk)| (index * BATCH, chunk.iter().map(|pair| &pair.image).collect()));
+    with_batches(batches, &model.preprocess, &device(model), |batches| {
+        for batch in batches {
+            let done = rows.len() + unreadable.len() + batch.rows.len() + batch.unreadable.len();
+            if let Some(pixels) = batch.pixels {
+                numbers.extend(values(model.clip.vision.features(pixels, None))?);
+            }
+            rows.extend(batch.rows);
+            unreadable.extend(batch.unreadable);
+            progress(Progress::Images { done, of: pairs.len() });
+        }
+        anyhow::Ok(())
+    })?;
+    if rows.is_empty() {
+        let first = unreadable.first().map_or("there are none", |(_, problem)| problem);
+        bail!("none of {} images can be read: {first}", pairs.len());
+    }
+    let features = Array2::from_shape_vec((rows.len(), model.clip.config.projection_dim), numbers)?;
+    Ok(SeenImages { rows, features, unreadable })
+}
+
+/// [`see_images`], without the reasons.
+///
+/// # Errors
+/// As [`see_images`].
 pub fn image_features(
     model: &Model,
     pairs: &[Pair],
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Vec<usize>, Array2<f32>)> {
-    let (mut rows, mut parts) = (Vec::with_capacity(pairs.len()), Vec::new());
-    progress(Progress::Images { done: 0, of: pairs.len() });
-    for (chunk, chosen) in pairs.chunks(DECODED).enumerate() {
-        let decoded: Vec<Option<RgbImage>> = chosen.par_iter().map(|pair| pair.image.decode().ok()).collect();
-        let first = chunk * DECODED;
-        rows.extend((first..).zip(&decoded).filter_map(|(row, image)| image.as_ref().map(|_| row)));
-        let images: Vec<RgbImage> = decoded.into_iter().flatten().collect();
-        if !images.is_empty() {
-            let store = PixelStore::new(images, model.preprocess.clone());
-            parts.push(store.features(&model.clip, &device(model))?);
-        }
-        progress(Progress::Images { done: first + chosen.len(), of: pairs.len() });
-    }
-    ensure!(!parts.is_empty(), "none of {} images can be read: are they JPEG, PNG or WebP?", pairs.len());
-    Ok((rows, matrix(Tensor::cat(parts, 0))?))
+    let seen = see_images(model, pairs, progress)?;
+    Ok((seen.rows, seen.features))
 }
 
 /// Normalised text features, `[texts, joint width]`, and how many texts were cut to the tower's positions.
@@ -231,11 +258,15 @@ fn things_shown(captions: &[&str], settings: &TopicWordSettings) -> Vec<String> 
     captions.iter().map(shown).collect()
 }
 
-/// The images of `pairs`, all of them.
+/// The images of `pairs`, all of them, each brought to the model's side as soon as it is decoded.
 pub(crate) fn decoded<'a>(model: &Model, pairs: impl Iterator<Item = &'a Pair>) -> Result<PixelStore> {
     let pairs: Vec<&Pair> = pairs.collect();
-    let images = pairs.par_iter().map(|pair| pair.image.decode()).collect::<Result<Vec<_>, _>>()?;
-    Ok(PixelStore::new(images, model.preprocess.clone()))
+    let resized = |pair: &&Pair| -> Result<RgbImage> {
+        let decoded = pair.image.decode()?;
+        model.preprocess.resized(&decoded).with_context(|| pair.image.name().into_owned())
+    };
+    let images = pairs.par_iter().map(resized).collect::<Result<Vec<_>>>()?;
+    Ok(PixelStore::new(images, model.preprocess.clone())?)
 }
 
 /// Where a model's tensors live.

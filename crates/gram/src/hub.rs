@@ -35,9 +35,10 @@ const WEIGHTS: [&str; 6] = [
 ];
 
 /// What describes them.
-const DESCRIPTIONS: [&str; 6] = [
+const DESCRIPTIONS: [&str; 7] = [
     "config.json",
     "open_clip_config.json",
+    "processor_config.json",
     "preprocessor_config.json",
     "tokenizer.json",
     "vocab.json",

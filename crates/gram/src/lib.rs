@@ -32,6 +32,7 @@ pub mod model;
 pub mod output;
 pub mod rehearsal;
 pub mod run_folder;
+pub mod seeing_cost;
 pub mod settings_file;
 pub mod starts;
 pub mod study;

@@ -282,7 +282,7 @@ pub fn model_identity(model: &gram_clip::Model) -> Result<Value> {
     Ok(json!({
         "weights": model.fingerprint()?.to_string(),
         "image_size": model.clip.config.vision_config.image_size,
-        "preprocessing": serde_json::from_str::<Value>(&model.preprocess.to_json())?,
+        "preprocessing": format!("{:?}", model.preprocess),
         "tokenizer": fingerprint::of_text(&format!("{:?}", model.tokenizer.encode(PROBE)?)),
     }))
 }

@@ -1,30 +1,66 @@
 //! JPEG through mozjpeg, whose decoder is libjpeg-turbo's: Pillow has the same, so the pixels are the same to the bit.
 //! Decoders differ by several levels in how they smooth colours that are stored at half the size.
 
-use std::io::{self, Cursor};
+use std::io::{self, BufRead, Read};
+use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use image::error::{DecodingError, ImageFormatHint, LimitError, LimitErrorKind};
+use image::error::{DecodingError, ImageFormatHint};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageBuffer, ImageError, ImageFormat, ImageResult};
 use mozjpeg::{ColorSpace, Decompress, Marker};
 
-use super::{LARGEST, inks};
+use super::{check_size, inks, unreadable};
 
 /// What the EXIF data begin with in their segment, APP1.
 const EXIF: &[u8] = b"Exif\0\0";
 
 /// The pixels, and how the image is to be turned.
+///
+/// Whatever is behind the end of the image is left alone: phones put films there, and cameras further images. An image
+/// whose decoder asks for more than there is is cut short.
 pub(super) fn decode(bytes: &[u8]) -> ImageResult<(DynamicImage, Orientation)> {
-    if is_cut(bytes) {
+    let ended = AtomicBool::new(false);
+    let read = catch_unwind(|| decompress(Watched { rest: bytes, ended: &ended }));
+    if ended.into_inner() {
         let cut = io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends before the image does");
         return Err(ImageError::IoError(cut));
     }
-    // libjpeg leaves by unwinding when it meets data that it cannot read: the caller catches it.
-    let decoder = Decompress::builder().with_markers(&[Marker::APP(1)]).from_reader(Cursor::new(bytes))?;
-    let (width, height) = decoder.size();
-    if (width * height) as u64 * 4 > LARGEST {
-        return Err(ImageError::Limits(LimitError::from_kind(LimitErrorKind::DimensionError)));
+    read.unwrap_or_else(|cause| Err(unreadable(cause.as_ref())))
+}
+
+/// Bytes that know whether more was asked for than they are.
+struct Watched<'a> {
+    rest: &'a [u8],
+    ended: &'a AtomicBool,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.rest.read(into)
     }
+}
+
+impl BufRead for Watched<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.rest.is_empty() {
+            // With no bytes libjpeg would fill the rest of the image with grey and say nothing; with an error it stops.
+            self.ended.store(true, Ordering::Relaxed);
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        Ok(self.rest)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.rest.consume(amount);
+    }
+}
+
+/// Reads an image. libjpeg leaves by unwinding when it meets what it cannot read.
+fn decompress(reader: Watched) -> ImageResult<(DynamicImage, Orientation)> {
+    let decoder = Decompress::builder().with_markers(&[Marker::APP(1)]).from_reader(reader)?;
+    let (width, height) = decoder.size();
+    check_size((width * height) as u64 * 4)?;
     let exif = decoder.markers().find_map(|marker| marker.data.strip_prefix(EXIF));
     let orientation = exif.and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms);
     let four_inks = matches!(decoder.color_space(), ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK);
@@ -41,12 +77,4 @@ pub(super) fn decode(bytes: &[u8]) -> ImageResult<(DynamicImage, Orientation)> {
     let wrong =
         || DecodingError::new(ImageFormatHint::Exact(ImageFormat::Jpeg), "its lines are not of its size");
     Ok((image.ok_or_else(|| ImageError::Decoding(wrong()))?, orientation))
-}
-
-/// Whether a JPEG ends before its end marker: the decoder would fill the rest with grey and say nothing. (The marker's
-/// bytes do not occur in the data between.)
-fn is_cut(jpeg: &[u8]) -> bool {
-    let last = |marker: u8| jpeg.windows(2).rposition(|pair| pair == [0xff, marker]);
-    let (scan, end) = (last(0xda), last(0xd9));
-    scan.is_some() && end < scan
 }

@@ -11,9 +11,11 @@ use gram::feature_folder::{self, FeatureFolder};
 use gram::model::{is_built_in, note_what_tiny_knows, open_model, open_model_or_own, open_pairs};
 use gram::output::{self, OutputError};
 use gram::run_folder::{Run, RunFolder, model_identity};
+use gram::seeing_cost::{self, SeeingCost};
 use gram::{settings_file, whole_file};
 use gram_clip::Model;
-use gram_cluster::{ChcSettings, Clusters, Rows, Topic, cost};
+use gram_cluster::cost::{self, StageCost};
+use gram_cluster::{ChcSettings, Clusters, Rows, Topic};
 use gram_data::{Pairs, SkipCause, Skipped, fingerprint};
 use gram_eval::report::clusters_page;
 use serde::{Deserialize, Serialize};
@@ -93,16 +95,8 @@ pub fn run(arguments: &ClusterArguments, common: &Common) -> Result<()> {
         output::note(format!("{} pairs, {}", pairs.pairs.len(), pairs.skipped_summary()));
     }
     if arguments.dry_run {
-        let (size, held) = match (&features, &model) {
-            (Some(features), _) => (features.caption_embeddings().shape(), features.bytes_in_memory()),
-            (None, model) => {
-                let width = model.as_ref().map_or(0, |model| model.clip.config.projection_dim);
-                let points = pairs.map_or(0, |pairs| pairs.pairs.len());
-                // Images and captions, as `PairFeatures` holds them.
-                ((points, width), 2 * points * width * size_of::<f32>())
-            }
-        };
-        return tell_cost(size, held, &settings, features.is_some(), common.json);
+        let cost = arguments.cost(&settings, features.as_ref(), model.as_ref(), pairs.as_ref())?;
+        return Ok(cost.print(common.json)?);
     }
     let identity = arguments.identity(&settings, model.as_ref(), pairs.as_ref(), common.seed)?;
     let run = Run { command: "cluster", identity: &identity, makes: &MAKES, restart: arguments.anew.restart };
@@ -114,7 +108,11 @@ pub fn run(arguments: &ClusterArguments, common: &Common) -> Result<()> {
     let done = folder.once(CLUSTERED, &Value::Null, || arguments.cluster(&seen, &settings, common.seed))?;
     let clusters = Clusters::load(&arguments.out)?;
     let mut pairs = pairs.unwrap_or_default();
-    let unreadable = |name| Skipped { name, cause: SkipCause::UnreadableImage, detail: None };
+    let unreadable = |(name, problem)| Skipped {
+        name,
+        cause: SkipCause::UnreadableImage,
+        detail: Some(problem),
+    };
     pairs.skipped.extend(done.unreadable.into_iter().map(unreadable));
     pairs.write_skipped(&arguments.out.join("left_out.jsonl"))?;
     let page = clusters_page(&clusters, &pairs);
@@ -148,15 +146,14 @@ struct Seen<'a> {
 struct Clustered {
     /// Captions that were cut, where a model read them.
     cut_captions: Option<usize>,
-    /// Keys of pairs whose images could not be decoded.
-    unreadable: Vec<String>,
+    /// Keys of pairs whose images could not be decoded, and why.
+    unreadable: Vec<(String, String)>,
 }
 
-/// Keys of the pairs whose images the model has not seen, for they cannot be decoded.
-fn unreadable(pairs: &Pairs, features: &PairFeatures) -> Vec<String> {
-    let mut seen = features.rows.iter().peekable();
-    let unseen = pairs.pairs.iter().enumerate().filter(|(row, _)| seen.next_if_eq(&row).is_none());
-    unseen.map(|(_, pair)| pair.key.clone()).collect()
+/// The pairs whose images cannot be decoded, and why.
+fn unreadable(pairs: &Pairs, features: &PairFeatures) -> Vec<(String, String)> {
+    let key = |(row, problem): &(usize, String)| (pairs.pairs[*row].key.clone(), problem.clone());
+    features.unreadable.iter().map(key).collect()
 }
 
 impl ClusterArguments {
@@ -244,31 +241,73 @@ impl ClusterArguments {
     }
 }
 
-/// Prints what clustering so many points of a width costs, while so many bytes of features are held.
-fn tell_cost(
-    (points, width): (usize, usize),
-    held: usize,
-    settings: &ChcSettings,
-    features_are_there: bool,
-    as_json: bool,
-) -> Result<()> {
-    let mut stages = cost::of(points, width, settings);
-    stages.iter_mut().for_each(|stage| stage.megabytes += held as f64 / f64::from(1 << 20));
-    let seconds: f64 = stages.iter().map(|stage| stage.seconds).sum();
-    let megabytes = stages.iter().map(|stage| stage.megabytes).fold(0.0, f64::max);
-    if as_json {
-        let cost =
-            json!({"pairs": points, "seconds": seconds, "peak_megabytes": megabytes, "stages": stages});
-        return Ok(output::json(&cost)?);
+/// What the command costs.
+struct Cost {
+    pairs: usize,
+    /// What seeing the pairs costs, where that is not done.
+    seeing: Option<SeeingCost>,
+    /// What the steps of the clustering cost, whatever else the process holds included.
+    stages: Vec<StageCost>,
+}
+
+impl ClusterArguments {
+    /// What the command costs, for features that are there or pairs that are to be seen.
+    fn cost(
+        &self,
+        settings: &ChcSettings,
+        features: Option<&FeatureFolder>,
+        model: Option<&Model>,
+        pairs: Option<&Pairs>,
+    ) -> Result<Cost> {
+        // Before anything is tried, the process holds what it will hold all the time: the weights and the tables.
+        let held = seeing_cost::current_megabytes().unwrap_or(0.0);
+        let ((points, width), of_features, mut seeing) = match (features, model, pairs) {
+            (Some(features), ..) => (features.caption_embeddings().shape(), features.bytes_in_memory(), None),
+            (None, Some(model), Some(pairs)) => {
+                let see = |model: &Model, some: &Pairs| {
+                    let sentence_bert = self.sentence_bert.as_deref();
+                    PairFeatures::new(model, some, sentence_bert, &settings.topic_words, &mut |_| ())
+                };
+                let seeing = seeing_cost::of(model, pairs, see)?;
+                let (points, width) = (pairs.pairs.len(), model.clip.config.projection_dim);
+                // Images and captions, as `PairFeatures` holds them.
+                ((points, width), 2 * points * width * size_of::<f32>(), Some(seeing))
+            }
+            _ => bail!("neither --pairs nor --features is given"),
+        };
+        let of_features = of_features as f64 / f64::from(1 << 20);
+        if let Some(SeeingCost { megabytes: Some(megabytes), .. }) = &mut seeing {
+            *megabytes += of_features;
+        }
+        let mut stages = cost::of(points, width, settings);
+        stages.iter_mut().for_each(|stage| stage.megabytes += held + of_features);
+        Ok(Cost { pairs: points, seeing, stages })
     }
-    output::line(format!("{points} pairs: about {}, {megabytes:.0} MB at most", time(seconds)))?;
-    for stage in stages {
-        output::line(format!("{:>12}  {:>6.0} MB  {}", time(stage.seconds), stage.megabytes, stage.stage))?;
+}
+
+impl Cost {
+    fn print(&self, as_json: bool) -> Result<(), OutputError> {
+        let seeing = self.seeing.map(|cost| (cost.seconds, cost.megabytes.unwrap_or(0.0)));
+        let of_stages = self.stages.iter().map(|stage| (stage.seconds, stage.megabytes));
+        let seconds: f64 = of_stages.clone().chain(seeing).map(|(seconds, _)| seconds).sum();
+        let megabytes = of_stages.chain(seeing).map(|(_, megabytes)| megabytes).fold(0.0, f64::max);
+        if as_json {
+            let seeing =
+                seeing.map(|(seconds, megabytes)| json!({"seconds": seconds, "megabytes": megabytes}));
+            return output::json(
+                &json!({"pairs": self.pairs, "seconds": seconds, "peak_megabytes": megabytes, "seeing": seeing,
+                    "stages": self.stages}),
+            );
+        }
+        output::line(format!("{} pairs: about {}, {megabytes:.0} MB at most", self.pairs, time(seconds)))?;
+        let line = |seconds, megabytes: f64, what: &dyn std::fmt::Display| {
+            output::line(format!("{:>12}  {megabytes:>6.0} MB  {what}", time(seconds)))
+        };
+        if let Some((seconds, megabytes)) = seeing {
+            line(seconds, megabytes, &"images and captions through the model")?;
+        }
+        self.stages.iter().try_for_each(|stage| line(stage.seconds, stage.megabytes, &stage.stage))
     }
-    if !features_are_there {
-        output::line("and before that what `gram embed` takes for the features: its bar tells how long")?;
-    }
-    Ok(())
 }
 
 /// A duration in words.

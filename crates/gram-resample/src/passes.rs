@@ -1,0 +1,126 @@
+//! Both passes. Their inner loops have a fixed length and no branch, so that the compiler makes them vectors; at run time
+//! those of the widest kind that the processor has are taken.
+
+use std::ops::Range;
+
+use crate::vectors::widest;
+use crate::weights::{PLACES, Weights};
+
+/// Rows that are resampled side by side.
+const ROWS: usize = 8;
+/// Values of these rows at one column, a pixel filled up to four.
+const LANES: usize = 4 * ROWS;
+/// Values of a row that columns are resampled for side by side.
+const BLOCK: usize = 64;
+/// What a sum begins with, to be rounded.
+const HALF: i32 = 1 << (PLACES - 1);
+
+/// A picture of three values a pixel, or a part of one.
+#[derive(Clone, Copy)]
+pub(crate) struct Pixels<'a> {
+    /// Rows, one after the other.
+    pub values: &'a [u8],
+    /// Values from a row to the next.
+    pub stride: usize,
+    /// The numbers of the first column and row that are there.
+    pub origin: (usize, usize),
+}
+
+impl<'a> Pixels<'a> {
+    /// The values from a row's column on.
+    fn from(&self, row: usize, column: usize) -> &'a [u8] {
+        &self.values[(row - self.origin.1) * self.stride + 3 * (column - self.origin.0)..]
+    }
+}
+
+/// The `rows` of a picture, each resampled across: `[rows, output columns, 3]`.
+pub(crate) fn across(picture: Pixels, rows: Range<usize>, weights: &Weights) -> Vec<u8> {
+    let reach = weights.reach();
+    let line = |row| &picture.from(row, reach.start)[..3 * reach.len()];
+    let width = 3 * weights.positions().count();
+    let mut bytes = vec![0; rows.len() * width];
+    let mut columns = vec![[0; LANES]; reach.len()];
+    for (block, first) in bytes.chunks_mut(ROWS * width).zip(rows.clone().step_by(ROWS)) {
+        let lines: Vec<&[u8]> = (first..rows.end.min(first + ROWS)).map(line).collect();
+        widest(
+            #[inline(always)]
+            || {
+                side_by_side(&lines, &mut columns);
+                across_rows(&columns, reach.start, weights, block, width);
+            },
+        );
+    }
+    bytes
+}
+
+/// Writes pixels of one column next to each other.
+#[inline(always)]
+fn side_by_side(lines: &[&[u8]], columns: &mut [[i32; LANES]]) {
+    for (row, line) in lines.iter().enumerate() {
+        for (column, pixel) in columns.iter_mut().zip(line.as_chunks::<3>().0) {
+            let [red, green, blue] = pixel.map(i32::from);
+            column[4 * row..4 * row + 4].copy_from_slice(&[red, green, blue, 0]);
+        }
+    }
+}
+
+/// Resamples up to [`ROWS`] rows across. `block`: `[rows, width]`.
+#[inline(always)]
+fn across_rows(columns: &[[i32; LANES]], start: usize, weights: &Weights, block: &mut [u8], width: usize) {
+    for (position, (first, weights)) in weights.positions().enumerate() {
+        let mut sums = [HALF; LANES];
+        for (column, weight) in columns[first - start..].iter().zip(weights) {
+            for (sum, value) in sums.iter_mut().zip(column) {
+                *sum += value * weight;
+            }
+        }
+        let values = sums.map(rounded);
+        for (line, pixel) in block.chunks_exact_mut(width).zip(values.as_chunks::<4>().0) {
+            line[3 * position..3 * position + 3].copy_from_slice(&pixel[..3]);
+        }
+    }
+}
+
+/// The `columns` of a picture, resampled down: `[output rows, columns, 3]`.
+pub(crate) fn down(picture: Pixels, columns: Range<usize>, weights: &Weights) -> Vec<u8> {
+    let width = 3 * columns.len();
+    let mut bytes = vec![0; weights.positions().count() * width];
+    for (line, (first, weights)) in bytes.chunks_exact_mut(width).zip(weights.positions()) {
+        let rows = picture.from(first, columns.start);
+        widest(
+            #[inline(always)]
+            || down_columns(rows, picture.stride, weights, line),
+        );
+    }
+    bytes
+}
+
+/// One output row: the weighted sum of rows that begin `stride` values after each other.
+#[inline(always)]
+fn down_columns(rows: &[u8], stride: usize, weights: &[i32], line: &mut [u8]) {
+    let (blocks, rest) = line.as_chunks_mut::<BLOCK>();
+    let done = blocks.len() * BLOCK;
+    for (index, block) in blocks.iter_mut().enumerate() {
+        let mut sums = [HALF; BLOCK];
+        for (row, weight) in weights.iter().enumerate() {
+            let values = rows[row * stride + index * BLOCK..].first_chunk::<BLOCK>().unwrap_or(&[0; BLOCK]);
+            for (sum, value) in sums.iter_mut().zip(values) {
+                *sum += i32::from(*value) * weight;
+            }
+        }
+        *block = sums.map(rounded);
+    }
+    let mut sums = [HALF; BLOCK];
+    for (row, weight) in weights.iter().enumerate() {
+        for (sum, value) in sums.iter_mut().zip(&rows[row * stride + done..][..rest.len()]) {
+            *sum += i32::from(*value) * weight;
+        }
+    }
+    rest.iter_mut().zip(sums).for_each(|(value, sum)| *value = rounded(sum));
+}
+
+/// The whole part of a sum, cut off at 0 and 255.
+#[inline(always)]
+fn rounded(sum: i32) -> u8 {
+    (sum >> PLACES).clamp(0, 255) as u8
+}
