@@ -1,11 +1,11 @@
 //! Augmentation of training images as in CoOp: a random resized crop, and a mirror image half of the time.
 //!
 //! A crop takes a random part `s` of the image's area, `s ~ U(scale)`, with a random ratio `r` of width to height,
-//! `log r ~ U(log 3/4, log 4/3)`; it is resized to a square by Pillow's bicubic interpolation. The procedure is that of
-//! torchvision's `RandomResizedCrop`.
+//! `log r ~ U(log 3/4, log 4/3)`; it is resized to a square by bicubic interpolation with antialiasing. The procedure
+//! is that of torchvision's `RandomResizedCrop`.
 
-use gram_resample::{Filter, Part, resize_part};
-use image::{RgbImage, imageops};
+use image::RgbImage;
+use image::imageops::{self, FilterType};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,15 @@ pub struct Augmentation {
     pub flip: bool,
     /// Width and height of the result, in pixels.
     pub size: u32,
+}
+
+/// A part of an image, in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Crop {
+    left: u32,
+    top: u32,
+    width: u32,
+    height: u32,
 }
 
 impl Augmentation {
@@ -66,35 +75,34 @@ impl Augmentation {
         Ok(())
     }
 
-    /// A variation of `image`, drawn from `stream`: `size` by `size` pixels. An image without pixels comes out black.
+    /// A variation of `image`, drawn from `stream`: `size` by `size` pixels.
     pub fn apply(&self, image: &RgbImage, stream: &mut Stream) -> RgbImage {
         let crop = self.crop(image.dimensions(), stream);
-        let size = (self.size, self.size);
-        let resized = resize_part(image, crop, size, Part::whole(size), Filter::Bicubic);
-        let mut result = resized.unwrap_or_else(|| RgbImage::new(self.size, self.size));
+        let part = imageops::crop_imm(image, crop.left, crop.top, crop.width, crop.height);
+        let mut result = imageops::resize(&*part, self.size, self.size, FilterType::CatmullRom);
         if self.flip && stream.random::<bool>() {
             imageops::flip_horizontal_in_place(&mut result);
         }
         result
     }
 
-    fn crop(&self, (width, height): (u32, u32), stream: &mut Stream) -> Part {
+    fn crop(&self, (width, height): (u32, u32), stream: &mut Stream) -> Crop {
         if self.scale == (1.0, 1.0) {
             let side = width.min(height);
-            return centred((width, height), (side, side));
+            return Crop::centred(width, height, side, side);
         }
         let drawn = (0..ATTEMPTS).find_map(|_| self.draw_crop(width, height, stream));
-        drawn.unwrap_or_else(|| widest_in_range(width, height))
+        drawn.unwrap_or_else(|| Crop::widest_in_range(width, height))
     }
 
     /// One draw of a crop; nothing if it does not fit into the image.
-    fn draw_crop(&self, width: u32, height: u32, stream: &mut Stream) -> Option<Part> {
+    fn draw_crop(&self, width: u32, height: u32, stream: &mut Stream) -> Option<Crop> {
         let area = width as f32 * height as f32 * uniform(self.scale, stream);
         let ratio = uniform((RATIO.0.ln(), RATIO.1.ln()), stream).exp();
         let crop_width = (area * ratio).sqrt().round() as u32;
         let crop_height = (area / ratio).sqrt().round() as u32;
         let fits = (1..=width).contains(&crop_width) && (1..=height).contains(&crop_height);
-        fits.then(|| Part {
+        fits.then(|| Crop {
             top: stream.random_range(0..=height - crop_height),
             left: stream.random_range(0..=width - crop_width),
             width: crop_width,
@@ -103,16 +111,18 @@ impl Augmentation {
     }
 }
 
-/// The centred part of a size that fits into an image of another.
-fn centred((image_width, image_height): (u32, u32), (width, height): (u32, u32)) -> Part {
-    Part { left: (image_width - width) / 2, top: (image_height - height) / 2, width, height }
-}
+impl Crop {
+    /// The centred crop of a size that fits into an image.
+    fn centred(image_width: u32, image_height: u32, width: u32, height: u32) -> Self {
+        Self { left: (image_width - width) / 2, top: (image_height - height) / 2, width, height }
+    }
 
-/// The largest centred part whose ratio is in range.
-fn widest_in_range(width: u32, height: u32) -> Part {
-    let highest = (width as f32 / RATIO.0).round() as u32;
-    let widest = (height as f32 * RATIO.1).round() as u32;
-    centred((width, height), (width.min(widest), height.min(highest)))
+    /// The largest centred crop whose ratio is in range.
+    fn widest_in_range(width: u32, height: u32) -> Self {
+        let highest = (width as f32 / RATIO.0).round() as u32;
+        let widest = (height as f32 * RATIO.1).round() as u32;
+        Self::centred(width, height, width.min(widest), height.min(highest))
+    }
 }
 
 fn uniform((low, high): (f32, f32), stream: &mut Stream) -> f32 {
@@ -131,7 +141,7 @@ mod tests {
         RgbImage::from_fn(width, height, |x, y| Rgb([x as u8, y as u8, 0]))
     }
 
-    fn draws(augmentation: Augmentation, size: (u32, u32)) -> Vec<Part> {
+    fn draws(augmentation: Augmentation, size: (u32, u32)) -> Vec<Crop> {
         (0..500).map(|index| augmentation.crop(size, &mut indexed_stream(1, "crops", index))).collect()
     }
 
@@ -159,9 +169,9 @@ mod tests {
     #[test]
     fn an_image_too_long_for_any_crop_falls_back_to_the_centre() {
         let augmentation = Augmentation { scale: (0.9, 1.0), flip: false, size: 8 };
-        let expected = Part { left: 43, top: 0, width: 13, height: 10 };
+        let expected = Crop { left: 43, top: 0, width: 13, height: 10 };
         assert!(draws(augmentation, (100, 10)).iter().all(|crop| *crop == expected));
-        assert_eq!(widest_in_range(10, 100), Part { left: 0, top: 43, width: 10, height: 13 });
+        assert_eq!(Crop::widest_in_range(10, 100), Crop { left: 0, top: 43, width: 10, height: 13 });
     }
 
     #[test]
