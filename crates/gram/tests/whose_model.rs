@@ -263,16 +263,17 @@ fn the_built_in_model_says_once_what_it_knows_and_only_of_images_that_a_user_bri
     let features = folder.path().join("features").display().to_string();
     let manifest = folder.path().join("pairs.csv").display().to_string();
     fs::write(&manifest, format!("image,caption\n{image},a red square\n")).unwrap();
-    let out = folder.path().join("prompt.safetensors").display().to_string();
-    let tune = ["adapt", "--method", "coop", "--epochs", "1", "--shots", "2", "--out", &out, "--data"];
+    let out = |name: &str| folder.path().join(name).display().to_string();
+    let (of_squares, of_food) = (out("squares.safetensors"), out("food.safetensors"));
+    let tune = ["adapt", "--method", "coop", "--epochs", "1", "--shots", "2"];
     for (arguments, times) in [
         (&["predict", "--classes", "red,blue", &image, &image][..], 1),
         (&["predict", "--classes", "red,blue", "--model", &own, &image], 0),
         (&["eval", "--data", &data], 1),
         (&["eval", "--data", "demo:animals", "--classes", "new"], 0),
         (&["embed", "--pairs", &manifest, "--out", &features], 1),
-        (&[&tune[..], &[data.as_str()]].concat(), 1),
-        (&[&tune[..], &["demo:food"]].concat(), 0),
+        (&[&tune[..], &["--data", &data, "--out", &of_squares]].concat(), 1),
+        (&[&tune[..], &["--data", "demo:food", "--out", &of_food]].concat(), 0),
     ] {
         let output = gram(arguments);
         assert!(output.status.success(), "{}", text(&output.stderr));
