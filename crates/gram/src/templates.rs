@@ -1,6 +1,6 @@
 //! Sentences for zero-shot classification: one, a file of them, or an ensemble that is built in.
 
-use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use gram_prompt::Template;
@@ -21,7 +21,7 @@ pub fn ensemble(name_or_path: &str) -> Result<Vec<Template>> {
         ENSEMBLES.iter().find(|(name, _)| *name == name_or_path).map(|(_, text)| (*text).to_owned());
     let text = match built_in {
         Some(text) => text,
-        None => fs::read_to_string(name_or_path).with_context(|| {
+        None => gram_data::read_text(Path::new(name_or_path)).with_context(|| {
             let names = ENSEMBLES.map(|(name, _)| name).join("`, `");
             format!("templates {name_or_path} (`{names}` are built in)")
         })?,
@@ -51,7 +51,7 @@ mod tests {
     fn a_line_that_is_no_template_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("templates.txt");
-        fs::write(&path, "a photo of a {}.\n\na photo\n").unwrap();
+        std::fs::write(&path, "a photo of a {}.\n\na photo\n").unwrap();
         let error = format!("{:#}", ensemble(&path.display().to_string()).unwrap_err());
         assert!(error.contains("templates.txt: line 3: template `a photo`"), "{error}");
         assert!(

@@ -393,6 +393,6 @@ fn listed(
 
 /// The lines of a file, without those that are blank.
 pub(super) fn lines(path: &Path) -> Result<Vec<String>, DataError> {
-    let text = fs::read_to_string(path).map_err(DataError::at(path))?;
+    let text = crate::read_text(path)?;
     Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
 }
