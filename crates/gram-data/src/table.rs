@@ -8,7 +8,7 @@ pub(crate) mod parquet_rows;
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader};
 use std::path::Path;
 
 use serde_json::{Map, Value};

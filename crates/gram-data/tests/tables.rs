@@ -200,3 +200,33 @@ fn a_labelled_manifest_may_begin_with_a_mark_and_name_its_columns_otherwise() {
     assert_eq!(dataset.classes, ["ant", "bee"]);
     assert_eq!(dataset.select(Split::Test, ClassSubset::All, None), [1]);
 }
+
+#[test]
+fn no_damage_to_one_byte_of_a_table_ends_the_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = [
+        "tables/zstd.parquet",
+        "tables/gzip.parquet",
+        "tables/brotli.parquet",
+        "tables/lz4.parquet",
+        "hugging_face/captioned.parquet",
+        "hugging_face/labelled.parquet",
+        "tables/mark.csv",
+        "tables/numbers.jsonl",
+        "captions/annotations/captions_val2017.json",
+        "captions/Flickr8k.token.txt",
+    ];
+    for file in files {
+        let whole = fs::read(fixture(file)).unwrap();
+        let path = folder.path().join(Path::new(file).file_name().unwrap());
+        for index in (0..whole.len()).step_by(if whole.len() > 1000 { 5 } else { 1 }) {
+            for flip in [0x02, 0x80, 0xff] {
+                let mut damaged = whole.clone();
+                damaged[index] ^= flip;
+                fs::write(&path, damaged).unwrap();
+                let _ = read_pairs_with_metadata(&path);
+                let _ = LabelledDataset::open(&path);
+            }
+        }
+    }
+}

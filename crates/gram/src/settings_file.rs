@@ -16,3 +16,20 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
         anyhow!("{}, line {}: {}", path.display(), before + 1, error.message().replace('\n', ", "))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_order_mark_is_taken_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("settings.toml");
+        std::fs::write(&path, "\u{feff}shots = 4\n").unwrap();
+        assert_eq!(read::<toml::Table>(&path).unwrap()["shots"].as_integer(), Some(4));
+        std::fs::write(&path, b"\xff\xfes\0").unwrap();
+        assert!(
+            read::<toml::Table>(&path).unwrap_err().to_string().contains("settings.toml: its text is UTF-16")
+        );
+    }
+}

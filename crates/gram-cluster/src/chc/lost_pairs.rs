@@ -58,3 +58,26 @@ impl LostPairs {
         most.map(|(_, advice)| advice).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_advice_is_about_what_took_most_pairs() {
+        let told = |lost: LostPairs| lost.no_topics(100, &ChcSettings::default()).to_string();
+        let some = LostPairs { noise: 10, small: [20, 7], unnamed: [15, 1], unfit: [5, 1] };
+        let message = told(some);
+        let counts = "no topic found among 100 pairs: 10 are in no dense group, 20 in groups too small for a domain (7), 15 \
+                      in groups without a word of their own (1), 5 in groups that cannot give an episode both sets (1): ";
+        assert!(message.starts_with(counts), "{message}");
+        assert!(message.ends_with("lower minimum_domain_size (now 4)"), "{message}");
+        assert!(told(LostPairs { noise: 60, ..some }).contains("lower hdbscan.min_cluster_size (now "));
+        assert!(told(LostPairs { unnamed: [60, 3], ..some }).contains("let two words name a topic"));
+        assert!(
+            told(LostPairs { unfit: [60, 3], ..some })
+                .contains("lower support_shots (now 4), query_shots (now 8)")
+        );
+        assert!(told(LostPairs::default()).contains("lower hdbscan.min_cluster_size"));
+    }
+}

@@ -4,7 +4,6 @@
 //! four variants with folders. Names, folders and sentences are those of CoOp and CoCoOp (Zhou et al., IJCV 2022 and CVPR
 //! 2022). A dataset is told by what is in its folder, not by the folder's name.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
