@@ -18,6 +18,7 @@
 
 mod finished_stages;
 mod input;
+mod lost_pairs;
 mod settings;
 
 use std::cmp::Reverse;
@@ -34,6 +35,7 @@ pub use input::ChcInput;
 pub use settings::ChcSettings;
 
 use finished_stages::FinishedStages;
+use lost_pairs::LostPairs;
 
 use crate::clusters::{ClusteredPair, Clusters, Counts, Topic};
 use crate::domains::domains;
@@ -96,8 +98,8 @@ impl fmt::Display for Stage {
 /// stopped goes on after the last of them when it is asked for again.
 ///
 /// # Errors
-/// If a setting is out of range, the input has holes, too few pairs pass the filter, no topic is found, or a stage cannot be
-/// written.
+/// If a setting is out of range, the input has holes, too few pairs pass the filter or there is nothing to filter by, no topic
+/// is found, or a stage cannot be written.
 pub fn cluster(
     input: &ChcInput,
     settings: &ChcSettings,
@@ -135,8 +137,7 @@ pub fn cluster(
     progress(Stage::Domains);
     hierarchy.divide(input.image_features, seed);
     if hierarchy.topics.is_empty() {
-        let min_cluster_size = settings.hdbscan.min_cluster_size;
-        return Err(ClusterError::NoTopics { pairs: kept.len(), min_cluster_size });
+        return Err(hierarchy.lost.no_topics(kept.len(), settings));
     }
     progress(Stage::Map);
     let map = finished.of("map", || {
@@ -210,6 +211,7 @@ struct Hierarchy<'a> {
     settings: &'a ChcSettings,
     topics: Vec<NamedTopic>,
     counts: Counts,
+    lost: LostPairs,
 }
 
 struct NamedTopic {
@@ -234,6 +236,7 @@ impl<'a> Hierarchy<'a> {
         }
         members.retain(|rows| rows.len() >= settings.minimum_domain_size);
         counts.small_topics = clustering.clusters - members.len();
+        let large_pairs: usize = members.iter().map(Vec::len).sum();
 
         let captions: Vec<Vec<&str>> = members
             .iter()
@@ -248,10 +251,16 @@ impl<'a> Hierarchy<'a> {
         counts.unnamed_topics = large_topics - topics.len();
         let named_pairs: usize = topics.iter().map(|topic| topic.members.len()).sum();
         counts.dropped = kept.len() - counts.noise - named_pairs;
+        let lost = LostPairs {
+            noise: counts.noise,
+            small: [kept.len() - counts.noise - large_pairs, counts.small_topics],
+            unnamed: [large_pairs - named_pairs, counts.unnamed_topics],
+            unfit: [0; 2],
+        };
         topics.sort_by(|one, other| {
             (Reverse(one.members.len()), &one.label).cmp(&(Reverse(other.members.len()), &other.label))
         });
-        Self { settings, topics, counts }
+        Self { settings, topics, counts, lost }
     }
 
     /// Divides every topic by how its images look.
@@ -269,6 +278,7 @@ impl<'a> Hierarchy<'a> {
         let ChcSettings { support_shots, query_shots, .. } = *self.settings;
         let before = self.topics.len();
         let dropped = &mut self.counts.dropped;
+        let dropped_before = *dropped;
         self.topics.retain(|topic| {
             let largest = topic.domains.iter().map(Vec::len).max().unwrap_or(0);
             let fit = largest >= support_shots && topic.members.len() >= support_shots + query_shots;
@@ -276,6 +286,7 @@ impl<'a> Hierarchy<'a> {
             fit
         });
         self.counts.unfit_topics = before - self.topics.len();
+        self.lost.unfit = [self.counts.dropped - dropped_before, self.counts.unfit_topics];
         let ambiguous =
             |topic: &&NamedTopic| topic.words.first().is_none_or(|(word, _)| *word != topic.label);
         self.counts.ambiguous_topics = self.topics.iter().filter(ambiguous).count();
@@ -291,7 +302,8 @@ impl<'a> Hierarchy<'a> {
     ) -> Clusters {
         let mut pairs: Vec<ClusteredPair> = (0..input.keys.len())
             .map(|row| {
-                ClusteredPair::filtered(&input.keys[row], &input.captions[row], input.similarities[row])
+                let similarity = input.similarities.map_or(f32::NAN, |similarities| similarities[row]);
+                ClusteredPair::filtered(&input.keys[row], &input.captions[row], similarity)
             })
             .collect();
         let mut layout = vec![None; pairs.len()];

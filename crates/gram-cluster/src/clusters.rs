@@ -41,7 +41,7 @@ pub struct ClusteredPair {
     pub domain: Option<usize>,
     /// How strongly it belongs to its topic, in [0, 1]; 0 without one.
     pub strength: f64,
-    /// CLIP's similarity of its image and text.
+    /// CLIP's similarity of its image and text; no number if the two were seen by different models.
     pub similarity: f32,
     /// Whether it passed the similarity filter.
     pub kept: bool,

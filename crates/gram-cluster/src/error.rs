@@ -53,13 +53,31 @@ pub enum ClusterError {
         /// The least that can be clustered.
         needed: usize,
     },
+    /// Pairs are to be filtered by how similar image and caption are, which is not known.
+    #[error(
+        "the features of images and captions are of two models, so that their similarity cannot be computed: leave out \
+         minimum_similarity and similarity_quantile, or give features of one model"
+    )]
+    NoSimilarities,
     /// Everything was noise, or no topic could be named or divided.
-    #[error("no topic found among {pairs} pairs: lower hdbscan.min_cluster_size (now {min_cluster_size})")]
+    #[error(
+        "no topic found among {pairs} pairs: {noise} are in no dense group, {} in groups too small for a domain ({}), {} in \
+         groups without a word of their own ({}), {} in groups that cannot give an episode both sets ({}): {advice}",
+        small[0], small[1], unnamed[0], unnamed[1], unfit[0], unfit[1]
+    )]
     NoTopics {
         /// Pairs clustered.
         pairs: usize,
-        /// The setting.
-        min_cluster_size: usize,
+        /// Pairs in no dense group.
+        noise: usize,
+        /// Pairs in groups that are too small for a domain, and those groups.
+        small: [usize; 2],
+        /// The same of groups that no word is left for.
+        unnamed: [usize; 2],
+        /// The same of groups that cannot give an episode both a support set from one domain and a query set.
+        unfit: [usize; 2],
+        /// What to do about the largest of these.
+        advice: String,
     },
     /// Two pairs have one key.
     #[error("key `{key}` names two pairs: give every pair a key of its own")]

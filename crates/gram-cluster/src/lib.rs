@@ -24,7 +24,7 @@
 //!     keys: &keys,
 //!     captions: &captions,
 //!     image_features: &image_features,
-//!     similarities: &[0.3; 90],
+//!     similarities: Some(&[0.3; 90]),
 //!     caption_embeddings: &caption_embeddings,
 //! };
 //! let settings = ChcSettings { domains: 2, ..ChcSettings::default() };

@@ -119,7 +119,7 @@ impl SentenceBert {
 fn open_tokenizer(path: &Path, settings: &Settings) -> Result<Tokenizer, SentenceBertError> {
     let failed = |problem: tokenizers::Error| SentenceBertError::tokenizer(path, problem);
     let bytes = settings::read(path)?;
-    let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(failed)?;
+    let mut tokenizer = Tokenizer::from_bytes(gram_data::without_mark(&bytes)).map_err(failed)?;
     // What the file says on these two is what its last user wanted, not what the model can read.
     tokenizer.with_padding(None);
     let truncation = TruncationParams { max_length: settings.longest, ..TruncationParams::default() };

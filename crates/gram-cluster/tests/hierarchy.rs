@@ -180,7 +180,38 @@ fn too_few_pairs_and_no_topic_are_errors_that_say_what_to_do() {
     assert!(matches!(none, Err(ClusterError::TooFewPairs { found: 0, given: 0, needed: 20 })));
     let coarse = ChcSettings { minimum_domain_size: 1000, ..ChcSettings::default() };
     let message = world.cluster(&coarse).unwrap_err().to_string();
-    assert!(message.starts_with("no topic found among 252 pairs"), "{message}");
+    assert!(message.starts_with("no topic found among 252 pairs: "), "{message}");
+    assert!(message.ends_with("give more pairs, or lower minimum_domain_size (now 1000)"), "{message}");
+}
+
+#[test]
+fn groups_without_words_are_told_from_groups_that_are_too_small() {
+    let mut world = World::new();
+    world.captions.fill("a photo of it".to_owned());
+    let message = world.cluster(&ChcSettings::default()).unwrap_err().to_string();
+    let counted = format!("in groups without a word of their own ({})", THINGS.len());
+    assert!(
+        message.contains(&counted) && message.contains("captions of different groups need words"),
+        "{message}"
+    );
+    assert!(!message.contains("lower hdbscan.min_cluster_size"), "{message}");
+}
+
+#[test]
+fn without_similarities_pairs_are_clustered_but_not_filtered() {
+    let world = World::new();
+    let input = ChcInput { similarities: None, ..world.input() };
+    let unknown = cluster(&input, &ChcSettings::default(), 7, None, &mut |_| ()).unwrap();
+    assert_eq!(places(&unknown), places(&world.cluster(&ChcSettings::default()).unwrap()));
+    assert!(unknown.pairs.iter().all(|pair| pair.similarity.is_nan()));
+    let filters = [
+        ChcSettings { similarity_quantile: 0.1, ..ChcSettings::default() },
+        ChcSettings { minimum_similarity: Some(0.2), ..ChcSettings::default() },
+    ];
+    for settings in filters {
+        let error = cluster(&input, &settings, 7, None, &mut |_| ()).unwrap_err().to_string();
+        assert!(error.contains("of two models, so that their similarity cannot be computed"), "{error}");
+    }
 }
 
 /// Two thirds of the pairs are laid out.

@@ -1,10 +1,12 @@
 //! Members of a tar archive, plain or compressed, read one after the other within bounds.
 //!
-//! Nothing is ever written to disk, so a member's path can do no harm; and no member takes in more than
+//! Archives that were glued one to the other (`cat a.tar b.tar`) are read to the last: behind an end mark, another archive
+//! may begin. Nothing is ever written to disk, so a member's path can do no harm; and no member takes in more than
 //! [`MEMBER_LIMIT`] bytes, nor its headers more than [`HEADER_LIMIT`], however well they compress.
 
 use std::cell::Cell;
 use std::io::{self, Cursor, ErrorKind, Read, Write};
+use std::mem::take;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +17,9 @@ use crate::DataError;
 
 /// The largest member that is read, in bytes.
 pub(crate) const MEMBER_LIMIT: u64 = 256 << 20;
+
+/// Bytes of a block of an archive.
+const BLOCK: u64 = 512;
 
 /// The most that the headers of one member (long names, extensions) may take, in bytes.
 const HEADER_LIMIT: u64 = 1 << 20;
@@ -30,6 +35,10 @@ pub(crate) struct MemberReader<'a> {
     pub(crate) offset: Option<u64>,
     /// Bytes of its content.
     pub(crate) length: u64,
+    /// Which of the archives of its file it is in: mostly there is one alone.
+    pub(crate) archive: usize,
+    /// Whether it is a file, and no link or device; folders are not shown at all.
+    pub(crate) is_file: bool,
     content: &'a mut dyn Read,
 }
 
@@ -65,45 +74,87 @@ pub(crate) fn read_members(
     wanted: impl Fn(&str) -> bool,
 ) -> Result<Vec<Member>, DataError> {
     let mut members = Vec::new();
-    visit_members(name, reader, wanted, |mut member| {
-        let content = member.read()?;
-        members.push((member.path, content));
+    visit_members(name, reader, |mut member| {
+        if member.is_file && wanted(&member.path) {
+            let content = member.read()?;
+            members.push((member.path, content));
+        }
         Ok(())
     })?;
     Ok(members)
 }
 
-/// Shows the files of a tar archive whose path is `wanted` to `visit`, in the archive's order. Before an error, `visit`
-/// has seen all that comes before the damage.
+/// Shows all members of a tar archive but folders to `visit`, in the archive's order; what it does not read is passed over.
+/// Before an error, `visit` has seen all that comes before the damage.
 pub(crate) fn visit_members(
     name: &str,
     reader: impl Read,
-    wanted: impl Fn(&str) -> bool,
     mut visit: impl FnMut(MemberReader<'_>) -> io::Result<()>,
 ) -> Result<(), DataError> {
     let budget = Budget::default();
     let (source, is_compressed) = decompressed(reader).map_err(|source| budget.error(name, 0, source))?;
-    let mut archive = Archive::new(Metered { source, budget: &budget });
+    let mut metered = Metered { source, budget: &budget };
     let mut read = 0;
-    let mut entries = archive.entries().map_err(|source| budget.error(name, read, source))?;
-    loop {
-        budget.allow(HEADER_LIMIT);
-        let Some(entry) = entries.next() else { break };
-        let mut entry = entry.map_err(|source| budget.error(name, read, source))?;
-        let is_file = entry.header().entry_type().is_file();
-        let offset = (!is_compressed).then_some(entry.raw_file_position());
-        let (path, length) = (member_path(&entry), entry.size());
-        if length > MEMBER_LIMIT {
-            return Err(too_large(name, path, length));
+    let (mut next, mut begin) = (Vec::new(), 0);
+    for number in 0.. {
+        let archive = Archive::new(Cursor::new(take(&mut next)).chain(&mut metered));
+        let part = Part { name, budget: &budget, number, begin, is_compressed };
+        part.visit(archive, &mut read, &mut visit)?;
+        let damaged = |source| budget.error(name, read, source);
+        match next_archive(&budget, &mut metered).map_err(damaged)? {
+            Some(block) => (begin, next) = (budget.read.get() - block.len() as u64, block),
+            None => break,
         }
-        budget.allow(MEMBER_LIMIT);
-        let is_wanted = is_file && wanted(&path);
-        let mut member = MemberReader { path, offset, length, content: &mut entry };
-        let visited = if is_wanted { visit(member) } else { member.copy(&mut io::sink()) };
-        visited.map_err(|source| budget.error(name, read, source))?;
-        read += 1;
     }
-    finish(&budget, archive.into_inner()).map_err(|source| budget.error(name, read, source))
+    Ok(())
+}
+
+/// One of the archives of a file; mostly there is one alone.
+struct Part<'a> {
+    name: &'a str,
+    budget: &'a Budget,
+    number: usize,
+    /// Where it begins in the file, in bytes.
+    begin: u64,
+    is_compressed: bool,
+}
+
+impl Part<'_> {
+    /// Shows its members, up to its end mark, and counts those that were `read`.
+    fn visit(
+        &self,
+        mut archive: Archive<impl Read>,
+        read: &mut usize,
+        visit: &mut impl FnMut(MemberReader<'_>) -> io::Result<()>,
+    ) -> Result<(), DataError> {
+        let Self { name, budget, number, begin, is_compressed } = *self;
+        let mut entries = archive.entries().map_err(|source| budget.error(name, *read, source))?;
+        loop {
+            budget.allow(HEADER_LIMIT);
+            let Some(entry) = entries.next() else { break };
+            let mut entry = entry.map_err(|source| budget.error(name, *read, source))?;
+            let kind = entry.header().entry_type();
+            let offset = (!is_compressed).then_some(begin + entry.raw_file_position());
+            let (path, length) = (member_path(&entry), entry.size());
+            if length > MEMBER_LIMIT {
+                return Err(too_large(name, path, length));
+            }
+            budget.allow(MEMBER_LIMIT);
+            if !kind.is_dir() && !kind.is_pax_global_extensions() {
+                let (archive, is_file) = (number, kind.is_file());
+                let member = MemberReader { path, offset, length, archive, is_file, content: &mut entry };
+                visit(member).map_err(|source| budget.error(name, *read, source))?;
+            }
+            let passed = io::copy(&mut entry, &mut io::sink());
+            passed.map_err(|source| budget.error(name, *read, source))?;
+            *read += 1;
+        }
+        // Without an end mark, the file was cut.
+        match budget.ended.get() {
+            true => Err(budget.error(name, *read, ErrorKind::UnexpectedEof.into())),
+            false => Ok(()),
+        }
+    }
 }
 
 /// The reader itself, or what it unpacks to if it begins with the magic bytes of gzip; and whether it does.
@@ -123,23 +174,31 @@ fn member_path(entry: &Entry<'_, impl Read>) -> String {
     path.strip_prefix("./").unwrap_or(&path).to_owned()
 }
 
-/// Checks that an end mark closed the archive, then reads on, for gzip's checksum comes last.
-fn finish(budget: &Budget, mut rest: impl Read) -> io::Result<()> {
-    if budget.ended.get() {
-        return Err(ErrorKind::UnexpectedEof.into());
-    }
+/// The first block behind an end mark that is not empty: another archive begins there. Nothing at the end of the file,
+/// whose checksum, if it is compressed, has then been read.
+fn next_archive(budget: &Budget, rest: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
     budget.allow(MEMBER_LIMIT);
-    io::copy(&mut rest.by_ref().take(MEMBER_LIMIT), &mut io::sink()).map(|_| ())
+    loop {
+        let mut block = Vec::new();
+        rest.take(BLOCK).read_to_end(&mut block)?;
+        if block.iter().any(|byte| *byte != 0) {
+            return Ok(Some(block));
+        }
+        if (block.len() as u64) < BLOCK {
+            return Ok(None);
+        }
+    }
 }
 
 fn too_large(name: &str, member: String, size: u64) -> DataError {
     DataError::MemberTooLarge { name: name.to_owned(), member, size, limit: MEMBER_LIMIT }
 }
 
-/// How much may still be read, in bytes, and whether the source has ended.
+/// How much may still be read and was read, in bytes, and whether the source has ended.
 #[derive(Default)]
 struct Budget {
     left: Cell<u64>,
+    read: Cell<u64>,
     ended: Cell<bool>,
 }
 
@@ -167,11 +226,12 @@ struct Metered<'a, R> {
 impl<R: Read> Read for Metered<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.budget.left.get() == 0 {
-            return Err(io::Error::other("a member's headers are too large"));
+            return Err(io::Error::other("its headers or its padding are too large"));
         }
         let read = self.source.read(buffer)?;
         self.budget.ended.set(read == 0 && !buffer.is_empty());
         self.budget.left.set(self.budget.left.get().saturating_sub(read as u64));
+        self.budget.read.set(self.budget.read.get() + read as u64);
         Ok(read)
     }
 }
@@ -208,6 +268,6 @@ mod tests {
         header.set_cksum();
         let endless = header.as_bytes().as_slice().chain(io::repeat(b'a'));
         let error = read_members("bomb.tar", endless, |_| true).unwrap_err();
-        assert!(error.to_string().contains("headers are too large"), "{error}");
+        assert!(error.to_string().contains("headers or its padding are too large"), "{error}");
     }
 }

@@ -21,7 +21,7 @@ use half::f16;
 use npyz::{DType, NpyHeader, Order};
 
 use crate::DataError;
-use crate::table::{Table, parquet_rows};
+use crate::table::{Table, Wanted, parquet_rows};
 
 /// The most that the header of a matrix may take, in bytes; NumPy's take 128.
 const HEADER_LIMIT: u64 = 1 << 16;
@@ -34,6 +34,7 @@ const READ_AT_ONCE: u64 = 1 << 20;
 pub struct EmbeddingsFolder {
     parts: Vec<EmbeddingsPart>,
     width: usize,
+    text_width: usize,
 }
 
 /// One part of an [`EmbeddingsFolder`]: features and descriptions of the same pairs in the same order.
@@ -46,7 +47,8 @@ pub struct EmbeddingsPart {
 
 impl EmbeddingsFolder {
     /// Opens a folder with `img_emb`, `text_emb` and `metadata`, and checks that every part has all three files, that
-    /// these have the same number of rows, and that all features have the same width.
+    /// these have the same number of rows, and that all features of images have the same width, and all of captions. The two
+    /// widths may differ: captions may have been seen by another model, such as a Sentence-BERT.
     ///
     /// # Errors
     /// [`DataError::Embeddings`] names the file that is missing, damaged or does not fit the others;
@@ -77,17 +79,17 @@ impl EmbeddingsFolder {
             let problem = "holds no features: give a folder that `clip-retrieval inference` wrote".to_owned();
             return Err(DataError::Embeddings { path: folder.to_path_buf(), problem });
         };
-        let width = first.images.width;
-        let other =
-            parts.iter().flat_map(|part| [&part.images, &part.texts]).find(|matrix| matrix.width != width);
-        if let Some(other) = other {
+        let (images, texts) = (&first.images, &first.texts);
+        let of_parts = parts.iter().flat_map(|part| [(&part.images, images), (&part.texts, texts)]);
+        if let Some((other, first)) = of_parts.into_iter().find(|(one, first)| one.width != first.width) {
             return Err(other.wrong(format!(
-                "features of width {}, those of {} have {width}: keep those of one model",
+                "features of width {}, those of {} have {}: keep those of one model",
                 other.width,
-                first.images.path.display()
+                first.path.display(),
+                first.width
             )));
         }
-        Ok(Self { width, parts })
+        Ok(Self { width: images.width, text_width: texts.width, parts })
     }
 
     /// The parts, in the order of their numbers.
@@ -100,9 +102,14 @@ impl EmbeddingsFolder {
         self.parts.iter().map(EmbeddingsPart::rows).sum()
     }
 
-    /// Numbers of a feature.
+    /// Numbers of an image's feature.
     pub fn width(&self) -> usize {
         self.width
+    }
+
+    /// Numbers of a caption's feature.
+    pub fn text_width(&self) -> usize {
+        self.text_width
     }
 }
 
@@ -134,7 +141,8 @@ impl EmbeddingsPart {
         self.images.read()
     }
 
-    /// Features of the captions, row after row, as those of the images.
+    /// Features of the captions, row after row: [`rows`](Self::rows) times [`text_width`](EmbeddingsFolder::text_width)
+    /// numbers.
     ///
     /// # Errors
     /// [`DataError::File`] if they cannot be read.
@@ -160,7 +168,8 @@ impl EmbeddingsPart {
 
     /// The texts of the first of these columns that there is.
     fn column(&self, names: &[&str]) -> Result<Vec<String>, DataError> {
-        let table = Table::read(&self.metadata, &|column| names.contains(&column))?.whole()?;
+        let wanted = Wanted { known: &|column| names.contains(&column), others: false };
+        let table = Table::read(&self.metadata, wanted)?.whole()?;
         let column = table.first_column(names).ok_or_else(|| table.missing(names))?;
         Ok(table.rows.iter().map(|row| row.text(column).unwrap_or_default().into_owned()).collect())
     }

@@ -16,6 +16,16 @@ pub enum DataError {
         /// The cause.
         source: std::io::Error,
     },
+    /// A text file is not UTF-8.
+    #[error(
+        "{name}: {found}: save it as UTF-8 (`CSV UTF-8` in a spreadsheet, `-Encoding utf8` in PowerShell)"
+    )]
+    Encoding {
+        /// The file.
+        name: String,
+        /// What it is.
+        found: String,
+    },
     /// An image cannot be decoded.
     #[error(
         "{name}: {source}: JPEG, PNG, WebP, GIF, BMP and TIFF are read; replace the image or leave it out"
@@ -103,8 +113,12 @@ pub enum DataError {
         /// What can be given.
         expected: &'static str,
     },
-    /// A folder holds no shard.
-    #[error("{}: no shard in this folder: expected *.tar, *.tar.gz or *.tgz", path.display())]
+    /// A folder holds no shard and no table.
+    #[error(
+        "{}: no shard in this folder: expected *.tar, *.tar.gz or *.tgz, or as Hugging Face's datasets have them \
+         metadata.jsonl, metadata.csv or *.parquet",
+        path.display()
+    )]
     NoShards {
         /// The folder.
         path: PathBuf,

@@ -151,7 +151,7 @@ impl FewShotSplit {
     /// [`DataError`] names the file and what is wrong with it.
     pub fn read(path: &Path) -> Result<Self, DataError> {
         let text = fs::read(path).map_err(DataError::at(path))?;
-        serde_json::from_slice(&text).map_err(|error| DataError::Listing {
+        serde_json::from_slice(crate::without_mark(&text)).map_err(|error| DataError::Listing {
             place: path.display().to_string(),
             problem: format!("{error}: is this a file of `gram data few-shot`?"),
         })

@@ -26,9 +26,12 @@ mod error;
 pub mod few_shot;
 pub mod fingerprint;
 mod image_file;
+mod image_folder;
+mod member_name;
 mod pairs;
 pub mod random;
 mod table;
+mod text_file;
 pub mod whole_file;
 
 pub use augment::Augmentation;
@@ -38,4 +41,7 @@ pub use embeddings_folder::{EmbeddingsFolder, EmbeddingsPart};
 pub use error::DataError;
 pub use few_shot::{FewShotSplit, Sampling, Shot};
 pub use image_file::ImageFile;
-pub use pairs::{Pair, Pairs, SkipCause, Skipped, read_pairs, read_pairs_with_metadata, read_shard};
+pub use pairs::{
+    Pair, Pairs, SkipCause, Skipped, UniqueKeys, read_pairs, read_pairs_with_metadata, read_shard,
+};
+pub use text_file::{read_text, text_of, without_mark};

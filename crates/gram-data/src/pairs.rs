@@ -1,17 +1,18 @@
 //! Image-text pairs: what pre-training, clustering and meta-training learn from.
 //!
 //! A source is a WebDataset shard (a tar archive in which `dog.jpg`, `dog.txt` and, if there is one, `dog.json` are the
-//! image, caption and metadata of the pair `dog`), a folder of shards as img2dataset writes it, or a manifest (a table
-//! with a column of images and one of captions). What cannot be used is left out, and counted by its cause; no single
-//! pair, row or shard stops the reading.
+//! image, caption and metadata of the pair `dog`), a folder of shards as img2dataset writes it, a manifest (a table with a
+//! column of images and one of captions), or a folder of images or tables as Hugging Face's `datasets` has them. What
+//! cannot be used is left out, and counted by its cause; no single pair, row or shard stops the reading.
 //!
 //! Sources have millions of pairs. Images stay on disk until they are decoded. Metadata take more room than captions in
 //! web data, and only studies of labelled pairs ask for them: [`read_pairs_with_metadata`] alone keeps them.
 
+mod hugging_face;
 mod manifest;
 mod shards;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::fs;
 use std::io::Read;
@@ -22,7 +23,6 @@ use serde_json::Value;
 
 use crate::archive::archive_stem;
 use crate::fingerprint::{self, Fingerprinting};
-use crate::table::Table;
 use crate::whole_file::write_whole;
 use crate::{DataError, ImageFile};
 
@@ -75,14 +75,19 @@ pub enum SkipCause {
     EmptyCaption,
     /// The caption is not UTF-8.
     UnreadableCaption,
-    /// A row of a manifest has another number of fields than its first line, is no JSON object or is not UTF-8, or the
-    /// manifest breaks off there.
+    /// A row of a manifest has another number of fields than its first line, a quote that never closes, is no JSON object
+    /// or is not UTF-8, or the manifest breaks off there.
     BadRow,
+    /// A member of a shard is no part of a pair: its name has no extension or begins with a dot, or it is one of several
+    /// images or captions of a key and its name does not say of which pair.
+    NoPart,
+    /// A feature of the pair is zero, infinite or no number.
+    BadFeature,
     /// A shard is damaged, cut short or cannot be opened: what it holds from there on is left out.
     DamagedShard,
     /// An earlier pair has the same image, byte for byte (in a manifest: the same file), and the same caption.
     Duplicate,
-    /// An earlier pair has this key, or this pair has its image, caption or metadata already.
+    /// An earlier pair was given this key, or this pair has its image, caption or metadata already.
     DuplicateKey,
 }
 
@@ -96,10 +101,19 @@ impl fmt::Display for SkipCause {
             Self::EmptyCaption => "empty caption",
             Self::UnreadableCaption => "caption is not UTF-8",
             Self::BadRow => "bad row",
+            Self::NoPart => "no part of a pair",
+            Self::BadFeature => "bad feature",
             Self::DamagedShard => "damaged shard",
             Self::Duplicate => "duplicate",
             Self::DuplicateKey => "duplicate key",
         })
+    }
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let detail = self.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+        write!(formatter, "{}{detail}", self.name)
     }
 }
 
@@ -119,13 +133,16 @@ impl Pairs {
         counts
     }
 
-    /// What was left out in words, for a log: "3 skipped: 2 no image, 1 empty caption".
+    /// What was left out in words, for a log: "3 skipped: 2 no image, 1 empty caption". Where rows are bad, the first of
+    /// them is quoted.
     pub fn skipped_summary(&self) -> String {
         let causes: Vec<_> =
             self.skipped_by_cause().iter().map(|(cause, count)| format!("{count} {cause}")).collect();
+        let bad = self.skipped.iter().find(|skipped| skipped.cause == SkipCause::BadRow);
+        let quoted = bad.map(|bad| format!("; first bad row {bad}")).unwrap_or_default();
         match self.skipped.len() {
             0 => "nothing skipped".to_owned(),
-            count => format!("{count} skipped: {}", causes.join(", ")),
+            count => format!("{count} skipped: {}{quoted}", causes.join(", ")),
         }
     }
 
@@ -164,24 +181,28 @@ impl Pairs {
             return Ok(self);
         }
         let mut skipped = self.skipped_summary();
-        if let Some(first) = self.skipped.first() {
-            let detail = first.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
-            skipped += &format!("; first {}{detail}", first.name);
+        if let Some(first) = self.skipped.first().filter(|first| first.cause != SkipCause::BadRow) {
+            skipped += &format!("; first {first}");
         }
         Err(DataError::NoPairs { name: source.to_owned(), skipped })
     }
 }
 
-/// Reads all pairs of `source`, without metadata: a shard (`*.tar`, `*.tar.gz`, `*.tgz`), a folder of shards (in the
-/// order of their names; a pair's key then begins with its shard's name), or a manifest (`*.tsv`, `*.csv`, `*.jsonl`,
-/// these also compressed as `*.gz`, or `*.parquet`).
+/// Reads all pairs of `source`, without metadata:
 ///
-/// Images in plain shards stay in their files, and those in compressed ones are held in memory, encoded. Other files in
-/// a folder of shards, such as img2dataset's `00000.parquet` and `00000_stats.json`, are not looked at.
+/// - a shard (`*.tar`, `*.tar.gz`, `*.tgz`), or a folder of shards, in the order of their names; a pair's key then begins
+///   with its shard's name,
+/// - a manifest (`*.tsv`, `*.csv`, `*.jsonl`, `*.json`, these also compressed as `*.gz`, or `*.parquet`), or the list of
+///   captions of Flickr8k or Flickr30k (`*.txt`, `*.token`),
+/// - a folder of images with `metadata.jsonl`, `metadata.csv` or `metadata.parquet`, or of Parquet tables, as Hugging
+///   Face's `datasets` has them; keys then begin with the name of the folder inside it, or of the table.
 ///
-/// A manifest's images are relative to its folder, or absolute. Their column is called `image`, `filepath`,
-/// `image_path`, `file` or `path`, that of the captions `caption`, `title` or `text`. A column `key` names the pairs,
-/// else the image does. Two columns without names are told apart by the files that they name.
+/// Images in plain shards stay in their files; those in compressed ones and in tables are held in memory, encoded. Other
+/// files in a folder of shards, such as img2dataset's `00000.parquet` and `00000_stats.json`, are not looked at.
+///
+/// A manifest's images are relative to its folder, to one in it that has the first of them, or absolute. Several captions
+/// of an image are as many pairs. A column `key` names the pairs, else the image does, and pairs of one image are then
+/// called `a.jpg`, `a.jpg#1`, `a.jpg#2`, and so on.
 ///
 /// # Errors
 /// If the source is of no known kind, cannot be opened, lacks a column, or has no pair that can be used.
@@ -190,7 +211,7 @@ pub fn read_pairs(source: &Path) -> Result<Pairs, DataError> {
 }
 
 /// As [`read_pairs`], and keeps metadata: a shard's `.json`, or the further columns of a manifest. Metadata that is not
-/// JSON (Python writes numbers that are none as `NaN`) is left out, and its pair stays.
+/// JSON is left out, and its pair stays; numbers that are none, which Python writes as `NaN`, are null.
 ///
 /// # Errors
 /// As [`read_pairs`].
@@ -201,14 +222,17 @@ pub fn read_pairs_with_metadata(source: &Path) -> Result<Pairs, DataError> {
 fn read(source: &Path, keep_metadata: bool) -> Result<Pairs, DataError> {
     let kind = fs::metadata(source).map_err(DataError::at(source))?;
     let pairs = if kind.is_dir() {
-        shards::read_folder(source, keep_metadata)?
+        match hugging_face::tables(source)? {
+            Some(tables) => hugging_face::read(source, &tables, keep_metadata)?,
+            None => shards::read_folder(source, keep_metadata)?,
+        }
     } else if archive_stem(source).is_some() {
         shards::read_file(source, keep_metadata)?
-    } else if Table::is_table(source) {
+    } else if manifest::is_manifest(source) {
         manifest::read(source, keep_metadata)?
     } else {
-        let expected =
-            "a shard (.tar, .tar.gz, .tgz), a folder of shards, or a manifest (.tsv, .csv, .jsonl, .parquet)";
+        let expected = "a shard (.tar, .tar.gz, .tgz), a folder of shards, or a manifest (.tsv, .csv, .jsonl, .json, \
+                        .parquet)";
         return Err(DataError::UnknownSource { path: source.to_path_buf(), expected });
     };
     pairs.not_empty(&source.display().to_string())
@@ -238,21 +262,23 @@ struct Collector {
     collected: Pairs,
     /// Fingerprints of the pairs.
     pairs: HashSet<u128>,
-    /// Fingerprints of their keys.
-    keys: HashSet<u128>,
+    /// Their keys.
+    keys: UniqueKeys,
 }
 
 impl Collector {
-    /// Adds `pair`, or notes under a name that it is there already.
-    fn add(&mut self, pair: Pair, fingerprint: u128, name: impl FnOnce(&Pair) -> String) {
-        let key = fingerprint::of(pair.key.as_bytes());
+    /// Adds `pair`, or notes under a name that it is there already. A key that the source gave names one pair alone; one
+    /// that was derived, from an image's name or a member's, is made unique.
+    fn add(&mut self, mut pair: Pair, fingerprint: u128, is_given: bool, name: impl FnOnce(&Pair) -> String) {
         let cause = if self.pairs.contains(&fingerprint) {
             SkipCause::Duplicate
-        } else if self.keys.contains(&key) {
+        } else if is_given && !self.keys.take(&pair.key) {
             SkipCause::DuplicateKey
         } else {
+            if !is_given {
+                pair.key = self.keys.unique(pair.key);
+            }
             self.pairs.insert(fingerprint);
-            self.keys.insert(key);
             self.collected.pairs.push(pair);
             return;
         };
@@ -264,9 +290,41 @@ impl Collector {
     }
 }
 
+/// Keys of which no two are alike.
+#[derive(Default)]
+pub struct UniqueKeys {
+    /// Fingerprints of all keys.
+    taken: HashSet<u128>,
+    /// How often a key was derived that was taken already, by its fingerprint.
+    repeated: HashMap<u128, usize>,
+}
+
+impl UniqueKeys {
+    /// Takes a key; false if it was taken before.
+    pub fn take(&mut self, key: &str) -> bool {
+        self.taken.insert(fingerprint::of(key.as_bytes()))
+    }
+
+    /// The key, or where it was taken before, the first of `key#1`, `key#2`, … that was not.
+    pub fn unique(&mut self, key: String) -> String {
+        if self.take(&key) {
+            return key;
+        }
+        let name = fingerprint::of(key.as_bytes());
+        loop {
+            let count = self.repeated.entry(name).or_default();
+            *count += 1;
+            let numbered = format!("{key}#{count}");
+            if self.take(&numbered) {
+                return numbered;
+            }
+        }
+    }
+}
+
 /// The caption without surrounding white space, if it says anything.
 fn caption(text: Option<&str>) -> Result<String, SkipCause> {
-    match text.ok_or(SkipCause::NoCaption)?.trim() {
+    match text.ok_or(SkipCause::NoCaption)?.trim_start_matches('\u{feff}').trim() {
         "" => Err(SkipCause::EmptyCaption),
         caption => Ok(caption.to_owned()),
     }

@@ -77,6 +77,19 @@ fn numbers_may_be_of_32_bits_and_parts_are_in_the_order_of_their_numbers() {
 }
 
 #[test]
+fn captions_may_have_been_seen_by_another_model() {
+    let folder = copy();
+    for (part, rows) in [("00", 4), ("01", 3)] {
+        let description = format!("{{'descr': '<f2', 'fortran_order': False, 'shape': ({rows}, 6), }}");
+        let path = folder.path().join(format!("text_emb/text_emb_{part}.npy"));
+        fs::write(path, npy(&description, &vec![0; rows * 6 * 2])).unwrap();
+    }
+    let folder = EmbeddingsFolder::open(folder.path()).unwrap();
+    assert_eq!((folder.width(), folder.text_width()), (4, 6));
+    assert_eq!(folder.parts()[1].text_features().unwrap().len(), 18);
+}
+
+#[test]
 fn what_does_not_fit_is_named_with_the_way_out() {
     let folder = copy();
     fs::remove_file(folder.path().join("text_emb/text_emb_01.npy")).unwrap();

@@ -244,7 +244,10 @@ impl Pretraining<'_> {
             checkpoint::write(&folder.join("config.json"), format!("{config:#}\n").as_bytes())?;
             checkpoint::write(&folder.join("model.safetensors"), &to_f16_bytes(&clip.named_weights())?)?;
             checkpoint::write(&folder.join("tokenizer.json"), tokenizer.as_bytes())?;
-            checkpoint::write(&folder.join("preprocessor_config.json"), Preprocess::clip_json(preprocess.crop).as_bytes())
+            checkpoint::write(
+                &folder.join("preprocessor_config.json"),
+                Preprocess::clip_json(preprocess.crop).as_bytes(),
+            )
         })
     }
 }

@@ -104,7 +104,7 @@ impl PairFeatures {
             keys: &of_pairs(|pair| &pair.key),
             captions: &of_pairs(|pair| &pair.caption),
             image_features: &self.images,
-            similarities: &self.similarities,
+            similarities: Some(&self.similarities),
             caption_embeddings: &self.captions,
         };
         let mut clusters =
@@ -157,11 +157,12 @@ pub fn cluster_features(
     finished: Option<&Path>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Clusters> {
+    let similarities = features.similarities();
     let input = ChcInput {
         keys: &features.keys,
         captions: &features.captions,
         image_features: &features.images,
-        similarities: &features.similarities(),
+        similarities: similarities.as_deref(),
         caption_embeddings: features.caption_embeddings(),
     };
     let mut clusters =

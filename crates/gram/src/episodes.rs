@@ -82,7 +82,7 @@ impl EpisodesFile {
     /// Names the file and what is wrong with it.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read(path).with_context(|| path.display().to_string())?;
-        let file: Self = serde_json::from_slice(&text)
+        let file: Self = serde_json::from_slice(gram_data::without_mark(&text))
             .with_context(|| format!("{}: episodes as from `gram episodes` are expected", path.display()))?;
         ensure!(
             file.version == VERSION,

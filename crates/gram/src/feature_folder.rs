@@ -1,57 +1,49 @@
 //! Features of pairs that were computed before: what is clustered without a model.
 
-use std::fs;
-use std::ops::Range;
+mod features;
+
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use gram_clip::ModelIdentity;
-use gram_clip::checkpoint::{Bytes, map};
+use gram_clip::checkpoint::map;
 use gram_cluster::Rows;
-use gram_data::{EmbeddingsFolder, fingerprint};
+use gram_data::{EmbeddingsFolder, Pair, Pairs, SkipCause, Skipped, UniqueKeys, fingerprint, read_text};
 use half::f16;
-use safetensors::SafeTensors;
-use safetensors::tensor::Dtype;
+use rayon::prelude::*;
 use serde::Deserialize;
+
+pub use features::Features;
 
 /// Features of pairs, a row each, as `gram embed` wrote them, or clip-retrieval.
 pub struct FeatureFolder {
-    /// Names of the pairs.
+    /// Names of the pairs, no two alike.
     pub keys: Vec<String>,
     /// Their captions.
     pub captions: Vec<String>,
     /// Features of their images, `[pairs, joint width]`.
     pub images: Features,
-    /// Features of their captions, `[pairs, joint width]`.
+    /// Features of their captions, `[pairs, joint width]`, or of another width if another model saw them.
     pub texts: Features,
     /// The model they are of; clip-retrieval's folder does not say.
     pub model: Option<ModelIdentity>,
     /// What a caption encoder made of them, `[pairs, width]`, if there was one.
     pub encoded_captions: Option<Features>,
-}
-
-/// A matrix.
-pub struct Features {
-    values: Values,
-    shape: (usize, usize),
-}
-
-/// Where its numbers are.
-enum Values {
-    /// In a file of 16- or 32-bit numbers, of which only what is read is loaded.
-    File { file: Bytes, range: Range<usize>, half: bool },
-    /// In memory.
-    Memory(Vec<f16>),
+    /// Pairs that are left out, for a feature of theirs is zero, infinite or no number.
+    pub skipped: Vec<Skipped>,
+    folder: PathBuf,
 }
 
 impl FeatureFolder {
-    /// Opens a folder.
+    /// Opens a folder. Pairs with a feature that is zero, infinite or no number are left out. A key that comes again, for
+    /// keys begin anew in every shard, becomes `key#1`, `key#2`, and so on.
     ///
     /// # Errors
     /// If it holds no features, or files that do not fit together; names the file and the way out.
     pub fn open(folder: &Path) -> Result<Self> {
         if folder.join("img_emb").is_dir() {
-            return Self::of_clip_retrieval(folder);
+            return Self::of_clip_retrieval(folder)?.without_bad_rows();
         }
         let path = folder.join("features.safetensors");
         if !path.is_file() {
@@ -70,18 +62,19 @@ impl FeatureFolder {
         let encoded_captions = tensor("caption_features")?;
         let rows = [Some(&images), Some(&texts), encoded_captions.as_ref()];
         ensure!(
-            rows.into_iter().flatten().all(|features| features.shape.0 == keys.len()),
+            rows.into_iter().flatten().all(|features| features.shape().0 == keys.len()),
             "{}: it has other rows than pairs.jsonl: embed the pairs again",
             path.display()
         );
         let model = model_of(&folder.join("embedding.json"))?;
-        Ok(Self { keys, captions, images, texts, model, encoded_captions })
+        let folder = folder.to_owned();
+        let skipped = Vec::new();
+        Self { keys, captions, images, texts, model, encoded_captions, skipped, folder }.without_bad_rows()
     }
 
     /// The parts of a folder by clip-retrieval, one below the other.
     fn of_clip_retrieval(folder: &Path) -> Result<Self> {
         let parts = EmbeddingsFolder::open(folder)?;
-        let shape = (parts.rows(), parts.width());
         let (mut images, mut texts) = (Vec::new(), Vec::new());
         let (mut keys, mut captions) = (Vec::new(), Vec::new());
         for part in parts.parts() {
@@ -90,9 +83,67 @@ impl FeatureFolder {
             keys.extend(part.keys()?);
             captions.extend(part.captions()?);
         }
-        let [images, texts] =
-            [images, texts].map(|values| Features { values: Values::Memory(values), shape });
-        Ok(Self { keys, captions, images, texts, model: None, encoded_captions: None })
+        let mut unique = UniqueKeys::default();
+        Ok(Self {
+            keys: keys.into_iter().map(|key| unique.unique(key)).collect(),
+            captions,
+            images: Features::in_memory(images, (parts.rows(), parts.width())),
+            texts: Features::in_memory(texts, (parts.rows(), parts.text_width())),
+            model: None,
+            encoded_captions: None,
+            skipped: Vec::new(),
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// Leaves out the pairs of which a feature has no direction.
+    fn without_bad_rows(mut self) -> Result<Self> {
+        let problems: Vec<Option<String>> = (0..self.keys.len())
+            .into_par_iter()
+            .with_min_len(256)
+            .map_init(Vec::new, |values, row| self.problem(row, values))
+            .collect();
+        let kept: Vec<usize> = (0..problems.len()).filter(|row| problems[*row].is_none()).collect();
+        if kept.len() == problems.len() {
+            return Ok(self);
+        }
+        let skipped = self.keys.iter().zip(&problems).filter_map(|(key, problem)| {
+            let detail = Some(problem.clone()?);
+            Some(Skipped { name: key.clone(), cause: SkipCause::BadFeature, detail })
+        });
+        self.skipped = skipped.collect();
+        ensure!(
+            !kept.is_empty(),
+            "{}: no pair has features that are numbers; first {}: embed the pairs again",
+            self.folder.display(),
+            self.skipped.first().map(Skipped::to_string).unwrap_or_default()
+        );
+        let select = |all: Vec<String>| {
+            let kept_all = all.into_iter().zip(&problems).filter(|(_, problem)| problem.is_none());
+            kept_all.map(|(text, _)| text).collect()
+        };
+        (self.keys, self.captions) = (select(self.keys), select(self.captions));
+        let all = [Some(&mut self.images), Some(&mut self.texts), self.encoded_captions.as_mut()];
+        all.into_iter().flatten().for_each(|features| features.keep(&kept));
+        Ok(self)
+    }
+
+    /// What is wrong with a row of features, if anything is.
+    fn problem(&self, row: usize, values: &mut Vec<f32>) -> Option<String> {
+        let all = [
+            ("image feature", Some(&self.images)),
+            ("text feature", Some(&self.texts)),
+            ("caption feature", self.encoded_captions.as_ref()),
+        ];
+        all.into_iter().find_map(|(what, features)| {
+            let features = features?;
+            values.resize(features.shape().1, 0.0);
+            features.read(row, values);
+            if values.iter().any(|value| !value.is_finite()) {
+                return Some(format!("its {what} is not finite"));
+            }
+            values.iter().all(|value| *value == 0.0).then(|| format!("its {what} is all zeros"))
+        })
     }
 
     /// What topics are found in: encoded captions, or the features of the captions.
@@ -104,16 +155,16 @@ impl FeatureFolder {
     /// is read is loaded.
     pub fn bytes_in_memory(&self) -> usize {
         let matrices = [Some(&self.images), Some(&self.texts), self.encoded_captions.as_ref()];
-        let of = |features: &Features| match &features.values {
-            Values::Memory(values) => size_of_val(values.as_slice()),
-            Values::File { .. } => 0,
-        };
-        matrices.into_iter().flatten().map(of).sum()
+        matrices.into_iter().flatten().map(Features::bytes_in_memory).sum()
     }
 
-    /// The cosine similarity of every pair's image and caption features.
-    pub fn similarities(&self) -> Vec<f32> {
-        let width = self.images.shape.1;
+    /// The cosine similarity of every pair's image and caption features; nothing if the two are of different widths, for
+    /// then two models saw them, which have no space in common.
+    pub fn similarities(&self) -> Option<Vec<f32>> {
+        let width = self.images.shape().1;
+        if self.texts.shape().1 != width {
+            return None;
+        }
         let (mut image, mut text) = (vec![0.0; width], vec![0.0; width]);
         let of = |row: usize| {
             self.images.read(row, &mut image);
@@ -121,8 +172,57 @@ impl FeatureFolder {
             let dot = |one: &[f32], other: &[f32]| one.iter().zip(other).map(|(a, b)| a * b).sum::<f32>();
             dot(&image, &text) / (dot(&image, &image) * dot(&text, &text)).sqrt()
         };
-        (0..self.keys.len()).map(of).collect()
+        Some((0..self.keys.len()).map(of).collect())
     }
+
+    /// Matches the features with the pairs that they are of, by their keys; the pairs may be more. Keys of clip-retrieval lack
+    /// the name of the shard, which is then added.
+    ///
+    /// # Errors
+    /// If a key names none of the pairs, or one with another caption: they are of other pairs. Names the first.
+    pub fn match_with(&mut self, pairs: &Pairs) -> Result<()> {
+        let by_key: HashMap<&str, &Pair> = pairs.pairs.iter().map(|pair| (pair.key.as_str(), pair)).collect();
+        let by_name = by_name(pairs);
+        let (mut missing, mut others) = (Vec::new(), Vec::new());
+        for (key, caption) in self.keys.iter_mut().zip(&self.captions) {
+            let inside = || by_name.get(key.as_str()).copied().flatten();
+            match by_key.get(key.as_str()).copied().or_else(inside) {
+                None => missing.push(key.clone()),
+                Some(pair) if pair.caption.trim() != caption.trim() => others.push((key.clone(), pair)),
+                Some(pair) => key.clone_from(&pair.key),
+            }
+        }
+        let folder = self.folder.display();
+        let way_out = "give the pairs that the features were computed of, or embed these";
+        if let Some(first) = missing.first() {
+            bail!(
+                "{folder}: {} of {} keys name none of the {} pairs, first `{first}`: {way_out}",
+                missing.len(),
+                self.keys.len(),
+                pairs.pairs.len()
+            );
+        }
+        if let Some((key, pair)) = others.first() {
+            bail!(
+                "{folder}: {} of {} pairs have another caption, first `{key}`, which is now `{}`: {way_out}",
+                others.len(),
+                self.keys.len(),
+                pair.caption
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Pairs by what their keys are without the name of the shard before them; nothing where that names several.
+fn by_name(pairs: &Pairs) -> HashMap<&str, Option<&Pair>> {
+    let mut named = HashMap::new();
+    for pair in &pairs.pairs {
+        if let Some((_, name)) = pair.key.split_once('/') {
+            named.entry(name).and_modify(|known| *known = None).or_insert(Some(pair));
+        }
+    }
+    named
 }
 
 /// The model that the description of a folder names.
@@ -131,7 +231,7 @@ fn model_of(path: &Path) -> Result<Option<ModelIdentity>> {
         return Ok(None);
     }
     let told = || format!("{}: embed the pairs again", path.display());
-    let text = fs::read(path).with_context(told)?;
+    let text = std::fs::read(path).with_context(told)?;
     serde_json::from_slice(&text).map(Some).with_context(told)
 }
 
@@ -153,8 +253,8 @@ struct Row {
     caption: String,
 }
 
-fn keys_and_captions(path: &PathBuf) -> Result<(Vec<String>, Vec<String>)> {
-    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+fn keys_and_captions(path: &Path) -> Result<(Vec<String>, Vec<String>)> {
+    let text = read_text(path)?;
     let row = |(index, line): (usize, &str)| {
         let row: Row = serde_json::from_str(line)
             .with_context(|| format!("{}, line {}: embed the pairs again", path.display(), index + 1))?;
@@ -163,60 +263,8 @@ fn keys_and_captions(path: &PathBuf) -> Result<(Vec<String>, Vec<String>)> {
     text.lines().enumerate().map(row).collect()
 }
 
-impl Features {
-    /// A matrix of a safetensors file; none if it is not in it.
-    fn of_tensor(file: &Bytes, name: &str) -> Result<Option<Self>> {
-        let bytes: &[u8] = (**file).as_ref();
-        let (header, metadata) = SafeTensors::read_metadata(bytes)?;
-        let Some(info) = metadata.info(name) else { return Ok(None) };
-        let [rows, columns] = *info.shape else { bail!("{name} is no matrix") };
-        let half = match info.dtype {
-            Dtype::F16 => true,
-            Dtype::F32 => false,
-            other => bail!("{name} is of {other:?}, not of 16- or 32-bit numbers"),
-        };
-        let data = header + size_of::<u64>();
-        let range = data + info.data_offsets.0..data + info.data_offsets.1;
-        ensure!(
-            range.len() == rows * columns * if half { 2 } else { 4 } && bytes.len() >= range.end,
-            "{name} is cut short"
-        );
-        Ok(Some(Self { values: Values::File { file: file.clone(), range, half }, shape: (rows, columns) }))
-    }
-}
-
-impl Rows for Features {
-    fn shape(&self) -> (usize, usize) {
-        self.shape
-    }
-
-    fn read(&self, row: usize, into: &mut [f32]) {
-        let width = self.shape.1;
-        let numbers = row * width..(row + 1) * width;
-        match &self.values {
-            Values::Memory(values) => {
-                into.iter_mut().zip(&values[numbers]).for_each(|(to, from)| *to = from.to_f32());
-            }
-            Values::File { file, range, half } => {
-                let bytes = &(**file).as_ref()[range.clone()];
-                let size = if *half { 2 } else { 4 };
-                let row = bytes[numbers.start * size..numbers.end * size].chunks_exact(size);
-                into.iter_mut().zip(row).for_each(|(to, from)| {
-                    *to = match from {
-                        [one, two] => f16::from_le_bytes([*one, *two]).to_f32(),
-                        [one, two, three, four] => f32::from_le_bytes([*one, *two, *three, *four]),
-                        _ => 0.0,
-                    };
-                });
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     #[test]
@@ -231,7 +279,137 @@ mod tests {
         let row = &expected[expected.len() - parts.width()..];
         assert!(read.iter().zip(row).all(|(found, expected)| (found - expected).abs() < 1e-3));
         assert_eq!(features.keys.last(), last.keys().unwrap().last());
-        let similarities = features.similarities();
+        let similarities = features.similarities().unwrap();
         assert!(similarities.iter().all(|cosine| (-1.001..=1.001).contains(cosine)), "{similarities:?}");
+    }
+
+    /// A folder as `gram embed` writes it: image features, caption features of another width if they are given, keys and
+    /// captions.
+    fn written(images: &[Vec<f32>], texts: &[Vec<f32>], pairs: &[(String, String)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes = |rows: &[Vec<f32>]| {
+            rows.iter().flatten().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>()
+        };
+        let (image_bytes, text_bytes) = (bytes(images), bytes(texts));
+        let view = |rows: &[Vec<f32>], bytes| {
+            safetensors::tensor::TensorView::new(
+                safetensors::Dtype::F32,
+                vec![rows.len(), rows[0].len()],
+                bytes,
+            )
+        };
+        let tensors = [
+            ("image_features", view(images, &image_bytes).unwrap()),
+            ("text_features", view(texts, &text_bytes).unwrap()),
+        ];
+        let file = safetensors::serialize(tensors, None).unwrap();
+        std::fs::write(folder.path().join("features.safetensors"), file).unwrap();
+        let line = |(key, caption): &(String, String)| {
+            format!("{}\n", serde_json::json!({"key": key, "image": key, "caption": caption}))
+        };
+        std::fs::write(folder.path().join("pairs.jsonl"), pairs.iter().map(line).collect::<String>())
+            .unwrap();
+        folder
+    }
+
+    fn named(keys: &[&str]) -> Vec<(String, String)> {
+        keys.iter().map(|key| ((*key).to_owned(), format!("caption of {key}"))).collect()
+    }
+
+    /// The pairs of these keys and captions.
+    fn pairs(named: &[(String, String)]) -> Pairs {
+        let pair = |(key, caption): &(String, String)| Pair {
+            key: key.clone(),
+            caption: caption.clone(),
+            image: gram_data::ImageFile::Path("nowhere.png".into()),
+            metadata: None,
+        };
+        Pairs { pairs: named.iter().map(pair).collect(), ..Pairs::default() }
+    }
+
+    #[test]
+    fn a_row_without_a_direction_is_left_out_and_named() {
+        let images = [[1.0, 2.0], [0.0, 0.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0]].map(Vec::from);
+        let texts =
+            [[1.0, 0.0], [1.0, 0.0], [f32::NAN, 0.0], [f32::INFINITY, 1.0], [1.0, 0.0]].map(Vec::from);
+        let folder = written(&images, &texts, &named(&["a", "b", "c", "d", "e"]));
+        let features = FeatureFolder::open(folder.path()).unwrap();
+        assert_eq!(features.keys, ["a", "e"]);
+        assert_eq!(features.captions, ["caption of a", "caption of e"]);
+        assert_eq!(features.images.shape(), (2, 2));
+        assert_eq!(features.images.select(&[1]).row(0).to_vec(), [7.0, 8.0]);
+        let told: Vec<String> = features.skipped.iter().map(Skipped::to_string).collect();
+        let expected = [
+            "b: its image feature is all zeros",
+            "c: its text feature is not finite",
+            "d: its text feature is not finite",
+        ];
+        assert_eq!(told, expected);
+        let folder = written(&images[1..2], &texts[1..2], &named(&["b"]));
+        let error = FeatureFolder::open(folder.path()).err().unwrap().to_string();
+        assert!(
+            error.contains("no pair has features that are numbers; first b: its image feature"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn features_of_other_pairs_are_refused() {
+        let rows = [[1.0, 2.0], [3.0, 4.0]].map(Vec::from);
+        let own = named(&["a", "b"]);
+        let folder = written(&rows, &rows, &own);
+        let matched = |given: &[(String, String)]| {
+            FeatureFolder::open(folder.path())
+                .unwrap()
+                .match_with(&pairs(given))
+                .map_err(|error| error.to_string())
+        };
+        assert!(matched(&named(&["c", "b", "a"])).is_ok());
+        let error = matched(&named(&["b", "c"])).unwrap_err();
+        assert!(error.contains("1 of 2 keys name none of the 2 pairs, first `a`: give the pairs"), "{error}");
+        let other = [own[0].clone(), ("b".to_owned(), "another".to_owned())];
+        let error = matched(&other).unwrap_err();
+        assert!(
+            error.contains("1 of 2 pairs have another caption, first `b`, which is now `another`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn keys_of_clip_retrieval_are_found_without_the_name_of_the_shard() {
+        let rows = [[1.0, 2.0], [3.0, 4.0]].map(Vec::from);
+        let folder = written(&rows, &rows, &named(&["a", "b"]));
+        let mut features = FeatureFolder::open(folder.path()).unwrap();
+        let shards = |keys: [&str; 2]| {
+            let mut given = named(&["a", "b"]);
+            given.iter_mut().zip(keys).for_each(|(pair, key)| pair.0 = key.to_owned());
+            pairs(&given)
+        };
+        features.match_with(&shards(["00000/a", "00001/b"])).unwrap();
+        assert_eq!(features.keys, ["00000/a", "00001/b"]);
+    }
+
+    #[test]
+    fn captions_that_another_model_saw_are_clustered_but_not_compared_with_images() {
+        let names = ["tiger", "teapot", "rocket"];
+        let named: Vec<(String, String)> =
+            (0..90).map(|row| (format!("{row:03}"), format!("a photo of a {}", names[row % 3]))).collect();
+        let near = |row: usize, corners: usize, width: usize| -> Vec<f32> {
+            let noise = |column: usize| ((row * 31 + column * 17) % 7) as f32 / 50.0;
+            let one = |column| if column == row % corners { 1.0 + noise(column) } else { noise(column) };
+            (0..width).map(one).collect()
+        };
+        let images: Vec<Vec<f32>> = (0..90).map(|row| near(row, 2, 8)).collect();
+        let texts: Vec<Vec<f32>> = (0..90).map(|row| near(row, 3, 6)).collect();
+        let folder = written(&images, &texts, &named);
+        let features = FeatureFolder::open(folder.path()).unwrap();
+        assert_eq!(features.similarities(), None);
+        let settings = gram_cluster::ChcSettings { domains: 2, ..Default::default() };
+        let cluster =
+            |settings| crate::clustering::cluster_features(&features, settings, 1, None, &mut |_| ());
+        assert_eq!(cluster(&settings).unwrap().topics.len(), 3);
+        let filtered = gram_cluster::ChcSettings { similarity_quantile: 0.1, ..settings };
+        let error = cluster(&filtered).unwrap_err().to_string();
+        assert!(error.contains("their similarity cannot be computed"), "{error}");
     }
 }

@@ -1,6 +1,6 @@
 //! Sentences for zero-shot classification: one, a file of them, or an ensemble that is built in.
 
-use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use gram_prompt::Template;
@@ -21,7 +21,7 @@ pub fn ensemble(name_or_path: &str) -> Result<Vec<Template>> {
         ENSEMBLES.iter().find(|(name, _)| *name == name_or_path).map(|(_, text)| (*text).to_owned());
     let text = match built_in {
         Some(text) => text,
-        None => fs::read_to_string(name_or_path).with_context(|| {
+        None => gram_data::read_text(Path::new(name_or_path)).with_context(|| {
             let names = ENSEMBLES.map(|(name, _)| name).join("`, `");
             format!("templates {name_or_path} (`{names}` are built in)")
         })?,
@@ -48,10 +48,18 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_template() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("templates.txt");
+        std::fs::write(&path, "\u{feff}{} on white\n").unwrap();
+        assert_eq!(ensemble(&path.display().to_string()).unwrap()[0].to_string(), "{} on white");
+    }
+
+    #[test]
     fn a_line_that_is_no_template_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("templates.txt");
-        fs::write(&path, "a photo of a {}.\n\na photo\n").unwrap();
+        std::fs::write(&path, "a photo of a {}.\n\na photo\n").unwrap();
         let error = format!("{:#}", ensemble(&path.display().to_string()).unwrap_err());
         assert!(error.contains("templates.txt: line 3: template `a photo`"), "{error}");
         assert!(

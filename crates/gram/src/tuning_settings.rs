@@ -1,6 +1,5 @@
 //! Settings of tuning: defaults by model, a TOML file over them.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -24,7 +23,7 @@ pub fn for_model(model: &Model, shots: usize) -> ProtocolSettings {
 /// Names the file and the key that is unknown or of another type.
 pub fn with_file(settings: &ProtocolSettings, path: &Path) -> Result<ProtocolSettings> {
     let name = || path.display().to_string();
-    let text = fs::read_to_string(path).with_context(name)?;
+    let text = gram_data::read_text(path)?;
     let file: toml::Table = text.parse().map_err(|error| anyhow!("{}: {error}", name()))?;
     let mut merged = serde_json::to_value(settings)?;
     let mut said = serde_json::to_value(file)?;
@@ -90,21 +89,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tuning.toml");
         let settings = defaults::literature(16, 224);
-        fs::write(&path, "shots = 4\n[baseline]\nepochs = 50\n[design]\nclass_position = \"middle\"\n")
+        std::fs::write(&path, "shots = 4\n[baseline]\nepochs = 50\n[design]\nclass_position = \"middle\"\n")
             .unwrap();
         let changed = with_file(&settings, &path).unwrap();
         assert_eq!((changed.shots, changed.baseline.epochs, changed.regulated.epochs), (4, 50, 10));
         assert_eq!(changed.baseline.batch_size, settings.baseline.batch_size);
         check(&changed).unwrap();
         let of_tiny = defaults::protocol(4, 32);
-        fs::write(&path, "[regulated]\nepochs = 5\n").unwrap();
+        std::fs::write(&path, "[regulated]\nepochs = 5\n").unwrap();
         assert_eq!(
             with_file(&of_tiny, &path).unwrap().regulated.joint_rates,
             Some(defaults::REGULATED_JOINT_RATES)
         );
-        fs::write(&path, "[regulated.rates]\ntext = 0.5\nvisual = 0.25\n").unwrap();
+        std::fs::write(&path, "[regulated.rates]\ntext = 0.5\nvisual = 0.25\n").unwrap();
         assert_eq!(with_file(&of_tiny, &path).unwrap().regulated.joint_rates, None);
-        fs::write(&path, "[baseline]\nepoch = 50\n").unwrap();
+        std::fs::write(&path, "[baseline]\nepoch = 50\n").unwrap();
         let error = format!("{:#}", with_file(&settings, &path).unwrap_err());
         assert!(error.contains("tuning.toml") && error.contains("`epoch`"), "{error}");
     }

@@ -19,8 +19,9 @@ pub struct ChcInput<'a> {
     pub captions: &'a [String],
     /// CLIP's image features; their lengths do not matter.
     pub image_features: &'a dyn Rows,
-    /// Cosine similarity of every pair's image and text features.
-    pub similarities: &'a [f32],
+    /// Cosine similarity of every pair's image and text features; nothing if these are of two models, which have no space
+    /// in common.
+    pub similarities: Option<&'a [f32]>,
     /// Sentence embeddings of the captions.
     pub caption_embeddings: &'a dyn Rows,
 }
@@ -37,13 +38,16 @@ impl ChcInput<'_> {
         };
         same_length("captions", self.captions.len())?;
         same_length("image features", self.image_features.shape().0)?;
-        same_length("similarities", self.similarities.len())?;
+        let similarities = self.similarities.unwrap_or_default();
+        if self.similarities.is_some() {
+            same_length("similarities", similarities.len())?;
+        }
         same_length("caption embeddings", self.caption_embeddings.shape().0)?;
         let mut seen = HashSet::new();
         if let Some(key) = self.keys.iter().find(|key| !seen.insert(key.as_str())) {
             return Err(ClusterError::DuplicateKey { key: key.clone() });
         }
-        if let Some(row) = self.similarities.iter().position(|value| !value.is_finite()) {
+        if let Some(row) = similarities.iter().position(|value| !value.is_finite()) {
             return Err(ClusterError::NotFinite { what: "similarity", key: self.keys[row].clone() });
         }
         self.check_rows("image features", self.image_features)?;
@@ -68,11 +72,20 @@ impl ChcInput<'_> {
     /// order in which pairs are given.
     ///
     /// # Errors
-    /// [`ClusterError::TooFewPairs`] if too few are left.
+    /// [`ClusterError::TooFewPairs`] if too few are left, [`ClusterError::NoSimilarities`] if pairs are to be filtered by a
+    /// similarity that is not known.
     pub(super) fn kept_rows(&self, settings: &ChcSettings) -> Result<Vec<usize>, ClusterError> {
-        let least = least_similarity(self.similarities, settings);
         let given = self.keys.len();
-        let mut kept: Vec<usize> = (0..given).filter(|row| self.similarities[*row] >= least).collect();
+        let mut kept: Vec<usize> = match self.similarities {
+            Some(similarities) => {
+                let least = least_similarity(similarities, settings);
+                (0..given).filter(|row| similarities[*row] >= least).collect()
+            }
+            None if settings.minimum_similarity.is_some() || settings.similarity_quantile > 0.0 => {
+                return Err(ClusterError::NoSimilarities);
+            }
+            None => (0..given).collect(),
+        };
         kept.sort_by_key(|row| &self.keys[*row]);
         let (found, needed) = (kept.len(), settings.needed_pairs());
         if found < needed { Err(ClusterError::TooFewPairs { found, given, needed }) } else { Ok(kept) }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use gram_data::without_mark;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -164,7 +165,8 @@ fn require(
 
 fn json<T: DeserializeOwned>(path: &Path) -> Result<T, SentenceBertError> {
     let bytes = read(path)?;
-    serde_json::from_slice(&bytes).map_err(|source| SentenceBertError::Json { path: path.to_owned(), source })
+    serde_json::from_slice(without_mark(&bytes))
+        .map_err(|source| SentenceBertError::Json { path: path.to_owned(), source })
 }
 
 /// What a file says that not every version of the library writes.

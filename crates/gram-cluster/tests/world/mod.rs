@@ -53,7 +53,7 @@ impl World {
             keys: &self.keys,
             captions: &self.captions,
             image_features: &self.image_features,
-            similarities: &self.similarities,
+            similarities: Some(&self.similarities),
             caption_embeddings: &self.caption_embeddings,
         }
     }

@@ -8,6 +8,7 @@ use super::{Described, manifest};
 use crate::archive::read_members;
 use crate::image_file::has_image_extension;
 use crate::table::Table;
+use crate::text_file::unmarked;
 use crate::{DataError, ImageFile};
 
 const MANIFEST: &str = "manifest.csv";
@@ -20,7 +21,8 @@ pub(super) fn read(name: &str, reader: impl Read) -> Result<Vec<Described>, Data
         return Err(DataError::NoManifest { name: name.to_owned() });
     };
     let manifest_name = format!("{name}: {MANIFEST}");
-    let table = Table::delimited(manifest_name, manifest.as_ref(), b',', &|_| true).whole()?;
+    let text = unmarked(&manifest_name, manifest.as_ref())?;
+    let table = Table::delimited(manifest_name, text, b',', manifest::WANTED).whole()?;
     manifest::describe(&table, |image| {
         let bytes = members.get(image)?.clone();
         Some(ImageFile::Bytes { name: format!("{name}: {image}"), bytes })

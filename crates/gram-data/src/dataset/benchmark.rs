@@ -4,7 +4,6 @@
 //! four variants with folders. Names, folders and sentences are those of CoOp and CoCoOp (Zhou et al., IJCV 2022 and CVPR
 //! 2022). A dataset is told by what is in its folder, not by the folder's name.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -393,6 +392,6 @@ fn listed(
 
 /// The lines of a file, without those that are blank.
 pub(super) fn lines(path: &Path) -> Result<Vec<String>, DataError> {
-    let text = fs::read_to_string(path).map_err(DataError::at(path))?;
+    let text = crate::read_text(path)?;
     Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
 }

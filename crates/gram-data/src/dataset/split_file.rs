@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{Described, Split};
-use crate::{DataError, ImageFile};
+use crate::text_file::without_mark;
+use crate::{DataError, ImageFile, image_folder};
 
 /// What names of such files begin with.
 const PREFIX: &str = "split_zhou_";
@@ -43,7 +44,7 @@ pub(super) fn is_split_file(path: &Path) -> bool {
 pub(super) fn read(path: &Path, images: Option<&str>) -> Result<Vec<Described>, DataError> {
     let text = fs::read(path).map_err(DataError::at(path))?;
     let wrong = |problem: String| DataError::Listing { place: path.display().to_string(), problem };
-    let file: SplitFile = serde_json::from_slice(&text).map_err(|error| {
+    let file: SplitFile = serde_json::from_slice(without_mark(&text)).map_err(|error| {
         wrong(format!("{error}: lists `train`, `val` and `test` of [path, number, name] are expected"))
     })?;
     let beside = path.parent().unwrap_or(Path::new(""));
@@ -51,7 +52,7 @@ pub(super) fn read(path: &Path, images: Option<&str>) -> Result<Vec<Described>, 
     let Some((first, ..)) = entries().next() else { return Ok(Vec::new()) };
     let folder = match images {
         Some(images) => beside.join(images),
-        None => image_folder(beside, first).ok_or_else(|| {
+        None => image_folder::with_image(beside, first).ok_or_else(|| {
             wrong(format!("its first image `{first}` is in no folder beside it: put the images there"))
         })?,
     };
@@ -75,23 +76,4 @@ pub(super) fn read(path: &Path, images: Option<&str>) -> Result<Vec<Described>, 
         }
     }
     Ok(described)
-}
-
-/// The folder that holds `image`: this one, or one below it, up to two levels.
-fn image_folder(folder: &Path, image: &str) -> Option<PathBuf> {
-    let mut level = vec![folder.to_owned()];
-    for _ in 0..3 {
-        if let Some(found) = level.iter().find(|folder| folder.join(image).is_file()) {
-            return Some(found.clone());
-        }
-        level = level.iter().flat_map(|folder| folders(folder)).collect();
-    }
-    None
-}
-
-fn folders(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
-    folders.sort();
-    folders
 }

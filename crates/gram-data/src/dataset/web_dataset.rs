@@ -3,7 +3,7 @@
 //! Beside the folders `train` and `test` lies `classnames.txt`, a name on each line. A folder holds `0.tar`, `1.tar`, …;
 //! the members of one key are an image and its class's number, `KEY.cls`.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -11,11 +11,12 @@ use std::sync::Arc;
 
 use super::{Described, Split};
 use crate::archive::{Member, archive_stem, read_members};
-use crate::image_file::has_image_extension;
-use crate::{DataError, ImageFile};
+use crate::member_name::MemberName;
+use crate::text_file::{read_text, without_mark};
+use crate::{DataError, ImageFile, UniqueKeys};
 
 const NAMES: &str = "classnames.txt";
-const CLASS: &str = ".cls";
+const CLASS: &str = "cls";
 
 /// Whether `folder` is such a dataset.
 pub(super) fn is_one(folder: &Path) -> bool {
@@ -24,13 +25,15 @@ pub(super) fn is_one(folder: &Path) -> bool {
 
 /// Reads the dataset in `folder`. Its images stay in memory, encoded.
 pub(super) fn read(folder: &Path) -> Result<Vec<Described>, DataError> {
-    let path = folder.join(NAMES);
-    let names = fs::read_to_string(&path).map_err(DataError::at(&path))?;
-    let names: Vec<&str> = names.lines().map(str::trim).filter(|name| !name.is_empty()).collect();
+    let text = read_text(&folder.join(NAMES))?;
+    let names: Vec<&str> = text.lines().map(str::trim).filter(|name| !name.is_empty()).collect();
     let mut described = Vec::new();
+    // Keys may begin anew in every shard.
+    let mut keys = UniqueKeys::default();
     for (split, folder) in splits(folder) {
         for shard in shards(&folder) {
-            described.extend(read_shard(&shard, &names, split)?);
+            let images = read_shard(&shard, &names, split)?.into_iter();
+            described.extend(images.map(|image| Described { key: keys.unique(image.key), ..image }));
         }
     }
     Ok(described)
@@ -38,26 +41,16 @@ pub(super) fn read(folder: &Path) -> Result<Vec<Described>, DataError> {
 
 fn read_shard(path: &Path, names: &[&str], split: Split) -> Result<Vec<Described>, DataError> {
     let shard = path.display().to_string();
-    let file = File::open(path).map_err(DataError::at(path))?;
-    let wanted = |path: &str| path.ends_with(CLASS) || has_image_extension(path);
-    let mut members: BTreeMap<String, Parts> = BTreeMap::new();
-    for (path, content) in read_members(&shard, BufReader::new(file), wanted)? {
-        let key = path.rsplit_once('.').map_or(path.as_str(), |(key, _)| key).to_owned();
-        let parts = members.entry(key).or_default();
-        match path.ends_with(CLASS) {
-            true => parts.class = Some(content),
-            false => parts.image = Some((path, content)),
-        }
-    }
     let wrong = |key: &str, problem: String| DataError::Listing { place: format!("{shard}: {key}"), problem };
-    let describe = |(key, parts): (String, Parts)| {
-        let (Some((path, bytes)), Some(class)) = (parts.image, parts.class) else {
-            return Err(wrong(&key, "an image and its class's number (.cls) belong together".into()));
+    let describe = |sample: Sample| {
+        let (Some((path, bytes)), Some(class)) = (sample.image, sample.class) else {
+            return Err(wrong(&sample.key, "one image and its class's number (.cls) belong together".into()));
         };
-        let text = String::from_utf8_lossy(&class).trim().to_owned();
+        let text = String::from_utf8_lossy(without_mark(&class)).trim().to_owned();
         let number = text.parse().ok().filter(|number| *number < names.len());
         let number: usize = number.ok_or_else(|| {
-            wrong(&key, format!("class `{text}`: a number below {} is expected, by {NAMES}", names.len()))
+            let problem = format!("class `{text}`: a number below {} is expected, by {NAMES}", names.len());
+            wrong(&sample.key, problem)
         })?;
         Ok(Described {
             key: format!("{split}/{path}"),
@@ -68,14 +61,41 @@ fn read_shard(path: &Path, names: &[&str], split: Split) -> Result<Vec<Described
             split: Some(split),
         })
     };
-    members.into_iter().map(describe).collect()
+    samples(path, &shard)?.into_iter().map(describe).collect()
 }
 
 /// The members of one key.
 #[derive(Default)]
-struct Parts {
+struct Sample {
+    key: String,
     image: Option<Member>,
     class: Option<Arc<[u8]>>,
+}
+
+/// The samples of a shard. Where a sample has such a part already, its key begins another.
+fn samples(path: &Path, shard: &str) -> Result<Vec<Sample>, DataError> {
+    let file = File::open(path).map_err(DataError::at(path))?;
+    let wanted = |path: &str| MemberName::of(path).is_some_and(|name| name.is(CLASS) || name.is_image());
+    let mut samples: Vec<Sample> = Vec::new();
+    let mut last: HashMap<String, usize> = HashMap::new();
+    for (path, content) in read_members(shard, BufReader::new(file), wanted)? {
+        let Some(name) = MemberName::of(&path) else { continue };
+        let is_class = name.is(CLASS);
+        let has_part = |index: &usize| match is_class {
+            true => samples[*index].class.is_some(),
+            false => samples[*index].image.is_some(),
+        };
+        let index = last.get(name.key).copied().filter(|index| !has_part(index)).unwrap_or_else(|| {
+            samples.push(Sample { key: name.key.to_owned(), ..Sample::default() });
+            samples.len() - 1
+        });
+        last.insert(name.key.to_owned(), index);
+        match is_class {
+            true => samples[index].class = Some(content),
+            false => samples[index].image = Some((path, content)),
+        }
+    }
+    Ok(samples)
 }
 
 /// The folders named as splits.

@@ -1,52 +1,31 @@
 //! Pairs from WebDataset shards.
 //!
-//! A member's key is its path up to the first dot of its base name; members of one key make one pair, wherever in the
-//! shard they stand.
+//! Members of one key make one sample, wherever in the shard they stand. A sample with one image and one caption is a
+//! pair, whatever its parts are called; of several images or captions those of one name belong together, as
+//! `photo.v1.png` and `photo.v1.txt`, and those without a name. A key that begins anew, behind others or in another
+//! archive that was glued to the first, begins another sample.
+
+mod sample;
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read, sink};
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use serde_json::Value;
 
-use super::{Collector, Pair, Pairs, SkipCause, Skipped, caption};
+use super::{Collector, Pair, Pairs, SkipCause, Skipped};
+use crate::DataError;
 use crate::archive::{MemberReader, archive_stem, visit_members};
-use crate::fingerprint::{self, Fingerprinting};
-use crate::image_file::is_image_extension;
-use crate::{DataError, ImageFile};
+use crate::member_name::MemberName;
+use sample::{Kind, Sample};
 
 /// Bytes of a shard that are read at once: shards are read side by side, and a disk is slow to go back and forth.
 const READ_AT_ONCE: usize = 1 << 20;
 
 /// What a shard holds: a pair with its fingerprint, or something that is none.
 type Found = Result<(Pair, u128), Skipped>;
-
-/// What a member is to its pair.
-#[derive(Clone, Copy)]
-enum Part {
-    Image,
-    Caption,
-    Metadata,
-}
-
-/// The members of one key.
-#[derive(Default)]
-struct Parts {
-    image: Option<(ImageFile, u128)>,
-    caption: Option<Result<String, SkipCause>>,
-    /// Null if it is no JSON: Python writes numbers that are none as NaN.
-    metadata: Option<Value>,
-}
-
-impl Parts {
-    fn is_empty(&self) -> bool {
-        self.image.is_none() && self.caption.is_none() && self.metadata.is_none()
-    }
-}
 
 /// A shard, and how it is read.
 struct Shard<'a> {
@@ -100,7 +79,7 @@ fn collect(all: impl IntoIterator<Item = Found>) -> Pairs {
     let mut collector = Collector::default();
     for found in all {
         match found {
-            Ok((pair, fingerprint)) => collector.add(pair, fingerprint, |pair| pair.key.clone()),
+            Ok((pair, fingerprint)) => collector.add(pair, fingerprint, false, |pair| pair.key.clone()),
             Err(skipped) => collector.skip(skipped),
         }
     }
@@ -113,107 +92,59 @@ fn damaged(shard: &str, error: &DataError) -> Skipped {
     Skipped { name: shard.to_owned(), cause: SkipCause::DamagedShard, detail: Some(detail) }
 }
 
+/// The samples of a shard in the order in which their keys first appear.
+#[derive(Default)]
+struct Samples {
+    all: Vec<Sample>,
+    /// The last sample of every key, in every archive.
+    last: HashMap<(usize, String), usize>,
+    /// The sample of the last member.
+    current: Option<usize>,
+}
+
+impl Samples {
+    /// The sample of a member: the last one of its key, or another if that has such a part already and other samples have
+    /// come since.
+    fn of(&mut self, archive: usize, name: MemberName<'_>, kind: Kind) -> &mut Sample {
+        let place = (archive, name.key.to_owned());
+        let known = self.last.get(&place).copied();
+        let same =
+            known.filter(|&index| self.current == Some(index) || !self.all[index].has(name.part, kind));
+        let index = same.unwrap_or(self.all.len());
+        if same.is_none() {
+            self.all.push(Sample::new(name.key));
+            self.last.insert(place, index);
+        }
+        self.current = Some(index);
+        &mut self.all[index]
+    }
+}
+
 impl Shard<'_> {
     /// What the shard holds, up to its end or to where it is damaged; pairs in the order in which their keys first
     /// appear.
     fn read(&self, reader: impl Read) -> Vec<Found> {
-        let mut groups: Vec<(String, Parts)> = Vec::new();
-        let mut positions = HashMap::new();
+        let mut samples = Samples::default();
         let mut others = Vec::new();
-        let wanted = |path: &str| match key_and_part(path) {
-            Some((_, Part::Metadata)) => self.keep_metadata,
-            part => part.is_some(),
-        };
-        let ended = visit_members(self.name, reader, wanted, |mut member| {
-            let Some((key, part)) = key_and_part(&member.path) else { return Ok(()) };
-            let position = match positions.entry(key.to_owned()) {
-                Entry::Occupied(entry) => *entry.get(),
-                Entry::Vacant(entry) => {
-                    groups.push((key.to_owned(), Parts::default()));
-                    *entry.insert(groups.len() - 1)
-                }
+        let ended = visit_members(self.name, reader, |mut member| {
+            let path = member.path.clone();
+            let Some(name) = MemberName::of(&path) else {
+                others.push(self.skipped(&path, SkipCause::NoPart, None));
+                return Ok(());
             };
-            if !self.take(&mut groups[position].1, part, &mut member)? {
-                others.push(self.skipped(&member.path, SkipCause::DuplicateKey));
+            let kind = Kind::of(name, member.is_file);
+            if !samples.of(member.archive, name, kind).take(self, name, kind, &mut member)? {
+                others.push(self.skipped(&path, SkipCause::DuplicateKey, None));
             }
             Ok(())
         });
         // Damage comes first, for it explains what else is missing; a member that was cut leaves a key without parts.
         let damage = ended.err().map(|error| damaged(self.name, &error));
-        let pairs = groups.into_iter().filter(|(_, parts)| !parts.is_empty());
-        let pairs = pairs.map(|(key, parts)| self.pair(&key, parts));
+        let pairs = samples.all.into_iter().flat_map(|sample| sample.pairs(self));
         damage.into_iter().chain(others).map(Err).chain(pairs).collect()
     }
 
-    /// Reads a member that is a part of a pair; false if the pair has that part already.
-    fn take(&self, parts: &mut Parts, part: Part, member: &mut MemberReader<'_>) -> io::Result<bool> {
-        match part {
-            Part::Image if parts.image.is_none() => parts.image = Some(self.image(member)?),
-            Part::Caption if parts.caption.is_none() => {
-                let text = member.read()?;
-                let text = std::str::from_utf8(&text).map_err(|_| SkipCause::UnreadableCaption);
-                parts.caption = Some(text.and_then(|text| caption(Some(text))));
-            }
-            Part::Metadata if parts.metadata.is_none() => {
-                parts.metadata = Some(serde_json::from_slice(&member.read()?).unwrap_or_default());
-            }
-            _ => return member.copy(&mut sink()).map(|()| false),
-        }
-        Ok(true)
-    }
-
-    /// An image and the fingerprint of its bytes. It stays in its file, unless that is compressed: millions of images
-    /// are more than memory holds.
-    fn image(&self, member: &mut MemberReader<'_>) -> io::Result<(ImageFile, u128)> {
-        if let (Some(archive), Some(offset)) = (&self.file, member.offset) {
-            let mut hash = Fingerprinting::default();
-            member.copy(&mut hash)?;
-            let (archive, name) = (archive.clone(), member.path.as_str().into());
-            return Ok((ImageFile::Member { archive, name, offset, length: member.length }, hash.finish()));
-        }
-        let bytes = member.read()?;
-        let fingerprint = fingerprint::of(&bytes);
-        Ok((ImageFile::Bytes { name: format!("{}: {}", self.name, member.path), bytes }, fingerprint))
-    }
-
-    fn pair(&self, key: &str, parts: Parts) -> Found {
-        let (image, fingerprint) = parts.image.ok_or_else(|| self.skipped(key, SkipCause::NoImage))?;
-        let caption = parts.caption.unwrap_or(Err(SkipCause::NoCaption));
-        let caption = caption.map_err(|cause| self.skipped(key, cause))?;
-        let fingerprint = fingerprint::of_pair(fingerprint, &caption);
-        let metadata = parts.metadata.filter(|metadata| !metadata.is_null());
-        Ok((Pair { key: format!("{}{key}", self.prefix), image, caption, metadata }, fingerprint))
-    }
-
-    fn skipped(&self, name: &str, cause: SkipCause) -> Skipped {
-        Skipped { name: format!("{}{name}", self.prefix), cause, detail: None }
-    }
-}
-
-/// The key of a member and what it is, or nothing if it is no part of a pair.
-fn key_and_part(path: &str) -> Option<(&str, Part)> {
-    let base = path.rfind('/').map_or(0, |slash| slash + 1);
-    let dot = base + path[base..].find('.').filter(|&dot| dot > 0)?;
-    let part = match path[dot + 1..].to_ascii_lowercase().as_str() {
-        "txt" => Part::Caption,
-        "json" => Part::Metadata,
-        extension if is_image_extension(extension) => Part::Image,
-        _ => return None,
-    };
-    Some((&path[..dot], part))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_ends_at_the_first_dot_of_the_base_name() {
-        let key = |path| key_and_part(path).map(|(key, _)| key);
-        assert_eq!(key("v1.2/dog.JPG"), Some("v1.2/dog"));
-        assert_eq!(key("dog.txt"), Some("dog"));
-        assert_eq!(key("dog.mask.png"), None);
-        assert_eq!(key("._dog.png"), None);
-        assert_eq!(key("v1.2/dog"), None);
+    fn skipped(&self, name: &str, cause: SkipCause, detail: Option<String>) -> Skipped {
+        Skipped { name: format!("{}{name}", self.prefix), cause, detail }
     }
 }

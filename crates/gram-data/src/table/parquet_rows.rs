@@ -1,21 +1,27 @@
-//! A table from a Parquet file: its flat columns; nested ones are left out.
+//! A table from a Parquet file: its flat columns, lists, and images as Hugging Face's `datasets` keeps them.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use parquet::errors::ParquetError;
+use parquet::file::metadata::FileMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 use parquet::schema::types::Type;
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::{BadRow, Row, Table};
+use super::{BadRow, Cell, Row, Table, Wanted};
 use crate::DataError;
 
-/// Reads the `wanted` flat columns of a Parquet file. Rows are counted from 1; those before damage are kept.
-pub(super) fn read(name: String, file: File, wanted: &dyn Fn(&str) -> bool) -> Result<Table, DataError> {
-    let mut table = Table::empty(name);
+/// The key of a file's metadata under which `datasets` describes its columns.
+const FEATURES: &str = "huggingface";
+
+/// Reads the wanted columns of a Parquet file. Rows are counted from 1; those before damage are kept.
+pub(super) fn read(name: String, file: File, wanted: Wanted<'_>) -> Result<Table, DataError> {
+    let mut table = Table { unit: "row", ..Table::empty(name) };
     let Err(error) = unwound(|| read_rows(file, wanted, &mut table)) else { return Ok(table) };
     if table.rows.is_empty() {
         return Err(DataError::in_table(&table.name)(error));
@@ -38,47 +44,104 @@ fn unwound<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, Parqu
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(damaged)
 }
 
-fn read_rows(file: File, wanted: &dyn Fn(&str) -> bool, table: &mut Table) -> Result<(), ParquetError> {
+fn read_rows(file: File, wanted: Wanted<'_>, table: &mut Table) -> Result<(), ParquetError> {
     let reader = SerializedFileReader::new(file)?;
-    let flat = flat_columns(reader.metadata().file_metadata().schema());
+    let metadata = reader.metadata().file_metadata();
     let name = |field: &Arc<Type>| field.name().to_owned();
-    table.found = flat.iter().map(name).collect();
-    let kept: Vec<_> = flat.into_iter().filter(|field| wanted(field.name())).collect();
+    let columns: Vec<Arc<Type>> = metadata.schema().get_fields().to_vec();
+    table.found = columns.iter().map(name).collect();
+    table.class_names = class_names(metadata);
+    let kept: Vec<_> = columns.into_iter().filter(|field| wanted.has(field.name())).collect();
     table.columns = kept.iter().map(name).collect();
     if kept.is_empty() {
         return Ok(());
     }
-    let schema = reader.metadata().file_metadata().schema().name();
-    let kept = Type::group_type_builder(schema).with_fields(kept).build()?;
+    let kept = Type::group_type_builder(metadata.schema().name()).with_fields(kept).build()?;
     for (index, row) in reader.get_row_iter(Some(kept))?.enumerate() {
-        let cells = row?.into_columns().into_iter().map(|(_, field)| value(field)).collect();
+        let cells = row?.into_columns().into_iter().map(|(_, field)| cell(field)).collect();
         table.rows.push(Row { line: index + 1, cells });
     }
     Ok(())
 }
 
-fn flat_columns(schema: &Type) -> Vec<Arc<Type>> {
-    let flat = |field: &&Arc<Type>| field.is_primitive() && field.get_basic_info().has_repetition();
-    schema.get_fields().iter().filter(flat).cloned().collect()
+/// How `datasets` describes the columns of a table.
+#[derive(Deserialize)]
+struct Description {
+    info: Info,
+}
+
+#[derive(Deserialize)]
+struct Info {
+    features: HashMap<String, Value>,
+}
+
+/// Names of the classes of every column that `datasets` describes as a `ClassLabel`.
+fn class_names(metadata: &FileMetaData) -> Vec<(String, Vec<String>)> {
+    let described = metadata.key_value_metadata().into_iter().flatten().find(|entry| entry.key == FEATURES);
+    let text = described.and_then(|entry| entry.value.as_deref()).unwrap_or_default();
+    let Ok(description) = serde_json::from_str::<Description>(text) else { return Vec::new() };
+    let names = |(column, feature): (String, Value)| {
+        let names = feature.get("names")?.as_array()?.iter();
+        Some((column, names.filter_map(|name| name.as_str().map(str::to_owned)).collect()))
+    };
+    description.info.features.into_iter().filter_map(names).collect()
+}
+
+/// A field with what it holds: bytes that are no text, alone or beside a `path`, are an image.
+fn cell(field: Field) -> Cell {
+    match field {
+        Field::Bytes(bytes) => match text(bytes.data()) {
+            Some(text) => Value::from(text).into(),
+            None => Cell::Image { bytes: Some(bytes.data().into()), path: None },
+        },
+        Field::Group(row) => {
+            let columns = row.into_columns();
+            if !columns.iter().any(|(name, _)| name == "bytes" || name == "path") {
+                return value(&Field::Group(parquet::record::Row::new(columns))).into();
+            }
+            let (mut bytes, mut path) = (None, None);
+            for (name, field) in columns {
+                match (name.as_str(), field) {
+                    ("bytes", Field::Bytes(found)) => bytes = Some(found.data().into()),
+                    ("path", Field::Str(found)) => path = Some(found),
+                    _ => {}
+                }
+            }
+            match (bytes, path) {
+                (None, None) => Cell::default(),
+                (bytes, path) => Cell::Image { bytes, path },
+            }
+        }
+        other => value(&other).into(),
+    }
 }
 
 /// The value of a field; of times, dates and the like, which no manifest needs, nothing.
-fn value(field: Field) -> Value {
+fn value(field: &Field) -> Value {
     match field {
-        Field::Bool(value) => value.into(),
-        Field::Byte(value) => value.into(),
-        Field::Short(value) => value.into(),
-        Field::Int(value) => value.into(),
-        Field::Long(value) => value.into(),
-        Field::UByte(value) => value.into(),
-        Field::UShort(value) => value.into(),
-        Field::UInt(value) => value.into(),
-        Field::ULong(value) => value.into(),
-        Field::Float(value) => value.into(),
-        Field::Double(value) => value.into(),
-        Field::Str(value) => value.into(),
+        Field::Bool(value) => (*value).into(),
+        Field::Byte(value) => (*value).into(),
+        Field::Short(value) => (*value).into(),
+        Field::Int(value) => (*value).into(),
+        Field::Long(value) => (*value).into(),
+        Field::UByte(value) => (*value).into(),
+        Field::UShort(value) => (*value).into(),
+        Field::UInt(value) => (*value).into(),
+        Field::ULong(value) => (*value).into(),
+        Field::Float(value) => (*value).into(),
+        Field::Double(value) => (*value).into(),
+        Field::Str(value) => value.as_str().into(),
         // Some writers do not mark their texts as UTF-8.
-        Field::Bytes(value) => std::str::from_utf8(value.data()).map_or(Value::Null, Value::from),
+        Field::Bytes(value) => text(value.data()).map_or(Value::Null, Value::from),
+        Field::ListInternal(list) => list.elements().iter().map(value).collect(),
+        Field::Group(row) => {
+            Value::Object(row.get_column_iter().map(|(name, field)| (name.clone(), value(field))).collect())
+        }
         _ => Value::Null,
     }
+}
+
+/// Bytes as a text, if they are one.
+fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))
 }

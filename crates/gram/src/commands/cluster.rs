@@ -40,7 +40,7 @@ pub struct ClusterArguments {
     #[arg(long, value_name = "M")]
     model: Option<String>,
     /// Image-text pairs: WebDataset shards, a folder of them, a manifest, or `demo`. With --features only for the pictures
-    /// of the map.
+    /// of the map: the pairs that the features are of.
     #[arg(long, value_name = "SRC", required_unless_present = "features")]
     pairs: Option<String>,
     /// Features that were computed before, by `gram embed` or by clip-retrieval: no model is needed.
@@ -88,11 +88,14 @@ pub struct ClusterArguments {
 pub fn run(arguments: &ClusterArguments, common: &Common) -> Result<()> {
     let settings = arguments.settings()?;
     settings.validate()?;
-    let features = arguments.features.as_deref().map(FeatureFolder::open).transpose()?;
+    let mut features = arguments.features.as_deref().map(FeatureFolder::open).transpose()?;
     let model = arguments.model(features.as_ref(), common)?;
     let pairs = arguments.pairs.as_deref().map(open_pairs).transpose()?;
     if let Some(pairs) = &pairs {
         output::note(format!("{} pairs, {}", pairs.pairs.len(), pairs.skipped_summary()));
+    }
+    if let (Some(features), Some(pairs)) = (&mut features, &pairs) {
+        features.match_with(pairs)?;
     }
     if arguments.dry_run {
         let cost = arguments.cost(&settings, features.as_ref(), model.as_ref(), pairs.as_ref())?;
@@ -108,12 +111,10 @@ pub fn run(arguments: &ClusterArguments, common: &Common) -> Result<()> {
     let done = folder.once(CLUSTERED, &Value::Null, || arguments.cluster(&seen, &settings, common.seed))?;
     let clusters = Clusters::load(&arguments.out)?;
     let mut pairs = pairs.unwrap_or_default();
-    let unreadable = |(name, problem)| Skipped {
-        name,
-        cause: SkipCause::UnreadableImage,
-        detail: Some(problem),
-    };
+    let unreadable =
+        |(name, problem)| Skipped { name, cause: SkipCause::UnreadableImage, detail: Some(problem) };
     pairs.skipped.extend(done.unreadable.into_iter().map(unreadable));
+    pairs.skipped.extend(features.map(|features| features.skipped).unwrap_or_default());
     pairs.write_skipped(&arguments.out.join("left_out.jsonl"))?;
     let page = clusters_page(&clusters, &pairs);
     whole_file::write(&arguments.out.join("clusters.html"), page.as_bytes())?;

@@ -1,9 +1,7 @@
 //! `gram pretrain`: contrastive training of a small CLIP, how the built-in model is made.
 
-use std::fs;
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::Args;
 use gram::output;
 use gram::run_folder::{Run, RunFolder};
@@ -41,10 +39,10 @@ pub struct PretrainArguments {
 /// Runs the command.
 pub fn run(arguments: &PretrainArguments, common: &Common) -> anyhow::Result<()> {
     let file = arguments.config.display().to_string();
-    let text = fs::read_to_string(&arguments.config).with_context(|| file.clone())?;
+    let text = gram_data::read_text(&arguments.config)?;
     let config = PretrainConfig::parse(&file, &text)?;
     let source = read_pairs(&arguments.pairs)?;
-    output::note(format!("{} pairs, {} skipped", source.pairs.len(), source.skipped.len()));
+    output::note(format!("{} pairs, {}", source.pairs.len(), source.skipped_summary()));
     let held_out = arguments.held_out.iter().map(LabelledDataset::open).collect::<Result<Vec<_>, _>>()?;
     let tested: Vec<String> = held_out
         .iter()

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use burn::tensor::Device;
 use clap::Args;
 use gram::classifier::Classifier;
@@ -107,7 +107,7 @@ pub fn class_names(list_or_path: &str) -> Result<Vec<String>> {
     let path = Path::new(list_or_path);
     let names: Vec<String> = match path.is_file() {
         true => {
-            let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+            let text = gram_data::read_text(path)?;
             text.lines().map(|line| line.trim().to_owned()).collect()
         }
         false => list_or_path.split(',').map(|name| name.trim().to_owned()).collect(),

@@ -48,7 +48,10 @@ fn left_out(clusters: &Clusters, pairs: &Pairs) -> Vec<(String, String)> {
     );
     let skipped = pairs.skipped_by_cause();
     // Those that nobody has listed.
-    let listed = skipped.get(&SkipCause::UnreadableImage).copied().unwrap_or(0);
+    let listed = [SkipCause::UnreadableImage, SkipCause::BadFeature]
+        .iter()
+        .filter_map(|cause| skipped.get(cause))
+        .sum::<usize>();
     let unreadable = pairs.pairs.len().saturating_sub(clusters.pairs.len() + listed);
     let skipped = skipped.into_iter().map(|(cause, count)| (cause.to_string(), count));
     let before = skipped.chain([("the image cannot be read".to_owned(), unreadable)]);
