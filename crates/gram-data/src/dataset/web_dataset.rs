@@ -1,11 +1,12 @@
 //! A dataset from WebDataset shards as CLIP_benchmark keeps them.
 //!
-//! Beside the folders `train` and `test` lies `classnames.txt`, a name on each line. A folder holds `0.tar`, `1.tar`, …;
-//! the members of one key are an image and its class's number, `KEY.cls`.
+//! Beside the folders `train` and `test` lies `classnames.txt`, a name on each line, and, if the dataset has sentences of its
+//! own, `zeroshot_classification_templates.txt`. A folder holds `0.tar`, `1.tar`, …, and their number in `nshards.txt`; the
+//! members of one key are an image and its class's number, `KEY.cls`.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::BufReader;
+use std::io::{BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +16,8 @@ use crate::image_file::has_image_extension;
 use crate::{DataError, ImageFile};
 
 const NAMES: &str = "classnames.txt";
+const TEMPLATES: &str = "zeroshot_classification_templates.txt";
+const SHARDS: &str = "nshards.txt";
 const CLASS: &str = ".cls";
 
 /// Whether `folder` is such a dataset.
@@ -29,11 +32,39 @@ pub(super) fn read(folder: &Path) -> Result<Vec<Described>, DataError> {
     let names: Vec<&str> = names.lines().map(str::trim).filter(|name| !name.is_empty()).collect();
     let mut described = Vec::new();
     for (split, folder) in splits(folder) {
-        for shard in shards(&folder) {
+        let shards = shards(&folder);
+        check_number(&folder, shards.len())?;
+        for shard in shards {
             described.extend(read_shard(&shard, &names, split)?);
         }
     }
     Ok(described)
+}
+
+/// The sentences for zero-shot classification that lie beside the shards: a line each, with `{c}` where the name goes.
+pub(super) fn templates(folder: &Path) -> Result<Vec<String>, DataError> {
+    let path = folder.join(TEMPLATES);
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
+            Ok(lines.filter(|line| !line.is_empty()).map(str::to_owned).collect())
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(DataError::at(&path)(error)),
+    }
+}
+
+/// Checks that as many shards are there as the folder says, if it says so.
+fn check_number(folder: &Path, found: usize) -> Result<(), DataError> {
+    let path = folder.join(SHARDS);
+    let Ok(text) = fs::read_to_string(&path) else { return Ok(()) };
+    if text.trim().parse() == Ok(found) {
+        return Ok(());
+    }
+    Err(DataError::Listing {
+        place: path.display().to_string(),
+        problem: format!("{} shards are said to be here, {found} are: fetch the others", text.trim()),
+    })
 }
 
 fn read_shard(path: &Path, names: &[&str], split: Split) -> Result<Vec<Described>, DataError> {

@@ -69,6 +69,7 @@ fn coop(arguments: &ExportArguments, common: &Common) -> Result<()> {
 }
 
 fn classifier(arguments: &ExportArguments, common: &Common) -> Result<()> {
+    let names = arguments.classes.as_deref().map(class_names).transpose()?;
     let device = common.device()?;
     if let Some((path, file)) = arguments.prompting.prompt(&device)? {
         ensure!(
@@ -79,8 +80,7 @@ fn classifier(arguments: &ExportArguments, common: &Common) -> Result<()> {
         );
     }
     let model = arguments.prompting.model(&device)?;
-    let names = arguments.classes.as_deref().map(class_names).transpose()?;
-    let classifier = arguments.prompting.classifier(&model, names, None)?;
+    let classifier = arguments.prompting.classifier(&model, names, &[])?;
     let weights = classifier
         .weights()
         .context("a prompt of CoCoOp gives every image other class weights: there is no one matrix")?;
