@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, ensure};
 use clap::Args;
 use gram::clustering::values;
-use gram::model::{is_built_in, note_what_tiny_knows, open_dataset};
+use gram::model::{is_built_in, note_what_tiny_knows};
 use gram::output::{self, OutputError, shown};
 use gram::templates;
 use gram_clip::ModelIdentity;
@@ -15,8 +15,8 @@ use gram_eval::score::{Score, Tally};
 use serde::Serialize;
 
 use crate::arguments::Common;
-use crate::commands::Outcome;
 use crate::commands::prompting::PromptingArguments;
+use crate::commands::{Outcome, labelled};
 use crate::progress::bar;
 
 /// Arguments of `gram eval`.
@@ -55,7 +55,7 @@ struct Evaluation {
 /// Runs the command.
 pub fn run(arguments: &EvalArguments, common: &Common) -> Result<Outcome> {
     let device = common.device()?;
-    let dataset = open_dataset(&arguments.data)?;
+    let dataset = labelled::open(&arguments.data)?;
     let chosen = dataset.select(arguments.split, arguments.classes, None);
     ensure!(!chosen.is_empty(), "dataset {}: no images of that split and those classes", dataset.name);
     let model = arguments.prompting.model(&device)?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use gram::clustering::values;
+use gram::destination;
 use gram::matrix_file::MatrixFile;
 use gram::output;
 use gram::whole_file;
@@ -43,6 +44,7 @@ enum Format {
 
 /// Runs the command.
 pub fn run(arguments: &ExportArguments, common: &Common) -> Result<()> {
+    destination::file(&arguments.out)?;
     match arguments.to {
         Format::Coop => coop(arguments, common)?,
         Format::Classifier => classifier(arguments, common)?,

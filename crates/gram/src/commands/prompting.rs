@@ -119,18 +119,17 @@ pub fn class_names(list_or_path: &str) -> Result<Vec<String>> {
             text.lines().map(|line| line.trim().to_owned()).collect()
         }
         false => {
-            let problem =
-                if path.is_dir() { "a folder is no list of classes" } else { "there is no such file" };
             ensure!(
-                !path.is_dir() && !looks_like_a_file(list_or_path),
-                "--classes {list_or_path}: {problem}: name a file with a class on each line, or classes between commas"
+                !looks_like_a_file(list_or_path),
+                "--classes {list_or_path}: there is no such file: name one with a class on each line, or classes \
+                 between commas"
             );
             list_or_path.split(',').map(|name| name.trim().to_owned()).collect()
         }
     };
     let names: Vec<String> = names.into_iter().filter(|name| !name.is_empty()).collect();
     let mut known = BTreeSet::new();
-    if let Some(twice) = names.iter().find(|name| !known.insert(*name)) {
+    if let Some(twice) = names.iter().find(|name| !known.insert(readable_name(name))) {
         bail!("--classes: `{twice}` is named twice: leave one out");
     }
     Ok(names)
