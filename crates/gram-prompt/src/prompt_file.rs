@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::coop_file;
 use crate::placement::{ClassPosition, Placement};
-use crate::prompt::{Part, Prompt, PromptKind};
+use crate::prompt::{LARGEST, Part, Prompt, PromptKind};
 
 /// The version of the format.
 pub const VERSION: u32 = 1;
@@ -367,22 +367,23 @@ pub fn numbers(matrix: &Tensor<2>) -> (Vec<usize>, Vec<f32>) {
     (matrix.dims().to_vec(), matrix.to_data().try_to_vec().unwrap_or_default())
 }
 
-/// The largest value that a prompt or a regulator may hold, of either sign. Embeddings of CLIP lie below 1 and the longest
-/// vectors that are tuned below 100; a value beyond this bound comes from a file that is damaged or of another kind, and
-/// drowns all others in the first norm.
-const LARGEST: f32 = 1e4;
+/// Checks that tuning can have made the values of a tensor; says what is wrong after the tensor's name.
+pub(crate) fn check_values(values: &[f32]) -> Result<(), String> {
+    if values.is_empty() || values.iter().any(|value| !value.is_finite()) {
+        return Err("is empty or holds a value that is not finite".into());
+    }
+    match values.iter().find(|value| value.abs() > LARGEST) {
+        Some(value) => Err(format!("holds {value:e}, and no tuning makes a value beyond {LARGEST}")),
+        None => Ok(()),
+    }
+}
 
 /// A matrix of numbers that tuning can have made.
 fn matrix(view: &TensorView, device: &Device) -> Result<Tensor<2>, String> {
     let shape: [usize; 2] =
         view.shape().try_into().map_err(|_| format!("is {:?}, not a matrix", view.shape()))?;
     let values = float_values(view).ok_or_else(|| format!("is of type {:?}", view.dtype()))?;
-    if values.is_empty() || values.iter().any(|value| !value.is_finite()) {
-        return Err("is empty or holds a value that is not finite".into());
-    }
-    if let Some(value) = values.iter().find(|value| value.abs() > LARGEST) {
-        return Err(format!("holds {value:e}, and no tuning makes a value beyond {LARGEST}"));
-    }
+    check_values(&values)?;
     Ok(Tensor::from_data(TensorData::new(values, shape), device))
 }
 

@@ -208,7 +208,7 @@ impl AdaptArguments {
         let losses: Vec<f32> = course.iter().skip(1).map(|(_, loss)| *loss).collect();
         let (prompt, placement) =
             course.last().and_then(|(tuned, _)| tuned.prompt()).context("the method left no prompt")?;
-        ensure!(prompt.is_finite(), "the descent diverged: lower --rate");
+        ensure!(prompt.is_plausible(), "the descent diverged: lower --rate");
         let settings =
             json!({"seed": seed, "data": dataset.name, "method": method, "tuning": protocol.settings});
         let header = Header {

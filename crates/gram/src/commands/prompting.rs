@@ -12,6 +12,7 @@ use gram::model::open_model_or_own;
 use gram::starts::{model_of, note_doubt};
 use gram::templates::ensemble;
 use gram_clip::{Model, ModelIdentity};
+use gram_data::readable_name;
 use gram_prompt::{ClassPosition, PromptFile, Template};
 
 /// The model and its prompt.
