@@ -1,6 +1,6 @@
 //! Labelled datasets: what a prompt is tuned and tested on.
 //!
-//! A dataset is a folder per class, such folders inside `train`, `val` (or `validation`) and `test`, a manifest (a
+//! A dataset is a folder per class, such folders inside `train`, `val` (or `valid`, `validation`) and `test`, a manifest (a
 //! table with columns `image`, `label` and, if known, `split` and `domain`), a dataset archive (a tar archive with a
 //! `manifest.csv` and the images it names), one of the literature's in CoOp's folders ([`Benchmark`]), a shared split
 //! (`split_zhou_*.json`), or a folder of WebDataset shards as CLIP_benchmark keeps them. Where the source divides nothing, a fixed, class-balanced division into
@@ -29,7 +29,7 @@ pub use benchmark::Benchmark;
 pub use split::{Split, UnknownSplitName};
 
 /// Images with a class each.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LabelledDataset {
     /// The dataset's name.
     pub name: String,
@@ -41,6 +41,10 @@ pub struct LabelledDataset {
     pub images: Vec<LabelledImage>,
     /// The benchmark that it is, if it is a known one.
     pub benchmark: Option<Benchmark>,
+    /// Sentences that the dataset brings for zero-shot classification, with `{c}` or `{}` where the name goes; mostly none.
+    pub templates: Vec<String>,
+    /// What lies among its folders and is left out, by path: files that are no images, or are in no class.
+    pub left_out: Vec<String>,
 }
 
 /// An image of a dataset.
@@ -108,12 +112,16 @@ impl LabelledDataset {
             let dataset = Self::assemble(benchmark.key(), benchmark.read(path)?)?;
             return Ok(Self { benchmark: Some(benchmark), ..dataset });
         }
-        let described = match split_file::in_folder(path) {
-            Some(split) => split_file::read(&split, None)?,
-            None if web_dataset::is_one(path) => web_dataset::read(path)?,
-            None => folder::read(path)?,
-        };
-        Self::assemble(&file_name(path), described)
+        let name = file_name(path);
+        if let Some(split) = split_file::in_folder(path) {
+            return Self::assemble(&name, split_file::read(&split, None)?);
+        }
+        if web_dataset::is_one(path) {
+            let templates = web_dataset::templates(path)?;
+            return Ok(Self { templates, ..Self::assemble(&name, web_dataset::read(path)?)? });
+        }
+        let folder::Found { images, left_out } = folder::read(path)?;
+        Ok(Self { left_out, ..Self::assemble(&name, images)? })
     }
 
     /// Reads a dataset archive, plain or compressed with gzip, from any reader.
@@ -183,7 +191,7 @@ impl LabelledDataset {
         });
         let images = images.collect();
         let classes = classes.into_iter().map(|(_, name)| readable_name(&name)).collect();
-        Ok(Self { name: name.to_owned(), classes, domains, images, benchmark: None })
+        Ok(Self { name: name.to_owned(), classes, domains, images, ..Self::default() })
     }
 }
 

@@ -175,7 +175,7 @@ pub enum DataError {
         column: &'static str,
     },
     /// A split has an unknown name.
-    #[error("{place}: unknown split `{found}`: expected train, val (or validation) or test")]
+    #[error("{place}: unknown split `{found}`: expected train, val (or valid, validation) or test")]
     UnknownSplit {
         /// File and line, or the folder.
         place: String,

@@ -1,6 +1,7 @@
 //! Few-shot sampling: K images of every class, and a file in which they are exchanged.
 
 mod coop;
+mod shortfall;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::random::indexed_stream;
 use crate::whole_file::write_whole;
 use crate::{ClassSubset, DataError, LabelledDataset, Split};
+
+pub use shortfall::Shortfall;
 
 /// Draws `shots` images of every class of a subset without replacement, of one domain if it is given: sorted indices
 /// into [`LabelledDataset::images`]. A class with fewer images gives them all.

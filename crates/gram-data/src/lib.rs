@@ -39,7 +39,7 @@ pub use classes::{ClassSubset, UnknownSubsetName, readable_name};
 pub use dataset::{Benchmark, LabelledDataset, LabelledImage, Split, UnknownSplitName};
 pub use embeddings_folder::{EmbeddingsFolder, EmbeddingsPart};
 pub use error::DataError;
-pub use few_shot::{FewShotSplit, Sampling, Shot};
+pub use few_shot::{FewShotSplit, Sampling, Shortfall, Shot};
 pub use image_file::ImageFile;
 pub use pairs::{
     Pair, Pairs, SkipCause, Skipped, UniqueKeys, read_pairs, read_pairs_with_metadata, read_shard,

@@ -92,6 +92,16 @@ impl<'a> Prepared<'a> {
         Ok(Self { dataset, model, template, device, tested: None, hand_written })
     }
 
+    /// Asks for the classes in an ensemble of sentences, in the place of the one hand-written.
+    ///
+    /// # Errors
+    /// [`EvaluationError`] names the class that cannot be read.
+    pub fn asked_in(mut self, templates: &[Template]) -> Result<Self, EvaluationError> {
+        let (clip, tokenizer) = (&self.model.clip, &self.model.tokenizer);
+        self.hand_written = ClassStore::ensemble(&self.dataset.classes, templates, clip, tokenizer)?;
+        Ok(self)
+    }
+
     /// Computes the features of all test images ahead, once for all methods that do not prompt the vision tower.
     ///
     /// # Errors

@@ -26,6 +26,8 @@ pub fn among_base_classes(dataset: &LabelledDataset) -> Option<LabelledDataset> 
         domains: dataset.domains.clone(),
         benchmark: dataset.benchmark,
         images: dataset.images.iter().filter_map(image).collect(),
+        templates: dataset.templates.clone(),
+        left_out: Vec::new(),
     })
 }
 
@@ -51,8 +53,8 @@ mod tests {
             name: "eight".into(),
             classes: (0..8).map(|class| format!("class {class}")).collect(),
             domains: Vec::new(),
-            benchmark: None,
             images: images.collect(),
+            ..LabelledDataset::default()
         };
         let inside = among_base_classes(&dataset).unwrap();
         assert_eq!(inside.classes, ["class 0", "class 1", "class 2", "class 3"]);

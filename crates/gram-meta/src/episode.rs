@@ -71,8 +71,12 @@ pub struct Episode {
 /// There are fewer topics than an episode has classes.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{found} topics are large enough for {ways}-way episodes{}: lower ways or shots, or cluster more pairs",
-    if *new_ways > 0 { format!(" with {new_ways} new classes") } else { String::new() }
+    "{found} topics are large enough for {ways}-way episodes{}: {}; lower shots, or cluster more pairs",
+    if *new_ways > 0 { format!(" with {new_ways} new classes") } else { String::new() },
+    match self.largest_ways() {
+        Some(largest) => format!("--ways {largest} is the largest that is possible"),
+        None => "no --ways is possible with so few".to_owned(),
+    }
 )]
 pub struct TooFewTopics {
     /// Topics that are large enough.
@@ -81,6 +85,13 @@ pub struct TooFewTopics {
     pub ways: usize,
     /// New classes of an episode.
     pub new_ways: usize,
+}
+
+impl TooFewTopics {
+    /// The most classes that episodes can have, with as many new ones; none if there are fewer than two.
+    pub fn largest_ways(&self) -> Option<usize> {
+        self.found.checked_sub(self.new_ways).filter(|ways| *ways >= 2)
+    }
 }
 
 impl EpisodeSettings {
@@ -107,6 +118,16 @@ impl TopicPool {
         Self { too_small: count - topics.len(), topics }
     }
 
+    /// Checks that there are topics enough for an episode.
+    ///
+    /// # Errors
+    /// [`TooFewTopics`].
+    pub fn check(&self, settings: &EpisodeSettings) -> Result<(), TooFewTopics> {
+        let EpisodeSettings { ways, new_ways, .. } = *settings;
+        let found = self.topics.len();
+        if found < settings.topics() { Err(TooFewTopics { found, ways, new_ways }) } else { Ok(()) }
+    }
+
     /// Divides the topics in two: a `fraction` of them for validation, the rest to learn from. Each topic draws its place by
     /// its own number: a topic more or less moves no other.
     pub fn hold_out(mut self, fraction: f64, seed: u64) -> (Self, Self) {
@@ -125,11 +146,9 @@ impl TopicPool {
     /// # Errors
     /// [`TooFewTopics`].
     pub fn sample(&self, settings: &EpisodeSettings, random: &mut Stream) -> Result<Episode, TooFewTopics> {
-        let EpisodeSettings { ways, new_ways, .. } = *settings;
+        self.check(settings)?;
+        let EpisodeSettings { ways, .. } = *settings;
         let found = self.topics.len();
-        if found < settings.topics() {
-            return Err(TooFewTopics { found, ways, new_ways });
-        }
         let mut episode = Episode::default();
         for (class, chosen) in index::sample(random, found, settings.topics()).into_iter().enumerate() {
             let topic = &self.topics[chosen];
@@ -236,6 +255,16 @@ mod tests {
     fn too_few_topics_are_an_error() {
         let settings = EpisodeSettings { ways: 7, ..SETTINGS };
         let error = pool().sample(&settings, &mut stream(1, "episodes")).unwrap_err();
-        assert!(error.to_string().starts_with("6 topics are large enough for 7-way episodes:"));
+        assert!(
+            error
+                .to_string()
+                .starts_with("6 topics are large enough for 7-way episodes: --ways 6 is the largest")
+        );
+        let settings = EpisodeSettings { ways: 3, new_ways: 5, ..SETTINGS };
+        assert_eq!(
+            pool().check(&settings).unwrap_err().to_string(),
+            "6 topics are large enough for 3-way episodes with 5 \
+            new classes: no --ways is possible with so few; lower shots, or cluster more pairs"
+        );
     }
 }

@@ -53,7 +53,11 @@ impl PretrainConfig {
         Ok(config)
     }
 
-    fn validate(&self, file: &str) -> Result<(), PretrainError> {
+    /// Checks every setting's range.
+    ///
+    /// # Errors
+    /// [`PretrainError::Setting`] names the file, the key and its range.
+    pub fn validate(&self, file: &str) -> Result<(), PretrainError> {
         let check = |valid: bool, key: &'static str, range: &'static str| match valid {
             true => Ok(()),
             false => Err(PretrainError::Setting { file: file.to_owned(), key, range }),

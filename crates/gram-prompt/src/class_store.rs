@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor};
 use gram_clip::layers::indices;
 use gram_clip::text_tower::Batching;
-use gram_clip::{Clip, ClipError, ClipTokenizer};
+use gram_clip::{Clip, ClipError, ClipTokenizer, Signal};
 
 use gram_data::fingerprint::{Fingerprinting, digits};
 
@@ -53,6 +53,27 @@ impl ClassStore {
             .collect::<Result<Vec<_>, _>>()?;
         let features = clip.text.forward(tokenizer.start(), None, &sentences, Batching::ByLength);
         Ok(ClassStore::Features(features.value))
+    }
+
+    /// Features of an ensemble of hand-written sentences: normalised in each, averaged, and normalised again.
+    ///
+    /// # Errors
+    /// [`ClipError::TooLong`] names the class.
+    pub fn ensemble(
+        names: &[String],
+        templates: &[Template],
+        clip: &Clip,
+        tokenizer: &ClipTokenizer,
+    ) -> Result<Self, ClipError> {
+        let mut sum: Option<Tensor<2>> = None;
+        for template in templates {
+            if let Self::Features(features) = Self::hand_written(names, template, clip, tokenizer)? {
+                sum = Some(sum.map_or(features.clone(), |sum| sum + features));
+            }
+        }
+        let device = clip.logit_scale.val().device();
+        let sum = sum.unwrap_or_else(|| Tensor::zeros([names.len(), clip.config.projection_dim], &device));
+        Ok(Self::Features(Signal::from(sum).normalize().value))
     }
 
     /// What tells the classes from others: 32 hexadecimal digits over their tokens or features.

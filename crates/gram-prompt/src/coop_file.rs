@@ -17,7 +17,7 @@ use gram_clip::checkpoint::{Contents, Named, Unread, read_contents, to_torch_byt
 
 use crate::placement::{ClassPosition, Placement};
 use crate::prompt::{Part, Prompt, PromptKind};
-use crate::prompt_file::{Header, PromptFile, PromptFileError, Source, VERSION, check_rows};
+use crate::prompt_file::{Header, PromptFile, PromptFileError, Source, VERSION, check_rows, check_values};
 
 /// What is said to have written the file.
 const PROGRAM: &str = "CoOp";
@@ -70,9 +70,7 @@ pub fn read(path: &Path, bytes: &[u8], device: &Device) -> Result<PromptFile, Pr
             (_, &[rows, width]) => [rows, width],
             _ => return Err(wrong(format!("tensor `{name}` is {shape:?}"))),
         };
-        if values.is_empty() || values.iter().any(|value| !value.is_finite()) {
-            return Err(wrong(format!("tensor `{name}` is empty or holds a value that is not finite")));
-        }
+        check_values(&values).map_err(|problem| wrong(format!("tensor `{name}` {problem}")))?;
         let tensor = Tensor::from_data(TensorData::new(values, shape), device);
         prompt = prompt.with([(*part, tensor)].into_iter().collect());
     }

@@ -123,6 +123,11 @@ impl FromStr for PromptKind {
     }
 }
 
+/// The largest number of a prompt or a regulator, of either sign. CLIP's embeddings lie below 1, and the longest vectors that
+/// are tuned below 100: a number beyond this comes from a descent that diverged, or from a file that is damaged or of
+/// another kind, and drowns all others in the first norm.
+pub const LARGEST: f32 = 1e4;
+
 /// Prompt vectors, `[vectors, width of the tower]` for a tower, and the matrices of CoCoOp's net; or anything of their
 /// shape. How several contexts, or vectors of several layers, lie below each other says the
 /// [`Placement`](crate::Placement).
@@ -198,6 +203,12 @@ impl Prompt {
     pub fn with(mut self, other: Self) -> Self {
         self.parts.extend(other.parts);
         self
+    }
+
+    /// Whether tuning can have made it: every number is finite, and none is beyond [`LARGEST`].
+    pub fn is_plausible(&self) -> bool {
+        let is_small = |tensor: &Tensor<2>| tensor.clone().abs().max().into_scalar::<f32>() <= LARGEST;
+        self.is_finite() && self.parts().all(|(_, tensor)| is_small(tensor))
     }
 
     /// Whether every number is finite.

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::coop_file;
 use crate::placement::{ClassPosition, Placement};
-use crate::prompt::{Part, Prompt, PromptKind};
+use crate::prompt::{LARGEST, Part, Prompt, PromptKind};
 
 /// The version of the format.
 pub const VERSION: u32 = 1;
@@ -367,14 +367,23 @@ pub fn numbers(matrix: &Tensor<2>) -> (Vec<usize>, Vec<f32>) {
     (matrix.dims().to_vec(), matrix.to_data().try_to_vec().unwrap_or_default())
 }
 
-/// A finite matrix.
+/// Checks that tuning can have made the values of a tensor; says what is wrong after the tensor's name.
+pub(crate) fn check_values(values: &[f32]) -> Result<(), String> {
+    if values.is_empty() || values.iter().any(|value| !value.is_finite()) {
+        return Err("is empty or holds a value that is not finite".into());
+    }
+    match values.iter().find(|value| value.abs() > LARGEST) {
+        Some(value) => Err(format!("holds {value:e}, and no tuning makes a value beyond {LARGEST}")),
+        None => Ok(()),
+    }
+}
+
+/// A matrix of numbers that tuning can have made.
 fn matrix(view: &TensorView, device: &Device) -> Result<Tensor<2>, String> {
     let shape: [usize; 2] =
         view.shape().try_into().map_err(|_| format!("is {:?}, not a matrix", view.shape()))?;
     let values = float_values(view).ok_or_else(|| format!("is of type {:?}", view.dtype()))?;
-    if values.is_empty() || values.iter().any(|value| !value.is_finite()) {
-        return Err("is empty or holds a value that is not finite".into());
-    }
+    check_values(&values)?;
     Ok(Tensor::from_data(TensorData::new(values, shape), device))
 }
 
@@ -435,6 +444,20 @@ mod tests {
         let other = safetensors::serialize(Vec::<(&str, TensorView)>::new(), None).unwrap();
         let error = PromptFile::parse(path, &other, &device).unwrap_err().to_string();
         assert!(error.contains("no header `gram`"), "{error}");
+    }
+
+    #[test]
+    fn a_value_that_no_tuning_makes_is_refused_with_its_tensor() {
+        let (device, folder) = (Device::default(), tempfile::tempdir().unwrap());
+        let path = folder.path().join("prompt.safetensors");
+        for (value, told) in [(1e38, "holds 1e38"), (-2e4, "holds -2e4"), (f32::NAN, "not finite")] {
+            let mut odd = file(&device);
+            odd.regulator.insert("text.gamma_bias".into(), Tensor::full([1, 8], value, &device));
+            odd.save(&path).unwrap();
+            let error = PromptFile::load(&path, &device).unwrap_err().to_string();
+            assert!(error.contains("prompt.safetensors: tensor `regulator.text.gamma_bias` "), "{error}");
+            assert!(error.contains(told), "{error}");
+        }
     }
 
     #[test]

@@ -9,14 +9,14 @@ use gram_data::readable_name;
 
 use crate::placement::ClassSentence;
 
-/// A sentence with a place `{}` for the name, such as `a photo of a {}.`
+/// A sentence with a place `{}` for the name, such as `a photo of a {}.`, or `{c}`, as CLIP_benchmark writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     before: String,
     after: String,
 }
 
-/// A template without exactly one `{}`.
+/// A template without exactly one `{}` or `{c}`.
 #[derive(Debug, thiserror::Error)]
 #[error("template `{0}`: write {{}} once, where the name goes, as in `a photo of a {{}}.`")]
 pub struct TemplateError(String);
@@ -25,7 +25,7 @@ impl FromStr for Template {
     type Err = TemplateError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split("{}").collect::<Vec<_>>()[..] {
+        match text.replace("{c}", "{}").split("{}").collect::<Vec<_>>()[..] {
             [before, after] => Ok(Self { before: before.trim().to_owned(), after: after.to_owned() }),
             _ => Err(TemplateError(text.to_owned())),
         }
@@ -93,11 +93,13 @@ mod tests {
         let template: Template = "a photo of a {}.".parse().unwrap();
         assert_eq!((template.before.as_str(), template.after.as_str()), ("a photo of a", "."));
         assert_eq!(template.to_string(), "a photo of a {}.");
+        assert_eq!("a photo of a {c}.".parse::<Template>().unwrap(), template);
     }
 
     #[test]
     fn a_template_has_one_place_for_the_name() {
         assert!("a photo".parse::<Template>().is_err());
         assert!("{} and {}".parse::<Template>().is_err());
+        assert!("{} and {c}".parse::<Template>().is_err());
     }
 }

@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 use burn::tensor::Device;
 use gram_clip::{Clip, ClipTokenizer, Model, Preprocess};
 use gram_data::{LabelledDataset, Pairs, read_shard};
+use gram_pretrain::PretrainConfig;
 use gram_prompt::PromptKind;
 
 /// The built-in model's name.
@@ -37,6 +38,14 @@ pub fn tiny(device: &Device) -> Result<Model> {
 /// Whether a model is [`tiny`], and not another in a folder of that name.
 pub fn is_tiny(model: &Model) -> bool {
     model.source.as_deref() == Some(TINY)
+}
+
+/// How it was made.
+///
+/// # Errors
+/// If this program was built from damaged assets.
+pub fn pretraining() -> Result<PretrainConfig> {
+    Ok(PretrainConfig::parse("tiny/pretrain.toml", std::str::from_utf8(asset!("tiny/pretrain.toml"))?)?)
 }
 
 /// The image-text pairs for clustering and meta-training.

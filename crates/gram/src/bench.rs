@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::run_folder::{Run, RunFolder, model_identity};
+use crate::templates;
 
 pub use names::distinct_names;
 pub use outputs::write_outputs;
@@ -223,7 +224,8 @@ impl<'a> Bench<'a> {
         let on = |dataset: &LabelledDataset| tested[&self.number(dataset)].as_str();
         let targets: BTreeMap<&str, &str> =
             task.targets.iter().map(|target| (target.name.as_str(), on(target))).collect();
-        let hand_written = self.hand_written_of(task.dataset)?.to_string();
+        let sentences = self.sentences_of(task.dataset)?;
+        let hand_written: Vec<String> = sentences.iter().map(ToString::to_string).collect();
         let mut plans = Vec::new();
         for (place, (seed, starts)) in self.seeds.iter().zip(self.starts).enumerate() {
             let domain = task.domain(*seed);
@@ -304,16 +306,23 @@ impl<'a> Bench<'a> {
         self.datasets.iter().take_while(|other| !std::ptr::eq(*other, dataset)).count()
     }
 
-    /// The sentence of zero-shot classification of a dataset: the one that is given, its own, or that of learned prompts.
-    fn hand_written_of(&self, dataset: &LabelledDataset) -> Result<Template> {
-        let own = dataset.benchmark.map(|benchmark| benchmark.template().parse()).transpose()?;
-        Ok(self.hand_written.cloned().or(own).unwrap_or_else(|| self.template.clone()))
+    /// The sentences of zero-shot classification of a dataset: the one that is given, its own, or that of learned prompts.
+    fn sentences_of(&self, dataset: &LabelledDataset) -> Result<Vec<Template>> {
+        if let Some(given) = self.hand_written {
+            return Ok(vec![given.clone()]);
+        }
+        let own = templates::of_dataset(dataset)?;
+        Ok(if own.is_empty() { vec![self.template.clone()] } else { own })
     }
 
     /// The dataset with the features of its test images, which every protocol and number of shots uses.
     fn prepare(&self, dataset: &'a LabelledDataset) -> Result<Prepared<'a>> {
-        let hand_written = self.hand_written_of(dataset)?;
-        let prepared = Prepared::new(dataset, self.model, self.template, &hand_written, self.device)?;
+        let sentences = self.sentences_of(dataset)?;
+        let one = sentences.first().unwrap_or(self.template);
+        let mut prepared = Prepared::new(dataset, self.model, self.template, one, self.device)?;
+        if sentences.len() > 1 {
+            prepared = prepared.asked_in(&sentences)?;
+        }
         prepared.with_test_features().with_context(|| format!("dataset {}", dataset.name))
     }
 

@@ -32,15 +32,10 @@ impl<'a> Classifier<'a> {
     /// If there is no name, or one with a template is longer than the model reads.
     pub fn zero_shot(model: &'a Model, names: Vec<String>, templates: &[Template]) -> Result<Self> {
         ensure!(!names.is_empty(), "no class to choose from: name some with --classes");
-        let mut sum: Option<Tensor<2>> = None;
-        for template in templates {
-            let features = ClassStore::hand_written(&names, template, &model.clip, &model.tokenizer)?;
-            if let ClassStore::Features(features) = features {
-                sum = Some(sum.map_or(features.clone(), |sum| sum + features));
-            }
-        }
-        let text = sum.ok_or_else(|| anyhow::anyhow!("no template"))?;
-        Ok(Self::of_features(model, names, text))
+        ensure!(!templates.is_empty(), "no template");
+        let store = ClassStore::ensemble(&names, templates, &model.clip, &model.tokenizer)?;
+        let all: Vec<usize> = (0..names.len()).collect();
+        Ok(Self::of_classes(model, names, store.classes(&all, &device(model))))
     }
 
     /// Under the prompt of a file. Without names, the classes are those that it was tuned on.
@@ -107,14 +102,14 @@ impl<'a> Classifier<'a> {
         ensure!(width == joint, "{path}: {width} columns, but {} has features of {joint}", model.name);
         let Some(names) = names.or(matrix.names) else { bail!("{path}: it names no classes: use --classes") };
         ensure!(names.len() == rows, "{path}: {rows} rows, but {} classes", names.len());
-        let text = Tensor::from_data(TensorData::new(matrix.values, [rows, width]), &device(model));
-        Ok(Self::of_features(model, names, text))
+        let text: Tensor<2> =
+            Tensor::from_data(TensorData::new(matrix.values, [rows, width]), &device(model));
+        Ok(Self::of_classes(model, names, Classes::Features(Signal::from(text).normalize().value)))
     }
 
-    /// From features, `[classes, joint width]`, of any length.
-    fn of_features(model: &'a Model, names: Vec<String>, text: Tensor<2>) -> Self {
+    /// Without a prompt.
+    fn of_classes(model: &'a Model, names: Vec<String>, classes: Classes) -> Self {
         let clip = PromptedClip::new(model, Placement::default());
-        let classes = Classes::Features(Signal::from(text).normalize().value);
         let names = readable(&names);
         Self { clip, model, names, classes, prompt: Prompt::none() }
     }

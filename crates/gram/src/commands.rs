@@ -9,6 +9,7 @@ pub mod embed;
 pub mod episodes;
 pub mod eval;
 pub mod export;
+pub mod labelled;
 pub mod meta_train;
 pub mod predict;
 pub mod pretrain;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use gram_clip::ModelIdentity;
 use gram_cluster::Clusters;
 use gram_meta::episode::Shot;
-use gram_meta::{Episode, MetaTrainingSettings, learned_topics, sampled_episode};
+use gram_meta::{Episode, MetaTrainingError, MetaTrainingSettings, learned_topics, sampled_episode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -50,6 +50,14 @@ pub struct ListedEpisode {
     /// Key and class of every query image of these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub new_query: Vec<(String, usize)>,
+}
+
+/// Checks that enough topics are left to draw episodes from, before anything else is done.
+///
+/// # Errors
+/// If they are too few; names the largest number of ways that is possible.
+pub fn check_topics(clusters: &Clusters, settings: &MetaTrainingSettings) -> Result<()> {
+    Ok(learned_topics(clusters, settings).check(&settings.episodes)?)
 }
 
 impl EpisodesFile {
@@ -111,6 +119,19 @@ impl EpisodesFile {
             }
         }
         Ok(file)
+    }
+
+    /// Checks that there are as many episodes as meta-training takes.
+    ///
+    /// # Errors
+    /// If there are fewer; names both numbers.
+    pub fn check_count(&self, settings: &MetaTrainingSettings) -> Result<()> {
+        let (listed, needed) = (self.episodes.len(), settings.steps * settings.meta_batch);
+        if listed < needed {
+            Err(MetaTrainingError::TooFewEpisodes { listed, needed }.into())
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes the file, whole or not at all.

@@ -22,6 +22,7 @@ pub mod classifier;
 pub mod clustering;
 pub mod defaults;
 pub mod demo;
+pub mod destination;
 pub mod embedding;
 pub mod episodes;
 pub mod feature_folder;

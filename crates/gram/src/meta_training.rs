@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 use crate::clustering::{Progress, decoded, device, image_features, tensor};
 use crate::run_folder::{Run, RunFolder, model_identity};
-use crate::{tensorboard, whole_file};
+use crate::{settings_file, tensorboard, whole_file};
 
 /// The prompt before meta-training: the template's words or random vectors in the text, random ones in the image.
 ///
@@ -217,7 +217,10 @@ impl MetaRun<'_> {
             let standing = checkpoint::from_bytes(&bytes, &identity, &self.start, self.settings, &device);
             training.go_on_from(standing.with_context(|| format!("{}: {}", file(), OTHER_RUN))?);
         } else {
-            whole_file::write(&folder.join("settings.toml"), toml::to_string(self.settings)?.as_bytes())?;
+            whole_file::write(
+                &folder.join("settings.toml"),
+                settings_file::to_text(self.settings)?.as_bytes(),
+            )?;
             self.save(&folder.join("start.safetensors"), &self.start)?;
         }
         let mut record = Record::open(folder, training.standing().step)?;

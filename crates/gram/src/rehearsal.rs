@@ -322,7 +322,7 @@ impl Rehearsal<'_> {
             classes: topics.iter().map(|topic| self.label(topic.topic).to_owned()).collect(),
             domains: (0..looks).map(|look| format!("look {look}")).collect(),
             images: images.collect(),
-            benchmark: None,
+            ..LabelledDataset::default()
         };
         let mut tuned = vec![false; dataset.images.len()];
         for look in 0..looks {

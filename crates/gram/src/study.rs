@@ -365,10 +365,9 @@ impl Study<'_> {
     fn alignment(&self, condition: &Condition) -> Result<[f64; 4]> {
         let steps = steps_of(&self.start_path(condition))?;
         let course: Vec<f64> = steps.iter().map(|step| f64::from(step.alignment)).collect();
-        let quarter = course.len().div_ceil(4).max(1);
-        let mean = |index: usize| {
-            let part = course.iter().skip(index * quarter).take(quarter);
-            part.clone().sum::<f64>() / part.count() as f64
+        let mean = |quarter: usize| {
+            let part = &course[quarter * course.len() / 4..(quarter + 1) * course.len() / 4];
+            part.iter().sum::<f64>() / part.len() as f64
         };
         Ok([0, 1, 2, 3].map(mean))
     }

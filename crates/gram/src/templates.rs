@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use gram_data::{Benchmark, LabelledDataset};
 use gram_prompt::Template;
 
 /// The ensembles that are built in: OpenAI's 80 templates for ImageNet, and the 7 of them that do nearly as well
@@ -35,6 +36,17 @@ pub fn ensemble(name_or_path: &str) -> Result<Vec<Template>> {
         bail!("{name_or_path}: no template: write one on each line, as in `a photo of a {{}}.`");
     }
     Ok(templates)
+}
+
+/// The sentences that a dataset brings with it: those of its file, or the one that the literature uses; mostly none.
+///
+/// # Errors
+/// If one is no template; names the dataset.
+pub fn of_dataset(dataset: &LabelledDataset) -> Result<Vec<Template>> {
+    let of_literature = dataset.benchmark.map(Benchmark::template);
+    let own = dataset.templates.iter().map(String::as_str);
+    let used = own.chain(of_literature.filter(|_| dataset.templates.is_empty()));
+    used.map(|text| text.parse::<Template>().with_context(|| format!("dataset {}", dataset.name))).collect()
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 use gram_clip::Model;
 use gram_eval::protocol::ProtocolSettings;
-use serde_json::Value;
 
+use crate::settings_file::SettingsFile;
 use crate::{assets, defaults};
 
 /// The settings for a model: those that were chosen for the built-in one, CoCoOp's for all others.
@@ -20,35 +20,17 @@ pub fn for_model(model: &Model, shots: usize) -> ProtocolSettings {
 /// `settings` with what a TOML file says in their place; it need not say all.
 ///
 /// # Errors
-/// Names the file and the key that is unknown or of another type.
+/// As [`SettingsFile::over`].
 pub fn with_file(settings: &ProtocolSettings, path: &Path) -> Result<ProtocolSettings> {
-    let name = || path.display().to_string();
-    let text = gram_data::read_text(path)?;
-    let file: toml::Table = text.parse().map_err(|error| anyhow!("{}: {error}", name()))?;
-    let mut merged = serde_json::to_value(settings)?;
-    let mut said = serde_json::to_value(file)?;
-    for section in ["baseline", "regulated"] {
+    let file = SettingsFile::read(path)?;
+    let mut under = settings.clone();
+    for (section, adaptation) in [("baseline", &mut under.baseline), ("regulated", &mut under.regulated)] {
         // Who says a rate means it for joint prompts, too, unless these have their own.
-        if let Some(said) = said.get_mut(section).and_then(Value::as_object_mut)
-            && said.contains_key("rates")
-        {
-            said.entry("joint_rates").or_insert(Value::Null);
+        if file.says(&[section, "rates"]) {
+            adaptation.joint_rates = None;
         }
     }
-    merge(&mut merged, said);
-    serde_json::from_value(merged).with_context(name)
-}
-
-/// What `over` says, in the place of what `under` says.
-fn merge(under: &mut Value, over: Value) {
-    match (under, over) {
-        (Value::Object(under), Value::Object(over)) => {
-            for (key, value) in over {
-                merge(under.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (under, over) => *under = over,
-    }
+    file.over(&under)
 }
 
 /// Checks what the settings say of numbers.
@@ -82,6 +64,8 @@ pub fn check(settings: &ProtocolSettings) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -13,7 +13,9 @@ use serde_json::Value;
 
 #[test]
 fn pairs_that_do_not_exist_are_one_line_and_exit_code_1() {
-    let output = gram(&["cluster", "--pairs", "/nowhere/pairs", "--out", "/nowhere/clusters"]);
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("clusters").display().to_string();
+    let output = gram(&["cluster", "--pairs", "/nowhere/pairs", "--out", &out]);
     assert_eq!(output.status.code(), Some(1));
     let error = text(&output.stderr);
     assert_eq!(error.lines().count(), 1, "{error}");
@@ -24,7 +26,9 @@ fn pairs_that_do_not_exist_are_one_line_and_exit_code_1() {
 
 #[test]
 fn a_model_that_does_not_exist_is_named() {
-    let output = gram(&["cluster", "--model", "nowhere", "--pairs", "demo", "--out", "/nowhere/clusters"]);
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("clusters").display().to_string();
+    let output = gram(&["cluster", "--model", "nowhere", "--pairs", "demo", "--out", &out]);
     assert_eq!(output.status.code(), Some(1));
     assert!(
         text(&output.stderr).starts_with("gram: model nowhere does not exist"),

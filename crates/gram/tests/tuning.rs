@@ -155,7 +155,9 @@ fn a_dataset_is_described_and_what_is_broken_in_it_is_named() {
     let data = squares(folder.path(), |class| class);
     fs::write(folder.path().join("red-0.png"), "no image").unwrap();
     fs::copy(folder.path().join("blue-1.png"), folder.path().join("blue-8.png")).unwrap();
-    let report = json(&gram(&["data", "validate", &data.display().to_string(), "--json"]));
+    let output = gram(&["data", "validate", &data.display().to_string(), "--json"]);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["images"], serde_json::json!({"train": 16, "validation": 8, "test": 12}));
     assert_eq!(report["unreadable"][0][0], "red-0.png");
     assert_eq!(report["in_several_splits"], serde_json::json!([["blue-1.png", "blue-8.png"]]));

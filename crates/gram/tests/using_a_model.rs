@@ -22,8 +22,9 @@ fn gram(arguments: &[&str]) -> Output {
     command(arguments).output().unwrap()
 }
 
+/// What a command printed that did all, or all but for an image that cannot be read (exit code 3).
 fn lines(output: &Output) -> Vec<Value> {
-    assert!(output.status.success(), "{output:?}");
+    assert!(matches!(output.status.code(), Some(0 | 3)), "{output:?}");
     let text = std::str::from_utf8(&output.stdout).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

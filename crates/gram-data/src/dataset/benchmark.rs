@@ -224,7 +224,7 @@ impl Benchmark {
 
 /// A folder for each class, numbered in their order, renamed or left out by `name`.
 fn classes(images: &Path, name: fn(&str) -> Option<&str>) -> Result<Vec<Described>, DataError> {
-    let mut described = folder::read(images)?;
+    let mut described = folder::read(images)?.images;
     described.retain(|image| name(&image.label).is_some());
     let folders: Vec<String> = super::sorted(described.iter().map(|image| image.label.as_str()));
     for image in &mut described {

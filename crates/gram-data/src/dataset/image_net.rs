@@ -67,8 +67,9 @@ fn renamed(
     split: Split,
     class: impl Fn(&str) -> Option<(usize, String)>,
 ) -> Result<Vec<Described>, DataError> {
-    let mut described = Vec::new();
-    folder::read_classes(images, prefix, Some(split), &mut described)?;
+    let mut found = folder::Found::default();
+    found.read_classes(images, prefix, Some(split))?;
+    let mut described = found.images;
     for image in &mut described {
         let (number, name) = class(&image.label).ok_or_else(|| DataError::Listing {
             place: images.join(&image.label).display().to_string(),

@@ -28,16 +28,16 @@ pub enum Split {
 
 /// A name that is no split's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected train, val (or validation) or test")]
+#[error("expected train, val (or valid, validation) or test, in any case")]
 pub struct UnknownSplitName;
 
 impl FromStr for Split {
     type Err = UnknownSplitName;
 
     fn from_str(name: &str) -> Result<Self, UnknownSplitName> {
-        match name {
+        match name.to_ascii_lowercase().as_str() {
             "train" => Ok(Self::Train),
-            "val" | "validation" => Ok(Self::Validation),
+            "val" | "valid" | "validation" => Ok(Self::Validation),
             "test" => Ok(Self::Test),
             _ => Err(UnknownSplitName),
         }

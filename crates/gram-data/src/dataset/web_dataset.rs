@@ -1,7 +1,8 @@
 //! A dataset from WebDataset shards as CLIP_benchmark keeps them.
 //!
-//! Beside the folders `train` and `test` lies `classnames.txt`, a name on each line. A folder holds `0.tar`, `1.tar`, …;
-//! the members of one key are an image and its class's number, `KEY.cls`.
+//! Beside the folders `train` and `test` lies `classnames.txt`, a name on each line, and, if the dataset has sentences of its
+//! own, `zeroshot_classification_templates.txt`. A folder holds `0.tar`, `1.tar`, …, and their number in `nshards.txt`; the
+//! members of one key are an image and its class's number, `KEY.cls`.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -17,6 +18,8 @@ use crate::{DataError, ImageFile, UniqueKeys};
 
 const NAMES: &str = "classnames.txt";
 const CLASS: &str = "cls";
+const TEMPLATES: &str = "zeroshot_classification_templates.txt";
+const SHARDS: &str = "nshards.txt";
 
 /// Whether `folder` is such a dataset.
 pub(super) fn is_one(folder: &Path) -> bool {
@@ -31,12 +34,38 @@ pub(super) fn read(folder: &Path) -> Result<Vec<Described>, DataError> {
     // Keys may begin anew in every shard.
     let mut keys = UniqueKeys::default();
     for (split, folder) in splits(folder) {
-        for shard in shards(&folder) {
+        let shards = shards(&folder);
+        check_number(&folder, shards.len())?;
+        for shard in shards {
             let images = read_shard(&shard, &names, split)?.into_iter();
             described.extend(images.map(|image| Described { key: keys.unique(image.key), ..image }));
         }
     }
     Ok(described)
+}
+
+/// The sentences for zero-shot classification that lie beside the shards: a line each, with `{c}` where the name goes.
+pub(super) fn templates(folder: &Path) -> Result<Vec<String>, DataError> {
+    let path = folder.join(TEMPLATES);
+    if !path.is_file() {
+        return Ok(Vec::new());
+    }
+    let text = read_text(&path)?;
+    let lines = text.lines().map(str::trim);
+    Ok(lines.filter(|line| !line.is_empty()).map(str::to_owned).collect())
+}
+
+/// Checks that as many shards are there as the folder says, if it says so.
+fn check_number(folder: &Path, found: usize) -> Result<(), DataError> {
+    let path = folder.join(SHARDS);
+    let Ok(text) = fs::read_to_string(&path) else { return Ok(()) };
+    if text.trim().parse() == Ok(found) {
+        return Ok(());
+    }
+    Err(DataError::Listing {
+        place: path.display().to_string(),
+        problem: format!("{} shards are said to be here, {found} are: fetch the others", text.trim()),
+    })
 }
 
 fn read_shard(path: &Path, names: &[&str], split: Split) -> Result<Vec<Described>, DataError> {

@@ -94,7 +94,7 @@ pub fn held_out() -> LabelledDataset {
         classes: COLOURS.map(|(colour, _)| format!("{colour} square")).into(),
         domains: SIZES.map(|(size, _)| size.to_owned()).into(),
         images: (0..32).map(image).collect(),
-        benchmark: None,
+        ..LabelledDataset::default()
     }
 }
 

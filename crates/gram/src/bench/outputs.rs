@@ -78,11 +78,14 @@ fn summary(measured: &[Measured], shots: usize) -> String {
     text
 }
 
-/// A field of a CSV file.
+/// A text in a field of a CSV file. One that a spreadsheet would take for a formula gets an apostrophe before it, with which
+/// spreadsheets show it as it is.
 fn quoted(text: &str) -> String {
-    match text.contains([',', '"', '\n']) {
+    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let text = if is_formula { format!("'{text}") } else { text.to_owned() };
+    match is_formula || text.contains([',', '"', '\n', '\r']) {
         true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.to_owned(),
+        false => text,
     }
 }
 
@@ -139,5 +142,23 @@ impl Measured<'_> {
             "shots": shots,
             "seed": self.seed,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spreadsheet_runs_no_name() {
+        assert_eq!(quoted("=cmd|' /C calc'!A0"), "\"'=cmd|' /C calc'!A0\"");
+        assert_eq!(
+            ["+1", "-1", "@x", "\ty", "\rz"].map(quoted),
+            ["\"'+1\"", "\"'-1\"", "\"'@x\"", "\"'\ty\"", "\"'\rz\""]
+        );
+        assert_eq!(
+            ["a=b", "one, two", "a \"b\"", "c\rd"].map(quoted),
+            ["a=b", "\"one, two\"", "\"a \"\"b\"\"\"", "\"c\rd\""]
+        );
     }
 }

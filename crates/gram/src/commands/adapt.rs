@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use gram::model::{is_built_in, note_what_tiny_knows, open_dataset, open_model_or_own};
+use gram::model::{is_built_in, note_what_tiny_knows, open_model_or_own};
 use gram::output;
 use gram::run_folder::{Run, RunFolder, model_identity};
 use gram::starts::{model_of, start_of};
-use gram::{assets, defaults, whole_file};
+use gram::{assets, defaults, destination, whole_file};
 use gram_clip::Model;
 use gram_data::whole_file::beside;
 use gram_data::{ClassSubset, FewShotSplit, LabelledDataset, fingerprint};
@@ -23,9 +23,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::arguments::{Anew, Common};
-use crate::commands::command_line;
 use crate::commands::prompting::load_prompt;
 use crate::commands::tuning::TuningArguments;
+use crate::commands::{command_line, labelled};
 
 /// Arguments of `gram adapt`.
 #[derive(Args, Debug)]
@@ -72,6 +72,7 @@ pub struct AdaptArguments {
 
 /// Runs the command.
 pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
+    destination::file(&arguments.out)?;
     let device = common.device()?;
     let Some(kind) = arguments.method.kind() else {
         bail!("--method {}: it leaves no prompt; `gram bench` measures it", arguments.method.key());
@@ -82,7 +83,7 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
     note_what_tiny_knows(&model, !is_built_in(&arguments.data));
     let settings = arguments.tuning.settings(&model, arguments.shots)?;
     let template = learned_template(arguments.template.as_ref(), &model)?;
-    let dataset = open_dataset(&arguments.data)?;
+    let dataset = labelled::open(&arguments.data)?;
     let starts = arguments.starts(&model)?;
     let (chosen, validation) = arguments.draw(&dataset, &settings, common.seed)?;
     let identity = json!({
@@ -186,7 +187,10 @@ impl AdaptArguments {
     ) -> Result<(Vec<usize>, Vec<usize>)> {
         match &self.few_shot {
             Some(path) => Ok(FewShotSplit::read(path)?.find(dataset, self.classes, path)?),
-            None => Ok(settings.sampling.draw(dataset, self.classes, None, settings.shots, seed)),
+            None => {
+                labelled::tell_shortfall(dataset, &[(self.classes, None)], settings.shots);
+                Ok(settings.sampling.draw(dataset, self.classes, None, settings.shots, seed))
+            }
         }
     }
 
@@ -204,7 +208,7 @@ impl AdaptArguments {
         let losses: Vec<f32> = course.iter().skip(1).map(|(_, loss)| *loss).collect();
         let (prompt, placement) =
             course.last().and_then(|(tuned, _)| tuned.prompt()).context("the method left no prompt")?;
-        ensure!(prompt.is_finite(), "the descent diverged: lower --rate");
+        ensure!(prompt.is_plausible(), "the descent diverged: lower --rate");
         let settings =
             json!({"seed": seed, "data": dataset.name, "method": method, "tuning": protocol.settings});
         let header = Header {

@@ -7,11 +7,12 @@ use burn::tensor::Device;
 use clap::Args;
 use gram::assets;
 use gram::bench::{Bench, Courses, ProtocolKind, distinct_names, write_outputs};
-use gram::model::{DEMO, is_built_in, note_what_tiny_knows, open_dataset, open_model_or_own};
+use gram::destination;
+use gram::model::{DEMO, is_built_in, note_what_tiny_knows, open_model_or_own};
 use gram::output;
 use gram::starts::{model_of, shipped_start};
 use gram_clip::Model;
-use gram_data::{Benchmark, LabelledDataset};
+use gram_data::{Benchmark, ClassSubset, LabelledDataset};
 use gram_eval::method::Starts;
 use gram_eval::results::Method;
 use gram_eval::tables;
@@ -20,6 +21,7 @@ use serde_json::json;
 
 use crate::arguments::{Anew, Common};
 use crate::commands::adapt::{add_start, learned_template};
+use crate::commands::labelled;
 use crate::commands::prompting::load_prompt;
 use crate::commands::tuning::TuningArguments;
 use crate::progress::{bar, say};
@@ -83,6 +85,7 @@ pub struct BenchArguments {
 
 /// Runs the command.
 pub fn run(arguments: &BenchArguments, common: &Common) -> Result<()> {
+    destination::folder(&arguments.out)?;
     let device = common.device()?;
     let model = arguments.model(common.seed, &device)?;
     let settings = arguments.tuning.settings(&model, arguments.shots.first().copied())?;
@@ -91,13 +94,18 @@ pub fn run(arguments: &BenchArguments, common: &Common) -> Result<()> {
     let seeds: Vec<u64> = (common.seed..).take(arguments.seeds).collect();
     let starts = arguments.starts(&methods, &seeds, &model)?;
     let datasets = arguments.datasets()?;
+    let protocols = names(&arguments.protocol, &ProtocolKind::ALL)?;
+    let most = arguments.shots.iter().max().copied().unwrap_or(0);
+    for dataset in &datasets {
+        labelled::tell_shortfall(dataset, &draws(&protocols, dataset), most);
+    }
     let bench = Bench {
         model: &model,
         template: &template,
         hand_written: arguments.zero_shot_template.as_ref(),
         starts: &starts,
         settings: &settings,
-        protocols: names(&arguments.protocol, &ProtocolKind::ALL)?,
+        protocols,
         methods,
         shots: arguments.shots.clone(),
         seeds,
@@ -130,6 +138,18 @@ pub fn run(arguments: &BenchArguments, common: &Common) -> Result<()> {
         results.notes.iter().try_for_each(output::line)?;
     }
     Ok(files.iter().try_for_each(|file| output::line(file.display()))?)
+}
+
+/// The classes and domains that protocols draw their shots from.
+fn draws(protocols: &[ProtocolKind], dataset: &LabelledDataset) -> Vec<(ClassSubset, Option<usize>)> {
+    let of = |protocol: &ProtocolKind| match protocol {
+        ProtocolKind::BaseToNew => vec![(ClassSubset::Base, None)],
+        ProtocolKind::CrossDomain if dataset.domains.len() > 1 => {
+            (0..dataset.domains.len()).map(|domain| (ClassSubset::All, Some(domain))).collect()
+        }
+        ProtocolKind::CrossDomain | ProtocolKind::CrossDataset => vec![(ClassSubset::All, None)],
+    };
+    protocols.iter().flat_map(of).collect()
 }
 
 /// Names between commas, or `all`.
@@ -179,15 +199,15 @@ impl BenchArguments {
                 }
                 for (benchmark, folder) in found {
                     output::note(benchmark.key());
-                    datasets
-                        .push(LabelledDataset::open(&folder).with_context(|| folder.display().to_string())?);
+                    let dataset = LabelledDataset::open(&folder);
+                    datasets.push(dataset.with_context(|| folder.display().to_string())?);
                     paths.push(folder);
                 }
             }
             None => {}
         }
         for name in &self.data {
-            datasets.push(open_dataset(name)?);
+            datasets.push(labelled::open(name)?);
             paths.push(PathBuf::from(name));
         }
         distinct_names(&mut datasets, &paths)?;

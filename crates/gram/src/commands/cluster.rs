@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use gram::clustering::{PairFeatures, cluster_features, cluster_pairs};
 use gram::defaults;
+use gram::destination;
 use gram::feature_folder::{self, FeatureFolder};
 use gram::model::{is_built_in, note_what_tiny_knows, open_model, open_model_or_own, open_pairs};
 use gram::output::{self, OutputError};
@@ -55,7 +56,7 @@ pub struct ClusterArguments {
     /// A Sentence-BERT folder that embeds the captions; else the model's text tower does.
     #[arg(long, value_name = "DIR")]
     sentence_bert: Option<PathBuf>,
-    /// Every setting (TOML); it need not say all.
+    /// Settings (TOML), any part of them.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Leaves out pairs whose image and caption are less similar than this.
@@ -86,6 +87,9 @@ pub struct ClusterArguments {
 
 /// Runs the command.
 pub fn run(arguments: &ClusterArguments, common: &Common) -> Result<()> {
+    if !arguments.dry_run {
+        destination::folder(&arguments.out)?;
+    }
     let settings = arguments.settings()?;
     settings.validate()?;
     let mut features = arguments.features.as_deref().map(FeatureFolder::open).transpose()?;
@@ -228,7 +232,7 @@ impl ClusterArguments {
     fn settings(&self) -> Result<ChcSettings> {
         let mut settings = defaults::clustering(self.pairs.as_deref().unwrap_or_default());
         if let Some(path) = &self.config {
-            settings = settings_file::read(path)?;
+            settings = settings_file::over(&settings, path)?;
         }
         settings.minimum_similarity = self.minimum_similarity.or(settings.minimum_similarity);
         settings.similarity_quantile = self.similarity_quantile.unwrap_or(settings.similarity_quantile);

@@ -5,15 +5,15 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use gram::model::open_dataset;
+use gram::destination;
 use gram::output::{self, OutputError, shown};
-use gram_data::{FewShotSplit, LabelledDataset, Sampling, Split};
+use gram_data::{ClassSubset, FewShotSplit, LabelledDataset, Sampling, Split};
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::arguments::Common;
-use crate::commands::Outcome;
+use crate::commands::{Outcome, labelled};
 use crate::progress::bar;
 
 /// Arguments of `gram data`.
@@ -70,6 +70,8 @@ struct Report {
     images: BTreeMap<Split, usize>,
     /// Training images of the classes that have fewest.
     fewest: Vec<(String, usize)>,
+    /// Files that are no images of a class.
+    left_out: Vec<String>,
     /// Names that several classes have.
     names_of_several: Vec<String>,
     /// Image and cause.
@@ -87,7 +89,7 @@ pub fn run(arguments: &DataArguments, common: &Common) -> Result<Outcome> {
 }
 
 fn validate(arguments: &ValidateArguments, common: &Common) -> Result<Outcome> {
-    let dataset = open_dataset(&arguments.data)?;
+    let dataset = labelled::open(&arguments.data)?;
     let report = report(&dataset)?;
     match common.json {
         true => output::json(&report)?,
@@ -142,6 +144,7 @@ fn report(dataset: &LabelledDataset) -> Result<Report> {
         domains: dataset.domains.clone(),
         images,
         fewest: fewest.map(|(name, count)| (name.clone(), *count)).collect(),
+        left_out: dataset.left_out.clone(),
         names_of_several: names
             .into_iter()
             .filter(|(_, count)| *count > 1)
@@ -186,7 +189,9 @@ fn print(report: &Report) -> Result<(), OutputError> {
 }
 
 fn few_shot(arguments: &FewShotArguments, common: &Common) -> Result<()> {
-    let dataset = open_dataset(&arguments.data)?;
+    destination::file(&arguments.out)?;
+    let dataset = labelled::open(&arguments.data)?;
+    labelled::tell_shortfall(&dataset, &[(ClassSubset::All, None)], arguments.shots);
     let split = FewShotSplit::draw(&dataset, arguments.sampling, arguments.shots, common.seed);
     split.write(&arguments.out)?;
     match common.json {

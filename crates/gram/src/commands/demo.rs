@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use gram::demo::{self, Plan, Progress};
+use gram::destination;
 use gram::output::{self, shown};
 use gram_eval::results::Results;
 use gram_eval::tables::{self, Table};
@@ -36,6 +37,7 @@ pub struct DemoArguments {
 
 /// Runs the command.
 pub fn run(arguments: &DemoArguments, common: &Common) -> anyhow::Result<()> {
+    destination::folder(&arguments.out)?;
     let seeds = |usual: usize| arguments.seeds.map_or(usual, usize::from);
     let plan = match (arguments.quick, arguments.full) {
         (true, _) => Plan::quick(common.seed),

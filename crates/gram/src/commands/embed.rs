@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use gram::destination;
 use gram::embedding::{Embedding, Precision, embed};
 use gram::model::{is_built_in, note_what_tiny_knows, open_model, open_pairs};
 use gram::output;
@@ -41,6 +42,7 @@ pub struct EmbedArguments {
 
 /// Runs the command.
 pub fn run(arguments: &EmbedArguments, common: &Common) -> Result<()> {
+    destination::folder(&arguments.out)?;
     let mut model = open_model(&arguments.model, &common.device()?)?;
     note_what_tiny_knows(&model, !is_built_in(&arguments.pairs));
     if let Some(side) = arguments.image_size {
@@ -56,6 +58,7 @@ pub fn run(arguments: &EmbedArguments, common: &Common) -> Result<()> {
         precision: if arguments.full_precision { Precision::Single } else { Precision::Half },
     };
     let (out, restart) = (&arguments.out, arguments.anew.restart);
+    destination::room(out, size(&embedding, pairs.pairs.len()))?;
     let summary = embed(&embedding, &pairs, &arguments.pairs, out, restart, &mut |done| {
         progress.set_position(done as u64);
     })?;
@@ -73,4 +76,14 @@ pub fn run(arguments: &EmbedArguments, common: &Common) -> Result<()> {
         ))?,
     }
     Ok(())
+}
+
+/// About the bytes that the features of so many pairs take: in parts, then joined, and as NumPy's files.
+fn size(embedding: &Embedding, pairs: usize) -> u64 {
+    let number = match embedding.precision {
+        Precision::Half => 2,
+        Precision::Single => 4,
+    };
+    let row = 2 * embedding.model.clip.config.projection_dim * number;
+    3 * (pairs * row) as u64
 }

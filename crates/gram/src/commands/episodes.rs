@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use clap::Args;
+use gram::destination;
 use gram::episodes::EpisodesFile;
 use gram::output;
 use gram_cluster::Clusters;
@@ -38,6 +39,7 @@ pub struct EpisodesArguments {
 
 /// Runs the command.
 pub fn run(arguments: &EpisodesArguments, common: &Common) -> Result<()> {
+    destination::file(&arguments.out)?;
     ensure!(arguments.count > 0, "--count: 1 or more");
     let settings = arguments.settings.in_force(arguments.method, common.seed)?;
     let clusters = Clusters::load(&arguments.clusters)?;

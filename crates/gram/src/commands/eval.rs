@@ -5,17 +5,18 @@ use std::collections::BTreeMap;
 use anyhow::{Result, ensure};
 use clap::Args;
 use gram::clustering::values;
-use gram::model::{is_built_in, note_what_tiny_knows, open_dataset};
+use gram::model::{is_built_in, note_what_tiny_knows};
 use gram::output::{self, OutputError, shown};
+use gram::templates;
 use gram_clip::ModelIdentity;
-use gram_data::{Benchmark, ClassSubset, ImageFile, Split};
+use gram_data::{ClassSubset, ImageFile, Split};
 use gram_eval::image_batches::for_each_batch;
 use gram_eval::score::{Score, Tally};
 use serde::Serialize;
 
 use crate::arguments::Common;
-use crate::commands::Outcome;
 use crate::commands::prompting::PromptingArguments;
+use crate::commands::{Outcome, labelled};
 use crate::progress::bar;
 
 /// Arguments of `gram eval`.
@@ -54,14 +55,14 @@ struct Evaluation {
 /// Runs the command.
 pub fn run(arguments: &EvalArguments, common: &Common) -> Result<Outcome> {
     let device = common.device()?;
-    let dataset = open_dataset(&arguments.data)?;
+    let dataset = labelled::open(&arguments.data)?;
     let chosen = dataset.select(arguments.split, arguments.classes, None);
     ensure!(!chosen.is_empty(), "dataset {}: no images of that split and those classes", dataset.name);
     let model = arguments.prompting.model(&device)?;
     note_what_tiny_knows(&model, !is_built_in(&arguments.data));
     let names = dataset.class_names(arguments.classes).to_vec();
-    let own = dataset.benchmark.map(Benchmark::template);
-    let classifier = arguments.prompting.classifier(&model, Some(names), own)?;
+    let own = templates::of_dataset(&dataset)?;
+    let classifier = arguments.prompting.classifier(&model, Some(names), &own)?;
     let images: Vec<ImageFile> = chosen.iter().map(|image| dataset.images[*image].image.clone()).collect();
     let classes = classifier.names.len();
     let (mut all, mut unreadable) = (Tally::new(classes), 0);

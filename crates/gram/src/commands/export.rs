@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use gram::clustering::values;
+use gram::destination;
 use gram::matrix_file::MatrixFile;
 use gram::output;
 use gram::whole_file;
@@ -43,6 +44,7 @@ enum Format {
 
 /// Runs the command.
 pub fn run(arguments: &ExportArguments, common: &Common) -> Result<()> {
+    destination::file(&arguments.out)?;
     match arguments.to {
         Format::Coop => coop(arguments, common)?,
         Format::Classifier => classifier(arguments, common)?,
@@ -69,6 +71,7 @@ fn coop(arguments: &ExportArguments, common: &Common) -> Result<()> {
 }
 
 fn classifier(arguments: &ExportArguments, common: &Common) -> Result<()> {
+    let names = arguments.classes.as_deref().map(class_names).transpose()?;
     let device = common.device()?;
     if let Some((path, file)) = arguments.prompting.prompt(&device)? {
         ensure!(
@@ -79,8 +82,7 @@ fn classifier(arguments: &ExportArguments, common: &Common) -> Result<()> {
         );
     }
     let model = arguments.prompting.model(&device)?;
-    let names = arguments.classes.as_deref().map(class_names).transpose()?;
-    let classifier = arguments.prompting.classifier(&model, names, None)?;
+    let classifier = arguments.prompting.classifier(&model, names, &[])?;
     let weights = classifier
         .weights()
         .context("a prompt of CoCoOp gives every image other class weights: there is no one matrix")?;

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use gram::defaults;
-use gram::episodes::EpisodesFile;
+use gram::destination;
+use gram::episodes::{EpisodesFile, check_topics};
 use gram::meta_training::{MetaRun, images_of, keys, listed_material, material, start_prompt};
 use gram::model::{is_built_in, note_other_clusters, note_what_tiny_knows, open_model_or_own, open_pairs};
 use gram::output;
@@ -78,7 +79,7 @@ pub struct MetaTrainArguments {
 /// Settings of meta-training: those of the file or the defaults, and what replaces single ones.
 #[derive(Args, Debug)]
 pub struct MetaSettings {
-    /// Every setting (TOML); its seed counts, not --seed.
+    /// Settings (TOML), any part of them; a seed in it counts, not --seed.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Outer steps; 0 writes the start as it is.
@@ -165,11 +166,18 @@ struct Trained<'a> {
 
 /// Runs the command.
 pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
+    destination::file(&arguments.out)?;
     let device = common.device()?;
     let settings = arguments.settings.in_force(arguments.method, common.seed)?;
     let (kind, template) = (arguments.method, &arguments.template);
     let clusters = arguments.clusters.as_deref().map(Clusters::load).transpose()?;
     let listed = arguments.episodes.as_deref().map(EpisodesFile::read).transpose()?;
+    if let Some(clusters) = &clusters {
+        check_topics(clusters, &settings)?;
+    }
+    if let Some(listed) = &listed {
+        listed.check_count(&settings)?;
+    }
     let grouped_by = match (&arguments.clusters, &clusters, &arguments.episodes, &listed) {
         (Some(path), Some(clusters), ..) => clusters.model.clone().map(|model| (path.as_path(), model)),
         (_, _, Some(path), Some(listed)) => listed.clusters.clone().map(|model| (path.as_path(), model)),
@@ -266,10 +274,10 @@ impl MetaSettings {
         Ok(settings)
     }
 
-    /// The settings of a file, or the defaults.
+    /// What a file says, over the defaults.
     pub fn of_file(path: Option<&Path>, kind: PromptKind, seed: u64) -> Result<MetaTrainingSettings> {
-        let Some(path) = path else { return Ok(defaults::meta_training(kind, seed)) };
-        settings_file::read(path)
+        let usual = defaults::meta_training(kind, seed);
+        path.map_or(Ok(usual.clone()), |path| settings_file::over(&usual, path))
     }
 
     fn replace(&self, settings: &mut MetaTrainingSettings) -> Result<()> {

@@ -1,7 +1,7 @@
 //! `gram predict`: what is in images, with probabilities.
 
 use std::io::BufRead;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -34,7 +34,7 @@ pub struct PredictArguments {
     top: u16,
     /// Images, folders of images, or `-` for paths on standard input, one on each line.
     #[arg(required = true, value_name = "IMAGE")]
-    images: Vec<String>,
+    images: Vec<PathBuf>,
 }
 
 /// Runs the command.
@@ -44,7 +44,10 @@ pub fn run(arguments: &PredictArguments, common: &Common) -> Result<Outcome> {
     let names = arguments.classes.as_deref().map(class_names).transpose()?;
     let model = arguments.prompting.model(&device)?;
     note_what_tiny_knows(&model, true);
-    let classifier = arguments.prompting.classifier(&model, names, None)?;
+    let classifier = arguments.prompting.classifier(&model, names, &[])?;
+    if let [only] = classifier.names.as_slice() {
+        output::note(format!("there is one class only: every image is said to show `{}`", shown(only)));
+    }
     let top = usize::from(arguments.top).min(classifier.names.len());
     let mut readable = 0;
     for_each_batch(&images, &model.preprocess, &device, |batch| {
@@ -93,26 +96,38 @@ fn best(probabilities: &[f32], top: usize) -> Vec<usize> {
 }
 
 /// The images that the arguments name.
-fn images(named: &[String]) -> Result<Vec<ImageFile>> {
+fn images(named: &[PathBuf]) -> Result<Vec<ImageFile>> {
     let mut images = Vec::new();
-    for name in named {
-        let path = Path::new(name);
-        if name == "-" {
-            for line in std::io::stdin().lock().lines() {
+    for path in named {
+        if path.as_os_str() == "-" {
+            for line in std::io::stdin().lock().split(b'\n') {
                 let line = line.context("standard input")?;
-                if !line.trim().is_empty() {
-                    images.push(ImageFile::Path(PathBuf::from(line.trim())));
+                if !line.trim_ascii().is_empty() {
+                    images.push(ImageFile::Path(path_of(line.strip_suffix(b"\r").unwrap_or(&line))));
                 }
             }
         } else if path.is_dir() {
             let found = ImageFile::in_folder(path)?;
             if found.is_empty() {
-                bail!("{name}: no images in this folder");
+                bail!("{}: no images in this folder", path.display());
             }
             images.extend(found);
         } else {
-            images.push(ImageFile::Path(path.to_owned()));
+            images.push(ImageFile::Path(path.clone()));
         }
     }
     Ok(images)
+}
+
+/// A path as the system has it: bytes, in no encoding.
+#[cfg(unix)]
+fn path_of(bytes: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    std::ffi::OsStr::from_bytes(bytes).into()
+}
+
+/// A path, which is text on this system.
+#[cfg(not(unix))]
+fn path_of(bytes: &[u8]) -> PathBuf {
+    String::from_utf8_lossy(bytes).into_owned().into()
 }

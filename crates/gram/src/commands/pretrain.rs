@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use gram::output;
 use gram::run_folder::{Run, RunFolder};
+use gram::{assets, destination, output, settings_file};
 use gram_data::LabelledDataset;
 use gram_data::read_pairs;
 use gram_pretrain::{Metric, PretrainConfig, Pretraining};
@@ -22,7 +22,7 @@ pub struct PretrainArguments {
     /// Image-text pairs: WebDataset shards, a folder of them, or a manifest.
     #[arg(long, value_name = "SRC")]
     pairs: PathBuf,
-    /// Sizes and optimisation (TOML); its seed counts, not --seed.
+    /// Sizes and optimisation (TOML), any part of them over those of the built-in model; a seed in it counts, not --seed.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// The run's folder; a run that was stopped goes on from its last checkpoint.
@@ -38,9 +38,10 @@ pub struct PretrainArguments {
 
 /// Runs the command.
 pub fn run(arguments: &PretrainArguments, common: &Common) -> anyhow::Result<()> {
-    let file = arguments.config.display().to_string();
-    let text = gram_data::read_text(&arguments.config)?;
-    let config = PretrainConfig::parse(&file, &text)?;
+    destination::folder(&arguments.out)?;
+    let usual = PretrainConfig { seed: common.seed, ..assets::pretraining()? };
+    let config = settings_file::over(&usual, &arguments.config)?;
+    config.validate(&arguments.config.display().to_string())?;
     let source = read_pairs(&arguments.pairs)?;
     output::note(format!("{} pairs, {}", source.pairs.len(), source.skipped_summary()));
     let held_out = arguments.held_out.iter().map(LabelledDataset::open).collect::<Result<Vec<_>, _>>()?;

@@ -1,8 +1,9 @@
 //! What `gram predict` and `gram eval` have in common: a model, and what its classes are asked with.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail, ensure};
 use burn::tensor::Device;
 use clap::Args;
 use gram::classifier::Classifier;
@@ -11,6 +12,7 @@ use gram::model::open_model_or_own;
 use gram::starts::{model_of, note_doubt};
 use gram::templates::ensemble;
 use gram_clip::{Model, ModelIdentity};
+use gram_data::readable_name;
 use gram_prompt::{ClassPosition, PromptFile, Template};
 
 /// The model and its prompt.
@@ -69,12 +71,12 @@ impl PromptingArguments {
     }
 
     /// The classifier of these classes; without names, of those that the prompt was tuned on. Where no sentence is given,
-    /// that of the dataset is `own`, if it has one.
+    /// those of the dataset are `own`, if it has any.
     pub fn classifier<'a>(
         &self,
         model: &'a Model,
         names: Option<Vec<String>>,
-        own: Option<&str>,
+        own: &[Template],
     ) -> Result<Classifier<'a>> {
         if let Some(path) = &self.weights {
             return Classifier::of_weights(model, names, path, MatrixFile::read(path)?);
@@ -84,7 +86,8 @@ impl PromptingArguments {
         }
         let templates = match (&self.templates, self.template.as_slice()) {
             (Some(name), _) => ensemble(name)?,
-            (None, []) => vec![own.unwrap_or(TEMPLATE).parse()?],
+            (None, []) if own.is_empty() => vec![TEMPLATE.parse()?],
+            (None, []) => own.to_vec(),
             (None, given) => given.to_vec(),
         };
         Classifier::zero_shot(model, names.unwrap_or_default(), &templates)
@@ -102,7 +105,13 @@ pub fn load_prompt(
     Ok(file)
 }
 
+/// Endings of files with a list: no class is called so.
+const LISTS: [&str; 6] = [".txt", ".csv", ".tsv", ".json", ".jsonl", ".names"];
+
 /// Class names: the lines of a file, or a list between commas.
+///
+/// # Errors
+/// If what looks like a file is none, or a class is named twice.
 pub fn class_names(list_or_path: &str) -> Result<Vec<String>> {
     let path = Path::new(list_or_path);
     let names: Vec<String> = match path.is_file() {
@@ -110,7 +119,41 @@ pub fn class_names(list_or_path: &str) -> Result<Vec<String>> {
             let text = gram_data::read_text(path)?;
             text.lines().map(|line| line.trim().to_owned()).collect()
         }
-        false => list_or_path.split(',').map(|name| name.trim().to_owned()).collect(),
+        false => {
+            ensure!(
+                !looks_like_a_file(list_or_path),
+                "--classes {list_or_path}: there is no such file: name one with a class on each line, or classes \
+                 between commas"
+            );
+            list_or_path.split(',').map(|name| name.trim().to_owned()).collect()
+        }
     };
-    Ok(names.into_iter().filter(|name| !name.is_empty()).collect())
+    let names: Vec<String> = names.into_iter().filter(|name| !name.is_empty()).collect();
+    let mut known = BTreeSet::new();
+    if let Some(twice) = names.iter().find(|name| !known.insert(readable_name(name))) {
+        bail!("--classes: `{twice}` is named twice: leave one out");
+    }
+    Ok(names)
+}
+
+/// Whether a name is a path, or ends as files with lists do. A list between commas may have a `/` in its names.
+fn looks_like_a_file(name: &str) -> bool {
+    let lower = name.trim().to_ascii_lowercase();
+    let is_path = !name.contains(',') && name.contains(['/', '\\']);
+    is_path || LISTS.iter().any(|ending| lower.ends_with(ending))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_looks_like_a_file_is_no_class() {
+        for name in ["clases.txt", "lists/classes", "tiger,classes.CSV", "C:\\classes"] {
+            assert!(looks_like_a_file(name), "{name}");
+        }
+        for name in ["tiger", "tiger,AC/DC", "St. Bernard", "text"] {
+            assert!(!looks_like_a_file(name), "{name}");
+        }
+    }
 }

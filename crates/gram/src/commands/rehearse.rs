@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use gram::episodes::check_topics;
 use gram::model::{
-    DEMO, is_built_in, note_other_clusters, note_what_tiny_knows, open_dataset, open_model_or_own, open_pairs,
+    DEMO, is_built_in, note_other_clusters, note_what_tiny_knows, open_model_or_own, open_pairs,
 };
 use gram::output;
 use gram::rehearsal::{Candidate, Question, Rehearsal, Rehearsed, Stage};
-use gram::{assets, whole_file};
+use gram::{assets, destination, whole_file};
 use gram_cluster::Clusters;
 use gram_data::LabelledDataset;
 use gram_eval::results::Method;
@@ -21,10 +22,10 @@ use serde_json::json;
 
 use crate::arguments::{Anew, Common};
 use crate::commands::adapt::learned_template;
-use crate::commands::command_line;
 use crate::commands::meta_train::MetaSettings;
 use crate::commands::study::kind_with_gram;
 use crate::commands::tuning::TuningArguments;
+use crate::commands::{command_line, labelled};
 use crate::progress::{bar, say};
 
 /// Arguments of `gram rehearse`.
@@ -83,7 +84,7 @@ pub struct RehearseArguments {
     /// Whether it begins anew.
     #[command(flatten)]
     anew: Anew,
-    /// Settings of meta-training that the question starts from (TOML).
+    /// Settings of meta-training that the question starts from (TOML), any part of them.
     #[arg(long, value_name = "FILE")]
     meta_config: Option<PathBuf>,
     /// Settings of tuning.
@@ -93,17 +94,19 @@ pub struct RehearseArguments {
 
 /// Runs the command.
 pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
+    destination::folder(&arguments.out)?;
     let device = common.device()?;
     let method = arguments.method;
     let kind = kind_with_gram(method)?;
     let clusters = Clusters::load(&arguments.clusters)?;
+    let base = MetaSettings::of_file(arguments.meta_config.as_deref(), kind, common.seed)?;
+    check_topics(&clusters, &base)?;
     let made_with = clusters.model.clone().map(|model| (arguments.clusters.as_path(), model));
     let model = open_model_or_own(arguments.model.as_deref(), made_with, &device)?;
     clusters.model.iter().try_for_each(|own| note_other_clusters(&model, &arguments.clusters, own))?;
     let mut data = arguments.data.iter().chain([&arguments.pairs]);
     note_what_tiny_knows(&model, !data.all(|name| is_built_in(name)));
     let template = learned_template(arguments.template.as_ref(), &model)?;
-    let base = MetaSettings::of_file(arguments.meta_config.as_deref(), kind, common.seed)?;
     let settings = arguments.tuning.settings(&model, Some(arguments.shots))?;
     let usual = settings.regulated.regulated;
     let mut candidates = Candidate::as_set(&base, usual).to_vec();
@@ -167,7 +170,7 @@ impl RehearseArguments {
     fn datasets(&self) -> Result<Vec<LabelledDataset>> {
         let demo = self.data.iter().any(|name| name == DEMO).then_some(assets::DATASETS);
         let of_demo = demo.iter().flatten().map(|name| assets::dataset(name));
-        let given = self.data.iter().filter(|name| *name != DEMO).map(|name| open_dataset(name));
+        let given = self.data.iter().filter(|name| *name != DEMO).map(|name| labelled::open(name));
         let base = |dataset: Result<LabelledDataset>| {
             let dataset = dataset?;
             among_base_classes(&dataset)

@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use gram::clustering::PairFeatures;
+use gram::episodes::check_topics;
 use gram::model::{
-    DEMO, is_built_in, note_other_clusters, note_what_tiny_knows, open_dataset, open_model_or_own,
-    open_pairs_with_metadata,
+    DEMO, is_built_in, note_other_clusters, note_what_tiny_knows, open_model_or_own, open_pairs_with_metadata,
 };
 use gram::output;
 use gram::study::{Condition, StartSource, Study, claim};
-use gram::{assets, defaults, whole_file};
+use gram::{assets, defaults, destination, whole_file};
 use gram_cluster::Clusters;
+use gram_data::ClassSubset;
 use gram_eval::results::{Method, Results};
 use gram_eval::tables::{Cell, StudyRow, Table, study};
 use gram_prompt::{PromptKind, Template};
@@ -20,9 +21,12 @@ use serde_json::json;
 
 use crate::arguments::{Anew, Common};
 use crate::commands::adapt::learned_template;
-use crate::commands::command_line;
 use crate::commands::tuning::TuningArguments;
+use crate::commands::{command_line, labelled};
 use crate::progress::{bar, say};
+
+/// Parts of meta-training that figure 3b has means of.
+const QUARTERS: usize = 4;
 
 /// Arguments of `gram study`.
 #[derive(Args, Debug)]
@@ -105,11 +109,22 @@ enum Which {
 
 /// Runs the command.
 pub fn run(arguments: &StudyArguments, common: &Common) -> Result<()> {
+    destination::folder(&arguments.out)?;
     let device = common.device()?;
     let (method, which) = (arguments.method, arguments.which);
     let kind = kind_with_gram(method)?;
+    let mut meta_training = defaults::meta_training(kind, common.seed);
+    meta_training.steps = arguments.steps.unwrap_or(meta_training.steps);
+    ensure!(
+        which != Which::Alignment || meta_training.steps >= QUARTERS,
+        "--steps {}: figure-3b has a mean for every quarter of the steps: {QUARTERS} or more are expected",
+        meta_training.steps
+    );
     let given =
         arguments.clusters.as_deref().map(|path| anyhow::Ok((path, Clusters::load(path)?))).transpose()?;
+    if let Some((_, clusters)) = &given {
+        check_topics(clusters, &meta_training)?;
+    }
     let made_with = given.as_ref().and_then(|(path, clusters)| Some((*path, clusters.model.clone()?)));
     let model = open_model_or_own(arguments.model.as_deref(), made_with.clone(), &device)?;
     made_with.iter().try_for_each(|(path, own)| note_other_clusters(&model, path, own))?;
@@ -117,8 +132,6 @@ pub fn run(arguments: &StudyArguments, common: &Common) -> Result<()> {
     note_what_tiny_knows(&model, !data.all(|name| is_built_in(name)));
     let template = learned_template(arguments.template.as_ref(), &model)?;
     let settings = arguments.tuning.settings(&model, Some(arguments.shots))?;
-    let mut meta_training = defaults::meta_training(kind, common.seed);
-    meta_training.steps = arguments.steps.unwrap_or(meta_training.steps);
     // One condition takes its tasks from the pairs' own labels.
     let pairs = open_pairs_with_metadata(&arguments.pairs)?;
     let given = arguments.clusters.as_deref().map(Clusters::load).transpose()?;
@@ -134,7 +147,12 @@ pub fn run(arguments: &StudyArguments, common: &Common) -> Result<()> {
     };
     let demo: Vec<String> = assets::DATASETS.map(|name| format!("{DEMO}:{name}")).to_vec();
     let named = if arguments.data.is_empty() { &demo } else { &arguments.data };
-    let datasets = named.iter().map(|name| open_dataset(name)).collect::<Result<Vec<_>>>()?;
+    let datasets = named.iter().map(|name| labelled::open(name)).collect::<Result<Vec<_>>>()?;
+    if which != Which::Alignment {
+        datasets.iter().for_each(|dataset| {
+            labelled::tell_shortfall(dataset, &[(ClassSubset::Base, None)], settings.shots);
+        });
+    }
     let conditions = match which {
         Which::Ablation => Condition::ablations(),
         Which::Tokens => Condition::token_numbers(kind),

@@ -14,7 +14,7 @@ use gram_prompt::{ClassPosition, Rates};
 /// Settings of tuning. A flag comes before the file, the file before the defaults.
 #[derive(Args, Debug)]
 pub struct TuningArguments {
-    /// Every setting (TOML); it need not say all. `--json` prints those in force.
+    /// Settings (TOML), any part of them. `--json` prints those in force.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Whose draws the shots are: gram, or coop for those of CoOp's code from a shared split.
