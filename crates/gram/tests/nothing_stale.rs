@@ -192,7 +192,8 @@ fn datasets_of_one_name_are_both_measured() {
     let y = folder.path().join("y/squares.csv");
     // What is called blue there is green here.
     let text = fs::read_to_string(&y).unwrap();
-    let swapped = text.replace(",blue ", ",other ").replace(",green ", ",blue ").replace(",other ", ",green ");
+    let swapped =
+        text.replace(",blue ", ",other ").replace(",green ", ",blue ").replace(",other ", ",green ");
     fs::write(&y, swapped).unwrap();
     let measured = |data: &[&str]| -> Vec<(String, f64)> {
         let out = tempfile::tempdir().unwrap();
