@@ -6,8 +6,10 @@
 //! Files are told apart by what is in them, not by their names: safetensors, an index of several files, what
 //! `torch.save` writes, and TorchScript archives; with tensors named as in Hugging Face's or in OpenAI's layout.
 
+mod contents;
 mod openai_names;
 pub mod pickle;
+mod pickled_tensors;
 mod place;
 mod torch;
 mod torch_writer;
@@ -19,13 +21,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use memmap2::Mmap;
-use safetensors::tensor::{SafeTensors, TensorView};
+use safetensors::tensor::TensorView;
 
+pub use contents::{Contents, read_anything, read_contents, read_tensors};
 pub use place::{Entry, NEVER_RUN, Place, Unread};
 pub use torch::{TorchError, is_torch};
 pub use torch_writer::to_torch_bytes;
 pub use write::{Named, to_f16_bytes, to_f32_bytes, to_f32_bytes_with_header};
 
+use self::contents::{entries, unwrapped};
 use crate::error::ClipError;
 use crate::signal::Activation;
 
@@ -230,23 +234,6 @@ impl Layout {
     }
 }
 
-/// Without what training scripts wrap around the names: an outer `state_dict`, `module.` of parallel training, and
-/// `_orig_mod.` of compiled models. `is_tensor` says which of the values are tensors: no other is a reason to keep a name.
-fn unwrapped<T>(all: BTreeMap<String, T>, is_tensor: impl Fn(&T) -> bool) -> BTreeMap<String, T> {
-    let within = |all: BTreeMap<String, T>, prefix: &str, others: bool| {
-        let (inner, outer): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            all.into_iter().partition(|(name, _)| name.starts_with(prefix));
-        match inner.is_empty() || (!others && outer.values().any(&is_tensor)) {
-            true => inner.into_iter().chain(outer).collect(),
-            false => {
-                inner.into_iter().map(|(name, value)| (name[prefix.len()..].to_owned(), value)).collect()
-            }
-        }
-    };
-    let model = within(all, "state_dict.", true);
-    within(within(model, "module.", false), "_orig_mod.", false)
-}
-
 /// Maps a file into memory: what of it is read is loaded, and no more.
 ///
 /// # Errors
@@ -279,75 +266,7 @@ fn shards(file: &str, bytes: &[u8]) -> Result<Option<BTreeSet<String>>, ClipErro
     }
 }
 
-/// What is in a file, whatever its format.
-fn entries(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Entry>, ClipError> {
-    if torch::is_torch(bytes) {
-        return torch::tensors(bytes).map_err(|source| ClipError::Torch { file: file.to_owned(), source });
-    }
-    let refused = |source| ClipError::Safetensors { file: file.to_owned(), source };
-    let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(refused)?;
-    let place = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
-        let (start, end) = info.data_offsets;
-        let shift = |offset: usize| offset.checked_add(8 + header).filter(|end| *end <= bytes.len());
-        let range = shift(start).zip(shift(end)).map(|(start, end)| start..end);
-        let place = range.and_then(|range| Place::ordered(range, info.dtype, info.shape.clone()));
-        let cut = || refused(safetensors::SafeTensorError::MetadataIncompleteBuffer);
-        Ok((name, Entry::Tensor(place.ok_or_else(cut)?)))
-    };
-    metadata.tensors().into_iter().map(place).collect()
-}
-
-/// What a file holds, whatever it belongs to.
-pub struct Contents {
-    /// The tensors of floating-point numbers.
-    pub tensors: Named,
-    /// What else stands under a name: objects, and tensors that are no floating-point numbers.
-    pub unread: BTreeMap<String, Unread>,
-}
-
-/// The contents of a file called `file`: what training scripts wrap around the names is taken away, and so is what lies
-/// beside a `state_dict`.
-///
-/// # Errors
-/// [`ClipError`] names the file.
-pub fn read_contents(file: &str, bytes: &[u8]) -> Result<Contents, ClipError> {
-    let all = unwrapped(entries(file, bytes)?, |entry| matches!(entry, Entry::Tensor(_)));
-    let mut contents = Contents { tensors: Named::new(), unread: BTreeMap::new() };
-    for (name, entry) in all {
-        match entry {
-            Entry::Tensor(place) => match place.values(bytes) {
-                Some(values) => _ = contents.tensors.insert(name, (place.shape, values)),
-                None => {
-                    let kind = Unread::Tensor(format!("it is of type {:?}", place.dtype()));
-                    contents.unread.insert(name, kind);
-                }
-            },
-            Entry::Unread(what) => _ = contents.unread.insert(name, what),
-        }
-    }
-    Ok(contents)
-}
-
-/// The floating-point tensors of a file called `file`, as [`read_contents`] reads them, and nothing else.
-///
-/// # Errors
-/// [`ClipError`] names the file.
-pub fn read_tensors(file: &str, bytes: &[u8]) -> Result<Named, ClipError> {
-    Ok(read_contents(file, bytes)?.tensors)
-}
-
 /// The values of a tensor of floating-point numbers.
 pub fn float_values(view: &TensorView) -> Option<Vec<f32>> {
     place::float_values(view.dtype(), view.data())
-}
-
-/// Reads every tensor of a file, and forgets it. Whatever the bytes are, that ends in values or in an error, and takes
-/// little more memory than the file: what fuzzing tries.
-pub fn read_anything(bytes: &[u8]) {
-    for entry in entries("fuzzed", bytes).unwrap_or_default().into_values() {
-        match entry {
-            Entry::Tensor(place) => drop(place.values(bytes)),
-            Entry::Unread(what) => drop(what.reason("fuzzed")),
-        }
-    }
 }
