@@ -23,6 +23,8 @@ pub(crate) fn sub_folders(folder: &Path) -> Vec<PathBuf> {
     // That of a path without a folder is the one we are in.
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    // A file is no folder, but what a link leads to has to be looked at.
+    let entries = entries.filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_file()));
     let is_hidden =
         |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
     let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();

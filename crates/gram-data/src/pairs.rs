@@ -8,11 +8,12 @@
 //! Sources have millions of pairs. Images stay on disk until they are decoded. Metadata take more room than captions in
 //! web data, and only studies of labelled pairs ask for them: [`read_pairs_with_metadata`] alone keeps them.
 
+mod collector;
 mod hugging_face;
 mod manifest;
 mod shards;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::Read;
@@ -20,6 +21,10 @@ use std::path::Path;
 
 use serde::{Serialize, Serializer};
 use serde_json::Value;
+
+pub use collector::UniqueKeys;
+
+use collector::Collector;
 
 use crate::archive::archive_stem;
 use crate::fingerprint::{self, Fingerprinting};
@@ -254,72 +259,6 @@ fn read(source: &Path, keep_metadata: bool) -> Result<Pairs, DataError> {
 /// ```
 pub fn read_shard(name: &str, reader: impl Read) -> Result<Pairs, DataError> {
     shards::read(name, reader).not_empty(name)
-}
-
-/// Collects pairs that differ, under unique keys.
-#[derive(Default)]
-struct Collector {
-    collected: Pairs,
-    /// Fingerprints of the pairs.
-    pairs: HashSet<u128>,
-    /// Their keys.
-    keys: UniqueKeys,
-}
-
-impl Collector {
-    /// Adds `pair`, or notes under a name that it is there already. A key that the source gave names one pair alone; one
-    /// that was derived, from an image's name or a member's, is made unique.
-    fn add(&mut self, mut pair: Pair, fingerprint: u128, is_given: bool, name: impl FnOnce(&Pair) -> String) {
-        let cause = if self.pairs.contains(&fingerprint) {
-            SkipCause::Duplicate
-        } else if is_given && !self.keys.take(&pair.key) {
-            SkipCause::DuplicateKey
-        } else {
-            if !is_given {
-                pair.key = self.keys.unique(pair.key);
-            }
-            self.pairs.insert(fingerprint);
-            self.collected.pairs.push(pair);
-            return;
-        };
-        self.skip(Skipped { name: name(&pair), cause, detail: None });
-    }
-
-    fn skip(&mut self, skipped: Skipped) {
-        self.collected.skipped.push(skipped);
-    }
-}
-
-/// Keys of which no two are alike.
-#[derive(Default)]
-pub struct UniqueKeys {
-    /// Fingerprints of all keys.
-    taken: HashSet<u128>,
-    /// How often a key was derived that was taken already, by its fingerprint.
-    repeated: HashMap<u128, usize>,
-}
-
-impl UniqueKeys {
-    /// Takes a key; false if it was taken before.
-    pub fn take(&mut self, key: &str) -> bool {
-        self.taken.insert(fingerprint::of(key.as_bytes()))
-    }
-
-    /// The key, or where it was taken before, the first of `key#1`, `key#2`, … that was not.
-    pub fn unique(&mut self, key: String) -> String {
-        if self.take(&key) {
-            return key;
-        }
-        let name = fingerprint::of(key.as_bytes());
-        loop {
-            let count = self.repeated.entry(name).or_default();
-            *count += 1;
-            let numbered = format!("{key}#{count}");
-            if self.take(&numbered) {
-                return numbered;
-            }
-        }
-    }
 }
 
 /// The caption without surrounding white space, if it says anything.

@@ -219,8 +219,8 @@ fn no_damage_to_one_byte_of_a_table_ends_the_program() {
     for file in files {
         let whole = fs::read(fixture(file)).unwrap();
         let path = folder.path().join(Path::new(file).file_name().unwrap());
-        for index in (0..whole.len()).step_by(if whole.len() > 1000 { 5 } else { 1 }) {
-            for flip in [0x02, 0x80, 0xff] {
+        for index in (0..whole.len()).step_by(if whole.len() > 400 { 13 } else { 3 }) {
+            for flip in [0x02, 0xff] {
                 let mut damaged = whole.clone();
                 damaged[index] ^= flip;
                 fs::write(&path, damaged).unwrap();
