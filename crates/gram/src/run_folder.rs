@@ -352,7 +352,7 @@ mod tests {
         let run = claim(folder.path(), &json!({}), false).unwrap();
         let made_from = json!({"data": "ab", "seed": 1});
         assert_eq!(run.once("runs/one.json", &made_from, || Ok(1.5)).unwrap(), 1.5);
-        assert_eq!(run.once("runs/one.json", &made_from, || bail!("again")).unwrap(), 1.5);
+        assert_eq!(run.once::<f64>("runs/one.json", &made_from, || bail!("again")).unwrap(), 1.5);
         let other = run.once("runs/one.json", &json!({"data": "cd", "seed": 1}), || Ok(2.5));
         let error = other.unwrap_err().to_string();
         assert!(error.contains("one.json") && error.contains(r#"data was "ab", now "cd""#), "{error}");

@@ -95,7 +95,9 @@ fn edited(base: &Base, path: &Path, from: &str, to: &str) {
 /// Puts another file in the place of one that a base reads, and back.
 fn replaced(base: &Base, path: &Path, by: &Path) {
     let before = fs::read(path).unwrap();
-    let change = || drop(fs::copy(by, path).unwrap());
+    let change = || {
+        fs::copy(by, path).unwrap();
+    };
     base.data(&format!("{} replaced", path.display()), change, || fs::write(path, &before).unwrap());
 }
 

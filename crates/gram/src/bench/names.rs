@@ -90,6 +90,8 @@ mod tests {
             domains: Vec::new(),
             images: Vec::new(),
             benchmark: None,
+            templates: Vec::new(),
+            left_out: Default::default(),
         };
         let mut datasets: Vec<LabelledDataset> = paths.iter().map(dataset).collect();
         distinct_names(&mut datasets, &paths)?;

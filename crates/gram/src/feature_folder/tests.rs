@@ -132,7 +132,7 @@ fn captions_that_another_model_saw_are_clustered_but_not_compared_with_images() 
     let settings = gram_cluster::ChcSettings { domains: 2, ..Default::default() };
     let cluster = |settings| crate::clustering::cluster_features(&features, settings, 1, None, &mut |_| ());
     assert_eq!(cluster(&settings).unwrap().topics.len(), 3);
-    let filtered = gram_cluster::ChcSettings { similarity_quantile: 0.1, ..settings };
+    let filtered = gram_cluster::ChcSettings { similarity_quantile: 0.1, ..settings.clone() };
     let error = cluster(&filtered).unwrap_err().to_string();
     assert!(error.contains("their similarity cannot be computed"), "{error}");
 }
