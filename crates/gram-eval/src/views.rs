@@ -170,7 +170,7 @@ mod tests {
             classes: vec!["picture".into()],
             domains: Vec::new(),
             images: (0..3).map(image).collect(),
-            benchmark: None,
+            ..LabelledDataset::default()
         }
     }
 

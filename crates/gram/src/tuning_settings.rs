@@ -64,8 +64,6 @@ pub fn check(settings: &ProtocolSettings) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]

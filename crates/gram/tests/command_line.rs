@@ -90,7 +90,7 @@ fn meta_trained(method: &str) -> (PromptFile, Vec<Value>) {
 #[test]
 fn a_textual_start_is_meta_trained_and_written_with_its_regulator() {
     let (file, steps) = meta_trained("coop");
-    assert_eq!((file.header.model.as_str(), file.header.kind), ("tiny", PromptKind::Textual));
+    assert_eq!((file.header.model.name.as_str(), file.header.kind), ("tiny", PromptKind::Textual));
     assert_eq!(file.header.template, "a picture of a {}");
     assert_eq!(
         (&file.header.settings["steps"], &file.header.settings["episodes"]["ways"]),

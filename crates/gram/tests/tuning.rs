@@ -270,7 +270,7 @@ fn studies_leave_parts_of_gram_out_and_go_on_from_their_starts() {
     let study = |which: &str| {
         let fixed =
             ["study", which, "--method", "coop-gram", "--data", "demo:food", "--shots", "1", "--seeds", "1"];
-        let output = gram(&[&fixed[..], &["--steps", "1", "--epochs", "1", "--out", &out]].concat());
+        let output = gram(&[&fixed[..], &["--steps", "4", "--epochs", "1", "--out", &out]].concat());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         fs::read_to_string(folder.path().join("study.md")).unwrap()
     };

@@ -89,9 +89,7 @@ mod tests {
             classes: Vec::new(),
             domains: Vec::new(),
             images: Vec::new(),
-            benchmark: None,
-            templates: Vec::new(),
-            left_out: Default::default(),
+            ..LabelledDataset::default()
         };
         let mut datasets: Vec<LabelledDataset> = paths.iter().map(dataset).collect();
         distinct_names(&mut datasets, &paths)?;
