@@ -34,7 +34,7 @@ impl FromStr for Template {
 
 impl fmt::Display for Template {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} {{}}{}", self.before, self.after)
+        formatter.write_str(format!("{} {{}}{}", self.before, self.after).trim_start())
     }
 }
 

@@ -95,6 +95,9 @@ pub fn run(arguments: &ClusterArguments, common: &Common) -> Result<()> {
     let mut features = arguments.features.as_deref().map(FeatureFolder::open).transpose()?;
     let model = arguments.model(features.as_ref(), common)?;
     let pairs = arguments.pairs.as_deref().map(open_pairs).transpose()?;
+    if let Some(model) = &model {
+        note_what_tiny_knows(model, !arguments.pairs.as_deref().is_none_or(is_built_in));
+    }
     if let Some(pairs) = &pairs {
         output::note(format!("{} pairs, {}", pairs.pairs.len(), pairs.skipped_summary()));
     }
@@ -212,7 +215,6 @@ impl ClusterArguments {
     fn model(&self, features: Option<&FeatureFolder>, common: &Common) -> Result<Option<Model>> {
         let (Some(path), Some(features)) = (&self.features, features) else {
             let model = open_model_or_own(self.model.as_deref(), None, &common.device()?)?;
-            note_what_tiny_knows(&model, !self.pairs.as_deref().is_none_or(is_built_in));
             return Ok(Some(model));
         };
         let Some(given) = &self.model else { return Ok(None) };
