@@ -63,8 +63,8 @@ mod tests {
     fn a_byte_order_mark_is_no_part_of_the_first_template() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("templates.txt");
-        std::fs::write(&path, "\u{feff}{} on white\n").unwrap();
-        assert_eq!(ensemble(&path.display().to_string()).unwrap()[0].to_string(), "{} on white");
+        std::fs::write(&path, "\u{feff}itap of a {}.\n").unwrap();
+        assert_eq!(ensemble(&path.display().to_string()).unwrap()[0].to_string(), "itap of a {}.");
     }
 
     #[test]
