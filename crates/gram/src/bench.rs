@@ -162,8 +162,7 @@ impl<'a> Bench<'a> {
         names::check(self.datasets)?;
         let tasks = self.tasks()?;
         let identity = self.identity()?;
-        let makes: Vec<String> = self.shots.iter().map(|shots| format!("{shots}-shot")).collect();
-        let makes: Vec<&str> = makes.iter().map(String::as_str).chain(["runs"]).collect();
+        let makes = ["runs", "*-shot"];
         let run = Run { command: "bench", identity: &identity, makes: &makes, restart: self.restart };
         let folder = RunFolder::claim(self.out, &run)?;
         let all = self.shots.len() * tasks.len() * self.seeds.len() * self.methods.len();

@@ -40,7 +40,7 @@ pub struct Run<'a> {
     pub command: &'a str,
     /// What decides its numbers: an object of settings and fingerprints.
     pub identity: &'a Value,
-    /// The files and folders that it makes in its folder: what a restart deletes.
+    /// The files and folders that it makes in its folder, what a restart deletes; `*-shot` for all that end so.
     pub makes: &'a [&'a str],
     /// Whether to begin anew where another run was begun, or the same.
     pub restart: bool,
@@ -71,15 +71,19 @@ impl RunFolder {
         fs::create_dir_all(path).with_context(|| path.display().to_string())?;
         let folder = Self { path: path.to_owned(), _lock: lock(path)? };
         let begun = folder.description()?;
+        if let Some(begun) = &begun {
+            begun.check_command(run, path)?;
+        }
+        let made = run.made_in(path)?;
         if run.restart {
             // What tells whose the files are goes last.
-            run.makes.iter().chain([&RUN]).try_for_each(|name| remove(&path.join(name)))?;
+            made.iter().chain([&path.join(RUN)]).try_for_each(|path| remove(path))?;
         } else if let Some(begun) = &begun {
-            begun.check(run, path)?;
-        } else if let Some(name) = run.makes.iter().find(|name| path.join(name).exists()) {
+            refuse_differences(path, &begun.identity, run.identity)?;
+        } else if let Some(made) = made.first() {
             bail!(
-                "{}: it holds {name}, and no {RUN} that says what made it: name another --out, or begin anew with --restart",
-                path.display()
+                "{}: no {RUN} says what made it: name another --out, or begin anew with --restart, which deletes it",
+                made.display()
             );
         }
         remove_partial(path)?;
@@ -157,8 +161,29 @@ impl RunFolder {
     }
 }
 
+impl Run<'_> {
+    /// What is there of the files and folders that it makes, in the order of their names.
+    fn made_in(&self, folder: &Path) -> Result<Vec<PathBuf>> {
+        let is_made = |name: &str| {
+            self.makes.iter().any(|made| match made.strip_prefix('*') {
+                Some(ending) => name.ends_with(ending),
+                None => name == *made,
+            })
+        };
+        let mut found = Vec::new();
+        for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+            let entry = entry.with_context(|| folder.display().to_string())?;
+            if entry.file_name().to_str().is_some_and(is_made) {
+                found.push(entry.path());
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+}
+
 impl Description {
-    fn check(&self, run: &Run, path: &Path) -> Result<()> {
+    fn check_command(&self, run: &Run, path: &Path) -> Result<()> {
         ensure!(
             self.command == run.command,
             "{}: `gram {}` was begun here, not `gram {}`: name another --out",
@@ -166,7 +191,7 @@ impl Description {
             self.command,
             run.command
         );
-        refuse_differences(path, &self.identity, run.identity)
+        Ok(())
     }
 }
 
@@ -294,7 +319,7 @@ const PROBE: &str = "A photo of 42 naïve caf\u{e9}-goers' sn\u{f6}wleopards &am
 mod tests {
     use super::*;
 
-    const MAKES: [&str; 2] = ["runs", "table.md"];
+    const MAKES: [&str; 3] = ["runs", "*-shot", "table.md"];
 
     fn claim(path: &Path, identity: &Value, restart: bool) -> Result<RunFolder> {
         RunFolder::claim(path, &Run { command: "bench", identity, makes: &MAKES, restart })
@@ -317,11 +342,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let run = claim(folder.path(), &json!({"seed": 1}), false).unwrap();
         run.keep("runs/a.json", &json!(1), 1).unwrap();
+        run.keep("4-shot/a.json", &json!(1), 1).unwrap();
         fs::write(folder.path().join("photo.jpg"), "mine").unwrap();
         drop(run);
         let run = claim(folder.path(), &json!({"seed": 2}), true).unwrap();
         assert_eq!(run.find::<i32>("runs/a.json", &json!(1)).unwrap(), None);
-        assert!(folder.path().join("photo.jpg").is_file() && !folder.path().join("runs").exists());
+        assert!(folder.path().join("photo.jpg").is_file());
+        assert!(["runs", "4-shot"].iter().all(|name| !folder.path().join(name).exists()));
         drop(run);
         assert!(claim(folder.path(), &json!({"seed": 1}), false).is_err());
     }
@@ -331,9 +358,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("table.md"), "old").unwrap();
         let error = claim(folder.path(), &json!({}), false).unwrap_err().to_string();
-        assert!(error.contains("it holds table.md") && error.contains("--restart"), "{error}");
+        assert!(error.contains("table.md: no run.json says") && error.contains("--restart"), "{error}");
         drop(claim(folder.path(), &json!({}), true).unwrap());
         assert!(!folder.path().join("table.md").exists());
+    }
+
+    #[test]
+    fn the_folder_of_another_command_is_not_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(claim(folder.path(), &json!({}), false).unwrap());
+        let run = Run { command: "embed", identity: &json!({}), makes: &MAKES, restart: true };
+        let error = RunFolder::claim(folder.path(), &run).unwrap_err().to_string();
+        assert!(error.contains("`gram bench` was begun here, not `gram embed`"), "{error}");
     }
 
     #[test]
