@@ -170,10 +170,7 @@ fn no_setting_and_no_data_of_a_bench_bring_back_other_numbers() {
     base.flag("data", &[&y, &x]);
     base.flag("start", &[&format!("coop-gram={other}")]);
     base.flag("model", &[&moved.display().to_string()]);
-    // A start says where its class names stand.
-    let without_start = base.line().without("start").with("methods", &["zero-shot,coop"]);
-    base.line_is(&without_start.with("class-position", &["front"]), "--class-position front");
-    base.every_flag_was_changed_but(&["data-root", "class-position"]);
+    base.every_flag_was_changed_but(&["data-root"]);
 
     let manifest = folder.path().join("x/squares.csv");
     edited(&base, &manifest, "red-8.png,red square", "red-8.png,blue square");
@@ -279,9 +276,7 @@ fn no_setting_and_no_data_of_a_tuning_bring_back_another_prompt() {
     let without_start = base.line().without("init").with("method", &["coop"]);
     base.line_is(&without_start, "another method");
     base.line_is(&without_start.with("class-position", &["front"]), "class position");
-    let coop = base.line().without("init").with("method", &["coop"]);
-    base.line_is(&coop.with("class-position", &["front"]), "--class-position front");
-    base.every_flag_was_changed_but(&["few-shot", "method", "class-position"]);
+    base.every_flag_was_changed_but(&["few-shot", "method"]);
     edited(&base, &folder.path().join("x/squares.csv"), "red-0.png,red square", "red-0.png,blue square");
     for name in ["red-0.png", "red-1.png", "red-2.png", "red-3.png"] {
         replaced(&base, &folder.path().join("x").join(name), &folder.path().join("x/blue-6.png"));
