@@ -14,8 +14,8 @@ use std::sync::Arc;
 use image::error::{DecodingError, ImageFormatHint, LimitError, LimitErrorKind};
 use image::metadata::Orientation;
 use image::{
-    DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageFormat, ImageReader, ImageResult, Rgb,
-    RgbImage, RgbaImage,
+    ColorType, DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageFormat, ImageReader, ImageResult,
+    Rgb, RgbImage, RgbaImage,
 };
 
 use crate::DataError;
@@ -145,8 +145,7 @@ fn check_size(bytes: u64) -> ImageResult<()> {
     if bytes > LARGEST {
         return Err(ImageError::Limits(LimitError::from_kind(LimitErrorKind::DimensionError)));
     }
-    // Turning an image, or showing it on white, takes as much again.
-    Vec::<u8>::new().try_reserve_exact(2 * bytes as usize).map_err(|_| out_of_memory())
+    Vec::<u8>::new().try_reserve_exact(bytes as usize).map_err(|_| out_of_memory())
 }
 
 fn out_of_memory() -> ImageError {
@@ -168,6 +167,10 @@ fn decode(bytes: &[u8]) -> ImageResult<RgbImage> {
             (inks.map_or_else(|| DynamicImage::from_decoder(decoder), Ok)?, orientation)
         }
     };
+    if orientation != Orientation::NoTransforms || image.color() != ColorType::Rgb8 {
+        // Turning an image, or showing it on white, takes as much again.
+        check_size(image.as_bytes().len() as u64)?;
+    }
     image.apply_orientation(orientation);
     Ok(on_white(image))
 }

@@ -13,8 +13,8 @@ use gram_eval::image_batches::BATCH;
 
 use crate::clustering::PairFeatures;
 
-/// Pairs that are seen, from all over the source: enough for batches to wait for each other.
-const SEEN: usize = 4 * BATCH;
+/// Pairs that are seen, from all over the source: a batch in the tower, one that waits and one that is decoded.
+const SEEN: usize = 3 * BATCH;
 const MEGABYTE: f64 = 1_048_576.0;
 
 /// What seeing pairs costs, features aside.

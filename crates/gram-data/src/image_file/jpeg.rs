@@ -60,11 +60,11 @@ impl BufRead for Watched<'_> {
 fn decompress(reader: Watched) -> ImageResult<(DynamicImage, Orientation)> {
     let decoder = Decompress::builder().with_markers(&[Marker::APP(1)]).from_reader(reader)?;
     let (width, height) = decoder.size();
-    check_size((width * height) as u64 * 4)?;
     let exif = decoder.markers().find_map(|marker| marker.data.strip_prefix(EXIF));
     let orientation = exif.and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms);
     let four_inks = matches!(decoder.color_space(), ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK);
-    let wanted = if four_inks { ColorSpace::JCS_CMYK } else { ColorSpace::JCS_RGB };
+    let (wanted, channels) = if four_inks { (ColorSpace::JCS_CMYK, 4) } else { (ColorSpace::JCS_RGB, 3) };
+    check_size(width as u64 * height as u64 * channels)?;
     let mut started = decoder.to_colorspace(wanted)?;
     let values: Vec<u8> = started.read_scanlines()?;
     started.finish()?;
