@@ -62,16 +62,19 @@ fn adapt(data: &Path, method: &str, out: &Path, more: &[&str]) -> Output {
 fn every_kind_of_prompt_is_tuned_and_predicts() {
     let folder = tempfile::tempdir().unwrap();
     let data = squares(folder.path(), |class| class);
-    let out = folder.path().join("prompt.safetensors");
     let image = folder.path().join("red-8.png").display().to_string();
-    for (method, more) in [
+    for (number, (method, more)) in [
         ("coop", &[][..]),
         ("coop", &["--context-tokens", "3", "--class-position", "middle", "--class-specific"]),
         ("cocoop", &["--class-position", "front"]),
         ("vpt", &["--visual-tokens", "3"]),
         ("vpt-deep", &[]),
         ("joint", &["--rate", "0.02/0.002", "--weight-decay", "0"]),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let out = folder.path().join(format!("prompt-{number}.safetensors"));
         let adapted = json(&adapt(&data, method, &out, more));
         assert_eq!(
             (adapted["classes"].as_u64(), adapted["images"].as_u64()),
@@ -234,7 +237,7 @@ fn a_bench_that_is_killed_and_started_again_gives_what_an_unbroken_one_gives() {
         "--out",
         &whole.display().to_string(),
     ]);
-    assert!(error_of(&other).contains("name another one with --out"), "{other:?}");
+    assert!(error_of(&other).contains("settings.baseline.epochs was 1, now 2"), "{other:?}");
 }
 
 #[test]
@@ -282,8 +285,11 @@ fn studies_leave_parts_of_gram_out_and_go_on_from_their_starts() {
     let starts = kept.iter().filter(|(path, _)| path.components().count() == 1);
     assert_eq!(starts.count(), 5);
     let starts = |condition: &str| {
-        PromptFile::load(&folder.path().join(format!("starts/{condition}.safetensors")), &Device::default())
-            .unwrap()
+        PromptFile::load(
+            &folder.path().join(format!("starts/{condition}-4-steps.safetensors")),
+            &Device::default(),
+        )
+        .unwrap()
     };
     assert!(starts("gram").regulator.len() == 4 && starts("without-regulator").regulator.is_empty());
     // Both use the starts that are there. Epoch 0 and 1, and a row for each condition.

@@ -65,7 +65,11 @@ pub fn run(arguments: &EmbedArguments, common: &Common) -> Result<()> {
     progress.finish_and_clear();
     pairs.write_skipped(&arguments.out.join("left_out.jsonl"))?;
     match common.json {
-        true => output::json(&json!({"features": arguments.out.to_string_lossy(), "summary": summary}))?,
+        true => {
+            let mut told = json!({"features": arguments.out.to_string_lossy(), "summary": summary});
+            told["summary"]["resumed"] = summary.resumed.into();
+            output::json(&told)?;
+        }
         false => output::line(format!(
             "{} pairs with features ({} of them from before), {} unreadable, {} captions cut\n{}",
             summary.rows,
