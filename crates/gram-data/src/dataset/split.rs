@@ -149,6 +149,7 @@ mod tests {
     fn a_split_is_read_by_its_long_and_its_short_name() {
         assert_eq!("val".parse(), Ok(Split::Validation));
         assert_eq!(Split::Validation.to_string().parse(), Ok(Split::Validation));
-        assert_eq!("Train".parse::<Split>(), Err(UnknownSplitName));
+        assert_eq!("Train".parse::<Split>(), Ok(Split::Train));
+        assert_eq!("trainer".parse::<Split>(), Err(UnknownSplitName));
     }
 }
