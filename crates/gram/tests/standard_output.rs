@@ -92,7 +92,9 @@ fn names_do_not_command_the_terminal() {
     assert!(told.contains("\\u{1b}[31mred.jpg\t") && told.contains("\\u{1b}[31mred cat "), "{told}");
     assert!(told.contains("dog\\u{9b}2J"), "{told}");
     let told = run(&["predict", "--classes", &classes, "--json", image]);
-    assert!(serde_json::from_str::<serde_json::Value>(told.lines().last().unwrap()).is_ok(), "{told}");
+    let result = told.lines().find(|line| line.starts_with('{')).unwrap();
+    let result: serde_json::Value = serde_json::from_str(result).unwrap();
+    assert!(result["image"].as_str().unwrap().ends_with("\u{1b}[31mred.jpg"), "{result}");
     // In errors, and in what is quoted of the command line.
     assert!(run(&["predict", "--classes", "a,b", &format!("{red}.png")]).contains("\\u{1b}[31mred.png: "));
     assert!(run(&["eval", "--data", red]).contains("dataset \\u{1b}[31mred "));
