@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 
 use crate::clustering::{Progress, decoded, device, image_features, tensor};
 use crate::run_folder::{Run, RunFolder, model_identity};
+use crate::starts::start_of;
 use crate::{settings_file, tensorboard, whole_file};
 
 /// The prompt before meta-training: the template's words or random vectors in the text, random ones in the image.
@@ -223,6 +224,11 @@ impl MetaRun<'_> {
             )?;
             self.save(&folder.join("start.safetensors"), &self.start)?;
         }
+        if training.is_finished() && self.is_saved(out, training.result()) {
+            // Nothing is written anew: the file says which command made it.
+            steps_of(out)?.iter().for_each(observe);
+            return Ok(training.result().clone());
+        }
         let mut record = Record::open(folder, training.standing().step)?;
         record.before.iter().for_each(&mut *observe);
         while !training.is_finished() {
@@ -235,6 +241,14 @@ impl MetaRun<'_> {
         }
         self.save(out, training.result())?;
         Ok(training.result().clone())
+    }
+
+    /// Whether the file `out` is what this run ends in, and not another that was put there since.
+    fn is_saved(&self, out: &Path, result: &MetaState) -> bool {
+        let Ok(file) = PromptFile::load(out, &device(self.model)) else { return false };
+        let same = file.header.kind == self.kind && file.header.placement == self.placement;
+        same && start_of(&file, out, self.model)
+            .is_ok_and(|state| state.fingerprint() == result.fingerprint())
     }
 
     /// What decides the numbers of the run.
