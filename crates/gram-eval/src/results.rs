@@ -407,7 +407,7 @@ pub enum ResultsError {
         found: u32,
     },
     /// The method has no such name.
-    #[error("unknown method `{found}`: expected zero-shot, coop, coop-gram, vpt, vpt-gram, joint or unigram")]
+    #[error("unknown method `{found}`: {} are known", Method::ALL.map(|method| method.key()).join(", "))]
     UnknownMethod {
         /// The name that was given.
         found: String,

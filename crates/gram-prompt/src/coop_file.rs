@@ -139,7 +139,9 @@ pub fn write(path: &Path, file: &PromptFile) -> Result<Vec<u8>, PromptFileError>
     let after = file.header.template.rsplit("{}").next().unwrap_or_default();
     if after != "." {
         return Err(wrong(format!(
-            "its sentence ends with `{after}` after the name, CoOp's with a full stop"
+            "its sentence, `{}`, ends with `{after}` after the name, CoOp's with a full stop: tune it with a --template \
+             that ends so, or export it --to classifier",
+            file.header.template
         )));
     }
     if kind == PromptKind::Conditional && placement.class_position != ClassPosition::End {

@@ -2,7 +2,7 @@
 //!
 //! The cache is the one that Python's `huggingface_hub` uses, so nothing is downloaded twice. These variables are read:
 //! `HF_HOME` or `HF_HUB_CACHE` (where the cache is), `HF_ENDPOINT` (a mirror), `HF_TOKEN` (for models that ask for one),
-//! `HF_HUB_OFFLINE` (1: the cache alone), and `HTTPS_PROXY` and its kin. A download that breaks goes on where it stopped
+//! `HF_HUB_OFFLINE` (1: the cache alone), and `HTTPS_PROXY` and the like. A download that breaks goes on where it stopped
 //! when the command is given again.
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! Progress bars on standard error, with the time that is left.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use gram::clustering::Progress;
 use gram::output::shown;
@@ -15,6 +16,13 @@ pub fn bar(name: &str) -> ProgressBar {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
+}
+
+/// A sign that work goes on whose steps are not counted; what is being done is its message.
+pub fn working(message: &'static str) -> ProgressBar {
+    let sign = ProgressBar::new_spinner().with_message(message);
+    sign.enable_steady_tick(Duration::from_millis(200));
+    sign
 }
 
 /// Says beside a bar what is being done.

@@ -19,7 +19,7 @@ pub fn distinct_names(datasets: &mut [LabelledDataset], paths: &[PathBuf]) -> Re
     for (index, place) in places.iter().enumerate() {
         ensure!(
             !places[..index].contains(place),
-            "dataset {}: it is given twice: leave one out",
+            "dataset {}: it is given twice, by --data or --data-root: leave one out",
             paths[index].display()
         );
     }

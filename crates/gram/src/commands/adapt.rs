@@ -26,6 +26,7 @@ use crate::arguments::{Anew, Common};
 use crate::commands::prompting::load_prompt;
 use crate::commands::tuning::TuningArguments;
 use crate::commands::{command_line, labelled};
+use crate::progress::working;
 
 /// Arguments of `gram adapt`.
 #[derive(Args, Debug)]
@@ -91,7 +92,7 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
         "method": arguments.method,
         "classes": dataset.class_names(arguments.classes),
         "template": template.to_string(),
-        "settings": settings,
+        "settings": in_force(&settings, arguments.method)?,
         "seed": common.seed,
         "tuned_on": dataset.fingerprint_of(&[chosen.as_slice(), &validation].concat()),
         "start": starts.fingerprint(arguments.method),
@@ -157,11 +158,21 @@ struct Tuning<'a> {
     kind: PromptKind,
 }
 
+/// The settings that a method is tuned with, of all.
+fn in_force(settings: &ProtocolSettings, method: Method) -> Result<Value> {
+    let mut of_method = serde_json::to_value(settings)?;
+    if let Some(all) = of_method.as_object_mut() {
+        ["baseline", "regulated", "collection", "tip_adapter"].iter().for_each(|key| drop(all.remove(*key)));
+        all.insert("tuning".into(), serde_json::to_value(settings.adaptation(method))?);
+    }
+    Ok(of_method)
+}
+
 /// Says what the text tower takes for a gradient.
 fn note_memory(memory: TextMemory) {
-    if memory.classes > 0 {
-        let parts = memory.classes.div_ceil(memory.classes_at_once);
-        let gigabytes = memory.bytes as f64 / f64::from(1 << 30);
+    let parts = memory.classes.div_ceil(memory.classes_at_once);
+    let gigabytes = memory.bytes as f64 / f64::from(1 << 30);
+    if parts > 1 || gigabytes >= 1.0 {
         output::note(format!(
             "about {gigabytes:.1} GB for the gradient through the text tower, in {parts} part(s)"
         ));
@@ -199,12 +210,15 @@ impl AdaptArguments {
         let Tuning { protocol, chosen, validation, kind } = tuning;
         let (method, classes) = (self.method, self.classes);
         let (model, dataset) = (protocol.prepared.model, protocol.prepared.dataset);
-        let shots = protocol.shots_of(classes, chosen, validation, &[method], seed)?;
         let names = dataset.class_names(classes).to_vec();
-        output::note(format!("{}: {} images of {} classes", method, shots.chosen.len(), names.len()));
+        output::note(format!("{method}: {} images of {} classes", chosen.len(), names.len()));
         note_memory(protocol.text_memory(method, classes)?);
+        let working = working("preparing images");
+        let shots = protocol.shots_of(classes, chosen, validation, &[method], seed)?;
+        working.set_message(format!("tuning, {} epochs", protocol.settings.adaptation(method).epochs));
         let course =
             protocol.tune(method, &shots)?.context("the method's start is missing: pass it with --init")?;
+        working.finish_and_clear();
         let losses: Vec<f32> = course.iter().skip(1).map(|(_, loss)| *loss).collect();
         let (prompt, placement) =
             course.last().and_then(|(tuned, _)| tuned.prompt()).context("the method left no prompt")?;
@@ -249,7 +263,10 @@ impl AdaptArguments {
                 let file = load_prompt(path, self.tuning.class_position(), &device)?;
                 add_start(&mut starts, self.method, path, &file, model)?;
             }
-            (Some(_), None) => bail!("--init: {} starts as usual; name its kin with GRAM", self.method.key()),
+            (Some(_), None) => bail!(
+                "--init: {} does not begin at a meta-trained start; those with GRAM do, as coop-gram",
+                self.method.key()
+            ),
             (None, Some(_)) => {
                 bail!(
                     "--method {}: it starts from a meta-trained prompt: pass one with --init",

@@ -129,6 +129,7 @@ pub fn class_names(list_or_path: &str) -> Result<Vec<String>> {
         }
     };
     let names: Vec<String> = names.into_iter().filter(|name| !name.is_empty()).collect();
+    ensure!(!names.is_empty(), "--classes {list_or_path}: no class is named there");
     let mut known = BTreeSet::new();
     if let Some(twice) = names.iter().find(|name| !known.insert(readable_name(name))) {
         bail!("--classes: `{twice}` is named twice: leave one out");
