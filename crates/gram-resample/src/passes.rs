@@ -134,17 +134,17 @@ fn weighted_sums<'a, const N: usize>(
         else {
             break;
         };
-        let values = one.iter().zip(two).zip(three).zip(four);
-        for (sum, (((one, two), three), four)) in sums.iter_mut().zip(values) {
-            *sum += i32::from(*one) * first
-                + i32::from(*two) * second
-                + i32::from(*three) * third
-                + i32::from(*four) * fourth;
-        }
+        sums = std::array::from_fn(|lane| {
+            sums[lane]
+                + i32::from(one[lane]) * first
+                + i32::from(two[lane]) * second
+                + i32::from(three[lane]) * third
+                + i32::from(four[lane]) * fourth
+        });
     }
     for (index, weight) in rest.iter().enumerate() {
         let Some(values) = values(4 * fours.len() + index) else { break };
-        sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += i32::from(*value) * weight);
+        sums = std::array::from_fn(|lane| sums[lane] + i32::from(values[lane]) * weight);
     }
     sums
 }
