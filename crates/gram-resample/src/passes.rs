@@ -41,7 +41,8 @@ pub(crate) fn across(picture: Pixels, rows: Range<usize>, weights: &Weights) -> 
     let mut bytes = vec![0; rows.len() * width];
     let mut columns = vec![[0; LANES]; reach.len()];
     for (block, first) in bytes.chunks_mut(ROWS * width).zip(rows.clone().step_by(ROWS)) {
-        let lines: Vec<&[u8]> = (first..rows.end.min(first + ROWS)).map(line).collect();
+        // Where rows end, the last stands in for those that would follow.
+        let lines: [&[u8]; ROWS] = std::array::from_fn(|row| line((first + row).min(rows.end - 1)));
         widest(
             #[inline(always)]
             || {
@@ -53,28 +54,30 @@ pub(crate) fn across(picture: Pixels, rows: Range<usize>, weights: &Weights) -> 
     bytes
 }
 
-/// Writes pixels of one column next to each other.
+/// Writes pixels of one column next to each other, one column after the other, so that the memory is passed once.
 #[inline(always)]
-fn side_by_side(lines: &[&[u8]], columns: &mut [[i32; LANES]]) {
-    for (row, line) in lines.iter().enumerate() {
-        for (column, pixel) in columns.iter_mut().zip(line.as_chunks::<3>().0) {
-            let [red, green, blue] = pixel.map(i32::from);
-            column[4 * row..4 * row + 4].copy_from_slice(&[red, green, blue, 0]);
+fn side_by_side(lines: &[&[u8]; ROWS], columns: &mut [[u8; LANES]]) {
+    let Some((last, others)) = columns.split_last_mut() else { return };
+    let end = 3 * others.len();
+    for (index, column) in others.iter_mut().enumerate() {
+        for (four, line) in column.as_chunks_mut::<4>().0.iter_mut().zip(lines) {
+            // Four values are moved at once. The fourth is the next pixel's, and what becomes of it is never looked at.
+            if let Some(values) = line[3 * index..].first_chunk::<4>() {
+                *four = *values;
+            }
         }
+    }
+    for (four, line) in last.as_chunks_mut::<4>().0.iter_mut().zip(lines) {
+        four[..3].copy_from_slice(&line[end..end + 3]);
     }
 }
 
 /// Resamples up to [`ROWS`] rows across. `block`: `[rows, width]`.
 #[inline(always)]
-fn across_rows(columns: &[[i32; LANES]], start: usize, weights: &Weights, block: &mut [u8], width: usize) {
+fn across_rows(columns: &[[u8; LANES]], start: usize, weights: &Weights, block: &mut [u8], width: usize) {
     for (position, (first, weights)) in weights.positions().enumerate() {
-        let mut sums = [HALF; LANES];
-        for (column, weight) in columns[first - start..].iter().zip(weights) {
-            for (sum, value) in sums.iter_mut().zip(column) {
-                *sum += value * weight;
-            }
-        }
-        let values = sums.map(rounded);
+        let columns = &columns[first - start..][..weights.len()];
+        let values = weighted_sums(|index| columns.get(index), weights).map(rounded);
         for (line, pixel) in block.chunks_exact_mut(width).zip(values.as_chunks::<4>().0) {
             line[3 * position..3 * position + 3].copy_from_slice(&pixel[..3]);
         }
@@ -101,14 +104,8 @@ fn down_columns(rows: &[u8], stride: usize, weights: &[i32], line: &mut [u8]) {
     let (blocks, rest) = line.as_chunks_mut::<BLOCK>();
     let done = blocks.len() * BLOCK;
     for (index, block) in blocks.iter_mut().enumerate() {
-        let mut sums = [HALF; BLOCK];
-        for (row, weight) in weights.iter().enumerate() {
-            let values = rows[row * stride + index * BLOCK..].first_chunk::<BLOCK>().unwrap_or(&[0; BLOCK]);
-            for (sum, value) in sums.iter_mut().zip(values) {
-                *sum += i32::from(*value) * weight;
-            }
-        }
-        *block = sums.map(rounded);
+        let values = |row: usize| rows[row * stride + index * BLOCK..].first_chunk::<BLOCK>();
+        *block = weighted_sums(values, weights).map(rounded);
     }
     let mut sums = [HALF; BLOCK];
     for (row, weight) in weights.iter().enumerate() {
@@ -117,6 +114,39 @@ fn down_columns(rows: &[u8], stride: usize, weights: &[i32], line: &mut [u8]) {
         }
     }
     rest.iter_mut().zip(sums).for_each(|(value, sum)| *value = rounded(sum));
+}
+
+/// Sums of the values that there are for each weight, to be rounded.
+///
+/// Four weights at a time: of a shorter body the compiler would make vectors along the weights, not along the values, and
+/// gather these one by one.
+#[inline(always)]
+fn weighted_sums<'a, const N: usize>(
+    values: impl Fn(usize) -> Option<&'a [u8; N]>,
+    weights: &[i32],
+) -> [i32; N] {
+    let mut sums = [HALF; N];
+    let (fours, rest) = weights.as_chunks::<4>();
+    for (index, &[first, second, third, fourth]) in fours.iter().enumerate() {
+        let place = 4 * index;
+        let (Some(one), Some(two), Some(three), Some(four)) =
+            (values(place), values(place + 1), values(place + 2), values(place + 3))
+        else {
+            break;
+        };
+        sums = std::array::from_fn(|lane| {
+            sums[lane]
+                + i32::from(one[lane]) * first
+                + i32::from(two[lane]) * second
+                + i32::from(three[lane]) * third
+                + i32::from(four[lane]) * fourth
+        });
+    }
+    for (index, weight) in rest.iter().enumerate() {
+        let Some(values) = values(4 * fours.len() + index) else { break };
+        sums = std::array::from_fn(|lane| sums[lane] + i32::from(values[lane]) * weight);
+    }
+    sums
 }
 
 /// The whole part of a sum, cut off at 0 and 255.
