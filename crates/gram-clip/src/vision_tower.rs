@@ -13,6 +13,9 @@ use crate::error::ClipError;
 use crate::layers::{Block, LayerNorm, Linear};
 use crate::signal::Signal;
 
+/// Patches along a side of an image, at most. Attention over so many, squared, takes 1 GB a head.
+const MOST_PATCHES_A_SIDE: usize = 128;
+
 /// Images of a part: what one core takes through the tower at once.
 const PART: usize = 8;
 
@@ -131,6 +134,12 @@ impl VisionTower {
         let (patch, old) = (self.config.patch_size, self.config.image_size);
         if side == 0 || !side.is_multiple_of(patch) {
             let (key, expected) = ("image_size".into(), format!("a multiple of patch_size, {patch}"));
+            return Err(ClipError::Config { file: "config.json", key, value: side.to_string(), expected });
+        }
+        if side / patch > MOST_PATCHES_A_SIDE {
+            let (key, most) = ("image_size".into(), MOST_PATCHES_A_SIDE * patch);
+            let expected =
+                format!("at most {most}: attention over more patches takes more memory than there is");
             return Err(ClipError::Config { file: "config.json", key, value: side.to_string(), expected });
         }
         let (from, to, width) = (old / patch, side / patch, self.config.hidden_size);

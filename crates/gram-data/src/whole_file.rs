@@ -52,9 +52,12 @@ pub fn write_whole_at<E: From<io::Error>>(
     let folder = folder_of(path);
     fs::create_dir_all(folder)?;
     let partial = create(folder)?;
+    let permissions = partial.as_file().metadata()?.permissions();
     write(partial.path())?;
-    // A library may have put another file there.
-    File::open(partial.path())?.sync_all()?;
+    // A library may have put another file there, for its owner alone.
+    let written = File::open(partial.path())?;
+    written.set_permissions(permissions)?;
+    written.sync_all()?;
     put(partial, path)?;
     Ok(())
 }
@@ -98,6 +101,10 @@ fn create(folder: &Path) -> io::Result<NamedTempFile> {
 
 /// Brings a temporary file to the disk, and then to its name.
 fn put(partial: NamedTempFile, path: &Path) -> io::Result<()> {
+    if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        // A device or a folder would be gone.
+        return Err(io::Error::other("it is no file, and is not replaced by one"));
+    }
     partial.as_file().sync_all()?;
     partial.persist(path).map_err(|error| error.error)?;
     // The new name is in the folder, which has to reach the disk too. Not every system opens folders.
@@ -160,10 +167,21 @@ mod tests {
     fn a_file_has_the_permissions_of_any_other() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
-        let [whole, plain] = ["whole", "plain"].map(|name| folder.path().join(name));
+        let [whole, made, plain] = ["whole", "made", "plain"].map(|name| folder.path().join(name));
         write_whole(&whole, b"").unwrap();
+        let for_its_owner = |partial: &Path| {
+            let other = NamedTempFile::new_in(folder.path())?;
+            other.persist(partial).map(drop).map_err(|error| error.error)
+        };
+        write_whole_at(&made, for_its_owner).unwrap();
         fs::write(&plain, b"").unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
-        assert_eq!(mode(&whole), mode(&plain));
+        assert_eq!([mode(&whole), mode(&made)], [mode(&plain); 2]);
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(write_whole(folder.path(), b"").is_err() && folder.path().is_dir());
     }
 }

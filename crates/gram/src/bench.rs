@@ -160,6 +160,8 @@ impl<'a> Bench<'a> {
     /// If the folder belongs to a bench with other settings, a run was made from other data or another start, or one fails.
     pub fn run(&self, observe: &(dyn Fn(&str, usize, usize) + Sync)) -> Result<Vec<Results>> {
         names::check(self.datasets)?;
+        ensure!(!self.seeds.is_empty(), "--seeds: 1 or more");
+        ensure!(!self.shots.contains(&0), "--shots: 1 or more");
         let tasks = self.tasks()?;
         let identity = self.identity()?;
         let makes = ["runs", "*-shot"];

@@ -11,7 +11,13 @@ use anyhow::{Context, Result, bail, ensure};
 /// In one line, with the path and what stands in the way.
 pub fn file(path: &Path) -> Result<()> {
     ensure!(!path.is_dir(), "--out {}: this is a folder: name a file", path.display());
-    ensure!(path.file_name().is_some(), "--out {}: this names no file", path.display());
+    let ends_as_a_folder = path.as_os_str().to_string_lossy().ends_with(std::path::is_separator);
+    ensure!(path.file_name().is_some() && !ends_as_a_folder, "--out {}: this names no file", path.display());
+    ensure!(
+        path.is_file() || path.symlink_metadata().is_err(),
+        "--out {}: this is no file, and is not replaced by one",
+        path.display()
+    );
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     writable(folder).with_context(|| format!("--out {}", path.display()))
 }

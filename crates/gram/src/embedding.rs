@@ -9,6 +9,7 @@ mod part;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -23,6 +24,7 @@ use npyz::WriterBuilder;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::clustering::device;
 use crate::run_folder::{Run, RunFolder, model_identity};
@@ -118,12 +120,32 @@ pub fn embed(
 ) -> Result<Summary> {
     let identity = embedding.identity(pairs)?;
     let run = Run { command: "embed", identity: &identity, makes: &MAKES, restart };
-    let _claimed = RunFolder::claim(out, &run)?;
-    embed_in_parts(embedding, &pairs.pairs, source, out, PART, progress)
+    let claimed = RunFolder::claim(out, &run)?;
+    let files = || written(out);
+    if let Some(before) = claimed.find::<BTreeMap<String, String>>(WRITTEN, &Value::Null)?
+        && let Some(name) =
+            before.iter().find(|(name, was)| files().get(*name) != Some(*was)).map(|(name, _)| name)
+    {
+        bail!("{}: it is not what was written there: begin anew with --restart", out.join(name).display());
+    }
+    let summary = embed_in_parts(embedding, &pairs.pairs, source, out, PART, progress)?;
+    claimed.keep(WRITTEN, &Value::Null, files())?;
+    Ok(summary)
+}
+
+/// The fingerprints of the files that stay, by their names.
+fn written(out: &Path) -> BTreeMap<String, String> {
+    let stays = MAKES.iter().filter(|name| ![WRITTEN, "left_out.jsonl"].contains(name));
+    let of = |name: &&str| {
+        let path = out.join(name);
+        Some(((*name).to_owned(), fingerprint::of_files(out, &[path.is_file().then_some(path)?]).ok()?))
+    };
+    stays.filter_map(of).collect()
 }
 
 /// What an embedding makes in its folder.
-const MAKES: [&str; 10] = [
+const MAKES: [&str; 11] = [
+    WRITTEN,
     "parts",
     "embedding.json",
     "features.safetensors",
@@ -136,6 +158,8 @@ const MAKES: [&str; 10] = [
     SUMMARY,
 ];
 const SUMMARY: &str = "summary.json";
+/// What was written, to know it again.
+const WRITTEN: &str = "written.json";
 
 /// [`embed`], by parts of so many pairs, in a folder that is claimed.
 fn embed_in_parts(
@@ -156,7 +180,7 @@ fn embed_in_parts(
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let told: Summary = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
         progress(pairs.len());
-        summary = Summary { resumed: summary.resumed, ..told };
+        summary = Summary { resumed: told.rows + told.unreadable, ..told };
     } else {
         let open = |folder: &Path| {
             let told = || format!("Sentence-BERT model {}", folder.display());

@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use gram_clip::{Model, ModelIdentity};
 use gram_cluster::Clusters;
-use gram_data::whole_file::beside;
 use gram_data::{Pair, Pairs, fingerprint};
 use gram_eval::design::PromptDesign;
 use gram_meta::{
@@ -23,7 +22,7 @@ use gram_prompt::{
 use serde_json::{Value, json};
 
 use crate::clustering::{Progress, decoded, device, image_features, tensor};
-use crate::run_folder::{Run, RunFolder, model_identity};
+use crate::run_folder::{Run, beside_file, claim_for_file, model_identity};
 use crate::starts::start_of;
 use crate::{settings_file, tensorboard, whole_file};
 
@@ -200,7 +199,7 @@ impl MetaRun<'_> {
         let device = device(self.model);
         let identity = self.identity()?;
         let run = Run { command: "meta-train", identity: &identity, makes: &MAKES, restart: self.restart };
-        let claimed = RunFolder::claim(&run_folder(out), &run)?;
+        let claimed = claim_for_file(out, &[], &run)?;
         let folder = claimed.path();
         let clip = PromptedClip::new(self.model, self.placement);
         let mut training = MetaTraining::new(
@@ -300,17 +299,12 @@ impl MetaRun<'_> {
 /// What to do about a checkpoint that does not belong to the run.
 const OTHER_RUN: &str = "a run stands here: name another --out, or delete its folder";
 
-/// The folder of the run that writes `out`.
-pub fn run_folder(out: &Path) -> PathBuf {
-    beside(out, "run")
-}
-
 /// What the steps of the run that wrote `out` measured.
 ///
 /// # Errors
 /// Names the file.
 pub fn steps_of(out: &Path) -> Result<Vec<MetaStep>> {
-    let path = run_folder(out).join(METRICS);
+    let path = beside_file(out).join(METRICS);
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     text.lines().map(|line| serde_json::from_str(line).with_context(|| path.display().to_string())).collect()
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use gram_data::fingerprint;
-use gram_data::whole_file::is_partial;
+use gram_data::whole_file::{beside, is_partial};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -30,6 +30,8 @@ const NAMED: usize = 3;
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    /// The fingerprint of the run.
+    of: String,
     _lock: File,
 }
 
@@ -57,6 +59,10 @@ struct Description {
 /// A finished part.
 #[derive(Serialize, Deserialize)]
 struct Part<T> {
+    /// The fingerprint of the run that made it.
+    run: String,
+    /// Its own name, so that a file that was moved is not taken for another part.
+    part: String,
     made_from: Value,
     made: T,
 }
@@ -69,22 +75,25 @@ impl RunFolder {
     /// differs, and the way out.
     pub fn claim(path: &Path, run: &Run) -> Result<Self> {
         fs::create_dir_all(path).with_context(|| path.display().to_string())?;
-        let folder = Self { path: path.to_owned(), _lock: lock(path)? };
+        let of = fingerprint::of_text(&format!("{} {}", run.command, run.identity));
+        let folder = Self { path: path.to_owned(), of, _lock: lock(path)? };
         let begun = folder.description()?;
         if let Some(begun) = &begun {
             begun.check_command(run, path)?;
         }
         let made = run.made_in(path)?;
-        if run.restart {
-            // What tells whose the files are goes last.
-            made.iter().chain([&path.join(RUN)]).try_for_each(|path| remove(path))?;
-        } else if let Some(begun) = &begun {
-            refuse_differences(path, &begun.identity, run.identity)?;
-        } else if let Some(made) = made.first() {
-            bail!(
-                "{}: no {RUN} says what made it: name another --out, or begin anew with --restart, which deletes it",
+        match (&begun, made.first()) {
+            // It may be anybody's: a restart does not delete it either.
+            (None, Some(made)) => bail!(
+                "{}: no {RUN} says that gram made it: name another --out, or move it away",
                 made.display()
-            );
+            ),
+            (Some(_), _) if run.restart => {
+                // What tells whose the files are goes last.
+                made.iter().chain([&path.join(RUN)]).try_for_each(|path| remove(path))?;
+            }
+            (Some(begun), _) => refuse_differences(path, &begun.identity, run.identity)?,
+            (None, None) => {}
         }
         remove_partial(path)?;
         if begun.is_none() || run.restart {
@@ -127,6 +136,11 @@ impl RunFolder {
         let part: Part<T> = serde_json::from_slice(&text)
             .with_context(|| format!("{}: delete it, and the command makes it again", path.display()))?;
         refuse_differences(&path, &part.made_from, made_from)?;
+        ensure!(
+            part.run == self.of && part.part == name,
+            "{}: another run or another part of it made this: delete it, and the command makes it again",
+            path.display()
+        );
         Ok(Some(part.made))
     }
 
@@ -135,7 +149,8 @@ impl RunFolder {
     /// # Errors
     /// If it cannot be written.
     pub fn keep<T: Serialize>(&self, name: &str, made_from: &Value, made: T) -> Result<()> {
-        write_json(&self.path.join(name), &Part { made_from: made_from.clone(), made })
+        let (run, part) = (self.of.clone(), name.to_owned());
+        write_json(&self.path.join(name), &Part { run, part, made_from: made_from.clone(), made })
     }
 
     /// Deletes the file or folder called `name`, if it is there.
@@ -149,7 +164,12 @@ impl RunFolder {
     fn description(&self) -> Result<Option<Description>> {
         let path = self.path.join(RUN);
         let Some(text) = read_if_there(&path)? else { return Ok(None) };
-        let wrong = || format!("{}: this is no description of a run: name another --out", path.display());
+        let wrong = || {
+            format!(
+                "{}: this is no description of a run: name another --out, or move it away",
+                path.display()
+            )
+        };
         let description: Description = serde_json::from_slice(&text).with_context(wrong)?;
         ensure!(
             description.version == VERSION,
@@ -298,6 +318,32 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     whole_file::write(path, format!("{}\n", serde_json::to_string_pretty(value)?).as_bytes())
 }
 
+/// The run folder of a command that writes a file: `start.run` of `start.safetensors`.
+pub fn beside_file(out: &Path) -> PathBuf {
+    beside(out, "run")
+}
+
+/// Claims the run folder of a file, and checks that neither it nor `others` beside it stand there already without one: they
+/// may be anybody's.
+///
+/// # Errors
+/// As [`RunFolder::claim`]; names the file that would be overwritten.
+pub fn claim_for_file(out: &Path, others: &[PathBuf], run: &Run) -> Result<RunFolder> {
+    let folder = beside_file(out);
+    if !folder.join(RUN).is_file() && !run.restart {
+        for path in std::iter::once(out).chain(others.iter().map(PathBuf::as_path)) {
+            ensure!(
+                path.symlink_metadata().is_err(),
+                "{}: it is there already, and {} does not say that gram made it: name another --out, or replace it with \
+                 --restart",
+                path.display(),
+                folder.display()
+            );
+        }
+    }
+    RunFolder::claim(&folder, run)
+}
+
 /// What decides what a model makes of images and texts, for the identity of a run. Its name does not: the same weights may lie
 /// in another place.
 ///
@@ -358,9 +404,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("table.md"), "old").unwrap();
         let error = claim(folder.path(), &json!({}), false).unwrap_err().to_string();
-        assert!(error.contains("table.md: no run.json says") && error.contains("--restart"), "{error}");
-        drop(claim(folder.path(), &json!({}), true).unwrap());
-        assert!(!folder.path().join("table.md").exists());
+        assert!(error.contains("table.md: no run.json says") && error.contains("another --out"), "{error}");
+        // It may be anybody's.
+        assert!(claim(folder.path(), &json!({}), true).is_err());
+        assert_eq!(fs::read_to_string(folder.path().join("table.md")).unwrap(), "old");
     }
 
     #[test]
@@ -392,6 +439,20 @@ mod tests {
         let other = run.once("runs/one.json", &json!({"data": "cd", "seed": 1}), || Ok(2.5));
         let error = other.unwrap_err().to_string();
         assert!(error.contains("one.json") && error.contains(r#"data was "ab", now "cd""#), "{error}");
+    }
+
+    #[test]
+    fn a_part_that_was_moved_or_is_of_another_run_is_not_taken() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let run = claim(one.path(), &json!({"seed": 1}), false).unwrap();
+        run.keep("runs/a.json", &Value::Null, 1).unwrap();
+        fs::copy(one.path().join("runs/a.json"), one.path().join("runs/b.json")).unwrap();
+        let error = run.find::<i32>("runs/b.json", &Value::Null).unwrap_err().to_string();
+        assert!(error.contains("b.json: another run or another part"), "{error}");
+        let second = claim(other.path(), &json!({"seed": 2}), false).unwrap();
+        second.keep("runs/a.json", &Value::Null, 2).unwrap();
+        fs::copy(one.path().join("runs/a.json"), other.path().join("runs/a.json")).unwrap();
+        assert!(second.find::<i32>("runs/a.json", &Value::Null).is_err());
     }
 
     #[test]

@@ -67,8 +67,10 @@ pub struct Condition {
     pub printed: Option<[f64; 3]>,
     /// Where its start comes from.
     pub start: StartSource,
-    /// The look of its prompts.
-    pub design: PromptDesign,
+    /// Context tokens that start at random, where that is not as set.
+    pub context_tokens: Option<usize>,
+    /// Vectors of a visual prompt, where that is not as set.
+    pub visual_tokens: Option<usize>,
     /// What draws vectors that start at random.
     pub start_seed: Option<u64>,
 }
@@ -93,7 +95,8 @@ pub enum StartSource {
 impl Condition {
     fn new(name: &str, label: &str, printed: Option<[f64; 3]>, start: StartSource) -> Self {
         let (name, label) = (name.to_owned(), label.to_owned());
-        Self { name, label, printed, start, design: PromptDesign::default(), start_seed: None }
+        let (context_tokens, visual_tokens, start_seed) = (None, None, None);
+        Self { name, label, printed, start, context_tokens, visual_tokens, start_seed }
     }
 
     /// Those of table 6.
@@ -137,13 +140,11 @@ impl Condition {
             [[77.49, 76.09, 76.78], [80.34, 75.92, 78.07], [80.09, 75.63, 77.8], [80.31, 74.79, 77.45]];
         let towers = kind.parts().len().min(2);
         let condition = |(printed, tokens): ([f64; 3], usize)| {
-            let each = tokens / towers;
-            let design =
-                PromptDesign { context_tokens: each, visual_tokens: each, ..PromptDesign::default() };
+            let each = Some(tokens / towers);
             let name = format!("tokens-{tokens}");
             let condition =
                 Self::new(&name, &format!("{tokens} tokens"), Some(printed), StartSource::MetaTrained);
-            Self { design, ..condition }
+            Self { context_tokens: each, visual_tokens: each, ..condition }
         };
         printed.into_iter().zip([2, 4, 6, 8]).map(condition).collect()
     }
@@ -151,13 +152,21 @@ impl Condition {
     /// Those of figure 1a: as many random starts, and GRAM's.
     pub fn initialisations(count: u64) -> Vec<Self> {
         let random = |seed| {
-            let design = PromptDesign { context_tokens: 4, ..PromptDesign::default() };
             let name = format!("random-{seed}");
             let condition = Self::new(&name, &format!("random start {seed}"), None, StartSource::Usual);
-            Self { design, start_seed: Some(seed), ..condition }
+            Self { context_tokens: Some(4), start_seed: Some(seed), ..condition }
         };
         let gram = Self::new("gram", "GRAM's start", None, StartSource::MetaTrained);
         (1..=count).map(random).chain([gram]).collect()
+    }
+
+    /// The look of its prompts, where the settings say `design`.
+    fn design(&self, design: PromptDesign) -> PromptDesign {
+        PromptDesign {
+            context_tokens: self.context_tokens.unwrap_or(design.context_tokens),
+            visual_tokens: self.visual_tokens.unwrap_or(design.visual_tokens),
+            ..design
+        }
     }
 }
 
@@ -229,7 +238,7 @@ impl Study<'_> {
     ) -> Result<(Method, Results)> {
         let (method, starts) = self.start(condition, kind, images)?;
         let settings = ProtocolSettings {
-            design: condition.design,
+            design: condition.design(self.settings.design),
             start_seed: condition.start_seed,
             ..self.settings.clone()
         };
@@ -323,8 +332,9 @@ impl Study<'_> {
             StartSource::Supervised => labelled(self.clusters, self.pairs)?,
             _ => self.clusters.clone(),
         };
-        let (seed, placement) = (settings.seed, condition.design.placement(kind, self.model, 1));
-        let start = condition.design.start(kind, placement, self.model, self.template, seed, self.device)?;
+        let design = condition.design(self.settings.design);
+        let (seed, placement) = (settings.seed, design.placement(kind, self.model, 1));
+        let start = design.start(kind, placement, self.model, self.template, seed, self.device)?;
         let material =
             material(self.model, &clusters, images.store.clone(), &start, self.template, &settings)?;
         let run = MetaRun {

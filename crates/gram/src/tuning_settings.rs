@@ -33,6 +33,9 @@ pub fn with_file(settings: &ProtocolSettings, path: &Path) -> Result<ProtocolSet
     file.over(&under)
 }
 
+/// Vectors of a visual prompt, at most: each is attended to as a patch is.
+const MOST_VISUAL_TOKENS: usize = 1000;
+
 /// Checks what the settings say of numbers.
 ///
 /// # Errors
@@ -58,7 +61,8 @@ pub fn check(settings: &ProtocolSettings) -> Result<()> {
         collection.prompts_of_step,
         collection.prompts
     );
-    ensure!(settings.design.visual_tokens > 0, "visual_tokens: 0: a visual prompt has 1 vector or more");
+    let (visual, most) = (settings.design.visual_tokens, MOST_VISUAL_TOKENS);
+    ensure!((1..=most).contains(&visual), "visual_tokens: {visual}: a visual prompt has 1 to {most} vectors");
     Ok(())
 }
 

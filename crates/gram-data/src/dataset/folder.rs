@@ -43,6 +43,15 @@ pub(super) fn read(folder: &Path) -> Result<Found, DataError> {
         found.leave_out("", top.files);
     } else {
         found.read_classes(folder, "", None)?;
+        let are_splits = found.images.iter().all(|image| image.label.parse::<Split>().is_ok());
+        if are_splits && !found.images.is_empty() {
+            return Err(DataError::Listing {
+                place: folder.display().to_string(),
+                problem:
+                    "its folders are called as splits and hold images: put a folder for each class into them"
+                        .into(),
+            });
+        }
     }
     found.left_out.sort();
     Ok(found)

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use gram::model::{is_built_in, note_what_tiny_knows, open_model_or_own};
 use gram::output;
-use gram::run_folder::{Run, RunFolder, model_identity};
+use gram::run_folder::{Run, claim_for_file, model_identity};
 use gram::starts::{model_of, start_of};
 use gram::{assets, defaults, destination, whole_file};
 use gram_clip::Model;
@@ -100,7 +100,7 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
     });
     let restart = arguments.anew.restart;
     let run = Run { command: "adapt", identity: &identity, makes: &[ADAPTED], restart };
-    let folder = RunFolder::claim(&beside(&arguments.out, "run"), &run)?;
+    let folder = claim_for_file(&arguments.out, &[beside(&arguments.out, METRICS)], &run)?;
     let done: Option<Adapted> = folder.find(ADAPTED, &Value::Null)?;
     let adapted = match done.filter(|done| done.is_still_in(&arguments.out)) {
         Some(adapted) => {
@@ -129,6 +129,8 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
     Ok(())
 }
 
+/// The ending of the file with the loss of every epoch.
+const METRICS: &str = "metrics.jsonl";
 /// What a tuning left, in the prompt's run folder.
 const ADAPTED: &str = "adapted.json";
 
@@ -243,7 +245,7 @@ impl AdaptArguments {
         PromptFile { header, prompt, regulator, source: Source::Gram }.save(&self.out)?;
         let line = |(epoch, loss)| json!({"epoch": epoch + 1, "loss": loss}).to_string() + "\n";
         let lines: String = losses.iter().enumerate().map(line).collect();
-        whole_file::write(&beside(&self.out, "metrics.jsonl"), lines.as_bytes())?;
+        whole_file::write(&beside(&self.out, METRICS), lines.as_bytes())?;
         let written = std::fs::read(&self.out).with_context(|| self.out.display().to_string())?;
         Ok(Adapted {
             prompt: fingerprint::of_bytes(&written),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
 use clap::Args;
 use gram::classifier::Classifier;
@@ -117,7 +117,11 @@ pub fn class_names(list_or_path: &str) -> Result<Vec<String>> {
     let names: Vec<String> = match path.is_file() {
         true => {
             let text = gram_data::read_text(path)?;
-            text.lines().map(|line| line.trim().to_owned()).collect()
+            match path.extension().is_some_and(|ending| ending == "json") {
+                true => serde_json::from_str::<Vec<String>>(&text)
+                    .with_context(|| format!("--classes {list_or_path}: a list of names is expected"))?,
+                false => text.split(['\n', '\r']).map(|line| line.trim().to_owned()).collect(),
+            }
         }
         false => {
             ensure!(

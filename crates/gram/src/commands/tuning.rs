@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
 use gram::tuning_settings::{check, for_model, with_file};
 use gram_clip::Model;
@@ -88,6 +88,14 @@ impl TuningArguments {
         replace(&mut design.visual_depth, self.visual_depth);
         design.class_specific |= self.class_specific;
         check(&settings)?;
+        let (tokens, positions) =
+            (settings.design.context_tokens, model.clip.config.text_config.max_position_embeddings);
+        // The start, a name and the end have a position each, too.
+        ensure!(
+            tokens.saturating_add(3) <= positions,
+            "context_tokens: {tokens}: {} reads {positions} tokens of a text, the name among them",
+            model.name
+        );
         Ok(settings)
     }
 }
