@@ -4,7 +4,7 @@
 use std::fs;
 
 use burn::tensor::Device;
-use gram_clip::preprocess::of_open_clip;
+use gram_clip::preprocess::{Centre, of_open_clip};
 use gram_clip::{Model, Preprocess};
 use image::{Rgb, RgbImage};
 use serde::Deserialize;
@@ -91,4 +91,15 @@ fn a_model_takes_the_processor_s_file_before_the_older_one() {
     let told =
         format!("processor_config.json: crop_size = {}: must be the image_size of the model", side + 1);
     assert!(error.starts_with(&told), "{error}");
+}
+
+#[test]
+fn without_a_file_the_crop_is_that_of_the_library_whose_names_the_tensors_have() {
+    let checkpoint = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/checkpoints/openai/model.pt");
+    let bare = tempfile::tempdir().unwrap();
+    fs::copy(checkpoint, bare.path().join("model.pt")).unwrap();
+    let tokenizer = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/gelu-new-eos/tokenizer.json");
+    fs::copy(tokenizer, bare.path().join("tokenizer.json")).unwrap();
+    let found = Model::open(&bare.path().join("model.pt"), &Device::default()).unwrap().preprocess;
+    assert_eq!(found, Preprocess { centre: Centre::Even, ..Preprocess::clip(found.crop) });
 }

@@ -312,6 +312,23 @@ mod tests {
     }
 
     #[test]
+    fn decoded_images_are_kept_at_the_model_s_side_alone() {
+        let model = crate::assets::tiny(&Device::default()).unwrap();
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        let picture = RgbImage::from_fn(300, 200, |x, y| image::Rgb([x as u8, y as u8, (x * y) as u8]));
+        picture.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+        let mut pairs = crate::assets::pairs().unwrap();
+        pairs.pairs.truncate(2);
+        let bytes = bytes.into_inner().into();
+        pairs.pairs[1].image = gram_data::ImageFile::Bytes { name: "large.png".into(), bytes };
+        let store = decoded(&model, pairs.pairs.iter()).unwrap();
+        let side = model.preprocess.crop;
+        assert!(store.images().iter().all(|image| image.dimensions() == (side, side)));
+        let seen = store.pixels(&[1], &Device::default()).into_data().try_to_vec::<f32>().unwrap();
+        assert_eq!(seen, model.preprocess.pixels(&picture).unwrap());
+    }
+
+    #[test]
     fn unreadable_images_are_left_out() {
         let model = crate::assets::tiny(&Device::default()).unwrap();
         let mut pairs = crate::assets::pairs().unwrap();
@@ -320,6 +337,8 @@ mod tests {
         let words = TopicWordSettings::default();
         let features = PairFeatures::new(&model, &pairs, None, &words, &mut |_| ()).unwrap();
         assert_eq!(features.rows, [0, 1, 3, 4]);
+        let [(2, problem)] = features.unreadable.as_slice() else { panic!("{:?}", features.unreadable) };
+        assert!(problem.starts_with("nowhere.png: "), "{problem}");
         assert_eq!(features.images.nrows(), 4);
         let product = features.images.row(2).dot(&features.images.row(2));
         assert!((product - 1.0).abs() < 1e-4, "{product}");

@@ -67,6 +67,7 @@ fn cost_is_told_before_and_nothing_is_done() {
         "{cost}"
     );
     assert_eq!(cost["stages"].as_array().unwrap().len(), 4);
+    assert!(cost["seeing"]["seconds"].as_f64().unwrap() > 0.0, "{cost}");
     assert!(!out.exists());
 }
 

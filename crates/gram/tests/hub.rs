@@ -169,6 +169,20 @@ fn a_model_in_several_files_comes_with_all_of_them() {
 }
 
 #[test]
+fn the_settings_of_images_come_with_a_model_in_the_form_of_transformers_5() {
+    let [home, folder] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    for entry in std::fs::read_dir(served("half")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let settings = json!({"image_processor": {"resample": 9}});
+    std::fs::write(folder.path().join("processor_config.json"), settings.to_string()).unwrap();
+    let hub = Hub::start(folder.path().to_owned(), 0);
+    let error = error_of(&predict(ID, home.path(), &[("HF_ENDPOINT", &hub.address), ("HF_TOKEN", TOKEN)]));
+    assert!(error.contains("processor_config.json: image_processor.resample = 9: must be"), "{error}");
+}
+
+#[test]
 fn a_hub_behind_a_proxy_is_asked_through_it() {
     let home = tempfile::tempdir().unwrap();
     let hub = Hub::start(served("half"), 0);
