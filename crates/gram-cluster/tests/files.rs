@@ -136,6 +136,6 @@ fn a_folder_that_cannot_be_written_is_named() {
     let (folder, clusters) = saved();
     let file = path(&folder).join("topics.json");
     let message = clusters.save(&file).unwrap_err().to_string();
-    assert!(message.contains("topics.json: cannot be written"), "{message}");
+    assert!(message.contains("topics.json/pairs.parquet: cannot be written"), "{message}");
     assert!(message.contains("give a folder that can be written to"), "{message}");
 }
