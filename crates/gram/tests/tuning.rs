@@ -303,3 +303,19 @@ fn studies_leave_parts_of_gram_out_and_go_on_from_their_starts() {
     assert!(study("figure-3b").contains("gradient regulating"));
     assert!(files(&folder.path().join("starts")) == kept);
 }
+
+#[test]
+fn a_file_that_gram_did_not_make_is_not_overwritten_by_a_prompt() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = squares(folder.path(), |class| class);
+    let (out, image) = (folder.path().join("prompt.safetensors"), folder.path().join("red-0.png"));
+    fs::write(&out, "mine").unwrap();
+    let before = fs::read(&image).unwrap();
+    for path in [&out, &image] {
+        let error = error_of(&adapt(&data, "coop", path, &[]));
+        assert!(error.contains("it is there already") && error.contains("--restart"), "{error}");
+    }
+    assert!(fs::read(&out).unwrap() == b"mine" && fs::read(&image).unwrap() == before);
+    json(&adapt(&data, "coop", &out, &["--restart"]));
+    PromptFile::load(&out, &Device::default()).unwrap();
+}
