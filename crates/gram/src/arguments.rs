@@ -62,7 +62,7 @@ impl Common {
 /// What every command with a run folder takes.
 #[derive(Args, Debug)]
 pub struct Anew {
-    /// Begins anew: what an earlier run left in its folder is deleted.
+    /// Starts over: deletes what an earlier run of this command left in its folder.
     #[arg(long)]
     pub restart: bool,
 }

@@ -13,6 +13,7 @@ use gram::{assets, defaults, destination, whole_file};
 use gram_clip::Model;
 use gram_data::whole_file::beside;
 use gram_data::{ClassSubset, FewShotSplit, LabelledDataset, fingerprint};
+use gram_eval::adaptation::AdaptationSettings;
 use gram_eval::method::Starts;
 use gram_eval::prepared::Prepared;
 use gram_eval::protocol::{Protocol, ProtocolSettings, TextMemory};
@@ -215,9 +216,16 @@ impl AdaptArguments {
         let names = dataset.class_names(classes).to_vec();
         output::note(format!("{method}: {} images of {} classes", chosen.len(), names.len()));
         note_memory(protocol.text_memory(method, classes)?);
+        let AdaptationSettings { epochs, warmup_epochs, warmup_rate, .. } =
+            protocol.settings.adaptation(method);
+        if epochs <= warmup_epochs {
+            output::note(format!(
+                "all epochs are warm-up, at the rate {warmup_rate}: give more --epochs, or --warmup-epochs 0"
+            ));
+        }
         let working = working("preparing images");
         let shots = protocol.shots_of(classes, chosen, validation, &[method], seed)?;
-        working.set_message(format!("tuning, {} epochs", protocol.settings.adaptation(method).epochs));
+        working.set_message(format!("tuning, {} epochs", epochs));
         let course =
             protocol.tune(method, &shots)?.context("the method's start is missing: pass it with --init")?;
         working.finish_and_clear();
