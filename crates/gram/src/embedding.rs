@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::clustering::device;
-use crate::run_folder::{Run, RunFolder, model_identity};
+use crate::run_folder::{Run, RunFolder, encoder_identity, model_identity};
 use crate::whole_file::write;
 use part::{Contents, Part, views};
 
@@ -121,15 +121,20 @@ pub fn embed(
     let identity = embedding.identity(pairs)?;
     let run = Run { command: "embed", identity: &identity, makes: &MAKES, restart };
     let claimed = RunFolder::claim(out, &run)?;
-    let files = || written(out);
-    if let Some(before) = claimed.find::<BTreeMap<String, String>>(WRITTEN, &Value::Null)?
-        && let Some(name) =
-            before.iter().find(|(name, was)| files().get(*name) != Some(*was)).map(|(name, _)| name)
-    {
-        bail!("{}: it is not what was written there: begin anew with --restart", out.join(name).display());
+    let before: Option<BTreeMap<String, String>> = claimed.find(WRITTEN, &Value::Null)?;
+    if let Some(before) = &before {
+        let now = written(out);
+        if let Some((name, _)) = before.iter().find(|(name, was)| now.get(*name) != Some(*was)) {
+            bail!(
+                "{}: it is not what was written there: begin anew with --restart",
+                out.join(name).display()
+            );
+        }
     }
     let summary = embed_in_parts(embedding, &pairs.pairs, source, out, PART, progress)?;
-    claimed.keep(WRITTEN, &Value::Null, files())?;
+    if before.is_none() {
+        claimed.keep(WRITTEN, &Value::Null, written(out))?;
+    }
     Ok(summary)
 }
 
@@ -205,14 +210,10 @@ fn embed_in_parts(
 impl Embedding<'_> {
     /// What decides the features of `pairs`.
     fn identity(&self, pairs: &Pairs) -> Result<serde_json::Value> {
-        let encoder = self.sentence_bert.map(|folder| {
-            fingerprint::of_folder(folder)
-                .with_context(|| format!("Sentence-BERT model {}", folder.display()))
-        });
         Ok(serde_json::json!({
             "model": model_identity(self.model)?,
             "pairs": pairs.fingerprint(),
-            "caption_encoder": encoder.transpose()?,
+            "caption_encoder": encoder_identity(self.sentence_bert)?,
             "precision": self.precision,
             "device": format!("{:?}", device(self.model)),
         }))

@@ -358,6 +358,17 @@ pub fn model_identity(model: &gram_clip::Model) -> Result<Value> {
     }))
 }
 
+/// The fingerprint of a caption encoder's folder, if there is one, for the identity of a run.
+///
+/// # Errors
+/// If a file of it cannot be read.
+pub fn encoder_identity(sentence_bert: Option<&Path>) -> Result<Option<String>> {
+    let of = |folder: &Path| {
+        fingerprint::of_folder(folder).with_context(|| format!("Sentence-BERT model {}", folder.display()))
+    };
+    sentence_bert.map(of).transpose()
+}
+
 /// A text that tokenizers with other entries, or another way to clean a text, take apart in other ways.
 const PROBE: &str = "A photo of 42 naïve caf\u{e9}-goers' sn\u{f6}wleopards &amp; ICE cream, 雪🎉";
 

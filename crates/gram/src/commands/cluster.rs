@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use gram::clustering::{PairFeatures, cluster_features, cluster_pairs};
 use gram::defaults;
@@ -11,13 +11,13 @@ use gram::destination;
 use gram::feature_folder::{self, FeatureFolder};
 use gram::model::{is_built_in, note_what_tiny_knows, open_model, open_model_or_own, open_pairs};
 use gram::output::{self, OutputError};
-use gram::run_folder::{Run, RunFolder, model_identity};
+use gram::run_folder::{Run, RunFolder, encoder_identity, model_identity};
 use gram::seeing_cost::{self, SeeingCost};
 use gram::{settings_file, whole_file};
 use gram_clip::Model;
 use gram_cluster::cost::{self, StageCost};
 use gram_cluster::{ChcSettings, Clusters, Rows, Topic};
-use gram_data::{Pairs, SkipCause, Skipped, fingerprint};
+use gram_data::{Pairs, SkipCause, Skipped};
 use gram_eval::report::clusters_page;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -117,6 +117,11 @@ pub fn run(arguments: &ClusterArguments, common: &Common) -> Result<()> {
     let seen = Seen { features: features.as_ref(), model: model.as_ref(), pairs: pairs.as_ref() };
     let done = folder.once(CLUSTERED, &Value::Null, || arguments.cluster(&seen, &settings, common.seed))?;
     let clusters = Clusters::load(&arguments.out)?;
+    ensure!(
+        clusters.fingerprint() == done.clusters,
+        "{}: its topics are not what was written there: begin anew with --restart",
+        arguments.out.display()
+    );
     let mut pairs = pairs.unwrap_or_default();
     let unreadable =
         |(name, problem)| Skipped { name, cause: SkipCause::UnreadableImage, detail: Some(problem) };
@@ -152,6 +157,8 @@ struct Seen<'a> {
 /// What became of the pairs before they were clustered.
 #[derive(Serialize, Deserialize)]
 struct Clustered {
+    /// The fingerprint of the clusters, to know them again.
+    clusters: String,
     /// Captions that were cut, where a model read them.
     cut_captions: Option<usize>,
     /// Keys of pairs whose images could not be decoded, and why.
@@ -173,16 +180,12 @@ impl ClusterArguments {
         pairs: Option<&Pairs>,
         seed: u64,
     ) -> Result<Value> {
-        let encoder = self.sentence_bert.as_deref().map(|folder| {
-            fingerprint::of_folder(folder)
-                .with_context(|| format!("Sentence-BERT model {}", folder.display()))
-        });
         Ok(json!({
             "settings": settings,
             "seed": seed,
             "features": self.features.as_deref().map(feature_folder::fingerprint).transpose()?,
             "model": model.map(model_identity).transpose()?,
-            "caption_encoder": encoder.transpose()?,
+            "caption_encoder": encoder_identity(self.sentence_bert.as_deref())?,
             "pairs": pairs.map(Pairs::fingerprint),
         }))
     }
@@ -192,23 +195,23 @@ impl ClusterArguments {
         let stages = self.out.join(STAGES);
         let mut progress = pairs_bar();
         let mut show = |now| progress.show(now);
-        let (clusters, clustered) = match (seen.features, seen.model, seen.pairs) {
+        let (clusters, cut_captions, unreadable) = match (seen.features, seen.model, seen.pairs) {
             (Some(features), ..) => {
                 let clusters = cluster_features(features, settings, seed, Some(&stages), &mut show)?;
-                (clusters, Clustered { cut_captions: None, unreadable: Vec::new() })
+                (clusters, None, Vec::new())
             }
             (None, Some(model), Some(pairs)) => {
                 let encoder = self.sentence_bert.as_deref();
                 let (clusters, features) =
                     cluster_pairs(model, pairs, encoder, settings, seed, Some(&stages), &mut show)?;
                 let (cut, unreadable) = (features.cut_captions, unreadable(pairs, &features));
-                (clusters, Clustered { cut_captions: Some(cut), unreadable })
+                (clusters, Some(cut), unreadable)
             }
             _ => bail!("neither --pairs nor --features is given"),
         };
         progress.finish();
         clusters.save(&self.out)?;
-        Ok(clustered)
+        Ok(Clustered { clusters: clusters.fingerprint(), cut_captions, unreadable })
     }
 
     /// The model, where there are no features. Those that there are must be of the model that is given beside them.
