@@ -19,10 +19,10 @@ use std::time::Instant;
 use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::checkpoint::Source;
 use gram_clip::{Clip, ClipConfig, ClipError, side_by_side};
+use gram_features::Images;
 use gram_meta::{InnerLoop, Regulator, RegulatorStart, Task};
 use gram_prompt::{
-    ClassSentence, Classes, Images, LabelledImages, Part, Placement, Prompt, PromptedClip, Rates,
-    RegulatorForm,
+    ClassSentence, Classes, LabelledImages, Part, Placement, Prompt, PromptedClip, Rates, RegulatorForm,
 };
 
 /// As `gram` itself.

@@ -3,12 +3,14 @@
 //! A dataset is a folder per class, such folders inside `train`, `val` (or `valid`, `validation`) and `test`, a manifest (a
 //! table with columns `image`, `label` and, if known, `split` and `domain`), a dataset archive (a tar archive with a
 //! `manifest.csv` and the images it names), one of the literature's in CoOp's folders ([`Benchmark`]), a shared split
-//! (`split_zhou_*.json`), or a folder of WebDataset shards as CLIP_benchmark keeps them. Where the source divides nothing, a fixed, class-balanced division into
+//! (`split_zhou_*.json`), a folder of WebDataset shards as CLIP_benchmark keeps them, or one of Hugging Face's: Parquet
+//! tables with images and labels, or a `metadata` table beside images. Where the source divides nothing, a fixed, class-balanced division into
 //! 60 % training, 20 % validation and 20 % test images is made, the same on every machine.
 
 mod archive;
 mod benchmark;
 mod folder;
+mod hugging_face;
 mod image_net;
 mod manifest;
 mod split;
@@ -119,6 +121,9 @@ impl LabelledDataset {
         if web_dataset::is_one(path) {
             let templates = web_dataset::templates(path)?;
             return Ok(Self { templates, ..Self::assemble(&name, web_dataset::read(path)?)? });
+        }
+        if let Some(described) = hugging_face::read(path)? {
+            return Self::assemble(&name, described);
         }
         let folder::Found { images, left_out } = folder::read(path)?;
         Ok(Self { left_out, ..Self::assemble(&name, images)? })

@@ -19,12 +19,14 @@
 
 mod archive;
 mod augment;
+mod class_list;
 mod classes;
 mod dataset;
 mod embeddings_folder;
 mod error;
 pub mod few_shot;
 pub mod fingerprint;
+mod hugging_face;
 mod image_file;
 mod image_folder;
 mod member_name;
@@ -35,6 +37,7 @@ mod text_file;
 pub mod whole_file;
 
 pub use augment::Augmentation;
+pub use class_list::read_class_list;
 pub use classes::{ClassSubset, UnknownSubsetName, readable_name};
 pub use dataset::{Benchmark, LabelledDataset, LabelledImage, Split, UnknownSplitName};
 pub use embeddings_folder::{EmbeddingsFolder, EmbeddingsPart};

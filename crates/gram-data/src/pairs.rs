@@ -227,7 +227,7 @@ pub fn read_pairs_with_metadata(source: &Path) -> Result<Pairs, DataError> {
 fn read(source: &Path, keep_metadata: bool) -> Result<Pairs, DataError> {
     let kind = fs::metadata(source).map_err(DataError::at(source))?;
     let pairs = if kind.is_dir() {
-        match hugging_face::tables(source)? {
+        match crate::hugging_face::tables(source)? {
             Some(tables) => hugging_face::read(source, &tables, keep_metadata)?,
             None => shards::read_folder(source, keep_metadata)?,
         }

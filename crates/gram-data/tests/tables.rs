@@ -3,6 +3,7 @@
 // The lint lets test functions unwrap, but not what they share.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -50,7 +51,7 @@ fn every_codec_of_parquet_is_read() {
 
 #[test]
 fn fields_are_divided_as_the_header_is_and_a_byte_order_mark_is_taken_off() {
-    for name in ["tabs.csv", "semicolons.csv", "commas.tsv", "mark.csv", "mark.jsonl"] {
+    for name in ["tabs.csv", "semicolons.csv", "commas.tsv", "tabs.tsv", "mark.csv", "mark.jsonl"] {
         assert_eq!(captions(&table(name)), BOTH, "{name}");
         assert_eq!(keys(&table(name)), ["../images/dog.jpg", "../images/cat.png"], "{name}");
     }
@@ -169,6 +170,62 @@ fn labels_of_hugging_face_have_their_names_and_order() {
     assert_eq!(dataset.images.iter().map(|image| image.class).collect::<Vec<_>>(), [1, 2, 0, 1, 2, 0]);
     assert_eq!(dataset.images[3].key, "dog.jpg#1");
     assert_eq!(dataset.images[2].image.decode().unwrap().dimensions(), (5, 7));
+}
+
+#[test]
+fn a_dataset_of_hugging_face_is_read_part_by_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::write(folder.path().join("README.md"), "").unwrap();
+    let part = |name: &str| fs::copy(fixture("hugging_face/labelled.parquet"), data.join(name)).unwrap();
+    for name in
+        ["train-00000-of-00002.parquet", "train-00001-of-00002.parquet", "test-00000-of-00001.parquet"]
+    {
+        part(name);
+    }
+    for place in [folder.path(), &data] {
+        let dataset = LabelledDataset::open(place).unwrap();
+        assert_eq!(dataset.classes, ["owl", "dog", "cat"]);
+        let of = |split| dataset.select(split, ClassSubset::All, None).len();
+        assert_eq!([Split::Train, Split::Validation, Split::Test].map(of), [12, 0, 6]);
+        let keys: HashSet<&str> = dataset.images.iter().map(|image| image.key.as_str()).collect();
+        assert_eq!(keys.len(), 18);
+        assert!(keys.contains("test-00000-of-00001/dog.jpg#1"));
+    }
+    // As pairs they lack captions.
+    assert!(read_pairs(folder.path()).unwrap_err().to_string().contains("no column `caption`"));
+    part("extra-00000-of-00001.parquet");
+    let error = LabelledDataset::open(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("extra-00000-of-00001.parquet") && error.contains("`extra`"), "{error}");
+}
+
+#[test]
+fn a_folder_of_labelled_images_is_read_by_its_metadata() {
+    let folder = tempfile::tempdir().unwrap();
+    for (split, rows) in [("train", "a.png,dog\nb.png,cat\n"), ("validation", "a.png,cat\n")] {
+        let place = folder.path().join(split);
+        fs::create_dir(&place).unwrap();
+        ["a.png", "b.png"].iter().for_each(|name| fs::write(place.join(name), split).unwrap());
+        fs::write(place.join("metadata.csv"), format!("file_name,label\n{rows}")).unwrap();
+    }
+    let dataset = LabelledDataset::open(folder.path()).unwrap();
+    assert_eq!(dataset.classes, ["cat", "dog"]);
+    let found = dataset.images.iter().map(|image| (image.key.as_str(), image.class, image.split));
+    let expected = [
+        ("train/a.png", 1, Split::Train),
+        ("train/b.png", 0, Split::Train),
+        ("validation/a.png", 0, Split::Validation),
+    ];
+    assert_eq!(found.collect::<Vec<_>>(), expected);
+    // Without labels, folders are classes.
+    let folder = tempfile::tempdir().unwrap();
+    for class in ["cat", "dog"] {
+        fs::create_dir(folder.path().join(class)).unwrap();
+        fs::write(folder.path().join(class).join("a.png"), class).unwrap();
+        fs::write(folder.path().join(class).join("metadata.csv"), "file_name,text\na.png,x\n").unwrap();
+    }
+    assert_eq!(LabelledDataset::open(folder.path()).unwrap().classes, ["cat", "dog"]);
 }
 
 #[test]

@@ -19,8 +19,9 @@
 use burn::tensor::Device;
 use gram_clip::layers::indices;
 use gram_data::random::indexed_stream;
+use gram_features::Images;
 pub use gram_meta::Regulated;
-use gram_prompt::{Classes, Images, LabelledImages, Part, Prompt, PromptedClip, Rates};
+use gram_prompt::{Classes, LabelledImages, Part, Prompt, PromptedClip, Rates};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 

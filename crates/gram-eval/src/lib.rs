@@ -21,7 +21,6 @@
 
 pub mod adaptation;
 pub mod design;
-pub mod image_batches;
 pub mod method;
 pub mod prepared;
 pub mod prompt_distribution;

@@ -4,13 +4,12 @@ use burn::tensor::{Device, Tensor};
 use gram_clip::layers::indices;
 use gram_clip::{ClipError, Model};
 use gram_data::{ClassSubset, DataError, ImageFile, LabelledDataset, Split};
-use gram_prompt::{
-    ClassSentence, ClassStore, Classes, Images, Part, Placement, Prompt, PromptedClip, Template,
-};
+use gram_features::Images;
+use gram_prompt::{ClassSentence, ClassStore, Classes, Part, Placement, Prompt, PromptedClip, Template};
 
-use crate::image_batches::each_batch;
 use crate::score::{Score, Tally};
 use crate::tuned::Tuned;
+use gram_features::image_batches::each_batch;
 
 /// Images that are classified at once.
 const BATCH: usize = 60;

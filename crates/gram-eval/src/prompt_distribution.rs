@@ -20,7 +20,8 @@ use gram_clip::signal::leaf;
 use gram_clip::text_tower::{Batching, Sentences, Text, Token};
 use gram_clip::{Clip, Model, Signal};
 use gram_data::random::stream;
-use gram_prompt::{ClassPosition, ClassSentence, Classes, Images, Part, Placement, Prompt, PromptedClip};
+use gram_features::Images;
+use gram_prompt::{ClassPosition, ClassSentence, Classes, Part, Placement, Prompt, PromptedClip};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 

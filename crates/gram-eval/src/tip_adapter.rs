@@ -15,8 +15,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::layers::indices;
 use gram_clip::signal::leaf;
 use gram_clip::{Clip, Signal};
+use gram_features::Images;
+use gram_prompt::Classes;
 use gram_prompt::prompted_clip::accuracy;
-use gram_prompt::{Classes, Images};
 use serde::{Deserialize, Serialize};
 
 use crate::adaptation::{TuningSet, batches};

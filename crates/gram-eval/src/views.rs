@@ -9,7 +9,10 @@ use gram_clip::Model;
 use gram_clip::layers::indices;
 use gram_data::random::indexed_stream;
 use gram_data::{Augmentation, LabelledDataset};
-use gram_prompt::{Images, PixelStore};
+use gram_features::Images;
+use gram_features::pixel_cache;
+use image::RgbImage;
+
 use rayon::prelude::*;
 
 use crate::prepared::EvaluationError;
@@ -27,7 +30,7 @@ pub struct Views<'a> {
     seed: u64,
     model: &'a Model,
     /// Of the first epochs.
-    pixels: Vec<PixelStore>,
+    pixels: Vec<Vec<RgbImage>>,
     /// By epoch, `[images, joint width]`.
     features: Vec<Tensor<2>>,
 }
@@ -73,7 +76,7 @@ impl<'a> Views<'a> {
             let bytes_of_epoch = (views.chosen.len() * 3 * side * side).max(1);
             let epochs = wanted.epochs.min(wanted.kept / bytes_of_epoch);
             views.pixels = (0..epochs)
-                .map(|epoch| views.pixels(epoch, 0..views.chosen.len()))
+                .map(|epoch| views.views(epoch, 0..views.chosen.len()))
                 .collect::<Result<_, _>>()?;
         }
         if wanted.features {
@@ -97,14 +100,13 @@ impl<'a> Views<'a> {
         if !pixels && let Some(features) = self.features.get(epoch) {
             return Ok(Images::Features(features.clone().select(0, indices(places, device))));
         }
-        let pixels = match self.pixels.get(epoch) {
-            Some(kept) => kept.pixels(places, device),
+        let preprocess = &self.model.preprocess;
+        Ok(Images::Pixels(match self.pixels.get(epoch) {
+            Some(kept) => pixel_cache::pixels(places.iter().map(|place| &kept[*place]), preprocess, device),
             None => {
-                let store = self.pixels(epoch, places.iter().copied())?;
-                store.pixels(&(0..places.len()).collect::<Vec<_>>(), device)
+                pixel_cache::pixels(self.views(epoch, places.iter().copied())?.iter(), preprocess, device)
             }
-        };
-        Ok(Images::Pixels(pixels))
+        }))
     }
 
     /// The features of all epochs that were wanted, `[images, joint width]` each.
@@ -121,11 +123,12 @@ impl<'a> Views<'a> {
         Ok(Tensor::cat(parts.collect::<Result<Vec<_>, EvaluationError>>()?, 0))
     }
 
-    fn pixels(
+    /// Some of the images, by their places, as an epoch sees them, at the model's side.
+    fn views(
         &self,
         epoch: usize,
         places: impl IntoIterator<Item = usize>,
-    ) -> Result<PixelStore, EvaluationError> {
+    ) -> Result<Vec<RgbImage>, EvaluationError> {
         let chosen: Vec<usize> = places.into_iter().map(|place| self.chosen[place]).collect();
         let view = |image: &usize| {
             let decoded = self.dataset.images[*image].image.decode()?;
@@ -135,8 +138,7 @@ impl<'a> Views<'a> {
             let side = self.model.preprocess.crop;
             Ok(if view.dimensions() == (side, side) { view } else { self.model.preprocess.resized(&view)? })
         };
-        let images = chosen.par_iter().map(view).collect::<Result<Vec<_>, EvaluationError>>()?;
-        Ok(PixelStore::new(images, self.model.preprocess.clone())?)
+        chosen.par_iter().map(view).collect()
     }
 }
 

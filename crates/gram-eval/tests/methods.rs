@@ -13,9 +13,10 @@ use gram_eval::method::Start;
 use gram_eval::prepared::EvaluationError;
 use gram_eval::prompt_distribution::{self, CollectionSettings, PromptCollection};
 use gram_eval::tip_adapter::{TipAdapter, TipAdapterSettings, tune_keys};
+use gram_features::Images;
 use gram_meta::Regulator;
 use gram_prompt::{
-    ClassSentence, Classes, Classification, Images, LabelledImages, Part, Placement, Prompt, PromptKind,
+    ClassSentence, Classes, Classification, LabelledImages, Part, Placement, Prompt, PromptKind,
     PromptedClip, Rates, RegulatorForm,
 };
 use serde_json::Value;

@@ -13,9 +13,10 @@ use gram_clip::{ClipError, Signal, side_by_side, try_side_by_side};
 use gram_cluster::Clusters;
 use gram_data::fingerprint::{Fingerprinting, digits};
 use gram_data::random::indexed_stream;
+use gram_features::{FeatureError, ImageStore};
 use gram_prompt::prompt_file::numbers;
 use gram_prompt::prompted_clip::accuracy;
-use gram_prompt::{ClassStore, ImageStore, LabelledImages, Part, Prompt, PromptedClip, Rates};
+use gram_prompt::{ClassStore, LabelledImages, Part, Prompt, PromptedClip, Rates};
 use serde::{Deserialize, Serialize};
 
 use crate::episode::{Episode, EpisodeSettings, Shot, TooFewTopics, TopicPool};
@@ -80,9 +81,12 @@ pub enum MetaTrainingError {
     /// Too few topics for the episodes.
     #[error(transparent)]
     TooFewTopics(#[from] TooFewTopics),
-    /// An image or class cannot be read.
+    /// A class cannot be read.
     #[error(transparent)]
     Clip(#[from] ClipError),
+    /// An image cannot be read any more.
+    #[error(transparent)]
+    Image(#[from] FeatureError),
     /// An image is named that is not there.
     #[error("episode {episode} names pair {pair}, topic {topic}: of {pairs} pairs and {topics} topics")]
     Episode {
@@ -452,7 +456,7 @@ impl<'a> MetaTraining<'a> {
         let gradients = |chunk: &[usize]| {
             let task = |episode: &usize| {
                 let episode = self.episode(step * settings.meta_batch + episode)?;
-                Ok(self.material.task(&episode, self.device))
+                Ok(self.material.task(&episode, self.device)?)
             };
             let tasks = chunk.iter().map(task).collect::<Result<Vec<_>, MetaTrainingError>>()?;
             let found = inner.meta_gradients(self.clip, theta, phi.as_ref(), &tasks);
@@ -557,17 +561,20 @@ fn sum(gradients: &[MetaGradient], state: &MetaState) -> (MetaState, Rates) {
 
 impl Material {
     /// An episode's classes and images.
-    pub fn task(&self, episode: &Episode, device: &Device) -> Task {
-        let new_classes = || NewClasses {
-            classes: self.classes.classes(&episode.new_topics, device),
-            query_set: self.set(&episode.new_query, device),
+    ///
+    /// # Errors
+    /// [`FeatureError`] names the image that cannot be read any more.
+    pub fn task(&self, episode: &Episode, device: &Device) -> Result<Task, FeatureError> {
+        let new_classes = || {
+            let classes = self.classes.classes(&episode.new_topics, device);
+            Ok::<_, FeatureError>(NewClasses { classes, query_set: self.set(&episode.new_query, device)? })
         };
-        Task {
+        Ok(Task {
             classes: self.classes.classes(&episode.topics, device),
-            support_set: self.set(&episode.support, device),
-            query_set: self.set(&episode.query, device),
-            new_classes: (!episode.new_topics.is_empty()).then(new_classes),
-        }
+            support_set: self.set(&episode.support, device)?,
+            query_set: self.set(&episode.query, device)?,
+            new_classes: (!episode.new_topics.is_empty()).then(new_classes).transpose()?,
+        })
     }
 
     /// Checks that all that episodes name is there.
@@ -585,10 +592,10 @@ impl Material {
         Ok(())
     }
 
-    fn set(&self, shots: &[Shot], device: &Device) -> LabelledImages {
+    fn set(&self, shots: &[Shot], device: &Device) -> Result<LabelledImages, FeatureError> {
         let pairs: Vec<usize> = shots.iter().map(|shot| shot.pair).collect();
         let classes: Vec<usize> = shots.iter().map(|shot| shot.class).collect();
-        LabelledImages { images: self.images.images(&pairs, device), labels: indices(&classes, device) }
+        Ok(LabelledImages { images: self.images.images(&pairs, device)?, labels: indices(&classes, device) })
     }
 }
 
@@ -605,7 +612,7 @@ fn validation_tasks(
     let tasks = (0..settings.validation_episodes as u64).map(|index| {
         let mut random = indexed_stream(settings.seed, "validation episodes", index);
         let episode = pool.sample(&settings.episodes, &mut random)?;
-        Ok(material.task(&episode, device))
+        Ok(material.task(&episode, device)?)
     });
     tasks.collect()
 }

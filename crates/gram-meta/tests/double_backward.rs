@@ -9,10 +9,11 @@ use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::Clip;
 use gram_clip::checkpoint::float_values;
 use gram_clip::layers::indices;
+use gram_features::Images;
 use gram_meta::meta_gradient::regulated;
 use gram_meta::{InnerLoop, NewClasses, Regulated, Regulator, Task};
 use gram_prompt::{
-    ClassSentence, Classes, Classification, Images, LabelledImages, Part, Placement, Prompt, PromptKind,
+    ClassSentence, Classes, Classification, LabelledImages, Part, Placement, Prompt, PromptKind,
     PromptedClip, Rates, RegulatorForm,
 };
 use safetensors::SafeTensors;

@@ -1,7 +1,7 @@
 //! What is learned and where it enters: textual, image-conditioned, visual and joint prompts, and the prompt file.
 //!
 //! A [`Prompt`] holds the vectors, [`PromptedClip`] gives the frozen model's logits, losses and derivatives under it,
-//! [`ClassStore`] and [`ImageStore`] feed it, and a [`PromptFile`] keeps it.
+//! [`ClassStore`] and [`ImageStore`](gram_features::ImageStore) feed it, and a [`PromptFile`] keeps it.
 //!
 //! ```
 //! use burn::tensor::Device;
@@ -15,7 +15,6 @@
 
 pub mod class_store;
 pub mod coop_file;
-pub mod image_store;
 pub mod meta_net;
 pub mod placement;
 pub mod prompt;
@@ -25,10 +24,9 @@ pub mod rates;
 pub mod template;
 
 pub use class_store::ClassStore;
-pub use image_store::{ImageStore, PixelStore};
 pub use placement::{ClassPosition, ClassSentence, Placement};
 pub use prompt::{Part, Prompt, PromptKind};
 pub use prompt_file::{Header, PromptFile, PromptFileError, RegulatorForm, Source};
-pub use prompted_clip::{Classes, Classification, Gradient, Images, LabelledImages, PromptedClip};
+pub use prompted_clip::{Classes, Classification, Gradient, LabelledImages, PromptedClip};
 pub use rates::Rates;
 pub use template::{Template, TemplateError};

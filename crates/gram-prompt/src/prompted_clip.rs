@@ -10,6 +10,7 @@ use gram_clip::signal::leaf;
 use gram_clip::text_tower::{Batching, Sentences, Text};
 use gram_clip::vision_tower::VisualPrompt;
 use gram_clip::{Clip, Model, Products, Signal, side_by_side};
+use gram_features::Images;
 
 use crate::meta_net::MetaNet;
 use crate::placement::{ClassPosition, ClassSentence, Placement};
@@ -21,15 +22,6 @@ pub enum Classes {
     /// The sentence of every class: the text tower reads it around the context.
     Sentences(Vec<ClassSentence>),
     /// Normalised features, `[classes, joint width]`: the text tower is not prompted.
-    Features(Tensor<2>),
-}
-
-/// What is classified.
-#[derive(Clone, Debug)]
-pub enum Images {
-    /// Normalised pixels, `[images, 3, side, side]`.
-    Pixels(Tensor<4>),
-    /// Normalised features, `[images, joint width]`: the vision tower is not prompted.
     Features(Tensor<2>),
 }
 

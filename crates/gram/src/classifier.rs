@@ -7,7 +7,8 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, TensorData};
 use gram_clip::{Model, Signal};
 use gram_data::readable_name;
-use gram_prompt::{ClassStore, Classes, Images, Part, Placement, Prompt, PromptFile, PromptedClip, Template};
+use gram_features::Images;
+use gram_prompt::{ClassStore, Classes, Part, Placement, Prompt, PromptFile, PromptedClip, Template};
 
 use crate::clustering::device;
 use crate::matrix_file::MatrixFile;

@@ -3,20 +3,22 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::text_tower::Batching;
 use gram_clip::{Model, ModelIdentity};
 use gram_cluster::sentence_bert::SentenceBert;
 use gram_cluster::{ChcInput, ChcSettings, Clusters, Stage, TopicWordSettings, cluster};
 use gram_data::{Pair, Pairs};
-use gram_eval::image_batches::{BATCH, with_batches};
-use gram_prompt::PixelStore;
-use image::RgbImage;
+use gram_features::PixelCache;
+use gram_features::image_batches::{BATCH, with_batches};
 use ndarray::Array2;
-use rayon::prelude::*;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::feature_folder::FeatureFolder;
+use crate::run_folder::RunFolder;
 
 /// How far the work is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,12 +120,12 @@ impl PairFeatures {
         tensor(&self.images, device)
     }
 
-    /// The rows' images, decoded, for a prompted vision tower.
+    /// The rows' images as pixels, with so many bytes for those that are kept, for a prompted vision tower.
     ///
     /// # Errors
     /// If an image cannot be read any more.
-    pub fn pixels(&self, pairs: &Pairs, model: &Model) -> Result<PixelStore> {
-        decoded(model, self.rows.iter().map(|row| &pairs.pairs[*row]))
+    pub fn pixels(&self, pairs: &Pairs, model: &Model, room: usize) -> Result<PixelCache> {
+        pixel_cache(model, self.rows.iter().map(|row| &pairs.pairs[*row]), room, &mut |_| ())
     }
 }
 
@@ -170,6 +172,42 @@ pub fn cluster_features(
     clusters.model = features.model.clone();
     Ok(clusters)
 }
+
+/// Clusters that a run found, by their fingerprint, so that it knows them again.
+#[derive(Serialize, Deserialize)]
+struct Found<T> {
+    clusters: String,
+    beside: T,
+}
+
+/// The clusters in `folder`, which is the run's or in it: found by `make`, with what else it says, once.
+///
+/// # Errors
+/// What `make` says, or if what stands in the folder is not what the run wrote there.
+pub fn once_clustered<T: Serialize + DeserializeOwned>(
+    run: &RunFolder,
+    folder: &Path,
+    make: impl FnOnce() -> Result<(Clusters, T)>,
+) -> Result<(Clusters, T)> {
+    if !Clusters::FILES.iter().all(|name| folder.join(name).is_file()) {
+        run.forget(CLUSTERED)?;
+    }
+    let found: Found<T> = run.once(CLUSTERED, &Value::Null, || {
+        let (clusters, beside) = make()?;
+        clusters.save(folder).with_context(|| folder.display().to_string())?;
+        Ok(Found { clusters: clusters.fingerprint(), beside })
+    })?;
+    let clusters = Clusters::load(folder)?;
+    ensure!(
+        clusters.fingerprint() == found.clusters,
+        "{}: its topics are not what was written there: begin anew with --restart",
+        folder.display()
+    );
+    Ok((clusters, found.beside))
+}
+
+/// The file in a run's folder by which it knows its clusters again.
+pub const CLUSTERED: &str = "clustered.json";
 
 /// What a model sees in images.
 #[derive(Clone, Debug)]
@@ -259,15 +297,17 @@ fn things_shown(captions: &[&str], settings: &TopicWordSettings) -> Vec<String> 
     captions.iter().map(shown).collect()
 }
 
-/// The images of `pairs`, all of them, each brought to the model's side as soon as it is decoded.
-pub(crate) fn decoded<'a>(model: &Model, pairs: impl Iterator<Item = &'a Pair>) -> Result<PixelStore> {
-    let pairs: Vec<&Pair> = pairs.collect();
-    let resized = |pair: &&Pair| -> Result<RgbImage> {
-        let decoded = pair.image.decode()?;
-        model.preprocess.resized(&decoded).with_context(|| pair.image.name().into_owned())
-    };
-    let images = pairs.par_iter().map(resized).collect::<Result<Vec<_>>>()?;
-    Ok(PixelStore::new(images, model.preprocess.clone())?)
+/// The images of `pairs` as pixels, as many of them decoded as have room in so many bytes.
+pub(crate) fn pixel_cache<'a>(
+    model: &Model,
+    pairs: impl Iterator<Item = &'a Pair>,
+    room: usize,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<PixelCache> {
+    let cache =
+        PixelCache::new(pairs.map(|pair| pair.image.clone()).collect(), model.preprocess.clone(), room);
+    cache.fill(|done| progress(Progress::Images { done, of: cache.len() }))?;
+    Ok(cache)
 }
 
 /// Where a model's tensors live.
@@ -298,7 +338,10 @@ pub fn values<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
 
 #[cfg(test)]
 mod tests {
+    use gram_cluster::{ClusteredPair, Counts};
+
     use super::*;
+    use crate::run_folder::Run;
 
     #[test]
     fn captions_are_reduced_to_the_thing_shown() {
@@ -312,20 +355,35 @@ mod tests {
     }
 
     #[test]
-    fn decoded_images_are_kept_at_the_model_s_side_alone() {
-        let model = crate::assets::tiny(&Device::default()).unwrap();
-        let mut bytes = std::io::Cursor::new(Vec::new());
-        let picture = RgbImage::from_fn(300, 200, |x, y| image::Rgb([x as u8, y as u8, (x * y) as u8]));
-        picture.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
-        let mut pairs = crate::assets::pairs().unwrap();
-        pairs.pairs.truncate(2);
-        let bytes = bytes.into_inner().into();
-        pairs.pairs[1].image = gram_data::ImageFile::Bytes { name: "large.png".into(), bytes };
-        let store = decoded(&model, pairs.pairs.iter()).unwrap();
-        let side = model.preprocess.crop;
-        assert!(store.images().iter().all(|image| image.dimensions() == (side, side)));
-        let seen = store.pixels(&[1], &Device::default()).into_data().try_to_vec::<f32>().unwrap();
-        assert_eq!(seen, model.preprocess.pixels(&picture).unwrap());
+    fn clusters_are_found_once_and_known_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let identity = serde_json::json!({"seed": 1});
+        let run =
+            Run { command: "study", identity: &identity, makes: &["clusters", CLUSTERED], restart: false };
+        let run = RunFolder::claim(folder.path(), &run).unwrap();
+        let place = folder.path().join("clusters");
+        let with_pair = |key: &str| {
+            let key = key.to_owned();
+            let (caption, topic, domain) = ("a dog".to_owned(), None, None);
+            let pair =
+                ClusteredPair { key, caption, topic, domain, strength: 0.0, similarity: 0.5, kept: false };
+            Clusters {
+                pairs: vec![pair],
+                topics: Vec::new(),
+                layout: vec![None],
+                counts: Counts::default(),
+                settings: ChcSettings::default(),
+                seed: 1,
+                model: None,
+            }
+        };
+        let found = once_clustered(&run, &place, || Ok((with_pair("one"), 3))).unwrap();
+        assert_eq!(found, (with_pair("one"), 3));
+        let again = once_clustered(&run, &place, || -> Result<(Clusters, i32)> { bail!("it is there") });
+        assert_eq!(again.unwrap(), found);
+        with_pair("other").save(&place).unwrap();
+        let refused = once_clustered(&run, &place, || Ok((with_pair("one"), 3))).unwrap_err().to_string();
+        assert!(refused.ends_with("its topics are not what was written there: begin anew with --restart"));
     }
 
     #[test]

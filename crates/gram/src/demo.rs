@@ -16,13 +16,15 @@ use gram_data::Pairs;
 use gram_eval::design::PromptDesign;
 use gram_eval::method::Starts;
 use gram_eval::results::{MetaCurve, Method, Results, StageTime};
+use gram_features::ImageStore;
+use gram_features::pixel_cache::USUAL_ROOM;
 use gram_meta::{EpisodeSource, MetaState};
-use gram_prompt::{ImageStore, Part, PromptKind, Template};
+use gram_prompt::{Part, PromptKind, Template};
 use serde_json::{Value, json};
 
 use crate::assets;
 use crate::bench::{Bench, Courses, ProtocolKind};
-use crate::clustering::{self, PairFeatures};
+use crate::clustering::{self, CLUSTERED, PairFeatures, once_clustered};
 use crate::defaults;
 use crate::meta_training::{MetaRun, material, start_prompt};
 use crate::run_folder::{Run, RunFolder, model_identity};
@@ -41,7 +43,7 @@ pub trait Progress: Sync {
 }
 
 /// What a demo makes in its folder.
-const MAKES: [&str; 5] = ["clusters", "starts", "bench", "results.json", "report.html"];
+const MAKES: [&str; 6] = ["clusters", CLUSTERED, "starts", "bench", "results.json", "report.html"];
 
 /// Runs the plan and writes `results.json`, `report.html` and the artefacts into `out`; with `restart`, what an earlier demo
 /// left there is deleted.
@@ -59,8 +61,8 @@ pub fn run(
     let mut demo = Demo::new(plan, command, device, progress)?;
     let identity = demo.identity()?;
     let run = Run { command: "demo", identity: &identity, makes: &MAKES, restart };
-    let _claimed = RunFolder::claim(out, &run)?;
-    let (clusters, features, pairs) = demo.stage("clustering", |demo| demo.cluster(out))?;
+    let claimed = RunFolder::claim(out, &run)?;
+    let (clusters, features, pairs) = demo.stage("clustering", |demo| demo.cluster(&claimed))?;
     demo.results.topics = Some(topic_map::topic_map(&clusters, &pairs.pairs)?);
     let starts = demo.stage("meta-training", |demo| demo.meta_train(&clusters, &features, &pairs, out))?;
     demo.stage("adaptation", |demo| demo.protocols(&starts, &out.join("bench")))?;
@@ -120,7 +122,7 @@ impl<'a> Demo<'a> {
         Ok(done)
     }
 
-    fn cluster(&mut self, out: &Path) -> Result<(Clusters, PairFeatures, Pairs)> {
+    fn cluster(&mut self, run: &RunFolder) -> Result<(Clusters, PairFeatures, Pairs)> {
         let pairs = assets::pairs()?;
         let settings = defaults::demo_clustering();
         let mut show = |now: clustering::Progress| match now {
@@ -133,15 +135,9 @@ impl<'a> Demo<'a> {
             clustering::Progress::Stage(stage) => self.progress.advance(&stage.to_string()),
         };
         let features = PairFeatures::new(&self.model, &pairs, None, &settings.topic_words, &mut show)?;
-        let folder = out.join("clusters");
-        let clusters = match folder.join("topics.json").is_file() {
-            true => Clusters::load(&folder)?,
-            false => {
-                let clusters = features.cluster(&pairs, &settings, self.plan.seed(), None, &mut show)?;
-                clusters.save(&folder)?;
-                clusters
-            }
-        };
+        let seed = self.plan.seed();
+        let cluster = || Ok((features.cluster(&pairs, &settings, seed, None, &mut show)?, ()));
+        let (clusters, ()) = once_clustered(run, &run.path().join("clusters"), cluster)?;
         Ok((clusters, features, pairs))
     }
 
@@ -177,7 +173,7 @@ impl<'a> Demo<'a> {
     ) -> Result<TrainedStart> {
         let settings = defaults::meta_training(kind, self.plan.seed());
         let images = match kind.has(Part::Visual) {
-            true => ImageStore::Pixels(features.pixels(pairs, &self.model)?),
+            true => ImageStore::Pixels(features.pixels(pairs, &self.model, USUAL_ROOM)?),
             false => ImageStore::Features(features.image_tensor(self.device)),
         };
         let design = PromptDesign::default();

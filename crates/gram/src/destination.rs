@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// Checks that a file can be written: its folder is there or can be made, and files can be made in it.
+/// Checks that a file can be written: its folder is there or can be made, files can be made in it, and there is room for a
+/// small one.
 ///
 /// # Errors
 /// In one line, with the path and what stands in the way.
@@ -19,32 +20,45 @@ pub fn file(path: &Path) -> Result<()> {
         path.display()
     );
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    writable(folder).with_context(|| format!("--out {}", path.display()))
+    writable(folder).with_context(|| format!("--out {}", path.display()))?;
+    has_room(folder, LEAST, 0)
 }
 
-/// Checks that a folder is there or can be made, and that files can be made in it.
+/// Checks that a folder is there or can be made, that files can be made in it, and that there is room for small ones.
 ///
 /// # Errors
 /// In one line, with the path and what stands in the way.
 pub fn folder(path: &Path) -> Result<()> {
     ensure!(!path.is_file(), "--out {}: this is a file: name a folder", path.display());
-    writable(path).with_context(|| format!("--out {}", path.display()))
+    writable(path).with_context(|| format!("--out {}", path.display()))?;
+    has_room(path, LEAST, 0)
 }
+
+/// Bytes that must be free for any result.
+const LEAST: u64 = 16 << 20;
 
 /// Checks that so many bytes have room in the folder `path`, those that it already has counted.
 ///
 /// # Errors
 /// In one line, with the path, what is needed and what is free.
 pub fn room(path: &Path, bytes: u64) -> Result<()> {
+    has_room(path, bytes, held(path))
+}
+
+/// Checks that so many bytes have room in the folder `path`, where `held` of them lie already.
+fn has_room(path: &Path, bytes: u64, held: u64) -> Result<()> {
     // Where the system does not say, writing will.
     let Some(free) = free_bytes(&existing(path)) else { return Ok(()) };
-    let gigabytes = |bytes: u64| bytes as f64 / 1e9;
-    if free.saturating_add(held(path)) < bytes {
+    let size = |bytes: u64| match bytes as f64 {
+        bytes if bytes < 1e9 => format!("{:.0} MB", bytes / 1e6),
+        bytes => format!("{:.1} GB", bytes / 1e9),
+    };
+    if free.saturating_add(held) < bytes {
         bail!(
-            "--out {}: it takes about {:.1} GB, and {:.1} GB are free: make room, or name another place",
+            "--out {}: it takes about {}, and {} are free: make room, or name another place",
             path.display(),
-            gigabytes(bytes),
-            gigabytes(free)
+            size(bytes),
+            size(free)
         );
     }
     Ok(())

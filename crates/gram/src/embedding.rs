@@ -18,7 +18,7 @@ use gram_clip::{Model, ModelIdentity};
 use gram_cluster::sentence_bert::SentenceBert;
 use gram_data::whole_file::{write_whole_at, write_whole_by};
 use gram_data::{Pair, Pairs, fingerprint};
-use gram_eval::image_batches::with_batches;
+use gram_features::image_batches::with_batches;
 use half::f16;
 use npyz::WriterBuilder;
 use safetensors::SafeTensors;

@@ -10,18 +10,18 @@ use gram_clip::{Model, ModelIdentity};
 use gram_cluster::Clusters;
 use gram_data::{Pair, Pairs, fingerprint};
 use gram_eval::design::PromptDesign;
+use gram_features::ImageStore;
 use gram_meta::{
     EpisodeSource, Material, MetaState, MetaStep, MetaTraining, MetaTrainingSettings, Regulator, TopicPool,
     checkpoint,
 };
 use gram_prompt::prompt_file::VERSION;
 use gram_prompt::{
-    ClassStore, Header, ImageStore, Part, Placement, Prompt, PromptFile, PromptKind, PromptedClip, Source,
-    Template,
+    ClassStore, Header, Part, Placement, Prompt, PromptFile, PromptKind, PromptedClip, Source, Template,
 };
 use serde_json::{Value, json};
 
-use crate::clustering::{Progress, decoded, device, image_features, tensor};
+use crate::clustering::{Progress, device, image_features, pixel_cache, tensor};
 use crate::run_folder::{Run, beside_file, claim_for_file, model_identity};
 use crate::starts::start_of;
 use crate::{settings_file, tensorboard, whole_file};
@@ -105,7 +105,8 @@ pub struct PairImages {
     pub fingerprint: String,
 }
 
-/// The images of the pairs with these keys: pixels if a visual prompt is learned, features otherwise.
+/// The images of the pairs with these keys: pixels if a visual prompt is learned, with `room` bytes for those that are kept,
+/// features otherwise.
 ///
 /// # Errors
 /// If a pair is not there, or its image cannot be read.
@@ -114,11 +115,12 @@ pub fn images_of(
     keys: &[String],
     pairs: &Pairs,
     kind: PromptKind,
+    room: usize,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<PairImages> {
     let chosen = Pairs { pairs: pairs_of(keys, pairs)?, skipped: Vec::new() };
     let fingerprint = chosen.fingerprint();
-    let store = store_of(model, &chosen.pairs, kind, progress)?;
+    let store = store_of(model, &chosen.pairs, kind, room, progress)?;
     Ok(PairImages { store, fingerprint })
 }
 
@@ -126,10 +128,11 @@ fn store_of(
     model: &Model,
     chosen: &[Pair],
     kind: PromptKind,
+    room: usize,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<ImageStore> {
     if kind.has(Part::Visual) {
-        return Ok(ImageStore::Pixels(decoded(model, chosen.iter())?));
+        return Ok(ImageStore::Pixels(pixel_cache(model, chosen.iter(), room, progress)?));
     }
     let (rows, features) = image_features(model, chosen, progress)?;
     if let Some(unreadable) = (0..chosen.len()).find(|pair| rows.get(*pair) != Some(pair)) {

@@ -25,6 +25,7 @@ use gram_eval::prepared::Prepared;
 use gram_eval::protocol::{Protocol, ProtocolSettings};
 use gram_eval::results::Method;
 use gram_eval::statistics;
+use gram_features::pixel_cache::USUAL_ROOM;
 use gram_meta::{EpisodeSource, InnerLoop, MetaState, MetaTrainingSettings, held_out_topics};
 use gram_prompt::{PromptFile, Rates, RegulatorForm, Template};
 use ndarray::{Array2, Axis, s};
@@ -135,7 +136,7 @@ impl Rehearsal<'_> {
             Stage::Topics { .. } => image_features(self.model, &pairs_of(&keys, self.pairs)?, &mut |_| {})?.1,
             Stage::Datasets(_) => Array2::zeros((0, 0)),
         };
-        let images = images_of(self.model, &keys, self.pairs, kind, &mut |_| {})?;
+        let images = images_of(self.model, &keys, self.pairs, kind, USUAL_ROOM, &mut |_| {})?;
         let pairs = Seen { images, features };
         let of = |candidate: &Candidate| {
             let runs = self.seeds.par_iter().map(|seed| self.candidate(candidate, *seed, &pairs, &folder));

@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::Result;
 use gram_clip::Model;
 use gram_data::{Pair, Pairs};
-use gram_eval::image_batches::BATCH;
+use gram_features::image_batches::BATCH;
 
 use crate::clustering::PairFeatures;
 

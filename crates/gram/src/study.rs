@@ -17,11 +17,13 @@ use gram_eval::design::PromptDesign;
 use gram_eval::method::Starts;
 use gram_eval::protocol::ProtocolSettings;
 use gram_eval::results::{Method, Results};
+use gram_features::pixel_cache::USUAL_ROOM;
 use gram_meta::{EpisodeSource, MetaState, MetaTrainingSettings};
 use gram_prompt::{PromptFile, PromptKind, Template};
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, Courses, ProtocolKind};
+use crate::clustering::CLUSTERED;
 use crate::meta_training::{MetaRun, PairImages, images_of, keys, material, steps_of};
 use crate::run_folder::{Run, RunFolder, model_identity};
 use crate::starts::start_of;
@@ -209,7 +211,7 @@ pub fn claim(
         "method": method,
         "meta_training": settings,
     });
-    let makes = ["clusters", "starts", "conditions", "study.md"];
+    let makes = ["clusters", CLUSTERED, "starts", "conditions", "study.md"];
     RunFolder::claim(out, &Run { command: "study", identity: &identity, makes: &makes, restart })
 }
 
@@ -225,7 +227,7 @@ impl Study<'_> {
     /// A bench of each condition, some of its runs with their course by epoch.
     fn bench(&self, conditions: &[Condition], courses: Courses) -> Result<Vec<(Method, Results)>> {
         let kind = self.method.kind().context("a method with a prompt is studied")?;
-        let images = images_of(self.model, &keys(self.clusters), self.pairs, kind, &mut |_| {})?;
+        let images = images_of(self.model, &keys(self.clusters), self.pairs, kind, USUAL_ROOM, &mut |_| {})?;
         conditions.iter().map(|condition| self.condition(condition, kind, &images, courses)).collect()
     }
 
@@ -364,7 +366,7 @@ impl Study<'_> {
     /// As [`Study::run`].
     pub fn alignments(&self, conditions: &[Condition]) -> Result<Vec<[f64; 4]>> {
         let kind = self.method.kind().context("a method with a prompt is studied")?;
-        let images = images_of(self.model, &keys(self.clusters), self.pairs, kind, &mut |_| {})?;
+        let images = images_of(self.model, &keys(self.clusters), self.pairs, kind, USUAL_ROOM, &mut |_| {})?;
         let of = |condition: &Condition| {
             self.start(condition, kind, &images)?;
             self.alignment(condition)

@@ -117,6 +117,17 @@ fn one_thread_and_three_give_the_same_bytes() {
 }
 
 #[test]
+fn images_that_have_no_room_give_the_same_start() {
+    let (kept, decoded) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let settings = ["--method", "vpt", "--steps", "2", "--new-ways", "0"];
+    finish(&mut meta_train(kept.path(), &settings));
+    finish(&mut meta_train(decoded.path(), &[&settings[..], &["--pixel-memory", "0"]].concat()));
+    assert!(difference(&start(kept.path()), &start(decoded.path())).iter().all(|number| *number == 0.0));
+    let metrics = |folder: &Path| fs::read(folder.join("start.run/metrics.jsonl")).unwrap();
+    assert!(metrics(kept.path()) == metrics(decoded.path()));
+}
+
+#[test]
 fn a_folder_of_another_run_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     finish(&mut meta_train(folder.path(), &["--method", "coop", "--steps", "1"]));

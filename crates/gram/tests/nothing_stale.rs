@@ -408,6 +408,31 @@ fn no_setting_and_no_data_of_a_clustering_bring_back_other_topics() {
 }
 
 #[test]
+fn topics_that_another_clustering_put_there_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = |domains: &str| {
+        let pairs = clustered().path("pairs.jsonl");
+        CommandLine::new(&format!("cluster --pairs {pairs} --min-cluster-size 8 --domains {domains}"))
+    };
+    let (out, other) = (folder.path().join("clusters"), folder.path().join("other"));
+    line("2").run(&out).unwrap();
+    line("3").run(&other).unwrap();
+    let own = changes::files(&out);
+    for name in gram_cluster::Clusters::FILES {
+        fs::copy(other.join(name), out.join(name)).unwrap();
+    }
+    let said = line("2").run(&out).unwrap_err();
+    assert!(
+        said.contains("its topics are not what was written there") && said.contains("--restart"),
+        "{said}"
+    );
+    // A file that is gone is made again.
+    fs::remove_file(out.join("topics.json")).unwrap();
+    line("2").run(&out).unwrap();
+    assert!(changes::files(&out) == own);
+}
+
+#[test]
 fn other_features_under_the_same_name_are_clustered_anew() {
     let folder = tempfile::tempdir().unwrap();
     let embed = |name: &str, more: &[&str]| {
@@ -458,6 +483,7 @@ fn no_setting_and_no_data_of_a_meta_training_bring_back_another_start() {
         ("steps", "3"),
         ("meta-batch", "2"),
         ("tasks-at-once", "1"),
+        ("pixel-memory", "1"),
         ("inner-steps", "2"),
         ("inner-momentum", "0.5"),
         ("inner-rate", "0.1"),

@@ -35,6 +35,9 @@ struct Description {
 }
 
 impl Clusters {
+    /// Names of the files in a folder of clusters.
+    pub const FILES: [&str; 2] = [PAIRS, TOPICS];
+
     /// Writes the clusters into `folder`, made if it is not there; clusters saved there before are replaced.
     ///
     /// # Errors

@@ -35,12 +35,21 @@ struct Columns {
 /// Reads the manifest at `path`, whose images are in it, relative to its folder or to one in it that has the first of
 /// them, or absolute.
 pub(super) fn read(path: &Path) -> Result<Vec<Described>, DataError> {
+    of_table(&Table::read(path, WANTED)?.whole()?, path)
+}
+
+/// As [`read`], if the table has a column of labels.
+pub(super) fn read_if_labelled(path: &Path) -> Result<Option<Vec<Described>>, DataError> {
     let table = Table::read(path, WANTED)?.whole()?;
+    table.first_column(&LABEL).map(|_| of_table(&table, path)).transpose()
+}
+
+fn of_table(table: &Table, path: &Path) -> Result<Vec<Described>, DataError> {
     let beside = path.parent().unwrap_or(Path::new(""));
     let first = table.first_column(&IMAGE).and_then(|column| table.rows.first()?.filled(Some(column)));
     let folder = first.and_then(|image| with_image(beside, &image)).unwrap_or_else(|| beside.to_owned());
     // An absolute path replaces the folder.
-    describe(&table, |image| Some(folder.join(image)).filter(|path| path.is_file()).map(ImageFile::Path))
+    describe(table, |image| Some(folder.join(image)).filter(|path| path.is_file()).map(ImageFile::Path))
 }
 
 /// The images of a manifest, each in it or looked up by its name in the column `image`.

@@ -16,12 +16,17 @@ impl Table {
     /// all columns are kept.
     ///
     /// What divides the fields is told by the first line; `usual` is what the file's name says. Fields may be quoted (RFC
-    /// 4180), but not in text that is tab-separated by name, where captions of Conceptual Captions begin with quotes that
-    /// never close, nor between bars. Elsewhere a quote that never closes costs its own line alone.
+    /// 4180), but not between bars. Text that is tab-separated by name is quoted only if all of it keeps the rules, as
+    /// pandas writes it: captions of Conceptual Captions begin with quotes that never close. Elsewhere a quote that never
+    /// closes costs its own line alone.
     pub(crate) fn delimited(name: String, reader: impl Read, usual: u8, wanted: Wanted<'_>) -> Self {
         let (text, broken) = whole_lines(reader);
         let delimiter = delimiter(&text, usual, wanted);
-        let quoting = delimiter != b'|' && !(delimiter == b'\t' && usual == b'\t');
+        let quoting = match (delimiter, usual) {
+            (b'|', _) => false,
+            (b'\t', b'\t') => is_quoted(&text, delimiter),
+            _ => true,
+        };
         let mut table = Self { header: Some(1), ..Self::empty(name) };
         let mut kept = Vec::new();
         let mut lines = LineCounter { text: &text, counted: 0, line: 1 };
@@ -118,6 +123,24 @@ fn whole_lines(mut reader: impl Read) -> (Vec<u8>, Option<BadRow>) {
     text.truncate(text.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1));
     let line = 1 + text.iter().filter(|&&byte| byte == b'\n').count();
     (text, Some(BadRow { line, problem: broken_off(&error) }))
+}
+
+/// Whether a text keeps the rules of quoted fields throughout, and each row then has as many fields as the first. A field
+/// that holds whole rows was closed by chance.
+fn is_quoted(text: &[u8], delimiter: u8) -> bool {
+    let is_edge = |byte: u8| byte == delimiter || matches!(byte, b'\r' | b'\n');
+    let begins_field = |pair: &[u8]| is_edge(pair[0]) && pair[1] == b'"';
+    if text.first() != Some(&b'"') && !text.windows(2).any(begins_field) {
+        return false;
+    }
+    let mut at = 0;
+    while at < text.len() {
+        let Some(end) = row_end(text, at, delimiter, true) else { return false };
+        at = end;
+    }
+    let mut reader = ReaderBuilder::new().delimiter(delimiter).has_headers(false).from_reader(text);
+    let holds_rows = |field: &[u8]| field.contains(&b'\n') && field.contains(&delimiter);
+    reader.byte_records().all(|record| record.is_ok_and(|record| !record.iter().any(holds_rows)))
 }
 
 /// Stretches of a text with quoted fields.
@@ -275,6 +298,21 @@ mod tests {
             (owned(&["big dog", "two"]), vec![])
         );
         assert_eq!(kept("image,caption\na.png,one\nb.png,\""), (owned(&["one"]), vec![3]));
+    }
+
+    #[test]
+    fn tab_separated_text_is_quoted_where_all_of_it_keeps_the_rules() {
+        let kept = |rows: &str| captions(&table(&format!("image\tcaption\n{rows}"), b'\t'));
+        // As pandas writes it.
+        assert_eq!(kept("a.png\t\"he said \"\"hi\"\"\"\nb.png\ttwo\n"), ["he said \"hi\"", "two"]);
+        assert_eq!(kept("a.png\t\"one\ttwo\"\nb.png\t\"two\nthree\"\n"), ["one\ttwo", "two\nthree"]);
+        // As Conceptual Captions has it: one such line, and quotes are part of all captions.
+        assert_eq!(
+            kept("a.png\t\"all quoted\"\nb.png\t\"the best\" of it\nc.png\t\"never closed\n"),
+            ["\"all quoted\"", "\"the best\" of it", "\"never closed"]
+        );
+        // A later line closes a quote by chance.
+        assert_eq!(kept("a.png\t\"one\nb.png\ttwo\"\nc.png\tthree\n"), ["\"one", "two\"", "three"]);
     }
 
     #[test]

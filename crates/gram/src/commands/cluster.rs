@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use clap::Args;
-use gram::clustering::{PairFeatures, cluster_features, cluster_pairs};
+use gram::clustering::{CLUSTERED, PairFeatures, cluster_features, cluster_pairs, once_clustered};
 use gram::defaults;
 use gram::destination;
 use gram::feature_folder::{self, FeatureFolder};
@@ -111,17 +111,9 @@ pub fn run(arguments: &ClusterArguments, common: &Common) -> Result<()> {
     let identity = arguments.identity(&settings, model.as_ref(), pairs.as_ref(), common.seed)?;
     let run = Run { command: "cluster", identity: &identity, makes: &MAKES, restart: arguments.anew.restart };
     let folder = RunFolder::claim(&arguments.out, &run)?;
-    if !["pairs.parquet", "topics.json"].iter().all(|name| arguments.out.join(name).is_file()) {
-        folder.forget(CLUSTERED)?;
-    }
     let seen = Seen { features: features.as_ref(), model: model.as_ref(), pairs: pairs.as_ref() };
-    let done = folder.once(CLUSTERED, &Value::Null, || arguments.cluster(&seen, &settings, common.seed))?;
-    let clusters = Clusters::load(&arguments.out)?;
-    ensure!(
-        clusters.fingerprint() == done.clusters,
-        "{}: its topics are not what was written there: begin anew with --restart",
-        arguments.out.display()
-    );
+    let cluster = || arguments.cluster(&seen, &settings, common.seed);
+    let (clusters, done) = once_clustered(&folder, &arguments.out, cluster)?;
     let mut pairs = pairs.unwrap_or_default();
     let unreadable =
         |(name, problem)| Skipped { name, cause: SkipCause::UnreadableImage, detail: Some(problem) };
@@ -144,8 +136,6 @@ const MAKES: [&str; 6] =
     [STAGES, CLUSTERED, "pairs.parquet", "topics.json", "left_out.jsonl", "clusters.html"];
 /// Stages that are done.
 const STAGES: &str = "finished";
-/// What became of the pairs before they were clustered.
-const CLUSTERED: &str = "clustered.json";
 
 /// What a clustering works with: features, or a model and pairs.
 struct Seen<'a> {
@@ -157,8 +147,6 @@ struct Seen<'a> {
 /// What became of the pairs before they were clustered.
 #[derive(Serialize, Deserialize)]
 struct Clustered {
-    /// The fingerprint of the clusters, to know them again.
-    clusters: String,
     /// Captions that were cut, where a model read them.
     cut_captions: Option<usize>,
     /// Keys of pairs whose images could not be decoded, and why.
@@ -190,8 +178,8 @@ impl ClusterArguments {
         }))
     }
 
-    /// Clusters, and saves what is found.
-    fn cluster(&self, seen: &Seen, settings: &ChcSettings, seed: u64) -> Result<Clustered> {
+    /// Clusters, and says what became of the pairs before.
+    fn cluster(&self, seen: &Seen, settings: &ChcSettings, seed: u64) -> Result<(Clusters, Clustered)> {
         let stages = self.out.join(STAGES);
         let mut progress = pairs_bar();
         let mut show = |now| progress.show(now);
@@ -210,8 +198,7 @@ impl ClusterArguments {
             _ => bail!("neither --pairs nor --features is given"),
         };
         progress.finish();
-        clusters.save(&self.out)?;
-        Ok(Clustered { clusters: clusters.fingerprint(), cut_captions, unreadable })
+        Ok((clusters, Clustered { cut_captions, unreadable }))
     }
 
     /// The model, where there are no features. Those that there are must be of the model that is given beside them.

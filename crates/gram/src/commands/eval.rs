@@ -10,8 +10,8 @@ use gram::output::{self, OutputError, shown};
 use gram::templates;
 use gram_clip::ModelIdentity;
 use gram_data::{ClassSubset, ImageFile, Split};
-use gram_eval::image_batches::for_each_batch;
 use gram_eval::score::{Score, Tally};
+use gram_features::image_batches::for_each_batch;
 use serde::Serialize;
 
 use crate::arguments::Common;

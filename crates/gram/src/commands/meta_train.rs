@@ -15,6 +15,7 @@ use gram::settings_file;
 use gram::starts::{model_of, start_of};
 use gram_cluster::Clusters;
 use gram_eval::design::PromptDesign;
+use gram_features::pixel_cache::USUAL_ROOM;
 use gram_meta::{EpisodeSource, MetaState, MetaStep, MetaTrainingSettings, OuterOptimizer};
 use gram_prompt::{ClassPosition, PromptKind, Rates, RegulatorForm, Template};
 use serde::Serialize;
@@ -68,6 +69,9 @@ pub struct MetaTrainArguments {
     /// The start with its regulator. The run's folder stands beside it, as .run: the same command goes on from it.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Memory for pixels of a visual prompt's images, in MB; those that have no room are decoded again when they are drawn.
+    #[arg(long, value_name = "MB", default_value_t = USUAL_ROOM >> 20)]
+    pixel_memory: usize,
     /// Whether it begins anew.
     #[command(flatten)]
     anew: Anew,
@@ -209,7 +213,9 @@ pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
         (start, placement) = (start_of(&file, path, &model)?, file.header.placement);
     }
     let mut progress = pairs_bar();
-    let mut images = |keys: &[String]| images_of(&model, keys, &pairs, kind, &mut |now| progress.show(now));
+    let room = arguments.pixel_memory.saturating_mul(1 << 20);
+    let mut images =
+        |keys: &[String]| images_of(&model, keys, &pairs, kind, room, &mut |now| progress.show(now));
     let (material, seen, episodes) = match (&clusters, &listed) {
         (Some(clusters), _) => {
             let images = images(&keys(clusters))?;

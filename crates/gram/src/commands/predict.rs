@@ -9,7 +9,7 @@ use gram::clustering::values;
 use gram::model::note_what_tiny_knows;
 use gram::output::{self, shown};
 use gram_data::ImageFile;
-use gram_eval::image_batches::for_each_batch;
+use gram_features::image_batches::for_each_batch;
 use serde_json::json;
 
 use crate::arguments::Common;

@@ -1,6 +1,6 @@
 //! What `gram predict` and `gram eval` have in common: a model, and what its classes are asked with.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -12,7 +12,7 @@ use gram::model::open_model_or_own;
 use gram::starts::{model_of, note_doubt};
 use gram::templates::ensemble;
 use gram_clip::{Model, ModelIdentity};
-use gram_data::readable_name;
+use gram_data::{read_class_list, readable_name};
 use gram_prompt::{ClassPosition, PromptFile, Template};
 
 /// The model and its prompt.
@@ -108,21 +108,14 @@ pub fn load_prompt(
 /// Endings of files with a list: no class is called so.
 const LISTS: [&str; 6] = [".txt", ".csv", ".tsv", ".json", ".jsonl", ".names"];
 
-/// Class names: the lines of a file, or a list between commas.
+/// Class names: those of a file, or a list between commas.
 ///
 /// # Errors
-/// If what looks like a file is none, or a class is named twice.
+/// If what looks like a file is none, or a class is named twice. To CLIP's tokenizer, capitals are small letters.
 pub fn class_names(list_or_path: &str) -> Result<Vec<String>> {
     let path = Path::new(list_or_path);
     let names: Vec<String> = match path.is_file() {
-        true => {
-            let text = gram_data::read_text(path)?;
-            match path.extension().is_some_and(|ending| ending == "json") {
-                true => serde_json::from_str::<Vec<String>>(&text)
-                    .with_context(|| format!("--classes {list_or_path}: a list of names is expected"))?,
-                false => text.split(['\n', '\r']).map(|line| line.trim().to_owned()).collect(),
-            }
-        }
+        true => read_class_list(path).context("--classes")?,
         false => {
             ensure!(
                 !looks_like_a_file(list_or_path),
@@ -134,9 +127,13 @@ pub fn class_names(list_or_path: &str) -> Result<Vec<String>> {
     };
     let names: Vec<String> = names.into_iter().filter(|name| !name.is_empty()).collect();
     ensure!(!names.is_empty(), "--classes {list_or_path}: no class is named there");
-    let mut known = BTreeSet::new();
-    if let Some(twice) = names.iter().find(|name| !known.insert(readable_name(name))) {
-        bail!("--classes: `{twice}` is named twice: leave one out");
+    let mut known = BTreeMap::new();
+    for name in &names {
+        match known.insert(readable_name(name).to_lowercase(), name) {
+            Some(first) if first == name => bail!("--classes: `{name}` is named twice: leave one out"),
+            Some(first) => bail!("--classes: `{first}` and `{name}` are one class to CLIP: leave one out"),
+            None => {}
+        }
     }
     Ok(names)
 }

@@ -100,7 +100,11 @@ pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
     let kind = kind_with_gram(method)?;
     let clusters = Clusters::load(&arguments.clusters)?;
     let base = MetaSettings::of_file(arguments.meta_config.as_deref(), kind, common.seed)?;
-    check_topics(&clusters, &base)?;
+    let mut episodes = base.clone();
+    if arguments.data.is_empty() {
+        episodes.validation_topics = arguments.held_out;
+    }
+    check_topics(&clusters, &episodes)?;
     let made_with = clusters.model.clone().map(|model| (arguments.clusters.as_path(), model));
     let model = open_model_or_own(arguments.model.as_deref(), made_with, &device)?;
     clusters.model.iter().try_for_each(|own| note_other_clusters(&model, &arguments.clusters, own))?;

@@ -4,16 +4,18 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
-use gram::clustering::PairFeatures;
+use gram::clustering::{PairFeatures, once_clustered};
 use gram::episodes::check_topics;
 use gram::model::{
     DEMO, is_built_in, note_other_clusters, note_what_tiny_knows, open_model_or_own, open_pairs_with_metadata,
 };
 use gram::output;
+use gram::run_folder::RunFolder;
 use gram::study::{Condition, StartSource, Study, claim};
 use gram::{assets, defaults, destination, whole_file};
+use gram_clip::Model;
 use gram_cluster::Clusters;
-use gram_data::ClassSubset;
+use gram_data::{ClassSubset, Pairs};
 use gram_eval::results::{Method, Results};
 use gram_eval::tables::{Cell, StudyRow, Table, study};
 use gram_prompt::{PromptKind, Template};
@@ -134,16 +136,15 @@ pub fn run(arguments: &StudyArguments, common: &Common) -> Result<()> {
     let settings = arguments.tuning.settings(&model, Some(arguments.shots))?;
     // One condition takes its tasks from the pairs' own labels.
     let pairs = open_pairs_with_metadata(&arguments.pairs)?;
-    let given = arguments.clusters.as_deref().map(Clusters::load).transpose()?;
     let clustered = match &given {
-        Some(given) => json!(given.fingerprint()),
+        Some((_, given)) => json!(given.fingerprint()),
         None => json!({"seed": common.seed, "settings": defaults::demo_clustering()}),
     };
     let (out, restart) = (&arguments.out, arguments.anew.restart);
     let folder = claim(out, restart, &model, &pairs, &clustered, method, &meta_training)?;
     let clusters = match given {
-        Some(given) => given,
-        None => arguments.clusters(&model, &pairs, common.seed)?,
+        Some((_, given)) => given,
+        None => arguments.clusters(&folder, &model, &pairs, common.seed)?,
     };
     let demo: Vec<String> = assets::DATASETS.map(|name| format!("{DEMO}:{name}")).to_vec();
     let named = if arguments.data.is_empty() { &demo } else { &arguments.data };
@@ -253,20 +254,17 @@ fn alignment(study: &Study, conditions: &[Condition]) -> Result<Table> {
 
 impl StudyArguments {
     /// The clusters that are found, kept in the folder.
-    fn clusters(&self, model: &gram_clip::Model, pairs: &gram_data::Pairs, seed: u64) -> Result<Clusters> {
-        let folder = self.out.join("clusters");
-        if folder.join("topics.json").is_file() {
-            return Ok(Clusters::load(&folder)?);
-        }
+    fn clusters(&self, run: &RunFolder, model: &Model, pairs: &Pairs, seed: u64) -> Result<Clusters> {
         ensure!(
             self.pairs == DEMO,
             "--pairs {}: cluster them with `gram cluster`, and name the folder with --clusters",
             self.pairs
         );
         let settings = defaults::demo_clustering();
-        let features = PairFeatures::new(model, pairs, None, &settings.topic_words, &mut |_| {})?;
-        let clusters = features.cluster(pairs, &settings, seed, None, &mut |_| {})?;
-        clusters.save(&folder).with_context(|| folder.display().to_string())?;
-        Ok(clusters)
+        let cluster = || {
+            let features = PairFeatures::new(model, pairs, None, &settings.topic_words, &mut |_| {})?;
+            Ok((features.cluster(pairs, &settings, seed, None, &mut |_| {})?, ()))
+        };
+        Ok(once_clustered(run, &run.path().join("clusters"), cluster)?.0)
     }
 }

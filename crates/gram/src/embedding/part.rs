@@ -7,7 +7,7 @@ use anyhow::Result;
 use burn::tensor::Tensor;
 use gram_cluster::sentence_bert::SentenceBert;
 use gram_data::{ImageFile, Pair};
-use gram_eval::image_batches::{BATCH, ImageBatch};
+use gram_features::image_batches::{BATCH, ImageBatch};
 use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
 

@@ -6,9 +6,11 @@ use std::thread;
 use burn::tensor::{Device, Tensor};
 use gram_clip::Preprocess;
 use gram_data::ImageFile;
-use gram_prompt::image_store;
 use image::RgbImage;
 use rayon::prelude::*;
+
+use crate::FeatureError;
+use crate::pixel_cache::{at_model_side, pixels};
 
 /// Images that pass through the tower at once.
 pub const BATCH: usize = 64;
@@ -63,7 +65,8 @@ pub fn with_batches<'a, T>(
         let (send, receive) = sync_channel(WAITING);
         scope.spawn(move || {
             for (first, images) in batches {
-                let prepared: Vec<_> = images.par_iter().map(|image| prepare(image, preprocess)).collect();
+                let prepared: Vec<_> =
+                    images.par_iter().map(|image| at_model_side(image, preprocess)).collect();
                 // The other end is gone when the work has failed.
                 if send.send((first, prepared)).is_err() {
                     return;
@@ -86,20 +89,14 @@ pub fn each_batch<E>(
     mut work: impl FnMut(ImageBatch) -> Result<(), E>,
 ) -> Result<(), E> {
     images.chunks(BATCH).enumerate().try_for_each(|(index, batch)| {
-        let prepared = batch.par_iter().map(|image| prepare(image, preprocess)).collect();
+        let prepared = batch.par_iter().map(|image| at_model_side(image, preprocess)).collect();
         work(assemble(index * BATCH, prepared, preprocess, device))
     })
 }
 
-/// The image at the model's side. At full size there are as many at once as threads that decode.
-fn prepare(image: &ImageFile, preprocess: &Preprocess) -> Result<RgbImage, String> {
-    let decoded = image.decode().map_err(|error| error.to_string())?;
-    preprocess.resized(&decoded).map_err(|error| format!("{}: {error}", image.name()))
-}
-
 fn assemble(
     first: usize,
-    prepared: Vec<Result<RgbImage, String>>,
+    prepared: Vec<Result<RgbImage, FeatureError>>,
     preprocess: &Preprocess,
     device: &Device,
 ) -> ImageBatch {
@@ -110,10 +107,10 @@ fn assemble(
                 rows.push(row);
                 images.push(image);
             }
-            Err(problem) => unreadable.push((row, problem)),
+            Err(problem) => unreadable.push((row, problem.to_string())),
         }
     }
-    let pixels = (!rows.is_empty()).then(|| image_store::pixels(images.iter(), preprocess, device));
+    let pixels = (!rows.is_empty()).then(|| pixels(images.iter(), preprocess, device));
     ImageBatch { rows, pixels, unreadable }
 }
 
