@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use gram::{defaults, settings_file};
+use gram_experiments::{defaults, settings_file};
 use gram_prompt::PromptKind;
 
 /// A file of this process.

@@ -61,6 +61,11 @@ impl Model {
         }
     }
 
+    /// Where its weights live, and what it computes on.
+    pub fn device(&self) -> Device {
+        self.clip.logit_scale.val().device()
+    }
+
     /// The fingerprint of its weights, computed once for it and all copies of it. Those for images of other sizes have
     /// that of the model they come from.
     ///

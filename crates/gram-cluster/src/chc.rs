@@ -42,10 +42,10 @@ use crate::domains::domains;
 use crate::error::ClusterError;
 use crate::hdbscan::{Clustering, hdbscan, hdbscan_with_others};
 use crate::nearest_neighbours::NearestNeighbours;
-use crate::rows::Rows;
 use crate::topic_words::{TopicWords, topic_words};
 use crate::umap;
 use crate::umap::graph::{FuzzyGraph, among};
+use gram_features::Rows;
 
 /// A step of the clustering, reported as it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

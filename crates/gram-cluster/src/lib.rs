@@ -44,8 +44,6 @@
 // In the order in which pairs pass through them.
 pub mod chc;
 
-pub mod sentence_bert;
-
 pub mod nearest_neighbours;
 
 pub mod umap;
@@ -65,15 +63,13 @@ pub mod cost;
 mod agreement;
 mod error;
 mod matrix;
-mod rows;
-
 pub use agreement::adjusted_rand_index;
 pub use chc::{ChcInput, ChcSettings, Stage, cluster};
 pub use clusters::{ClusteredPair, Clusters, Counts, Topic};
 pub use error::ClusterError;
+pub use gram_features::Rows;
 pub use hdbscan::HdbscanSettings;
 pub use matrix::normalised_rows;
 pub use nearest_neighbours::Metric;
-pub use rows::Rows;
 pub use topic_words::TopicWordSettings;
 pub use umap::UmapSettings;

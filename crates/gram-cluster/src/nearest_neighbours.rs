@@ -8,7 +8,7 @@ pub mod inverted_lists;
 use ndarray::{Array2, ArrayView2, Axis, CowArray, Ix2};
 
 use crate::matrix::normalised;
-use crate::rows::Rows;
+use gram_features::Rows;
 
 /// So many points are searched exactly, in time that is quadratic in their number: seconds.
 pub const EXACTLY: usize = 20_000;

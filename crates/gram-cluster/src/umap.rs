@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ClusterError;
 use crate::nearest_neighbours::{Metric, NearestNeighbours, nearest_neighbours, nearest_to};
-use crate::rows::Rows;
+use gram_features::Rows;
 use graph::FuzzyGraph;
 
 /// How UMAP reduces dimensions.

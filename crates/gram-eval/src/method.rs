@@ -95,7 +95,7 @@ impl Starts {
         seed: u64,
     ) -> Result<Option<Start>, ClipError> {
         let Some(kind) = method.kind() else { return Ok(None) };
-        let device = &model.clip.logit_scale.val().device();
+        let device = &model.device();
         let design = method.design(design);
         let placement = design.placement(kind, model, classes);
         if method.baseline().is_none() {

@@ -3,12 +3,27 @@
 //! [`image_batches`] brings each image to the model once and in order. Where a visual prompt is learned, the same images
 //! pass the tower again and again: [`PixelCache`] keeps as many as there is room for and decodes the others anew.
 
+pub mod feature_folder;
 pub mod image_batches;
+pub mod image_features;
 pub mod image_store;
+pub mod matrix;
+pub mod matrix_file;
 pub mod pixel_cache;
+pub mod rows;
+pub mod sentence_bert;
+pub mod text_features;
 
+pub use feature_folder::FeatureFolder;
+pub use image_features::{SeenImages, image_features};
 pub use image_store::{ImageStore, Images};
+pub use matrix_file::MatrixFile;
 pub use pixel_cache::PixelCache;
+pub use rows::Rows;
+pub use text_features::text_features;
+
+use std::fmt::Display;
+use std::path::Path;
 
 use gram_clip::ClipError;
 use gram_data::DataError;
@@ -28,4 +43,33 @@ pub enum FeatureError {
         /// Why.
         source: ClipError,
     },
+    /// None of some images can be read.
+    #[error("none of {images} images can be read: {first}")]
+    NoneReadable {
+        /// How many there are.
+        images: usize,
+        /// Why the first cannot.
+        first: String,
+    },
+    /// A text cannot be tokenised.
+    #[error(transparent)]
+    Text(ClipError),
+    /// A file of features cannot be used.
+    #[error("{place}: {problem}")]
+    File {
+        /// The file or folder.
+        place: String,
+        /// What is wrong with it, and the way out.
+        problem: String,
+    },
+    /// The device does not hand out its result.
+    #[error("the device does not hand out its result: {0}")]
+    Device(String),
+}
+
+impl FeatureError {
+    /// That the file or folder at `path` cannot be used.
+    fn file(path: &Path, problem: impl Display) -> Self {
+        Self::File { place: path.display().to_string(), problem: problem.to_string() }
+    }
 }

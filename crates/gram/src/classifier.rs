@@ -10,10 +10,8 @@ use gram_data::readable_name;
 use gram_features::Images;
 use gram_prompt::{ClassStore, Classes, Part, Placement, Prompt, PromptFile, PromptedClip, Template};
 
-use crate::clustering::device;
-use crate::matrix_file::MatrixFile;
-use crate::output;
-use crate::starts::check_model;
+use gram_experiments::starts::check_model;
+use gram_features::matrix_file::MatrixFile;
 
 /// Classes under a prompt that does not move any more.
 #[derive(Clone, Debug)]
@@ -36,7 +34,7 @@ impl<'a> Classifier<'a> {
         ensure!(!templates.is_empty(), "no template");
         let store = ClassStore::ensemble(&names, templates, &model.clip, &model.tokenizer)?;
         let all: Vec<usize> = (0..names.len()).collect();
-        Ok(Self::of_classes(model, names, store.classes(&all, &device(model))))
+        Ok(Self::of_classes(model, names, store.classes(&all, &model.device())))
     }
 
     /// Under the prompt of a file. Without names, the classes are those that it was tuned on.
@@ -93,10 +91,10 @@ impl<'a> Classifier<'a> {
             Some(made_for) => {
                 made_for.check(&model.identity()?).with_context(|| path.display().to_string())?
             }
-            None => output::note_once(format!(
-                "gram: {}: it does not say which model it is for, as .npy cannot: only its width is checked",
+            None => log::warn!(
+                "{}: it does not say which model it is for, as .npy cannot: only its width is checked",
                 path.display()
-            )),
+            ),
         }
         let [rows, width] = matrix.shape;
         let (path, joint) = (path.display(), model.clip.config.projection_dim);
@@ -104,7 +102,7 @@ impl<'a> Classifier<'a> {
         let Some(names) = names.or(matrix.names) else { bail!("{path}: it names no classes: use --classes") };
         ensure!(names.len() == rows, "{path}: {rows} rows, but {} classes", names.len());
         let text: Tensor<2> =
-            Tensor::from_data(TensorData::new(matrix.values, [rows, width]), &device(model));
+            Tensor::from_data(TensorData::new(matrix.values, [rows, width]), &model.device());
         Ok(Self::of_classes(model, names, Classes::Features(Signal::from(text).normalize().value)))
     }
 
@@ -128,7 +126,7 @@ impl<'a> Classifier<'a> {
     /// Logits `[images, classes]` of images, `[images, 3, side, side]` (eq. 1).
     pub fn logits(&self, pixels: Tensor<4>) -> Tensor<2> {
         let visual = self.clip.visual_prompt(self.prompt.get(Part::Visual));
-        let pixels = pixels.to_device(&device(self.model));
+        let pixels = pixels.to_device(&self.model.device());
         let images = Images::Features(self.model.clip.vision.features(pixels, visual.as_ref()));
         self.clip.logits(&self.prompt, &self.classes, &images)
     }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::ChcSettings;
 use crate::error::ClusterError;
-use crate::rows::Rows;
+use gram_features::Rows;
 
 /// Image-text pairs as numbers, one row a pair.
 ///

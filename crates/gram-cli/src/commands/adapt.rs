@@ -1,0 +1,312 @@
+//! `gram adapt`: a prompt for your own classes, from a few labelled images.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::destination;
+use crate::output;
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use gram_clip::Model;
+use gram_data::whole_file::beside;
+use gram_data::{ClassSubset, FewShotSplit, LabelledDataset, fingerprint};
+use gram_eval::adaptation::AdaptationSettings;
+use gram_eval::method::Starts;
+use gram_eval::prepared::Prepared;
+use gram_eval::protocol::{Protocol, ProtocolSettings, TextMemory};
+use gram_eval::results::Method;
+use gram_experiments::run_folder::{Run, claim_for_file, model_identity};
+use gram_experiments::starts::{model_of, start_of};
+use gram_experiments::{defaults, whole_file};
+use gram_hub::assets;
+use gram_hub::model::{is_built_in, note_what_tiny_knows, open_model_or_own};
+use gram_prompt::prompt_file::VERSION;
+use gram_prompt::{Header, Part, PromptFile, PromptKind, Source, Template};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::arguments::{Anew, Common};
+use crate::commands::prompting::load_prompt;
+use crate::commands::tuning::TuningArguments;
+use crate::commands::{command_line, labelled};
+use crate::progress::working;
+
+/// Arguments of `gram adapt`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  gram adapt --model ViT-B/16 --data flowers/ --method coop --shots 16 --out flowers.safetensors\n  \
+                  gram adapt --data demo:animals --method coop-gram --init start.safetensors --out animals.safetensors"
+)]
+pub struct AdaptArguments {
+    /// A folder or file with a CLIP checkpoint, an id on the hub, or `tiny`, which is built in; else the start's own, or
+    /// `tiny`.
+    #[arg(long, value_name = "M")]
+    model: Option<String>,
+    /// A folder for each class, a manifest, an archive, a dataset of the literature, or `demo:NAME`.
+    #[arg(long, value_name = "D")]
+    data: String,
+    /// coop, cocoop, vpt, vpt-deep or joint; coop-gram, cocoop-gram, vpt-gram or unigram from a meta-trained start.
+    #[arg(long)]
+    method: Method,
+    /// The meta-trained start, from `gram meta-train`.
+    #[arg(long, value_name = "FILE")]
+    init: Option<PathBuf>,
+    /// Images of a class.
+    #[arg(long, value_name = "K")]
+    shots: Option<usize>,
+    /// The shots, from `gram data few-shot`, in the place of drawn ones.
+    #[arg(long, value_name = "FILE", conflicts_with = "shots")]
+    few_shot: Option<PathBuf>,
+    /// The classes: all, base (the first half) or new (the second).
+    #[arg(long, default_value = "all")]
+    classes: ClassSubset,
+    /// The sentence around a name; a textual prompt starts from its words before the name.
+    #[arg(long)]
+    template: Option<Template>,
+    /// The prompt; the loss of every epoch goes beside it, as .metrics.jsonl, and what made it, as .run.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Whether it begins anew.
+    #[command(flatten)]
+    anew: Anew,
+    /// Settings.
+    #[command(flatten)]
+    tuning: TuningArguments,
+}
+
+/// Runs the command.
+pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
+    destination::file(&arguments.out)?;
+    let device = common.device()?;
+    let Some(kind) = arguments.method.kind() else {
+        bail!("--method {}: it leaves no prompt; `gram bench` measures it", arguments.method.key());
+    };
+    let own =
+        arguments.init.as_deref().map(|path| anyhow::Ok(model_of(path, &device)?.map(|own| (path, own))));
+    let model = open_model_or_own(arguments.model.as_deref(), own.transpose()?.flatten(), &device)?;
+    note_what_tiny_knows(&model, !is_built_in(&arguments.data));
+    let settings = arguments.tuning.settings(&model, arguments.shots)?;
+    let template = learned_template(arguments.template.as_ref(), &model)?;
+    let dataset = labelled::open(&arguments.data)?;
+    let starts = arguments.starts(&model)?;
+    let (chosen, validation) = arguments.draw(&dataset, &settings, common.seed)?;
+    let identity = json!({
+        "model": model_identity(&model)?,
+        "method": arguments.method,
+        "classes": dataset.class_names(arguments.classes),
+        "template": template.to_string(),
+        "settings": in_force(&settings, arguments.method)?,
+        "seed": common.seed,
+        "tuned_on": dataset.fingerprint_of(&[chosen.as_slice(), &validation].concat()),
+        "start": starts.fingerprint(arguments.method),
+        "device": format!("{device:?}"),
+    });
+    let restart = arguments.anew.restart;
+    let run = Run { command: "adapt", identity: &identity, makes: &[ADAPTED], restart };
+    let folder = claim_for_file(&arguments.out, &[beside(&arguments.out, METRICS)], &run)?;
+    let done: Option<Adapted> = folder.find(ADAPTED, &Value::Null)?;
+    let adapted = match done.filter(|done| done.is_still_in(&arguments.out)) {
+        Some(adapted) => {
+            output::note("tuned before; --restart tunes it again");
+            adapted
+        }
+        None => {
+            let prepared = Prepared::new(&dataset, &model, &template, &template, &device)?;
+            let protocol = Protocol { prepared: &prepared, settings: &settings, starts: &starts };
+            let tuning = Tuning { protocol, chosen, validation, kind };
+            let adapted = arguments.tune(tuning, common.seed)?;
+            folder.keep(ADAPTED, &Value::Null, &adapted)?;
+            adapted
+        }
+    };
+    match common.json {
+        true => output::json(&json!({
+            "prompt": arguments.out.to_string_lossy(),
+            "classes": adapted.classes,
+            "images": adapted.images,
+            "loss": adapted.loss,
+            "settings": settings,
+        }))?,
+        false => output::line(format!("{} (loss {:.3})", arguments.out.display(), adapted.loss))?,
+    }
+    Ok(())
+}
+
+/// The ending of the file with the loss of every epoch.
+const METRICS: &str = "metrics.jsonl";
+/// What a tuning left, in the prompt's run folder.
+const ADAPTED: &str = "adapted.json";
+
+/// What came out of a tuning.
+#[derive(Serialize, Deserialize)]
+struct Adapted {
+    /// The fingerprint of the prompt's file.
+    prompt: String,
+    classes: usize,
+    images: usize,
+    /// Mean loss of the last epoch.
+    loss: f32,
+}
+
+impl Adapted {
+    /// Whether the file is the prompt that was tuned, and not another that was put there since.
+    fn is_still_in(&self, path: &Path) -> bool {
+        std::fs::read(path).is_ok_and(|bytes| fingerprint::of_bytes(&bytes) == self.prompt)
+    }
+}
+
+/// What is tuned, and on what.
+struct Tuning<'a> {
+    protocol: Protocol<'a>,
+    chosen: Vec<usize>,
+    validation: Vec<usize>,
+    kind: PromptKind,
+}
+
+/// The settings that a method is tuned with, of all.
+fn in_force(settings: &ProtocolSettings, method: Method) -> Result<Value> {
+    let mut of_method = serde_json::to_value(settings)?;
+    if let Some(all) = of_method.as_object_mut() {
+        ["baseline", "regulated", "collection", "tip_adapter"].iter().for_each(|key| drop(all.remove(*key)));
+        all.insert("tuning".into(), serde_json::to_value(settings.adaptation(method))?);
+    }
+    Ok(of_method)
+}
+
+/// Says what the text tower takes for a gradient.
+fn note_memory(memory: TextMemory) {
+    let parts = memory.classes.div_ceil(memory.classes_at_once);
+    let gigabytes = memory.bytes as f64 / f64::from(1 << 30);
+    if parts > 1 || gigabytes >= 1.0 {
+        output::note(format!(
+            "about {gigabytes:.1} GB for the gradient through the text tower, in {parts} part(s)"
+        ));
+    }
+}
+
+/// The sentence of learned prompts: the one that is given, else the built-in model's own, or CoOp's.
+pub fn learned_template(given: Option<&Template>, model: &Model) -> Result<Template> {
+    if let Some(given) = given {
+        return Ok(given.clone());
+    }
+    let text = if assets::is_tiny(model) { defaults::TEMPLATE } else { "a photo of a {}." };
+    Ok(text.parse()?)
+}
+
+impl AdaptArguments {
+    /// The images that are tuned on, and those that settings are chosen on: from a file, or drawn.
+    fn draw(
+        &self,
+        dataset: &LabelledDataset,
+        settings: &ProtocolSettings,
+        seed: u64,
+    ) -> Result<(Vec<usize>, Vec<usize>)> {
+        match &self.few_shot {
+            Some(path) => Ok(FewShotSplit::read(path)?.find(dataset, self.classes, path)?),
+            None => {
+                labelled::tell_shortfall(dataset, &[(self.classes, None)], settings.shots);
+                Ok(settings.sampling.draw(dataset, self.classes, None, settings.shots, seed))
+            }
+        }
+    }
+
+    /// Tunes the prompt and writes it down, with the loss of every epoch.
+    fn tune(&self, tuning: Tuning, seed: u64) -> Result<Adapted> {
+        let Tuning { protocol, chosen, validation, kind } = tuning;
+        let (method, classes) = (self.method, self.classes);
+        let (model, dataset) = (protocol.prepared.model, protocol.prepared.dataset);
+        let names = dataset.class_names(classes).to_vec();
+        output::note(format!("{method}: {} images of {} classes", chosen.len(), names.len()));
+        note_memory(protocol.text_memory(method, classes)?);
+        let AdaptationSettings { epochs, warmup_epochs, warmup_rate, .. } =
+            protocol.settings.adaptation(method);
+        if epochs <= warmup_epochs {
+            output::note(format!(
+                "all epochs are warm-up, at the rate {warmup_rate}: give more --epochs, or --warmup-epochs 0"
+            ));
+        }
+        let working = working("preparing images");
+        let shots = protocol.shots_of(classes, chosen, validation, &[method], seed)?;
+        working.set_message(format!("tuning, {} epochs", epochs));
+        let course =
+            protocol.tune(method, &shots)?.context("the method's start is missing: pass it with --init")?;
+        working.finish_and_clear();
+        let losses: Vec<f32> = course.iter().skip(1).map(|(_, loss)| *loss).collect();
+        let (prompt, placement) =
+            course.last().and_then(|(tuned, _)| tuned.prompt()).context("the method left no prompt")?;
+        ensure!(prompt.is_plausible(), "the descent diverged: lower --rate");
+        let settings =
+            json!({"seed": seed, "data": dataset.name, "method": method, "tuning": protocol.settings});
+        let header = Header {
+            regulator_form: Default::default(),
+            version: VERSION,
+            program: env!("CARGO_PKG_VERSION").into(),
+            model: model.identity()?,
+            clusters: None,
+            kind,
+            placement,
+            template: protocol.prepared.template.to_string(),
+            classes: names,
+            settings,
+            command: command_line(),
+        };
+        let classes = header.classes.len();
+        let (prompt, regulator) = (prompt.clone(), BTreeMap::new());
+        PromptFile { header, prompt, regulator, source: Source::Gram }.save(&self.out)?;
+        let line = |(epoch, loss)| json!({"epoch": epoch + 1, "loss": loss}).to_string() + "\n";
+        let lines: String = losses.iter().enumerate().map(line).collect();
+        whole_file::write(&beside(&self.out, METRICS), lines.as_bytes())?;
+        let written = std::fs::read(&self.out).with_context(|| self.out.display().to_string())?;
+        Ok(Adapted {
+            prompt: fingerprint::of_bytes(&written),
+            classes,
+            images: shots.chosen.len(),
+            loss: losses.last().copied().unwrap_or(f32::NAN),
+        })
+    }
+
+    /// The start that the method asks for.
+    fn starts(&self, model: &Model) -> Result<Starts> {
+        let mut starts = Starts::default();
+        match (&self.init, self.method.baseline()) {
+            (None, None) => {}
+            (Some(path), Some(_)) => {
+                let device = model.device();
+                let file = load_prompt(path, self.tuning.class_position(), &device)?;
+                add_start(&mut starts, self.method, path, &file, model)?;
+            }
+            (Some(_), None) => bail!(
+                "--init: {} does not begin at a meta-trained start; those with GRAM do, as coop-gram",
+                self.method.key()
+            ),
+            (None, Some(_)) => {
+                bail!(
+                    "--method {}: it starts from a meta-trained prompt: pass one with --init",
+                    self.method.key()
+                )
+            }
+        }
+        Ok(starts)
+    }
+}
+
+/// Adds the start of a file for a method, if it has the parts that the method tunes.
+pub fn add_start(
+    starts: &mut Starts,
+    method: Method,
+    path: &Path,
+    file: &PromptFile,
+    model: &Model,
+) -> Result<()> {
+    for part in [Part::Text, Part::Visual] {
+        ensure!(
+            method.prompts(part) == file.prompt.get(part).is_some(),
+            "{}: a start of {}, which {} does not tune: meta-train one for it",
+            path.display(),
+            file.header.kind,
+            method.key()
+        );
+    }
+    starts.insert(method, start_of(file, path, model)?, file.header.placement);
+    Ok(())
+}

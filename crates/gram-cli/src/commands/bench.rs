@@ -1,0 +1,245 @@
+//! `gram bench`: protocols over datasets, methods, shots and seeds.
+
+use std::path::PathBuf;
+
+use crate::destination;
+use crate::output;
+use anyhow::{Context, Result, bail};
+use burn::tensor::Device;
+use clap::Args;
+use gram_clip::Model;
+use gram_data::{Benchmark, ClassSubset, LabelledDataset};
+use gram_eval::method::Starts;
+use gram_eval::results::Method;
+use gram_eval::tables;
+use gram_experiments::bench::{Bench, Courses, ProtocolKind, distinct_names, write_outputs};
+use gram_experiments::starts::{model_of, shipped_start};
+use gram_hub::assets;
+use gram_hub::model::{DEMO, is_built_in, note_what_tiny_knows, open_model_or_own};
+use gram_prompt::{PromptKind, Template};
+use serde_json::json;
+
+use crate::arguments::{Anew, Common};
+use crate::commands::adapt::{add_start, learned_template};
+use crate::commands::labelled;
+use crate::commands::prompting::load_prompt;
+use crate::commands::tuning::TuningArguments;
+use crate::progress::{bar, say};
+
+/// Stands for the seed in the path of a start.
+const SEED: &str = "{seed}";
+
+/// Arguments of `gram bench`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  gram bench --data-root demo --protocol base-to-new --methods coop,vpt --shots 4 --seeds 3 --out runs/bench\n  \
+                  gram bench --model ViT-B/16 --data-root ~/data --shots 1,2,4,8,16 --seeds 3 --start coop-gram=start.safetensors"
+)]
+pub struct BenchArguments {
+    /// A folder or file with a CLIP checkpoint, an id on the hub, or `tiny`, which is built in; else that of the first start,
+    /// or `tiny`.
+    #[arg(long, value_name = "M")]
+    model: Option<String>,
+    /// base-to-new, cross-domain, cross-dataset, several between commas, or all.
+    #[arg(long, value_name = "NAMES", default_value = "base-to-new")]
+    protocol: String,
+    /// Methods between commas, or all.
+    #[arg(long, value_name = "NAMES", default_value = "all")]
+    methods: String,
+    /// A folder with datasets in CoOp's folders, or `demo`.
+    #[arg(long, value_name = "DIR", required_unless_present = "data")]
+    data_root: Option<String>,
+    /// A dataset; may be given several times.
+    #[arg(long, value_name = "D")]
+    data: Vec<String>,
+    /// The dataset that cross-dataset prompts are tuned on.
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+    /// Images of a class; several numbers between commas.
+    #[arg(long, value_name = "K", value_delimiter = ',', default_value = "16")]
+    shots: Vec<usize>,
+    /// How many seeds, from --seed on.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    seeds: usize,
+    /// A meta-trained start for a method with GRAM, or one for each seed where FILE has `{seed}` in it; those of the built-in
+    /// model are at hand.
+    #[arg(long, value_name = "METHOD=FILE")]
+    start: Vec<String>,
+    /// The sentence around a name; textual prompts start from its words before the name.
+    #[arg(long)]
+    template: Option<Template>,
+    /// The sentence of zero-shot classification, in the place of each dataset's own.
+    #[arg(long)]
+    zero_shot_template: Option<Template>,
+    /// Runs and tables; the same command goes on where it stopped, and one with further datasets, methods, shots or seeds
+    /// keeps what is there.
+    #[arg(long, value_name = "DIR", default_value = "runs/bench")]
+    out: PathBuf,
+    /// Whether it begins anew.
+    #[command(flatten)]
+    anew: Anew,
+    /// Settings.
+    #[command(flatten)]
+    tuning: TuningArguments,
+}
+
+/// Runs the command.
+pub fn run(arguments: &BenchArguments, common: &Common) -> Result<()> {
+    destination::folder(&arguments.out)?;
+    let device = common.device()?;
+    let model = arguments.model(common.seed, &device)?;
+    let settings = arguments.tuning.settings(&model, arguments.shots.first().copied())?;
+    let template = learned_template(arguments.template.as_ref(), &model)?;
+    let methods = names(&arguments.methods, &Method::ALL)?;
+    let seeds: Vec<u64> = (common.seed..).take(arguments.seeds).collect();
+    let starts = arguments.starts(&methods, &seeds, &model)?;
+    let datasets = arguments.datasets()?;
+    let protocols = names(&arguments.protocol, &ProtocolKind::ALL)?;
+    let most = arguments.shots.iter().max().copied().unwrap_or(0);
+    for dataset in &datasets {
+        labelled::tell_shortfall(dataset, &draws(&protocols, dataset), most);
+    }
+    let bench = Bench {
+        model: &model,
+        template: &template,
+        hand_written: arguments.zero_shot_template.as_ref(),
+        starts: &starts,
+        settings: &settings,
+        protocols,
+        methods,
+        shots: arguments.shots.clone(),
+        seeds,
+        datasets: &datasets,
+        source: arguments.source.as_deref(),
+        courses: Courses::default(),
+        out: &arguments.out,
+        restart: arguments.anew.restart,
+        device: &device,
+    };
+    let progress = bar("runs");
+    let results = bench.run(&|name, done, all| {
+        progress.set_length(all as u64);
+        progress.set_position(done as u64);
+        say(&progress, name);
+    })?;
+    progress.finish_and_clear();
+    let mut files = Vec::new();
+    for (shots, results) in arguments.shots.iter().zip(&results) {
+        files.extend(write_outputs(results, *shots, &arguments.out.join(format!("{shots}-shot")))?);
+    }
+    if common.json {
+        let files: Vec<_> = files.iter().map(|file| file.to_string_lossy()).collect();
+        output::json(&json!({"files": files, "results": results}))?;
+        return Ok(());
+    }
+    for (shots, results) in arguments.shots.iter().zip(&results) {
+        output::line(format!("{shots} shots"))?;
+        tables::all(results).iter().try_for_each(|table| output::line(table.to_text()))?;
+        results.notes.iter().try_for_each(output::line)?;
+    }
+    Ok(files.iter().try_for_each(|file| output::line(file.display()))?)
+}
+
+/// The classes and domains that protocols draw their shots from.
+fn draws(protocols: &[ProtocolKind], dataset: &LabelledDataset) -> Vec<(ClassSubset, Option<usize>)> {
+    let of = |protocol: &ProtocolKind| match protocol {
+        ProtocolKind::BaseToNew => vec![(ClassSubset::Base, None)],
+        ProtocolKind::CrossDomain if dataset.domains.len() > 1 => {
+            (0..dataset.domains.len()).map(|domain| (ClassSubset::All, Some(domain))).collect()
+        }
+        ProtocolKind::CrossDomain | ProtocolKind::CrossDataset => vec![(ClassSubset::All, None)],
+    };
+    protocols.iter().flat_map(of).collect()
+}
+
+/// Names between commas, or `all`.
+fn names<T: std::str::FromStr + Clone>(text: &str, all: &[T]) -> Result<Vec<T>>
+where
+    T::Err: std::fmt::Display,
+{
+    if text == "all" {
+        return Ok(all.to_vec());
+    }
+    text.split(',').map(|name| name.trim().parse().map_err(|error| anyhow::anyhow!("{error}"))).collect()
+}
+
+impl BenchArguments {
+    /// The model: the one that is given, else that of the first start.
+    fn model(&self, seed: u64, device: &Device) -> Result<Model> {
+        let first = self.start.first().and_then(|given| given.split_once('='));
+        let path = first.map(|(_, path)| PathBuf::from(path.replace(SEED, &seed.to_string())));
+        let of_start = match &path {
+            Some(path) => model_of(path, device)?.map(|own| (path.as_path(), own)),
+            None => None,
+        };
+        let model = open_model_or_own(self.model.as_deref(), of_start, device)?;
+        let of_a_user = |root: &str| root != DEMO;
+        note_what_tiny_knows(
+            &model,
+            self.data_root.as_deref().is_some_and(of_a_user)
+                || !self.data.iter().all(|name| is_built_in(name)),
+        );
+        Ok(model)
+    }
+
+    fn datasets(&self) -> Result<Vec<LabelledDataset>> {
+        let (mut datasets, mut paths) = (Vec::new(), Vec::new());
+        match self.data_root.as_deref() {
+            Some(DEMO) => {
+                for name in assets::DATASETS {
+                    datasets.push(assets::dataset(name)?);
+                    paths.push(PathBuf::from(format!("{DEMO}:{name}")));
+                }
+            }
+            Some(root) => {
+                let found = Benchmark::below(root.as_ref());
+                if found.is_empty() {
+                    let folders: Vec<&str> = Benchmark::ALL.map(Benchmark::folder).to_vec();
+                    bail!("--data-root {root}: none of the folders {} is in it", folders.join(", "));
+                }
+                for (benchmark, folder) in found {
+                    output::note(benchmark.key());
+                    let dataset = LabelledDataset::open(&folder);
+                    datasets.push(dataset.with_context(|| folder.display().to_string())?);
+                    paths.push(folder);
+                }
+            }
+            None => {}
+        }
+        for name in &self.data {
+            datasets.push(labelled::open(name)?);
+            paths.push(PathBuf::from(name));
+        }
+        distinct_names(&mut datasets, &paths)?;
+        Ok(datasets)
+    }
+
+    /// The starts of every seed, those that are given or built in.
+    fn starts(&self, methods: &[Method], seeds: &[u64], model: &Model) -> Result<Vec<Starts>> {
+        let mut starts = Starts::default();
+        let device = model.device();
+        if assets::is_tiny(model) {
+            for (method, kind) in
+                [(Method::VptGram, PromptKind::Visual), (Method::Unigram, PromptKind::Joint)]
+            {
+                if methods.contains(&method) {
+                    let shipped = shipped_start(kind, model, &device)?;
+                    starts.insert(method, shipped.state, shipped.placement);
+                }
+            }
+        }
+        let mut of_seeds = vec![starts; seeds.len()];
+        for given in &self.start {
+            let Some((method, path)) = given.split_once('=') else {
+                bail!("--start {given}: METHOD=FILE is expected, as in coop-gram=start.safetensors")
+            };
+            let method = method.parse::<Method>()?;
+            for (seed, starts) in seeds.iter().zip(&mut of_seeds) {
+                let path = PathBuf::from(path.replace(SEED, &seed.to_string()));
+                let file = load_prompt(&path, self.tuning.class_position(), &device)?;
+                add_start(starts, method, &path, &file, model)?;
+            }
+        }
+        Ok(of_seeds)
+    }
+}

@@ -1,0 +1,377 @@
+//! `gram cluster`: image-text pairs to topics and domains.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::destination;
+use crate::output::{self, OutputError};
+use crate::seeing_cost::{self, SeeingCost};
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use gram_clip::Model;
+use gram_cluster::cost::{self, StageCost};
+use gram_cluster::{ChcSettings, Clusters, Rows, Topic};
+use gram_data::{Pairs, SkipCause, Skipped};
+use gram_eval::report::clusters_page;
+use gram_experiments::clustering::{
+    CLUSTERED, PairFeatures, cluster_features, cluster_pairs, once_clustered,
+};
+use gram_experiments::defaults;
+use gram_experiments::run_folder::{Run, RunFolder, encoder_identity, model_identity};
+use gram_experiments::{settings_file, whole_file};
+use gram_features::feature_folder::{self, FeatureFolder};
+use gram_hub::model::{is_built_in, note_what_tiny_knows, open_model, open_model_or_own, open_pairs};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::arguments::{Anew, Common};
+use crate::progress::pairs_bar;
+
+/// Topics that are printed.
+const LARGEST: usize = 10;
+/// Words of a topic that are printed.
+const WORDS: usize = 5;
+
+/// Arguments of `gram cluster`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  gram cluster --pairs demo --out runs/clusters\n  gram cluster --features features --pairs shards --out runs/clusters --similarity-quantile 0.1"
+)]
+pub struct ClusterArguments {
+    /// A CLIP folder, or `tiny`, which is built in; without it `tiny`. Features are of a model already: with --features it is only
+    /// checked that they are of this one.
+    #[arg(long, value_name = "M")]
+    model: Option<String>,
+    /// Image-text pairs: WebDataset shards, a folder of them, a manifest, or `demo`. With --features only for the pictures
+    /// of the map: the pairs that the features are of.
+    #[arg(long, value_name = "SRC", required_unless_present = "features")]
+    pairs: Option<String>,
+    /// Features that were computed before, by `gram embed` or by clip-retrieval: no model is needed.
+    #[arg(long, value_name = "DIR", conflicts_with = "sentence_bert")]
+    features: Option<PathBuf>,
+    /// Where topics and domains are saved. The same command goes on where it was stopped.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Whether it begins anew.
+    #[command(flatten)]
+    anew: Anew,
+    /// A Sentence-BERT folder that embeds the captions; else the model's text tower does.
+    #[arg(long, value_name = "DIR")]
+    sentence_bert: Option<PathBuf>,
+    /// Settings (TOML), any part of them.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Leaves out pairs whose image and caption are less similar than this.
+    #[arg(long, value_name = "COSINE")]
+    minimum_similarity: Option<f32>,
+    /// Leaves out this part of the pairs, those whose image and caption are least similar.
+    #[arg(long, value_name = "PART")]
+    similarity_quantile: Option<f32>,
+    /// Lays out and clusters only so many of the pairs, and puts the others where their nearest neighbours among these are.
+    #[arg(long, value_name = "N")]
+    fit_sample: Option<usize>,
+    /// The most domains of a topic.
+    #[arg(long, value_name = "U")]
+    domains: Option<usize>,
+    /// Chooses the number of domains for each topic, up to --domains.
+    #[arg(long)]
+    choose_domains: bool,
+    /// The fewest pairs of a topic.
+    #[arg(long, value_name = "N")]
+    min_cluster_size: Option<usize>,
+    /// Lets two words name a topic: "ice cream".
+    #[arg(long)]
+    phrases: bool,
+    /// Tells how long it takes and how much memory it needs, and does nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Runs the command.
+pub fn run(arguments: &ClusterArguments, common: &Common) -> Result<()> {
+    if !arguments.dry_run {
+        destination::folder(&arguments.out)?;
+    }
+    let settings = arguments.settings()?;
+    settings.validate()?;
+    let mut features = arguments.features.as_deref().map(FeatureFolder::open).transpose()?;
+    let model = arguments.model(features.as_ref(), common)?;
+    let pairs = arguments.pairs.as_deref().map(open_pairs).transpose()?;
+    if let Some(model) = &model {
+        note_what_tiny_knows(model, !arguments.pairs.as_deref().is_none_or(is_built_in));
+    }
+    if let Some(pairs) = &pairs {
+        output::note(format!("{} pairs, {}", pairs.pairs.len(), pairs.skipped_summary()));
+    }
+    if let (Some(features), Some(pairs)) = (&mut features, &pairs) {
+        features.match_with(pairs)?;
+    }
+    if arguments.dry_run {
+        let cost = arguments.cost(&settings, features.as_ref(), model.as_ref(), pairs.as_ref())?;
+        return Ok(cost.print(common.json)?);
+    }
+    let identity = arguments.identity(&settings, model.as_ref(), pairs.as_ref(), common.seed)?;
+    let run = Run { command: "cluster", identity: &identity, makes: &MAKES, restart: arguments.anew.restart };
+    let folder = RunFolder::claim(&arguments.out, &run)?;
+    let seen = Seen { features: features.as_ref(), model: model.as_ref(), pairs: pairs.as_ref() };
+    let cluster = || arguments.cluster(&seen, &settings, common.seed);
+    let (clusters, done) = once_clustered(&folder, &arguments.out, cluster)?;
+    let mut pairs = pairs.unwrap_or_default();
+    let unreadable =
+        |(name, problem)| Skipped { name, cause: SkipCause::UnreadableImage, detail: Some(problem) };
+    pairs.skipped.extend(done.unreadable.into_iter().map(unreadable));
+    pairs.skipped.extend(features.map(|features| features.skipped).unwrap_or_default());
+    pairs.write_skipped(&arguments.out.join("left_out.jsonl"))?;
+    let page = clusters_page(&clusters, &pairs);
+    whole_file::write(&arguments.out.join("clusters.html"), page.as_bytes())?;
+    // Stages are kept until their outcome is.
+    folder.forget(STAGES)?;
+    match common.json {
+        true => output::json(&summary(&clusters, &pairs, done.cut_captions, arguments))?,
+        false => print(&clusters, &pairs, done.cut_captions, arguments)?,
+    }
+    Ok(())
+}
+
+/// What a clustering makes in its folder.
+const MAKES: [&str; 6] =
+    [STAGES, CLUSTERED, "pairs.parquet", "topics.json", "left_out.jsonl", "clusters.html"];
+/// Stages that are done.
+const STAGES: &str = "finished";
+
+/// What a clustering works with: features, or a model and pairs.
+struct Seen<'a> {
+    features: Option<&'a FeatureFolder>,
+    model: Option<&'a Model>,
+    pairs: Option<&'a Pairs>,
+}
+
+/// What became of the pairs before they were clustered.
+#[derive(Serialize, Deserialize)]
+struct Clustered {
+    /// Captions that were cut, where a model read them.
+    cut_captions: Option<usize>,
+    /// Keys of pairs whose images could not be decoded, and why.
+    unreadable: Vec<(String, String)>,
+}
+
+/// The pairs whose images cannot be decoded, and why.
+fn unreadable(pairs: &Pairs, features: &PairFeatures) -> Vec<(String, String)> {
+    let key = |(row, problem): &(usize, String)| (pairs.pairs[*row].key.clone(), problem.clone());
+    features.unreadable.iter().map(key).collect()
+}
+
+impl ClusterArguments {
+    /// What decides the topics and domains.
+    fn identity(
+        &self,
+        settings: &ChcSettings,
+        model: Option<&Model>,
+        pairs: Option<&Pairs>,
+        seed: u64,
+    ) -> Result<Value> {
+        Ok(json!({
+            "settings": settings,
+            "seed": seed,
+            "features": self.features.as_deref().map(feature_folder::fingerprint).transpose()?,
+            "model": model.map(model_identity).transpose()?,
+            "caption_encoder": encoder_identity(self.sentence_bert.as_deref())?,
+            "pairs": pairs.map(Pairs::fingerprint),
+        }))
+    }
+
+    /// Clusters, and says what became of the pairs before.
+    fn cluster(&self, seen: &Seen, settings: &ChcSettings, seed: u64) -> Result<(Clusters, Clustered)> {
+        let stages = self.out.join(STAGES);
+        let mut progress = pairs_bar();
+        let mut show = |now| progress.show(now);
+        let (clusters, cut_captions, unreadable) = match (seen.features, seen.model, seen.pairs) {
+            (Some(features), ..) => {
+                let clusters = cluster_features(features, settings, seed, Some(&stages), &mut show)?;
+                (clusters, None, Vec::new())
+            }
+            (None, Some(model), Some(pairs)) => {
+                let encoder = self.sentence_bert.as_deref();
+                let (clusters, features) =
+                    cluster_pairs(model, pairs, encoder, settings, seed, Some(&stages), &mut show)?;
+                let (cut, unreadable) = (features.cut_captions, unreadable(pairs, &features));
+                (clusters, Some(cut), unreadable)
+            }
+            _ => bail!("neither --pairs nor --features is given"),
+        };
+        progress.finish();
+        Ok((clusters, Clustered { cut_captions, unreadable }))
+    }
+
+    /// The model, where there are no features. Those that there are must be of the model that is given beside them.
+    fn model(&self, features: Option<&FeatureFolder>, common: &Common) -> Result<Option<Model>> {
+        let (Some(path), Some(features)) = (&self.features, features) else {
+            let model = open_model_or_own(self.model.as_deref(), None, &common.device()?)?;
+            return Ok(Some(model));
+        };
+        let Some(given) = &self.model else { return Ok(None) };
+        match &features.model {
+            Some(own) => {
+                let given = open_model(given, &common.device()?)?.identity()?;
+                own.check(&given).with_context(|| path.display().to_string())?;
+            }
+            None => output::note_once(format!(
+                "gram: {}: it does not say which model its features are of: --model {given} is not used",
+                path.display()
+            )),
+        }
+        Ok(None)
+    }
+
+    fn settings(&self) -> Result<ChcSettings> {
+        let mut settings = defaults::clustering(self.pairs.as_deref().unwrap_or_default());
+        if let Some(path) = &self.config {
+            settings = settings_file::over(&settings, path)?;
+        }
+        settings.minimum_similarity = self.minimum_similarity.or(settings.minimum_similarity);
+        settings.similarity_quantile = self.similarity_quantile.unwrap_or(settings.similarity_quantile);
+        settings.fit_sample = self.fit_sample.or(settings.fit_sample);
+        settings.domains = self.domains.unwrap_or(settings.domains);
+        settings.choose_domains |= self.choose_domains;
+        settings.hdbscan.min_cluster_size =
+            self.min_cluster_size.unwrap_or(settings.hdbscan.min_cluster_size);
+        settings.topic_words.phrases |= self.phrases;
+        Ok(settings)
+    }
+}
+
+/// What the command costs.
+struct Cost {
+    pairs: usize,
+    /// What seeing the pairs costs, where that is not done.
+    seeing: Option<SeeingCost>,
+    /// What the steps of the clustering cost, whatever else the process holds included.
+    stages: Vec<StageCost>,
+}
+
+impl ClusterArguments {
+    /// What the command costs, for features that are there or pairs that are to be seen.
+    fn cost(
+        &self,
+        settings: &ChcSettings,
+        features: Option<&FeatureFolder>,
+        model: Option<&Model>,
+        pairs: Option<&Pairs>,
+    ) -> Result<Cost> {
+        // Before anything is tried, the process holds what it will hold all the time: the weights and the tables.
+        let held = seeing_cost::current_megabytes().unwrap_or(0.0);
+        let ((points, width), of_features, mut seeing) = match (features, model, pairs) {
+            (Some(features), ..) => (features.caption_embeddings().shape(), features.bytes_in_memory(), None),
+            (None, Some(model), Some(pairs)) => {
+                let see = |model: &Model, some: &Pairs| {
+                    let sentence_bert = self.sentence_bert.as_deref();
+                    PairFeatures::new(model, some, sentence_bert, &settings.topic_words, &mut |_| ())
+                };
+                let seeing = seeing_cost::of(model, pairs, see)?;
+                let (points, width) = (pairs.pairs.len(), model.clip.config.projection_dim);
+                // Images and captions, as `PairFeatures` holds them.
+                ((points, width), 2 * points * width * size_of::<f32>(), Some(seeing))
+            }
+            _ => bail!("neither --pairs nor --features is given"),
+        };
+        let of_features = of_features as f64 / f64::from(1 << 20);
+        if let Some(SeeingCost { megabytes: Some(megabytes), .. }) = &mut seeing {
+            *megabytes += of_features;
+        }
+        let mut stages = cost::of(points, width, settings);
+        stages.iter_mut().for_each(|stage| stage.megabytes += held + of_features);
+        Ok(Cost { pairs: points, seeing, stages })
+    }
+}
+
+impl Cost {
+    fn print(&self, as_json: bool) -> Result<(), OutputError> {
+        let seeing = self.seeing.map(|cost| (cost.seconds, cost.megabytes.unwrap_or(0.0)));
+        let of_stages = self.stages.iter().map(|stage| (stage.seconds, stage.megabytes));
+        let seconds: f64 = of_stages.clone().chain(seeing).map(|(seconds, _)| seconds).sum();
+        let megabytes = of_stages.chain(seeing).map(|(_, megabytes)| megabytes).fold(0.0, f64::max);
+        if as_json {
+            let seeing =
+                seeing.map(|(seconds, megabytes)| json!({"seconds": seconds, "megabytes": megabytes}));
+            return output::json(
+                &json!({"pairs": self.pairs, "seconds": seconds, "peak_megabytes": megabytes, "seeing": seeing,
+                    "stages": self.stages}),
+            );
+        }
+        output::line(format!("{} pairs: about {}, {megabytes:.0} MB at most", self.pairs, time(seconds)))?;
+        let line = |seconds, megabytes: f64, what: &dyn std::fmt::Display| {
+            output::line(format!("{:>12}  {megabytes:>6.0} MB  {what}", time(seconds)))
+        };
+        if let Some((seconds, megabytes)) = seeing {
+            line(seconds, megabytes, &"images and captions through the model")?;
+        }
+        self.stages.iter().try_for_each(|stage| line(stage.seconds, stage.megabytes, &stage.stage))
+    }
+}
+
+/// A duration in words.
+fn time(seconds: f64) -> String {
+    match seconds {
+        seconds if seconds < 100.0 => format!("{seconds:.0} s"),
+        seconds if seconds < 6000.0 => format!("{:.0} min", seconds / 60.0),
+        seconds => format!("{:.1} h", seconds / 3600.0),
+    }
+}
+
+fn summary(
+    clusters: &Clusters,
+    pairs: &Pairs,
+    cut_captions: Option<usize>,
+    arguments: &ClusterArguments,
+) -> serde_json::Value {
+    let causes = pairs.skipped_by_cause().into_iter();
+    let causes: BTreeMap<String, usize> = causes.map(|(cause, count)| (cause.to_string(), count)).collect();
+    json!({
+        "clusters": arguments.out.to_string_lossy(),
+        "pairs": clusters.pairs.len(),
+        "skipped": causes,
+        "unreadable_images": pairs.skipped_by_cause().get(&SkipCause::UnreadableImage).unwrap_or(&0),
+        "cut_captions": cut_captions,
+        "left_out": clusters.counts,
+        "topics": clusters.topics,
+        "seed": clusters.seed,
+        "model": clusters.model,
+        "settings": clusters.settings,
+    })
+}
+
+fn print(
+    clusters: &Clusters,
+    pairs: &Pairs,
+    cut_captions: Option<usize>,
+    arguments: &ClusterArguments,
+) -> Result<(), OutputError> {
+    let counts = &clusters.counts;
+    let domains: usize = clusters.topics.iter().map(|topic| topic.domains.len()).sum();
+    output::line(format!(
+        "{} pairs: {} topics with {domains} domains",
+        clusters.pairs.len(),
+        clusters.topics.len()
+    ))?;
+    output::line(format!(
+        "left out: {} of low similarity, {} noise, {} of dropped topics",
+        counts.filtered, counts.noise, counts.dropped
+    ))?;
+    output::line(format!(
+        "topics dropped: {} too small for a domain, {} without a word of their own, {} that cannot give an episode \
+         both sets; {} are named by a word that is not their first",
+        counts.small_topics, counts.unnamed_topics, counts.unfit_topics, counts.ambiguous_topics
+    ))?;
+    output::line(pairs.skipped_summary())?;
+    if let Some(cut) = cut_captions.filter(|cut| *cut > 0) {
+        output::line(format!("captions cut: {cut}"))?;
+    }
+    output::line("\nlargest topics:")?;
+    clusters.topics.iter().take(LARGEST).try_for_each(print_topic)?;
+    output::line(format!("\n{}", arguments.out.display()))
+}
+
+fn print_topic(topic: &Topic) -> Result<(), OutputError> {
+    let words: Vec<&str> = topic.words.iter().take(WORDS).map(|(word, _)| word.as_str()).collect();
+    output::line(format!("{:>6}  {:16} {}", topic.size, topic.label, words.join(", ")))
+}

@@ -1,0 +1,97 @@
+//! `gram demo`: the whole paper in small, on the built-in model and data.
+
+use std::path::PathBuf;
+
+use crate::destination;
+use crate::output::{self, shown};
+use clap::Args;
+use gram_eval::results::Results;
+use gram_eval::tables::{self, Table};
+use gram_experiments::demo::{self, Plan, Progress};
+use indicatif::ProgressBar;
+
+use crate::arguments::{Anew, Common};
+use crate::commands::command_line;
+use crate::progress::{bar, say};
+
+/// Arguments of `gram demo`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  gram demo --out runs/demo")]
+pub struct DemoArguments {
+    /// Where report.html, results.json and the artefacts go.
+    #[arg(long, value_name = "DIR", default_value = "runs/demo")]
+    out: PathBuf,
+    /// Whether it begins anew.
+    #[command(flatten)]
+    anew: Anew,
+    /// Seeds of shots and tuning.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    seeds: Option<u16>,
+    /// Two datasets and one seed.
+    #[arg(long, conflicts_with_all = ["full", "seeds"])]
+    quick: bool,
+    /// Makes everything anew, the visual and joint starts too, with 3 seeds.
+    #[arg(long)]
+    full: bool,
+}
+
+/// Runs the command.
+pub fn run(arguments: &DemoArguments, common: &Common) -> anyhow::Result<()> {
+    destination::folder(&arguments.out)?;
+    let seeds = |usual: usize| arguments.seeds.map_or(usual, usize::from);
+    let plan = match (arguments.quick, arguments.full) {
+        (true, _) => Plan::quick(common.seed),
+        (_, true) => Plan::full(common.seed, seeds(3)),
+        _ => Plan::standard(common.seed, seeds(gram_experiments::defaults::DEMO_SEEDS)),
+    };
+    for note in plan.notes() {
+        output::note(note);
+    }
+    let bar = Bar(bar(""));
+    let (out, restart) = (&arguments.out, arguments.anew.restart);
+    let results = demo::run(&plan, &command_line(), out, restart, &common.device()?, &bar)?;
+    bar.0.finish_and_clear();
+    let report = arguments.out.join("report.html");
+    if common.json {
+        output::json(&results)?;
+    } else {
+        for table in summary(&results) {
+            output::line(table.to_text())?;
+        }
+        output::line(report.display())?;
+    }
+    Ok(())
+}
+
+/// The tables that fit on a screen; the report has all.
+fn summary(results: &Results) -> impl Iterator<Item = Table> {
+    let averages = tables::base_to_new_average(results)
+        .into_iter()
+        .chain(tables::cross_domain(results).into_iter().take(1));
+    let beside = tables::differences(results).into_iter().chain(tables::beside_the_paper(results));
+    averages.chain(beside).chain(tables::stage_times(results))
+}
+
+struct Bar(ProgressBar);
+
+impl Progress for Bar {
+    fn begin(&self, stage: &str, steps: usize) {
+        if self.0.is_hidden() {
+            output::note(stage);
+        }
+        self.0.set_prefix(shown(stage));
+        self.0.set_message("");
+        self.0.reset();
+        self.0.set_length(steps as u64);
+    }
+
+    fn advance(&self, message: &str) {
+        self.0.inc(1);
+        say(&self.0, message);
+    }
+
+    fn reach(&self, done: usize, message: &str) {
+        self.0.set_position(done as u64);
+        say(&self.0, message);
+    }
+}

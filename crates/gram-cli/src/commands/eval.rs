@@ -1,0 +1,126 @@
+//! `gram eval`: accuracy on a labelled dataset.
+
+use std::collections::BTreeMap;
+
+use crate::output::{self, OutputError, shown};
+use anyhow::{Result, ensure};
+use clap::Args;
+use gram_clip::ModelIdentity;
+use gram_data::{ClassSubset, ImageFile, Split};
+use gram_eval::score::{Score, Tally};
+use gram_features::image_batches::for_each_batch;
+use gram_features::matrix::values;
+use gram_hub::model::{is_built_in, note_what_tiny_knows};
+use gram_hub::templates;
+use serde::Serialize;
+
+use crate::arguments::Common;
+use crate::commands::prompting::PromptingArguments;
+use crate::commands::{Outcome, labelled};
+use crate::progress::bar;
+
+/// Arguments of `gram eval`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  gram eval --model ViT-B/16 --data photos --template 'a photo of a {}.'")]
+pub struct EvalArguments {
+    /// The model and its prompt.
+    #[command(flatten)]
+    prompting: PromptingArguments,
+    /// A folder for each class, a manifest, an archive, or `demo:NAME`.
+    #[arg(long, value_name = "D")]
+    data: String,
+    /// The classes to choose from: all, base (the first half) or new (the second).
+    #[arg(long, default_value = "all")]
+    classes: ClassSubset,
+    /// The images to measure on: train, val or test.
+    #[arg(long, default_value = "test")]
+    split: Split,
+}
+
+/// What is measured.
+#[derive(Serialize)]
+struct Evaluation {
+    dataset: String,
+    #[serde(flatten)]
+    model: ModelIdentity,
+    classes: usize,
+    images: usize,
+    unreadable: usize,
+    #[serde(flatten)]
+    score: Score,
+    /// Accuracy by domain, in percent.
+    domains: BTreeMap<String, f64>,
+}
+
+/// Runs the command.
+pub fn run(arguments: &EvalArguments, common: &Common) -> Result<Outcome> {
+    let device = common.device()?;
+    let dataset = labelled::open(&arguments.data)?;
+    let chosen = dataset.select(arguments.split, arguments.classes, None);
+    ensure!(!chosen.is_empty(), "dataset {}: no images of that split and those classes", dataset.name);
+    let model = arguments.prompting.model(&device)?;
+    note_what_tiny_knows(&model, !is_built_in(&arguments.data));
+    let names = dataset.class_names(arguments.classes).to_vec();
+    let own = templates::of_dataset(&dataset)?;
+    let classifier = arguments.prompting.classifier(&model, Some(names), &own)?;
+    let images: Vec<ImageFile> = chosen.iter().map(|image| dataset.images[*image].image.clone()).collect();
+    let classes = classifier.names.len();
+    let (mut all, mut unreadable) = (Tally::new(classes), 0);
+    let mut by_domain = vec![Tally::new(classes); dataset.domains.len()];
+    let progress = bar("images");
+    progress.set_length(images.len() as u64);
+    for_each_batch(&images, &model.preprocess, &device, |batch| {
+        progress.inc((batch.rows.len() + batch.unreadable.len()) as u64);
+        unreadable += batch.unreadable.len();
+        batch
+            .unreadable
+            .iter()
+            .for_each(|(_, problem)| progress.suspend(|| output::note(format!("gram: {problem}"))));
+        let Some(pixels) = batch.pixels else { return anyhow::Ok(()) };
+        let logits = values(classifier.logits(pixels))?;
+        for (row, logits) in batch.rows.iter().zip(logits.chunks_exact(classes)) {
+            let image = &dataset.images[chosen[*row]];
+            let Some(label) = arguments.classes.label(image.class, dataset.classes.len()) else { continue };
+            all.add(logits, label);
+            if let Some(domain) = image.domain {
+                by_domain[domain].add(logits, label);
+            }
+        }
+        Ok(())
+    })?;
+    progress.finish_and_clear();
+    ensure!(all.images() > 0, "dataset {}: none of {unreadable} images can be read", dataset.name);
+    let domains = dataset.domains.iter().zip(&by_domain).filter(|(_, tally)| tally.images() > 0);
+    let evaluation = Evaluation {
+        dataset: dataset.name.clone(),
+        model: model.identity()?,
+        classes,
+        images: all.images(),
+        unreadable,
+        score: all.score(),
+        domains: domains.map(|(name, tally)| (name.clone(), tally.score().accuracy)).collect(),
+    };
+    match common.json {
+        true => output::json(&evaluation)?,
+        false => print(&evaluation)?,
+    }
+    Ok(Outcome::without(unreadable))
+}
+
+fn print(evaluation: &Evaluation) -> Result<(), OutputError> {
+    let Evaluation { dataset, model, classes, images, unreadable, score, domains } = evaluation;
+    output::line(format!(
+        "{} with {}: {images} images, {classes} classes, {unreadable} unreadable",
+        shown(dataset),
+        shown(&model.name)
+    ))?;
+    output::line(format!("{:8.2} %  accuracy", score.accuracy))?;
+    score
+        .top_five
+        .iter()
+        .try_for_each(|percent| output::line(format!("{percent:8.2} %  among the first five")))?;
+    output::line(format!("{:8.2} %  mean over classes", score.mean_per_class))?;
+    domains
+        .iter()
+        .try_for_each(|(domain, accuracy)| output::line(format!("{accuracy:8.2} %  {}", shown(domain))))
+}

@@ -1,0 +1,93 @@
+//! `gram export`: a prompt in the formats of other programs.
+
+use std::path::PathBuf;
+
+use crate::destination;
+use crate::output;
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
+use gram_experiments::whole_file;
+use gram_features::matrix::values;
+use gram_features::matrix_file::MatrixFile;
+use gram_prompt::{Part, coop_file};
+use serde_json::json;
+
+use crate::arguments::Common;
+use crate::commands::prompting::{PromptingArguments, class_names};
+
+/// Arguments of `gram export`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  gram export --prompt prompt.safetensors --to coop --out model.pth.tar-0\n  \
+                        gram export --templates imagenet-7 --classes cat,dog --to classifier --out weights.npy"
+)]
+pub struct ExportArguments {
+    /// The model and its prompt.
+    #[command(flatten)]
+    prompting: PromptingArguments,
+    /// coop: CoOp's own file. classifier: a row of features for each class, .npy or .safetensors.
+    #[arg(long)]
+    to: Format,
+    /// The classes of a classifier, between commas, or a file with one on each line; else the prompt's own.
+    #[arg(long, value_name = "NAMES")]
+    classes: Option<String>,
+    /// The file.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Coop,
+    Classifier,
+}
+
+/// Runs the command.
+pub fn run(arguments: &ExportArguments, common: &Common) -> Result<()> {
+    destination::file(&arguments.out)?;
+    match arguments.to {
+        Format::Coop => coop(arguments, common)?,
+        Format::Classifier => classifier(arguments, common)?,
+    }
+    match common.json {
+        true => output::json(&json!({"file": arguments.out.to_string_lossy()}))?,
+        false => output::line(arguments.out.display())?,
+    }
+    Ok(())
+}
+
+fn coop(arguments: &ExportArguments, common: &Common) -> Result<()> {
+    let prompt = arguments.prompting.prompt(&common.device()?)?;
+    let (path, file) = prompt.context("name the prompt with --prompt")?;
+    let bytes = coop_file::write(path, &file)?;
+    whole_file::write(&arguments.out, &bytes)?;
+    let settings = coop_file::settings(&file.header, &file.prompt);
+    let settings: Vec<String> = settings.iter().map(|(key, value)| format!("{key} {value}")).collect();
+    output::note(format!(
+        "gram: CoOp's file does not say this, its configuration must: {}",
+        settings.join(" ")
+    ));
+    Ok(())
+}
+
+fn classifier(arguments: &ExportArguments, common: &Common) -> Result<()> {
+    let names = arguments.classes.as_deref().map(class_names).transpose()?;
+    let device = common.device()?;
+    if let Some((path, file)) = arguments.prompting.prompt(&device)? {
+        ensure!(
+            !file.header.kind.has(Part::Visual),
+            "{}: images are seen under its vectors too, and whoever reads the matrix has a plain image tower, which \
+             gives other answers: predict with the prompt itself, or export a textual one",
+            path.display()
+        );
+    }
+    let model = arguments.prompting.model(&device)?;
+    let classifier = arguments.prompting.classifier(&model, names, &[])?;
+    let weights = classifier
+        .weights()
+        .context("a prompt of CoCoOp gives every image other class weights: there is no one matrix")?;
+    let shape = weights.dims();
+    let values = values(weights)?;
+    let (names, model) = (Some(classifier.names), Some(model.identity()?));
+    Ok(MatrixFile { shape, values, names, model }.write(&arguments.out)?)
+}

@@ -1,0 +1,133 @@
+//! `gram predict`: what is in images, with probabilities.
+
+use std::io::BufRead;
+use std::path::PathBuf;
+
+use crate::output::{self, shown};
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use gram_data::ImageFile;
+use gram_features::image_batches::for_each_batch;
+use gram_features::matrix::values;
+use gram_hub::model::note_what_tiny_knows;
+use serde_json::json;
+
+use crate::arguments::Common;
+use crate::commands::Outcome;
+use crate::commands::prompting::{PromptingArguments, class_names};
+
+/// Arguments of `gram predict`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  gram predict --model ViT-B/16 --classes tiger,cat,dog photos/ holiday.jpg\n  \
+                        find . -name '*.jpg' | gram predict --prompt prompt.safetensors --json -"
+)]
+pub struct PredictArguments {
+    /// The model and its prompt.
+    #[command(flatten)]
+    prompting: PromptingArguments,
+    /// Names to choose from, between commas, or a file with one on each line; else the prompt's own.
+    #[arg(long, value_name = "NAMES")]
+    classes: Option<String>,
+    /// Classes that are told for each image.
+    #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    top: u16,
+    /// Images, folders of images, or `-` for paths on standard input, one on each line.
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<PathBuf>,
+}
+
+/// Runs the command.
+pub fn run(arguments: &PredictArguments, common: &Common) -> Result<Outcome> {
+    let device = common.device()?;
+    let images = images(&arguments.images)?;
+    let names = arguments.classes.as_deref().map(class_names).transpose()?;
+    let model = arguments.prompting.model(&device)?;
+    note_what_tiny_knows(&model, true);
+    let classifier = arguments.prompting.classifier(&model, names, &[])?;
+    if let [only] = classifier.names.as_slice() {
+        output::note(format!("there is one class only: every image is said to show `{}`", shown(only)));
+    }
+    let top = usize::from(arguments.top).min(classifier.names.len());
+    let mut readable = 0;
+    for_each_batch(&images, &model.preprocess, &device, |batch| {
+        for (row, problem) in &batch.unreadable {
+            output::note(format!("gram: {problem}"));
+            if common.json {
+                output::json(&json!({"image": images[*row].name(), "error": problem}))?;
+            }
+        }
+        readable += batch.rows.len();
+        let Some(pixels) = batch.pixels else { return anyhow::Ok(()) };
+        let probabilities = values(classifier.probabilities(pixels))?;
+        for (row, probabilities) in batch.rows.iter().zip(probabilities.chunks(classifier.names.len())) {
+            let name = images[*row].name();
+            let best = best(probabilities, top);
+            let named = best.iter().map(|class| (&classifier.names[*class], probabilities[*class]));
+            match common.json {
+                true => {
+                    let told: Vec<_> = named
+                        .map(|(class, probability)| json!({"class": class, "probability": probability}))
+                        .collect();
+                    output::json(&json!({"image": name, "predictions": told}))?;
+                }
+                false => {
+                    let told: Vec<String> = named
+                        .map(|(class, probability)| format!("{} {:.1} %", shown(class), 100.0 * probability))
+                        .collect();
+                    output::line(format!("{}\t{}", shown(name), told.join("\t")))?;
+                }
+            }
+        }
+        Ok(())
+    })?;
+    if readable == 0 {
+        bail!("none of {} images can be read", images.len());
+    }
+    Ok(Outcome::without(images.len() - readable))
+}
+
+/// The `top` most probable classes, the first of equals first.
+fn best(probabilities: &[f32], top: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..probabilities.len()).collect();
+    order.sort_by(|one, other| probabilities[*other].total_cmp(&probabilities[*one]));
+    order.truncate(top);
+    order
+}
+
+/// The images that the arguments name.
+fn images(named: &[PathBuf]) -> Result<Vec<ImageFile>> {
+    let mut images = Vec::new();
+    for path in named {
+        if path.as_os_str() == "-" {
+            for line in std::io::stdin().lock().split(b'\n') {
+                let line = line.context("standard input")?;
+                if !line.trim_ascii().is_empty() {
+                    images.push(ImageFile::Path(path_of(line.strip_suffix(b"\r").unwrap_or(&line))));
+                }
+            }
+        } else if path.is_dir() {
+            let found = ImageFile::in_folder(path)?;
+            if found.is_empty() {
+                bail!("{}: no images in this folder", path.display());
+            }
+            images.extend(found);
+        } else {
+            images.push(ImageFile::Path(path.clone()));
+        }
+    }
+    Ok(images)
+}
+
+/// A path as the system has it: bytes, in no encoding.
+#[cfg(unix)]
+fn path_of(bytes: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    std::ffi::OsStr::from_bytes(bytes).into()
+}
+
+/// A path, which is text on this system.
+#[cfg(not(unix))]
+fn path_of(bytes: &[u8]) -> PathBuf {
+    String::from_utf8_lossy(bytes).into_owned().into()
+}

@@ -1,0 +1,92 @@
+//! `gram pretrain`: contrastive training of a small CLIP, how the built-in model is made.
+
+use std::path::PathBuf;
+
+use crate::{destination, output};
+use clap::Args;
+use gram_data::LabelledDataset;
+use gram_data::read_pairs;
+use gram_experiments::run_folder::{Run, RunFolder};
+use gram_experiments::settings_file;
+use gram_hub::assets;
+use gram_pretrain::{Metric, PretrainConfig, Pretraining};
+use serde_json::json;
+
+use crate::arguments::{Anew, Common};
+use crate::progress::bar;
+
+/// Arguments of `gram pretrain`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  gram pretrain --pairs shards/ --config assets/tiny/pretrain.toml --out runs/tiny"
+)]
+pub struct PretrainArguments {
+    /// Image-text pairs: WebDataset shards, a folder of them, or a manifest.
+    #[arg(long, value_name = "SRC")]
+    pairs: PathBuf,
+    /// Sizes and optimisation (TOML), any part of them over those of the built-in model; a seed in it counts, not --seed.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// The run's folder; a run that was stopped goes on from its last checkpoint.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Whether it begins anew.
+    #[command(flatten)]
+    anew: Anew,
+    /// Labelled datasets to report zero-shot accuracy on after every epoch.
+    #[arg(long, value_name = "D")]
+    held_out: Vec<PathBuf>,
+}
+
+/// Runs the command.
+pub fn run(arguments: &PretrainArguments, common: &Common) -> anyhow::Result<()> {
+    destination::folder(&arguments.out)?;
+    let usual = PretrainConfig { seed: common.seed, ..assets::pretraining()? };
+    let config = settings_file::over(&usual, &arguments.config)?;
+    config.validate(&arguments.config.display().to_string())?;
+    let source = read_pairs(&arguments.pairs)?;
+    output::note(format!("{} pairs, {}", source.pairs.len(), source.skipped_summary()));
+    let held_out = arguments.held_out.iter().map(LabelledDataset::open).collect::<Result<Vec<_>, _>>()?;
+    let tested: Vec<String> = held_out
+        .iter()
+        .map(|dataset| dataset.fingerprint_of(&(0..dataset.images.len()).collect::<Vec<_>>()))
+        .collect();
+    let device = common.device()?;
+    let identity = json!({
+        "config": config,
+        "pairs": source.fingerprint(),
+        "held_out": tested,
+        "device": format!("{device:?}"),
+    });
+    let run = Run {
+        command: "pretrain",
+        identity: &identity,
+        makes: &gram_pretrain::MAKES,
+        restart: arguments.anew.restart,
+    };
+    let _claimed = RunFolder::claim(&arguments.out, &run)?;
+    let progress = bar("pre-training");
+    let mut last = None;
+    let run = Pretraining { config, pairs: &source.pairs, held_out: &held_out, out: &arguments.out };
+    run.run(&device, &mut |metric| {
+        match metric {
+            Metric::Step { step, steps, loss, pairs_per_second, .. } => {
+                progress.set_length(*steps as u64);
+                progress.set_position(*step as u64);
+                progress.set_message(format!("loss {loss:.3}, {pairs_per_second:.0} pairs/s"));
+            }
+            Metric::ZeroShot { dataset, accuracy, step, .. } => {
+                progress
+                    .suspend(|| output::note(format!("step {step}: {accuracy:.1} % zero-shot on {dataset}")));
+            }
+        }
+        last = Some(metric.clone());
+    })?;
+    progress.finish_and_clear();
+    let model = arguments.out.join("model");
+    match common.json {
+        true => output::json(&serde_json::json!({"model": model.to_string_lossy(), "last": last}))?,
+        false => output::line(model.display())?,
+    }
+    Ok(())
+}

@@ -1,0 +1,254 @@
+//! `gram rehearse`: questions of design, answered on topics that meta-training never saw.
+
+use std::path::PathBuf;
+
+use crate::destination;
+use crate::output;
+use anyhow::{Context, Result};
+use clap::Args;
+use gram_cluster::Clusters;
+use gram_data::LabelledDataset;
+use gram_eval::results::Method;
+use gram_eval::statistics::{BySeed, Estimate, harmonic_mean};
+use gram_eval::tables::{Cell, Table};
+use gram_eval::tuning::among_base_classes;
+use gram_experiments::episodes::check_topics;
+use gram_experiments::rehearsal::{Candidate, Question, Rehearsal, Rehearsed, Stage};
+use gram_experiments::whole_file;
+use gram_hub::assets;
+use gram_hub::model::{
+    DEMO, is_built_in, note_other_clusters, note_what_tiny_knows, open_model_or_own, open_pairs,
+};
+use gram_prompt::{Rates, Template};
+use serde_json::json;
+
+use crate::arguments::{Anew, Common};
+use crate::commands::adapt::learned_template;
+use crate::commands::meta_train::MetaSettings;
+use crate::commands::study::kind_with_gram;
+use crate::commands::tuning::TuningArguments;
+use crate::commands::{command_line, labelled};
+use crate::progress::{bar, say};
+
+/// Arguments of `gram rehearse`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  gram rehearse --clusters runs/clusters --method coop-gram --question regulator --seeds 5 --out runs/rehearsal"
+)]
+pub struct RehearseArguments {
+    /// A folder or file with a CLIP checkpoint, an id on the hub, or `tiny`, which is built in; else that of the clusters, or
+    /// `tiny`.
+    #[arg(long, value_name = "M")]
+    model: Option<String>,
+    /// The image-text pairs that were clustered.
+    #[arg(long, value_name = "SRC", default_value = DEMO)]
+    pairs: String,
+    /// Their topics and domains, from `gram cluster`.
+    #[arg(long, value_name = "DIR")]
+    clusters: PathBuf,
+    /// coop-gram, cocoop-gram, vpt-gram or unigram.
+    #[arg(long, default_value = "coop-gram")]
+    method: Method,
+    /// What is asked: regulator, regulator-start, momentum, inner-rate, inner-steps, inner-momentum, episodes, new-classes, length,
+    /// order, optimizer; may be given several times. Without one, the settings as they are are held against the usual start.
+    #[arg(long, value_name = "NAME")]
+    question: Vec<Question>,
+    /// Images of a class.
+    #[arg(long, value_name = "K", default_value_t = 2)]
+    shots: usize,
+    /// How many seeds, from --seed on.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    seeds: usize,
+    /// A labelled dataset, inside whose base classes it is rehearsed in the place of held-out topics, on training and validation
+    /// images; may be given several times. `demo` for those of the demo.
+    #[arg(long, value_name = "D")]
+    data: Vec<String>,
+    /// Looks that the images of held-out topics are divided into.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(2..))]
+    looks: u16,
+    /// The part of the topics that is held out.
+    #[arg(long, value_name = "PART", default_value_t = 0.4)]
+    held_out: f64,
+    /// Tuning rates that are tried, TEXT/VISUAL, between commas.
+    #[arg(
+        long,
+        value_name = "RATES",
+        value_delimiter = ',',
+        default_value = "0.003/0.001,0.01/0.002,0.03/0.004"
+    )]
+    rates: Vec<Rates>,
+    /// The sentence around a name.
+    #[arg(long)]
+    template: Option<Template>,
+    /// Starts, runs and the table; the same command goes on where it stopped.
+    #[arg(long, value_name = "DIR", default_value = "runs/rehearsal")]
+    out: PathBuf,
+    /// Whether it begins anew.
+    #[command(flatten)]
+    anew: Anew,
+    /// Settings of meta-training that the question starts from (TOML), any part of them.
+    #[arg(long, value_name = "FILE")]
+    meta_config: Option<PathBuf>,
+    /// Settings of tuning.
+    #[command(flatten)]
+    tuning: TuningArguments,
+}
+
+/// Runs the command.
+pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
+    destination::folder(&arguments.out)?;
+    let device = common.device()?;
+    let method = arguments.method;
+    let kind = kind_with_gram(method)?;
+    let clusters = Clusters::load(&arguments.clusters)?;
+    let base = MetaSettings::of_file(arguments.meta_config.as_deref(), kind, common.seed)?;
+    let mut episodes = base.clone();
+    if arguments.data.is_empty() {
+        episodes.validation_topics = arguments.held_out;
+    }
+    check_topics(&clusters, &episodes)?;
+    let made_with = clusters.model.clone().map(|model| (arguments.clusters.as_path(), model));
+    let model = open_model_or_own(arguments.model.as_deref(), made_with, &device)?;
+    clusters.model.iter().try_for_each(|own| note_other_clusters(&model, &arguments.clusters, own))?;
+    let mut data = arguments.data.iter().chain([&arguments.pairs]);
+    note_what_tiny_knows(&model, !data.all(|name| is_built_in(name)));
+    let template = learned_template(arguments.template.as_ref(), &model)?;
+    let settings = arguments.tuning.settings(&model, Some(arguments.shots))?;
+    let usual = settings.regulated.regulated;
+    let mut candidates = Candidate::as_set(&base, usual).to_vec();
+    for candidate in arguments.question.iter().flat_map(|question| question.candidates(&base, usual)) {
+        // A question that is given twice is asked once.
+        if !candidates.iter().any(|known| known.name == candidate.name) {
+            candidates.push(candidate);
+        }
+    }
+    let pairs = open_pairs(&arguments.pairs)?;
+    let datasets = arguments.datasets()?;
+    let stage = match datasets.is_empty() {
+        true => Stage::Topics { looks: usize::from(arguments.looks), held_out: arguments.held_out },
+        false => Stage::Datasets(&datasets),
+    };
+    let progress = bar("rehearsals");
+    progress.set_length((candidates.len() * arguments.seeds) as u64);
+    let command = command_line();
+    let rehearsal = Rehearsal {
+        model: &model,
+        template: &template,
+        pairs: &pairs,
+        clusters: &clusters,
+        settings,
+        rates: arguments.rates.clone(),
+        stage,
+        seeds: (common.seed..).take(arguments.seeds).collect(),
+        method,
+        out: &arguments.out,
+        restart: arguments.anew.restart,
+        command: &command,
+        device: &device,
+        observe: &|message| {
+            progress.inc(1);
+            say(&progress, message);
+        },
+    };
+    let found = rehearsal.run(&candidates)?;
+    progress.finish_and_clear();
+    let tables = [
+        table(method, &arguments.rates, &candidates, &found),
+        by_rate(&arguments.rates, &candidates, &found),
+    ];
+    let path = arguments.out.join("rehearsal.md");
+    whole_file::write(&path, tables.each_ref().map(Table::to_markdown).join("\n").as_bytes())?;
+    match common.json {
+        true => {
+            let runs = candidates.iter().zip(&found);
+            let runs: Vec<_> = runs.map(|(one, runs)| json!({"candidate": one.name, "runs": runs})).collect();
+            output::json(&json!({"table": path.to_string_lossy(), "candidates": runs}))?;
+        }
+        false => {
+            output::line(format!("{}\n{}\n{}", tables[0].to_text(), tables[1].to_text(), path.display()))?
+        }
+    }
+    Ok(())
+}
+
+impl RehearseArguments {
+    /// The base classes of the datasets that are given.
+    fn datasets(&self) -> Result<Vec<LabelledDataset>> {
+        let demo = self.data.iter().any(|name| name == DEMO).then_some(assets::DATASETS);
+        let of_demo = demo.iter().flatten().map(|name| assets::dataset(name));
+        let given = self.data.iter().filter(|name| *name != DEMO).map(|name| labelled::open(name));
+        let base = |dataset: Result<LabelledDataset>| {
+            let dataset = dataset?;
+            among_base_classes(&dataset)
+                .with_context(|| format!("dataset {}: it has fewer than four base classes", dataset.name))
+        };
+        of_demo.chain(given).map(base).collect()
+    }
+}
+
+/// A value for each seed of the runs at some rates.
+fn by_seed(runs: &[Rehearsed], rates: Rates, value: fn(&Rehearsed) -> Option<f64>) -> BySeed {
+    let of = |run: &Rehearsed| Some((run.seed, value(run)?));
+    runs.iter().filter(|run| run.rates == rates).filter_map(of).collect()
+}
+
+fn h(run: &Rehearsed) -> Option<f64> {
+    Some(harmonic_mean(run.base, run.new))
+}
+
+/// Every candidate at the rates where its mean H is best, and what it wins over the usual start, at its own best rates.
+fn table(method: Method, rates: &[Rates], candidates: &[Candidate], found: &[Vec<Rehearsed>]) -> Table {
+    let best = |runs: &[Rehearsed]| {
+        let mean =
+            |rates: &Rates| Estimate::over_seeds(&by_seed(runs, *rates, h)).map(|estimate| estimate.mean);
+        rates
+            .iter()
+            .copied()
+            .max_by(|one, other| mean(one).partial_cmp(&mean(other)).unwrap_or(std::cmp::Ordering::Equal))
+    };
+    let header = [
+        "Candidate",
+        "Rates",
+        "Base",
+        "New",
+        "H",
+        "Other looks",
+        "Base won",
+        "New won",
+        "H won",
+        "Other won",
+    ];
+    let mut table = Table::new(format!("{method}: rehearsed base to new (accuracy in %)"), header);
+    let usual = found.first().and_then(|runs| Some((runs, best(runs)?)));
+    let values: [fn(&Rehearsed) -> Option<f64>; 4] =
+        [|run| Some(run.base), |run| Some(run.new), h, |run| run.other];
+    for (candidate, runs) in candidates.iter().zip(found) {
+        let Some(rates) = best(runs) else { continue };
+        let own = values.map(|value| Cell::estimate(Estimate::over_seeds(&by_seed(runs, rates, value))));
+        let won = values.map(|value| {
+            let difference = usual.and_then(|(usual, at)| {
+                Estimate::of_paired_difference(&by_seed(runs, rates, value), &by_seed(usual, at, value))
+            });
+            Cell::plain(difference.map(|difference| difference.signed()).unwrap_or_default())
+        });
+        let cells = std::iter::once(Cell::plain(rates.to_string())).chain(own).chain(won).collect();
+        table.push(candidate.name.clone(), cells);
+    }
+    table
+        .notes
+        .push("Each at the rates with its best mean H. Won: over the usual start, within seeds.".into());
+    table
+}
+
+/// Every candidate at every rate.
+fn by_rate(rates: &[Rates], candidates: &[Candidate], found: &[Vec<Rehearsed>]) -> Table {
+    let mut table = Table::new("By tuning rate", ["Candidate, rates", "Base", "New", "H"]);
+    let values: [fn(&Rehearsed) -> Option<f64>; 3] = [|run| Some(run.base), |run| Some(run.new), h];
+    for (candidate, runs) in candidates.iter().zip(found) {
+        for at in rates {
+            let cell = |value| Cell::estimate(Estimate::over_seeds(&by_seed(runs, *at, value)));
+            table.push(format!("{}, {at}", candidate.name), values.map(cell).into());
+        }
+    }
+    table
+}

@@ -1,0 +1,272 @@
+//! `gram study`: the paper's studies, on the demo's data or on your own.
+
+use std::path::PathBuf;
+
+use crate::destination;
+use crate::output;
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
+use gram_clip::Model;
+use gram_cluster::Clusters;
+use gram_data::{ClassSubset, Pairs};
+use gram_eval::results::{Method, Results};
+use gram_eval::tables::{Cell, StudyRow, Table, study};
+use gram_experiments::clustering::{PairFeatures, once_clustered};
+use gram_experiments::episodes::check_topics;
+use gram_experiments::run_folder::RunFolder;
+use gram_experiments::study::{Condition, StartSource, Study, claim};
+use gram_experiments::{defaults, whole_file};
+use gram_hub::assets;
+use gram_hub::model::{
+    DEMO, is_built_in, note_other_clusters, note_what_tiny_knows, open_model_or_own, open_pairs_with_metadata,
+};
+use gram_prompt::{PromptKind, Template};
+use serde_json::json;
+
+use crate::arguments::{Anew, Common};
+use crate::commands::adapt::learned_template;
+use crate::commands::tuning::TuningArguments;
+use crate::commands::{command_line, labelled};
+use crate::progress::{bar, say};
+
+/// Parts of meta-training that figure 3b has means of.
+const QUARTERS: usize = 4;
+
+/// Arguments of `gram study`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  gram study table-6 --seeds 3 --shots 4 --out runs/table-6\n  \
+                        gram study figure-1a --method coop-gram --initialisations 10 --shots 4 --out runs/figure-1a")]
+pub struct StudyArguments {
+    /// Which.
+    which: Which,
+    /// A folder or file with a CLIP checkpoint, an id on the hub, or `tiny`, which is built in; else that of the clusters, or
+    /// `tiny`.
+    #[arg(long, value_name = "M")]
+    model: Option<String>,
+    /// The image-text pairs.
+    #[arg(long, value_name = "SRC", default_value = DEMO)]
+    pairs: String,
+    /// Their topics and domains, from `gram cluster`; found anew if it is not given.
+    #[arg(long, value_name = "DIR")]
+    clusters: Option<PathBuf>,
+    /// A labelled dataset; may be given several times. Those of the demo if none is.
+    #[arg(long, value_name = "D")]
+    data: Vec<String>,
+    /// The method with GRAM that is studied.
+    #[arg(long, default_value = "unigram")]
+    method: Method,
+    /// Images of a class.
+    #[arg(long, value_name = "K", default_value_t = defaults::SHOTS)]
+    shots: usize,
+    /// How many seeds, from --seed on.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    seeds: usize,
+    /// Random starts of figure-1a.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    initialisations: u64,
+    /// Outer steps of meta-training.
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+    /// The sentence around a name.
+    #[arg(long)]
+    template: Option<Template>,
+    /// Starts, runs and the table; the same command goes on where it stopped, and one with more seeds, shots, steps or epochs
+    /// keeps what is the same.
+    #[arg(long, value_name = "DIR", default_value = "runs/study")]
+    out: PathBuf,
+    /// Whether it begins anew.
+    #[command(flatten)]
+    anew: Anew,
+    /// Settings.
+    #[command(flatten)]
+    tuning: TuningArguments,
+}
+
+/// The prompt of a method with GRAM.
+pub fn kind_with_gram(method: Method) -> Result<PromptKind> {
+    let kind = method.kind().filter(|_| method.baseline().is_some());
+    kind.with_context(|| {
+        format!("--method {}: coop-gram, cocoop-gram, vpt-gram or unigram is expected", method.key())
+    })
+}
+
+/// A study.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "kebab-case")]
+enum Which {
+    /// Parts of GRAM left out, one after another.
+    #[value(name = "table-6")]
+    Ablation,
+    /// 2, 4, 6 and 8 prompt vectors.
+    #[value(name = "table-7")]
+    Tokens,
+    /// The spread over random starts beside GRAM's start.
+    #[value(name = "figure-1a")]
+    Initialisations,
+    /// Base and new accuracy after every epoch, with and without GRAM (also figure 1b).
+    #[value(name = "figure-3a")]
+    Epochs,
+    /// How support and query gradients point the same way, with and without the regulator.
+    #[value(name = "figure-3b")]
+    Alignment,
+}
+
+/// Runs the command.
+pub fn run(arguments: &StudyArguments, common: &Common) -> Result<()> {
+    destination::folder(&arguments.out)?;
+    let device = common.device()?;
+    let (method, which) = (arguments.method, arguments.which);
+    let kind = kind_with_gram(method)?;
+    let mut meta_training = defaults::meta_training(kind, common.seed);
+    meta_training.steps = arguments.steps.unwrap_or(meta_training.steps);
+    ensure!(
+        which != Which::Alignment || meta_training.steps >= QUARTERS,
+        "--steps {}: figure-3b has a mean for every quarter of the steps: {QUARTERS} or more are expected",
+        meta_training.steps
+    );
+    let given =
+        arguments.clusters.as_deref().map(|path| anyhow::Ok((path, Clusters::load(path)?))).transpose()?;
+    if let Some((_, clusters)) = &given {
+        check_topics(clusters, &meta_training)?;
+    }
+    let made_with = given.as_ref().and_then(|(path, clusters)| Some((*path, clusters.model.clone()?)));
+    let model = open_model_or_own(arguments.model.as_deref(), made_with.clone(), &device)?;
+    made_with.iter().try_for_each(|(path, own)| note_other_clusters(&model, path, own))?;
+    let mut data = arguments.data.iter().chain([&arguments.pairs]);
+    note_what_tiny_knows(&model, !data.all(|name| is_built_in(name)));
+    let template = learned_template(arguments.template.as_ref(), &model)?;
+    let settings = arguments.tuning.settings(&model, Some(arguments.shots))?;
+    // One condition takes its tasks from the pairs' own labels.
+    let pairs = open_pairs_with_metadata(&arguments.pairs)?;
+    let clustered = match &given {
+        Some((_, given)) => json!(given.fingerprint()),
+        None => json!({"seed": common.seed, "settings": defaults::demo_clustering()}),
+    };
+    let (out, restart) = (&arguments.out, arguments.anew.restart);
+    let folder = claim(out, restart, &model, &pairs, &clustered, method, &meta_training)?;
+    let clusters = match given {
+        Some((_, given)) => given,
+        None => arguments.clusters(&folder, &model, &pairs, common.seed)?,
+    };
+    let demo: Vec<String> = assets::DATASETS.map(|name| format!("{DEMO}:{name}")).to_vec();
+    let named = if arguments.data.is_empty() { &demo } else { &arguments.data };
+    let datasets = named.iter().map(|name| labelled::open(name)).collect::<Result<Vec<_>>>()?;
+    if which != Which::Alignment {
+        datasets.iter().for_each(|dataset| {
+            labelled::tell_shortfall(dataset, &[(ClassSubset::Base, None)], settings.shots);
+        });
+    }
+    let conditions = match which {
+        Which::Ablation => Condition::ablations(),
+        Which::Tokens => Condition::token_numbers(kind),
+        Which::Initialisations => Condition::initialisations(arguments.initialisations),
+        Which::Epochs => those(&[StartSource::Usual, StartSource::MetaTrained]),
+        Which::Alignment => those(&[StartSource::MetaTrained, StartSource::WithoutRegulator]),
+    };
+    let progress = bar("study");
+    let observe = |message: &str| say(&progress, message);
+    let command = command_line();
+    let study = Study {
+        model: &model,
+        template: &template,
+        pairs: &pairs,
+        clusters: &clusters,
+        datasets: &datasets,
+        meta_training,
+        settings,
+        seeds: (common.seed..).take(arguments.seeds).collect(),
+        method,
+        folder: &folder,
+        command: &command,
+        device: &device,
+        observe: &observe,
+    };
+    let mut found = Vec::new();
+    let table = match which {
+        Which::Epochs => epochs(&study, &conditions)?,
+        Which::Alignment => alignment(&study, &conditions)?,
+        Which::Ablation | Which::Tokens | Which::Initialisations => {
+            found = study.run(&conditions)?;
+            accuracies(arguments, &conditions, &found)
+        }
+    };
+    progress.finish_and_clear();
+    let path = arguments.out.join("study.md");
+    whole_file::write(&path, table.to_markdown().as_bytes())?;
+    match common.json {
+        true => {
+            let results: Vec<_> = conditions.iter().zip(&found).map(|(condition, (method, results))| {
+                json!({"condition": condition.name, "method": method, "results": results})
+            }).collect();
+            output::json(&json!({"table": path.to_string_lossy(), "conditions": results}))?;
+        }
+        false => output::line(format!("{}\n{}", table.to_text(), path.display()))?,
+    }
+    Ok(())
+}
+
+fn accuracies(arguments: &StudyArguments, conditions: &[Condition], found: &[(Method, Results)]) -> Table {
+    let title = match arguments.which {
+        Which::Ablation => "Parts of GRAM left out",
+        Which::Tokens => "Numbers of prompt vectors",
+        Which::Initialisations | Which::Alignment | Which::Epochs => "Starts",
+    };
+    let rows: Vec<StudyRow> = conditions
+        .iter()
+        .zip(found)
+        .map(|(condition, (method, results))| StudyRow {
+            label: condition.label.clone(),
+            method: *method,
+            results,
+            printed: condition.printed,
+        })
+        .collect();
+    study(&format!("{title}: {}, {} shots (accuracy in %)", arguments.method, arguments.shots), &rows)
+}
+
+/// The conditions of table 6 with these starts.
+fn those(starts: &[StartSource]) -> Vec<Condition> {
+    Condition::ablations().into_iter().filter(|condition| starts.contains(&condition.start)).collect()
+}
+
+fn epochs(study: &Study, conditions: &[Condition]) -> Result<Table> {
+    let labels =
+        conditions.iter().flat_map(|one| ["base", "new"].map(|part| format!("{}: {part}", one.label)));
+    let header = std::iter::once("Epoch".to_owned()).chain(labels);
+    let mut table = Table::new(format!("Accuracy by epoch: {} (in %)", study.method), header);
+    let courses = study.courses(conditions)?;
+    for epoch in 0..courses.iter().map(Vec::len).min().unwrap_or(0) {
+        let cells = courses.iter().flat_map(|course| course[epoch]);
+        table.push(epoch.to_string(), cells.map(|accuracy| Cell::plain(format!("{accuracy:.2}"))).collect());
+    }
+    Ok(table)
+}
+
+fn alignment(study: &Study, conditions: &[Condition]) -> Result<Table> {
+    let header = ["", "First quarter", "Second", "Third", "Last"];
+    let mut table = Table::new(
+        "Normalised inner product of support and query gradients, by quarters of meta-training",
+        header,
+    );
+    for (condition, quarters) in conditions.iter().zip(study.alignments(conditions)?) {
+        table.push(condition.label.clone(), quarters.map(|mean| Cell::plain(format!("{mean:.3}"))).into());
+    }
+    Ok(table)
+}
+
+impl StudyArguments {
+    /// The clusters that are found, kept in the folder.
+    fn clusters(&self, run: &RunFolder, model: &Model, pairs: &Pairs, seed: u64) -> Result<Clusters> {
+        ensure!(
+            self.pairs == DEMO,
+            "--pairs {}: cluster them with `gram cluster`, and name the folder with --clusters",
+            self.pairs
+        );
+        let settings = defaults::demo_clustering();
+        let cluster = || {
+            let features = PairFeatures::new(model, pairs, None, &settings.topic_words, &mut |_| {})?;
+            Ok((features.cluster(pairs, &settings, seed, None, &mut |_| {})?, ()))
+        };
+        Ok(once_clustered(run, &run.path().join("clusters"), cluster)?.0)
+    }
+}

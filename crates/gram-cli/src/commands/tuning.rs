@@ -1,0 +1,110 @@
+//! What commands that tune have in common: where the settings come from.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use clap::Args;
+use gram_clip::Model;
+use gram_data::Sampling;
+use gram_eval::adaptation::AdaptationSettings;
+use gram_eval::protocol::ProtocolSettings;
+use gram_experiments::tuning_settings::{check, for_model, with_file};
+use gram_prompt::{ClassPosition, Rates};
+
+/// Settings of tuning. A flag comes before the file, the file before the defaults.
+#[derive(Args, Debug)]
+pub struct TuningArguments {
+    /// Settings (TOML), any part of them. `--json` prints those in force.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Whose draws the shots are: gram, or coop for those of CoOp's code from a shared split.
+    #[arg(long, value_name = "WHOSE")]
+    sampling: Option<Sampling>,
+    /// Passes over the shots.
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Images of a step (CoCoOp: conditional_batch_size in the file).
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// Highest learning rate, or one for text and one for vision: TEXT/VISUAL.
+    #[arg(long, value_name = "RATE")]
+    rate: Option<Rates>,
+    /// SGD's momentum.
+    #[arg(long, value_name = "M")]
+    momentum: Option<f32>,
+    /// SGD's weight decay.
+    #[arg(long, value_name = "D")]
+    weight_decay: Option<f32>,
+    /// Epochs at the small rate of the beginning.
+    #[arg(long, value_name = "N")]
+    warmup_epochs: Option<usize>,
+    /// Context tokens that start at random; 0 for the template's words.
+    #[arg(long, value_name = "M")]
+    context_tokens: Option<usize>,
+    /// Where the class name stands among the context, of a start in CoOp's file too: end, middle or front.
+    #[arg(long, value_name = "WHERE")]
+    class_position: Option<ClassPosition>,
+    /// A context for each class.
+    #[arg(long)]
+    class_specific: bool,
+    /// Vectors of a visual prompt.
+    #[arg(long, value_name = "N")]
+    visual_tokens: Option<usize>,
+    /// Layers of the vision tower with vectors of their own: 1 is shallow, 0 all of them.
+    #[arg(long, value_name = "N")]
+    visual_depth: Option<usize>,
+}
+
+impl TuningArguments {
+    /// Where class names stand, if the command line says it: a start in CoOp's file does not.
+    pub fn class_position(&self) -> Option<ClassPosition> {
+        self.class_position
+    }
+
+    /// The settings in force.
+    pub fn settings(&self, model: &Model, shots: Option<usize>) -> Result<ProtocolSettings> {
+        let mut settings = for_model(model, DEFAULT_SHOTS);
+        if let Some(path) = &self.config {
+            settings = with_file(&settings, path)?;
+        }
+        let put = |adaptation: &mut AdaptationSettings| {
+            replace(&mut adaptation.epochs, self.epochs);
+            replace(&mut adaptation.batch_size, self.batch_size);
+            if let Some(rates) = self.rate {
+                (adaptation.rates, adaptation.joint_rates) = (rates, None);
+            }
+            replace(&mut adaptation.momentum, self.momentum);
+            replace(&mut adaptation.weight_decay, self.weight_decay);
+            replace(&mut adaptation.warmup_epochs, self.warmup_epochs);
+        };
+        put(&mut settings.baseline);
+        put(&mut settings.regulated);
+        replace(&mut settings.shots, shots);
+        replace(&mut settings.sampling, self.sampling);
+        let design = &mut settings.design;
+        replace(&mut design.context_tokens, self.context_tokens);
+        replace(&mut design.class_position, self.class_position);
+        replace(&mut design.visual_tokens, self.visual_tokens);
+        replace(&mut design.visual_depth, self.visual_depth);
+        design.class_specific |= self.class_specific;
+        check(&settings)?;
+        let (tokens, positions) =
+            (settings.design.context_tokens, model.clip.config.text_config.max_position_embeddings);
+        // The start, a name and the end have a position each, too.
+        ensure!(
+            tokens.saturating_add(3) <= positions,
+            "context_tokens: {tokens}: {} reads {positions} tokens of a text, the name among them",
+            model.name
+        );
+        Ok(settings)
+    }
+}
+
+/// Images of a class where nothing else is said: the literature's.
+const DEFAULT_SHOTS: usize = 16;
+
+fn replace<T>(setting: &mut T, given: Option<T>) {
+    if let Some(given) = given {
+        *setting = given;
+    }
+}

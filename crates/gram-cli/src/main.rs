@@ -1,0 +1,90 @@
+//! The `gram` program: the command line of the library.
+
+mod arguments;
+mod commands;
+mod destination;
+#[cfg(unix)]
+mod interruption;
+mod output;
+mod progress;
+mod seeing_cost;
+
+use std::process::ExitCode;
+
+use arguments::{Arguments, Command};
+use clap::Parser;
+use commands::Outcome;
+use output::OutputError;
+
+/// Tensors come and go by the megabyte: the system's allocator would hand each back to the kernel.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What the exit code says where a part of what was asked for could not be read. 0 is done, 1 failed, 2 wrong usage.
+const PARTIAL: u8 = 3;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    output::show_warnings();
+    #[cfg(unix)]
+    interruption::watch(arguments.command.way_on());
+    match run(&arguments) {
+        Ok(Outcome::Complete) => ExitCode::SUCCESS,
+        Ok(Outcome::Partial) => ExitCode::from(PARTIAL),
+        // Whoever reads, as `head`, has all that they wanted.
+        Err(error) if matches!(error.downcast_ref(), Some(OutputError::Closed)) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::note(format!("gram: {}", output::shown(describe(&error))));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints help that was asked for, or what is wrong with the command line.
+fn usage(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() {
+        // Without colours: what is quoted from the command line may hold escape codes of its own.
+        output::note(error.render().to_string().trim_end());
+    } else {
+        _ = error.print();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// The error and its causes on one line; a cause that its effect has told already is not told twice.
+fn describe(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !line.contains(&cause) {
+            if !line.is_empty() {
+                line.push_str(": ");
+            }
+            line.push_str(&cause);
+        }
+    }
+    line
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
+    let common = &arguments.common;
+    let complete = |()| Outcome::Complete;
+    match &arguments.command {
+        Command::Demo(arguments) => commands::demo::run(arguments, common).map(complete),
+        Command::Adapt(arguments) => commands::adapt::run(arguments, common).map(complete),
+        Command::Bench(arguments) => commands::bench::run(arguments, common).map(complete),
+        Command::Study(arguments) => commands::study::run(arguments, common).map(complete),
+        Command::Rehearse(arguments) => commands::rehearse::run(arguments, common).map(complete),
+        Command::Data(arguments) => commands::data::run(arguments, common),
+        Command::Cluster(arguments) => commands::cluster::run(arguments, common).map(complete),
+        Command::Episodes(arguments) => commands::episodes::run(arguments, common).map(complete),
+        Command::MetaTrain(arguments) => commands::meta_train::run(arguments, common).map(complete),
+        Command::Predict(arguments) => commands::predict::run(arguments, common),
+        Command::Eval(arguments) => commands::eval::run(arguments, common),
+        Command::Export(arguments) => commands::export::run(arguments, common).map(complete),
+        Command::Embed(arguments) => commands::embed::run(arguments, common).map(complete),
+        Command::Pretrain(arguments) => commands::pretrain::run(arguments, common).map(complete),
+    }
+}

@@ -1,0 +1,437 @@
+//! Protocols over datasets, methods, shots and seeds, run by run: what is finished is never repeated.
+//!
+//! Every run has a file below `runs/`, written whole or not at all, that also says what it was made from: the images that were
+//! tuned and tested on, and the start. Tables are made from these files alone, so that a bench that was killed and started
+//! again gives the same as one that was not, and one with further datasets, methods, shots or seeds keeps what it has.
+
+mod names;
+mod outputs;
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail, ensure};
+use burn::tensor::Device;
+use gram_clip::Model;
+use gram_data::{Benchmark, ClassSubset, LabelledDataset, Split};
+use gram_eval::method::Starts;
+use gram_eval::prepared::Prepared;
+use gram_eval::protocol::{Protocol, ProtocolSettings};
+use gram_eval::results::{BaseToNewRun, CrossDomainRun, CurvePoint, Method, Results};
+use gram_prompt::Template;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::run_folder::{Run, RunFolder, model_identity};
+use gram_hub::templates;
+
+pub use names::distinct_names;
+pub use outputs::write_outputs;
+
+/// A protocol of the paper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProtocolKind {
+    /// Tuned on half of the classes, tested on both halves.
+    BaseToNew,
+    /// Tuned in one domain of a dataset, tested in all; or tuned on ImageNet, tested on its variants.
+    CrossDomain,
+    /// Tuned on one dataset, tested on the others.
+    CrossDataset,
+}
+
+impl ProtocolKind {
+    /// All three.
+    pub const ALL: [ProtocolKind; 3] = [Self::BaseToNew, Self::CrossDomain, Self::CrossDataset];
+}
+
+impl fmt::Display for ProtocolKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::BaseToNew => "base-to-new",
+            Self::CrossDomain => "cross-domain",
+            Self::CrossDataset => "cross-dataset",
+        })
+    }
+}
+
+impl FromStr for ProtocolKind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let known = Self::ALL.into_iter().find(|kind| kind.to_string() == name);
+        known.ok_or_else(|| {
+            format!("no protocol is called `{name}`: base-to-new, cross-domain or cross-dataset")
+        })
+    }
+}
+
+/// What is run.
+pub struct Bench<'a> {
+    /// The model.
+    pub model: &'a Model,
+    /// The sentence of learned prompts; its words before the name are where they start.
+    pub template: &'a Template,
+    /// The sentence of zero-shot classification and of unprompted text, where it is not the dataset's own.
+    pub hand_written: Option<&'a Template>,
+    /// Meta-trained starts, for each of `seeds`.
+    pub starts: &'a [Starts],
+    /// Settings; the number of shots is replaced by each of `shots`.
+    pub settings: &'a ProtocolSettings,
+    /// Protocols.
+    pub protocols: Vec<ProtocolKind>,
+    /// Methods.
+    pub methods: Vec<Method>,
+    /// Images of a class.
+    pub shots: Vec<usize>,
+    /// Seeds.
+    pub seeds: Vec<u64>,
+    /// Datasets.
+    pub datasets: &'a [LabelledDataset],
+    /// The dataset that cross-dataset prompts are tuned on; the first, or ImageNet where it is among them.
+    pub source: Option<&'a str>,
+    /// Which base-to-new runs are also tested after every epoch.
+    pub courses: Courses,
+    /// Where runs and tables go.
+    pub out: &'a Path,
+    /// Whether what an earlier bench left there is deleted.
+    pub restart: bool,
+    /// Where tensors live.
+    pub device: &'a Device,
+}
+
+/// Runs that are tested after every epoch: those of the first datasets and seeds, so many.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Courses {
+    /// Datasets.
+    pub datasets: usize,
+    /// Seeds.
+    pub seeds: usize,
+}
+
+/// A run: what it measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Measured {
+    BaseToNew(BaseToNewRun),
+    Transfer(CrossDomainRun),
+}
+
+/// A finished run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Finished {
+    measured: Measured,
+    /// Its course by epoch, where that was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    course: Vec<CurvePoint>,
+}
+
+/// Where prompts of a protocol are tuned and tested.
+#[derive(Clone, Debug)]
+struct Task<'a> {
+    protocol: ProtocolKind,
+    dataset: &'a LabelledDataset,
+    /// Other datasets that are tested.
+    targets: Vec<&'a LabelledDataset>,
+}
+
+impl Task<'_> {
+    /// The domain that a seed tunes in: each seed in another one, the same for the demo and every bench.
+    fn domain(&self, seed: u64) -> Option<usize> {
+        let domains = self.dataset.domains.len().max(1) as u64;
+        let one_dataset = self.protocol == ProtocolKind::CrossDomain && self.targets.is_empty();
+        one_dataset.then(|| (seed % domains) as usize)
+    }
+
+    /// The classes that are tuned on.
+    fn classes(&self) -> ClassSubset {
+        if self.protocol == ProtocolKind::BaseToNew { ClassSubset::Base } else { ClassSubset::All }
+    }
+}
+
+impl<'a> Bench<'a> {
+    /// Runs what has no file yet. `observe` sees every run as it is done: its name, and how many of all are done.
+    ///
+    /// # Errors
+    /// If the folder belongs to a bench with other settings, a run was made from other data or another start, or one fails.
+    pub fn run(&self, observe: &(dyn Fn(&str, usize, usize) + Sync)) -> Result<Vec<Results>> {
+        names::check(self.datasets)?;
+        ensure!(!self.seeds.is_empty(), "--seeds: 1 or more");
+        ensure!(!self.shots.contains(&0), "--shots: 1 or more");
+        let tasks = self.tasks()?;
+        let identity = self.identity()?;
+        let makes = ["runs", "*-shot"];
+        let run = Run { command: "bench", identity: &identity, makes: &makes, restart: self.restart };
+        let folder = RunFolder::claim(self.out, &run)?;
+        let all = self.shots.len() * tasks.len() * self.seeds.len() * self.methods.len();
+        let done = std::sync::atomic::AtomicUsize::new(0);
+        let note = |name: &str| {
+            let done = 1 + done.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            observe(name, done, all);
+        };
+        let tested = self.tested_on(&tasks);
+        let mut prepared = BTreeMap::new();
+        let mut results = Vec::new();
+        for shots in &self.shots {
+            let settings = ProtocolSettings { shots: *shots, ..self.settings.clone() };
+            let started = json!({"bench": identity, "shots": shots});
+            let mut of_shots = Results::new("gram bench", self.model.name.clone(), started);
+            of_shots.seeds.clone_from(&self.seeds);
+            for task in &tasks {
+                let plans = self.plans(task, &settings, &tested)?;
+                let place = || format!("{}, dataset {}", task.protocol, task.dataset.name);
+                self.task(task, &settings, &plans, &folder, &mut prepared, &note).with_context(place)?;
+                collect(task, &plans, &folder, &mut of_shots)?;
+            }
+            of_shots.notes.extend(self.left_out());
+            results.push(of_shots);
+        }
+        Ok(results)
+    }
+
+    /// What all runs have in common: another folder is needed where it differs.
+    fn identity(&self) -> Result<Value> {
+        let without_shots = ProtocolSettings { shots: 0, ..self.settings.clone() };
+        Ok(json!({
+            "model": model_identity(self.model)?,
+            "template": self.template.to_string(),
+            "zero_shot_template": self.hand_written.map(ToString::to_string),
+            "settings": without_shots,
+            "device": format!("{:?}", self.device),
+        }))
+    }
+
+    /// Fingerprints of the images that are tested on, by the number of their dataset.
+    fn tested_on(&self, tasks: &[Task]) -> BTreeMap<usize, String> {
+        let mut tested = BTreeMap::new();
+        for dataset in tasks.iter().flat_map(|task| std::iter::once(&task.dataset).chain(&task.targets)) {
+            let of_test = || dataset.fingerprint_of(&dataset.select(Split::Test, ClassSubset::All, None));
+            tested.entry(self.number(dataset)).or_insert_with(of_test);
+        }
+        tested
+    }
+
+    /// The runs of a task, and what each is made from.
+    fn plans(
+        &self,
+        task: &Task,
+        settings: &ProtocolSettings,
+        tested: &BTreeMap<usize, String>,
+    ) -> Result<Vec<Plan>> {
+        let on = |dataset: &LabelledDataset| tested[&self.number(dataset)].as_str();
+        let targets: BTreeMap<&str, &str> =
+            task.targets.iter().map(|target| (target.name.as_str(), on(target))).collect();
+        let sentences = self.sentences_of(task.dataset)?;
+        let hand_written: Vec<String> = sentences.iter().map(ToString::to_string).collect();
+        let mut plans = Vec::new();
+        for (place, (seed, starts)) in self.seeds.iter().zip(self.starts).enumerate() {
+            let domain = task.domain(*seed);
+            let (chosen, validation) =
+                settings.sampling.draw(task.dataset, task.classes(), domain, settings.shots, *seed);
+            let tuned_on = task.dataset.fingerprint_of(&[chosen, validation].concat());
+            for method in self.runnable() {
+                let with_course = place < self.courses.seeds
+                    && task.protocol == ProtocolKind::BaseToNew
+                    && self.number(task.dataset) < self.courses.datasets;
+                let run = names::of_run(task.protocol, &task.dataset.name, settings.shots, *seed, *method);
+                let name = run + if with_course { ".course.json" } else { ".json" };
+                let made_from = json!({
+                    "dataset": task.dataset.name,
+                    "tuned_on": tuned_on,
+                    "tested_on": on(task.dataset),
+                    "targets": targets,
+                    "domain": domain.and_then(|domain| task.dataset.domains.get(domain)),
+                    "zero_shot_template": hand_written,
+                    "start": starts.fingerprint(*method),
+                });
+                plans.push(Plan { seed: place, method: *method, name, made_from, with_course });
+            }
+        }
+        Ok(plans)
+    }
+
+    /// What the protocols ask for, in the order of the datasets.
+    fn tasks(&self) -> Result<Vec<Task<'a>>> {
+        let is_variant = |dataset: &&LabelledDataset| {
+            let trained = dataset.images.iter().any(|image| image.split == Split::Train);
+            !trained
+        };
+        let image_net = self.datasets.iter().find(|dataset| dataset.benchmark == Some(Benchmark::Imagenet));
+        let mut tasks = Vec::new();
+        for protocol in &self.protocols {
+            let protocol = *protocol;
+            let sources = self.datasets.iter().filter(|dataset| !is_variant(dataset));
+            let before = tasks.len();
+            match protocol {
+                ProtocolKind::BaseToNew => {
+                    tasks.extend(sources.map(|dataset| Task { protocol, dataset, targets: Vec::new() }));
+                }
+                ProtocolKind::CrossDomain => {
+                    let several = sources.filter(|dataset| dataset.domains.len() > 1);
+                    tasks.extend(several.map(|dataset| Task { protocol, dataset, targets: Vec::new() }));
+                    let variants: Vec<_> = self.datasets.iter().filter(is_variant).collect();
+                    if let (Some(dataset), false) = (image_net, variants.is_empty()) {
+                        tasks.push(Task { protocol, dataset, targets: variants });
+                    }
+                }
+                ProtocolKind::CrossDataset => {
+                    let dataset = match self.source {
+                        Some(name) => self.datasets.iter().find(|dataset| dataset.name == name),
+                        None => image_net.or_else(|| self.datasets.first()),
+                    };
+                    let Some(dataset) = dataset else {
+                        bail!("--source {}: no dataset has that name", self.source.unwrap_or_default())
+                    };
+                    let others = self.datasets.iter().filter(|other| other.name != dataset.name);
+                    let targets: Vec<_> = others.filter(|other| !is_variant(other)).collect();
+                    if !targets.is_empty() {
+                        tasks.push(Task { protocol, dataset, targets });
+                    }
+                }
+            }
+            ensure!(
+                tasks.len() > before,
+                "{protocol}: none of the datasets serves it: base-to-new needs training images, cross-domain several \
+                 domains or ImageNet with its variants, cross-dataset two datasets"
+            );
+        }
+        Ok(tasks)
+    }
+
+    /// A dataset's number.
+    fn number(&self, dataset: &LabelledDataset) -> usize {
+        self.datasets.iter().take_while(|other| !std::ptr::eq(*other, dataset)).count()
+    }
+
+    /// The sentences of zero-shot classification of a dataset: the one that is given, its own, or that of learned prompts.
+    fn sentences_of(&self, dataset: &LabelledDataset) -> Result<Vec<Template>> {
+        if let Some(given) = self.hand_written {
+            return Ok(vec![given.clone()]);
+        }
+        let own = templates::of_dataset(dataset)?;
+        Ok(if own.is_empty() { vec![self.template.clone()] } else { own })
+    }
+
+    /// The dataset with the features of its test images, which every protocol and number of shots uses.
+    fn prepare(&self, dataset: &'a LabelledDataset) -> Result<Prepared<'a>> {
+        let sentences = self.sentences_of(dataset)?;
+        let one = sentences.first().unwrap_or(self.template);
+        let mut prepared = Prepared::new(dataset, self.model, self.template, one, self.device)?;
+        if sentences.len() > 1 {
+            prepared = prepared.asked_in(&sentences)?;
+        }
+        prepared.with_test_features().with_context(|| format!("dataset {}", dataset.name))
+    }
+
+    /// Runs of one task that are not finished; datasets that they need are `prepared` once.
+    fn task(
+        &self,
+        task: &Task<'a>,
+        settings: &ProtocolSettings,
+        plans: &[Plan],
+        folder: &RunFolder,
+        prepared: &mut BTreeMap<usize, Prepared<'a>>,
+        note: &(dyn Fn(&str) + Sync),
+    ) -> Result<()> {
+        let title = |plan: &Plan| {
+            let seed = self.seeds[plan.seed];
+            format!("{}, {}, seed {seed}, {}", task.protocol, task.dataset.name, plan.method)
+        };
+        let mut missing = Vec::new();
+        for plan in plans {
+            match folder.find::<Finished>(&plan.name, &plan.made_from)? {
+                Some(_) => note(&title(plan)),
+                None => missing.push(plan),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        for dataset in std::iter::once(&task.dataset).chain(&task.targets) {
+            if let Entry::Vacant(place) = prepared.entry(self.number(dataset)) {
+                place.insert(self.prepare(dataset)?);
+            }
+        }
+        let of = |dataset: &LabelledDataset| &prepared[&self.number(dataset)];
+        let targets: Vec<&Prepared> = task.targets.iter().map(|target| of(target)).collect();
+        for (place, (seed, starts)) in self.seeds.iter().zip(self.starts).enumerate() {
+            let missing: Vec<&Plan> = missing.iter().copied().filter(|plan| plan.seed == place).collect();
+            if missing.is_empty() {
+                continue;
+            }
+            let protocol = Protocol { prepared: of(task.dataset), settings, starts };
+            let methods: Vec<Method> = missing.iter().map(|plan| plan.method).collect();
+            let domain = task.domain(*seed);
+            let shots = protocol.shots(task.classes(), domain, &methods, *seed)?;
+            missing.par_iter().try_for_each(|plan| {
+                let method = plan.method;
+                let (measured, course) = match (task.protocol, domain) {
+                    (ProtocolKind::BaseToNew, _) => {
+                        let (run, course) = protocol.base_to_new(method, &shots, plan.with_course)?.unzip();
+                        (run.map(Measured::BaseToNew), course.unwrap_or_default())
+                    }
+                    (_, Some(source)) => {
+                        (protocol.cross_domain(method, &shots, source)?.map(Measured::Transfer), Vec::new())
+                    }
+                    (_, None) => (
+                        protocol.cross_dataset(method, &shots, &targets)?.map(Measured::Transfer),
+                        Vec::new(),
+                    ),
+                };
+                if let Some(measured) = measured {
+                    folder.keep(&plan.name, &plan.made_from, Finished { measured, course })?;
+                }
+                note(&title(plan));
+                anyhow::Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The methods whose starts are there.
+    fn runnable(&self) -> impl Iterator<Item = &Method> {
+        self.methods.iter().filter(|method| self.starts.iter().all(|starts| starts.has(**method)))
+    }
+
+    /// What is said of methods that are not run.
+    fn left_out(&self) -> Option<String> {
+        let left_out = self.methods.iter().filter(|method| self.runnable().all(|other| other != *method));
+        let names: Vec<&str> = left_out.map(|method| method.name()).collect();
+        (!names.is_empty()).then(|| {
+            let names = names.join(", ");
+            format!("Not run, for there is no meta-trained start: {names}. Pass one with --start.")
+        })
+    }
+}
+
+/// A run that is wanted.
+struct Plan {
+    /// The place of its seed among the seeds.
+    seed: usize,
+    method: Method,
+    /// Its file in the folder.
+    name: String,
+    made_from: Value,
+    with_course: bool,
+}
+
+/// Adds the finished runs of a task to the results.
+fn collect(task: &Task, plans: &[Plan], folder: &RunFolder, results: &mut Results) -> Result<()> {
+    if task.protocol == ProtocolKind::BaseToNew {
+        results.datasets.push(task.dataset.name.clone());
+    }
+    for plan in plans {
+        let Some(finished) = folder.find::<Finished>(&plan.name, &plan.made_from)? else { continue };
+        results.curves.extend(finished.course);
+        match (task.protocol, finished.measured) {
+            (_, Measured::BaseToNew(run)) => results.base_to_new.push(run),
+            (ProtocolKind::CrossDataset, Measured::Transfer(run)) => results.cross_dataset.push(run),
+            (_, Measured::Transfer(run)) => results.cross_domain.push(run),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,305 @@
+//! Pairs to topics: what a model sees in image-text pairs, and their cross-modal hierarchical clustering.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use burn::tensor::{Device, Tensor};
+use gram_clip::{Model, ModelIdentity};
+use gram_cluster::{ChcInput, ChcSettings, Clusters, Stage, TopicWordSettings, cluster};
+use gram_data::{ImageFile, Pair, Pairs};
+use gram_features::matrix::tensor;
+use gram_features::sentence_bert::SentenceBert;
+use gram_features::{FeatureFolder, PixelCache, SeenImages, image_features, text_features};
+use ndarray::Array2;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::run_folder::RunFolder;
+
+/// How far the work is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Pairs whose images have passed the vision tower.
+    Images {
+        /// So many.
+        done: usize,
+        /// Of so many.
+        of: usize,
+    },
+    /// Captions begin to pass the text tower.
+    Captions,
+    /// A step of the clustering begins.
+    Stage(Stage),
+}
+
+/// What models see in pairs; rows are the pairs whose images can be read.
+#[derive(Clone, Debug)]
+pub struct PairFeatures {
+    /// The model that saw them.
+    pub model: ModelIdentity,
+    /// The number of every row's pair.
+    pub rows: Vec<usize>,
+    /// Normalised image features, `[rows, joint width]`.
+    pub images: Array2<f32>,
+    /// Caption embeddings that topics are found in, `[rows, width]`.
+    pub captions: Array2<f32>,
+    /// Cosine similarity of every row's image and caption features.
+    pub similarities: Vec<f32>,
+    /// Captions that were cut because the text tower has too few positions.
+    pub cut_captions: usize,
+    /// The numbers of the other pairs, and why their images cannot be read.
+    pub unreadable: Vec<(usize, String)>,
+}
+
+impl PairFeatures {
+    /// Sees `pairs` through `model`.
+    ///
+    /// Topics are found among Sentence-BERT embeddings of the whole captions if its folder is given, as in the paper.
+    /// Else the model's own text tower embeds what captions say of the thing shown: the stop words and caption words of
+    /// `words` are left out, for the tower of a model that was trained on looks puts captions of one look together.
+    ///
+    /// # Errors
+    /// If no image can be read, a caption cannot be tokenised, or the Sentence-BERT folder cannot be read.
+    pub fn new(
+        model: &Model,
+        pairs: &Pairs,
+        sentence_bert: Option<&Path>,
+        words: &TopicWordSettings,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self> {
+        let files: Vec<&ImageFile> = pairs.pairs.iter().map(|pair| &pair.image).collect();
+        let mut show = |done| progress(Progress::Images { done, of: files.len() });
+        let SeenImages { rows, features: images, unreadable } = image_features(model, &files, &mut show)?;
+        progress(Progress::Captions);
+        let captions: Vec<&str> = rows.iter().map(|row| pairs.pairs[*row].caption.as_str()).collect();
+        let (texts, cut_captions) = text_features(model, &captions)?;
+        let similarities = (&images * &texts).sum_axis(ndarray::Axis(1)).to_vec();
+        let captions = match sentence_bert {
+            Some(folder) => SentenceBert::open(folder, &model.device())
+                .and_then(|encoder| encoder.embed(&captions))
+                .with_context(|| format!("Sentence-BERT model {}", folder.display()))?,
+            None => text_features(model, &things_shown(&captions, words))?.0,
+        };
+        let model = model.identity()?;
+        Ok(Self { model, rows, images, captions, similarities, cut_captions, unreadable })
+    }
+
+    /// Clusters the pairs, which are those that were seen. Stages that are done are kept in the folder `finished`, if one is
+    /// given, and not done again.
+    ///
+    /// # Errors
+    /// If a setting is out of range, too few pairs pass the similarity filter, or no topic is found.
+    pub fn cluster(
+        &self,
+        pairs: &Pairs,
+        settings: &ChcSettings,
+        seed: u64,
+        finished: Option<&Path>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Clusters> {
+        let of_pairs = |text: fn(&Pair) -> &String| -> Vec<String> {
+            self.rows.iter().map(|row| text(&pairs.pairs[*row]).clone()).collect()
+        };
+        let input = ChcInput {
+            keys: &of_pairs(|pair| &pair.key),
+            captions: &of_pairs(|pair| &pair.caption),
+            image_features: &self.images,
+            similarities: Some(&self.similarities),
+            caption_embeddings: &self.captions,
+        };
+        let mut clusters =
+            cluster(&input, settings, seed, finished, &mut |stage| progress(Progress::Stage(stage)))?;
+        clusters.model = Some(self.model.clone());
+        Ok(clusters)
+    }
+
+    /// The image features as a tensor, `[rows, joint width]`.
+    pub fn image_tensor(&self, device: &Device) -> Tensor<2> {
+        tensor(&self.images, device)
+    }
+
+    /// The rows' images as pixels, with so many bytes for those that are kept, for a prompted vision tower.
+    ///
+    /// # Errors
+    /// If an image cannot be read any more.
+    pub fn pixels(&self, pairs: &Pairs, model: &Model, room: usize) -> Result<PixelCache> {
+        pixel_cache(model, self.rows.iter().map(|row| &pairs.pairs[*row]), room, &mut |_| ())
+    }
+}
+
+/// Topics and domains of `pairs`, and what the model saw in them: [`PairFeatures::new`] and
+/// [`PairFeatures::cluster`].
+///
+/// # Errors
+/// As those two.
+pub fn cluster_pairs(
+    model: &Model,
+    pairs: &Pairs,
+    sentence_bert: Option<&Path>,
+    settings: &ChcSettings,
+    seed: u64,
+    finished: Option<&Path>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(Clusters, PairFeatures)> {
+    let features = PairFeatures::new(model, pairs, sentence_bert, &settings.topic_words, progress)?;
+    let clusters = features.cluster(pairs, settings, seed, finished, progress)?;
+    Ok((clusters, features))
+}
+
+/// Topics and domains of pairs whose features were computed before.
+///
+/// # Errors
+/// As [`PairFeatures::cluster`].
+pub fn cluster_features(
+    features: &FeatureFolder,
+    settings: &ChcSettings,
+    seed: u64,
+    finished: Option<&Path>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Clusters> {
+    let similarities = features.similarities();
+    let input = ChcInput {
+        keys: &features.keys,
+        captions: &features.captions,
+        image_features: &features.images,
+        similarities: similarities.as_deref(),
+        caption_embeddings: features.caption_embeddings(),
+    };
+    let mut clusters =
+        cluster(&input, settings, seed, finished, &mut |stage| progress(Progress::Stage(stage)))?;
+    clusters.model = features.model.clone();
+    Ok(clusters)
+}
+
+/// Clusters that a run found, by their fingerprint, so that it knows them again.
+#[derive(Serialize, Deserialize)]
+struct Found<T> {
+    clusters: String,
+    beside: T,
+}
+
+/// The clusters in `folder`, which is the run's or in it: found by `make`, with what else it says, once.
+///
+/// # Errors
+/// What `make` says, or if what stands in the folder is not what the run wrote there.
+pub fn once_clustered<T: Serialize + DeserializeOwned>(
+    run: &RunFolder,
+    folder: &Path,
+    make: impl FnOnce() -> Result<(Clusters, T)>,
+) -> Result<(Clusters, T)> {
+    if !Clusters::FILES.iter().all(|name| folder.join(name).is_file()) {
+        run.forget(CLUSTERED)?;
+    }
+    let found: Found<T> = run.once(CLUSTERED, &Value::Null, || {
+        let (clusters, beside) = make()?;
+        clusters.save(folder).with_context(|| folder.display().to_string())?;
+        Ok(Found { clusters: clusters.fingerprint(), beside })
+    })?;
+    let clusters = Clusters::load(folder)?;
+    ensure!(
+        clusters.fingerprint() == found.clusters,
+        "{}: its topics are not what was written there: begin anew with --restart",
+        folder.display()
+    );
+    Ok((clusters, found.beside))
+}
+
+/// The file in a run's folder by which it knows its clusters again.
+pub const CLUSTERED: &str = "clustered.json";
+
+/// Captions without words that say nothing or speak of the picture; whole where nothing else is said.
+fn things_shown(captions: &[&str], settings: &TopicWordSettings) -> Vec<String> {
+    let left_out: HashSet<&str> =
+        settings.stop_words.iter().chain(&settings.caption_words).map(String::as_str).collect();
+    let shown = |caption: &&str| {
+        let words = caption.split(|letter: char| !letter.is_alphanumeric() && letter != '\'');
+        let kept: Vec<&str> = words
+            .filter(|word| !word.is_empty() && !left_out.contains(word.to_lowercase().as_str()))
+            .collect();
+        if kept.is_empty() { (*caption).to_owned() } else { kept.join(" ") }
+    };
+    captions.iter().map(shown).collect()
+}
+
+/// The images of `pairs` as pixels, as many of them decoded as have room in so many bytes.
+pub(crate) fn pixel_cache<'a>(
+    model: &Model,
+    pairs: impl Iterator<Item = &'a Pair>,
+    room: usize,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<PixelCache> {
+    let cache =
+        PixelCache::new(pairs.map(|pair| pair.image.clone()).collect(), model.preprocess.clone(), room);
+    cache.fill(|done| progress(Progress::Images { done, of: cache.len() }))?;
+    Ok(cache)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+    use gram_cluster::{ClusteredPair, Counts};
+
+    use super::*;
+    use crate::run_folder::Run;
+
+    #[test]
+    fn captions_are_reduced_to_the_thing_shown() {
+        let settings = crate::defaults::demo_clustering().topic_words;
+        let captions = [
+            "a blurry small drawing of a tiger on a green background",
+            "a close-up of a red heart",
+            "a photo",
+        ];
+        assert_eq!(things_shown(&captions, &settings), ["tiger", "heart", "a photo"]);
+    }
+
+    #[test]
+    fn clusters_are_found_once_and_known_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let identity = serde_json::json!({"seed": 1});
+        let run =
+            Run { command: "study", identity: &identity, makes: &["clusters", CLUSTERED], restart: false };
+        let run = RunFolder::claim(folder.path(), &run).unwrap();
+        let place = folder.path().join("clusters");
+        let with_pair = |key: &str| {
+            let key = key.to_owned();
+            let (caption, topic, domain) = ("a dog".to_owned(), None, None);
+            let pair =
+                ClusteredPair { key, caption, topic, domain, strength: 0.0, similarity: 0.5, kept: false };
+            Clusters {
+                pairs: vec![pair],
+                topics: Vec::new(),
+                layout: vec![None],
+                counts: Counts::default(),
+                settings: ChcSettings::default(),
+                seed: 1,
+                model: None,
+            }
+        };
+        let found = once_clustered(&run, &place, || Ok((with_pair("one"), 3))).unwrap();
+        assert_eq!(found, (with_pair("one"), 3));
+        let again = once_clustered(&run, &place, || -> Result<(Clusters, i32)> { bail!("it is there") });
+        assert_eq!(again.unwrap(), found);
+        with_pair("other").save(&place).unwrap();
+        let refused = once_clustered(&run, &place, || Ok((with_pair("one"), 3))).unwrap_err().to_string();
+        assert!(refused.ends_with("its topics are not what was written there: begin anew with --restart"));
+    }
+
+    #[test]
+    fn unreadable_images_are_left_out() {
+        let model = gram_hub::assets::tiny(&Device::default()).unwrap();
+        let mut pairs = gram_hub::assets::pairs().unwrap();
+        pairs.pairs.truncate(5);
+        pairs.pairs[2].image = gram_data::ImageFile::Path("nowhere.png".into());
+        let words = TopicWordSettings::default();
+        let features = PairFeatures::new(&model, &pairs, None, &words, &mut |_| ()).unwrap();
+        assert_eq!(features.rows, [0, 1, 3, 4]);
+        let [(2, problem)] = features.unreadable.as_slice() else { panic!("{:?}", features.unreadable) };
+        assert!(problem.starts_with("nowhere.png: "), "{problem}");
+        assert_eq!(features.images.nrows(), 4);
+        let product = features.images.row(2).dot(&features.images.row(2));
+        assert!((product - 1.0).abs() < 1e-4, "{product}");
+    }
+}

@@ -1,0 +1,235 @@
+//! The whole paper in small: pairs → topics and domains → meta-training → few-shot adaptation → the two tables.
+//!
+//! Every stage is the library's own; this file only says in which order, on how much, and writes down what came out.
+
+mod plan;
+mod topic_map;
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use burn::tensor::Device;
+use gram_clip::Model;
+use gram_cluster::{Clusters, Stage};
+use gram_data::Pairs;
+use gram_eval::design::PromptDesign;
+use gram_eval::method::Starts;
+use gram_eval::results::{MetaCurve, Method, Results, StageTime};
+use gram_features::ImageStore;
+use gram_features::pixel_cache::USUAL_ROOM;
+use gram_meta::{EpisodeSource, MetaState};
+use gram_prompt::{Part, PromptKind, Template};
+use serde_json::{Value, json};
+
+use crate::bench::{Bench, Courses, ProtocolKind};
+use crate::clustering::{self, CLUSTERED, PairFeatures, once_clustered};
+use crate::defaults;
+use crate::meta_training::{MetaRun, material, start_prompt};
+use crate::run_folder::{Run, RunFolder, model_identity};
+use crate::starts::{TrainedStart, curve_point, shipped_start};
+use gram_hub::assets;
+
+pub use plan::Plan;
+
+/// Where a demo tells how far it is.
+pub trait Progress: Sync {
+    /// A stage of `steps` begins.
+    fn begin(&self, stage: &str, steps: usize);
+    /// One more step of it is done; `message` says how it stands.
+    fn advance(&self, message: &str);
+    /// So many steps of it are done.
+    fn reach(&self, done: usize, message: &str);
+}
+
+/// What a demo makes in its folder.
+const MAKES: [&str; 6] = ["clusters", CLUSTERED, "starts", "bench", "results.json", "report.html"];
+
+/// Runs the plan and writes `results.json`, `report.html` and the artefacts into `out`; with `restart`, what an earlier demo
+/// left there is deleted.
+///
+/// # Errors
+/// If the folder is that of a demo with another seed or other settings; what any stage says.
+pub fn run(
+    plan: &Plan,
+    command: &str,
+    out: &Path,
+    restart: bool,
+    device: &Device,
+    progress: &dyn Progress,
+) -> Result<Results> {
+    let mut demo = Demo::new(plan, command, device, progress)?;
+    let identity = demo.identity()?;
+    let run = Run { command: "demo", identity: &identity, makes: &MAKES, restart };
+    let claimed = RunFolder::claim(out, &run)?;
+    let (clusters, features, pairs) = demo.stage("clustering", |demo| demo.cluster(&claimed))?;
+    demo.results.topics = Some(topic_map::topic_map(&clusters, &pairs.pairs)?);
+    let starts = demo.stage("meta-training", |demo| demo.meta_train(&clusters, &features, &pairs, out))?;
+    demo.stage("adaptation", |demo| demo.protocols(&starts, &out.join("bench")))?;
+    demo.results.write(&out.join("results.json"))?;
+    gram_eval::report::write_report(&demo.results, &out.join("report.html"))?;
+    Ok(demo.results)
+}
+
+struct Demo<'a> {
+    plan: &'a Plan,
+    command: &'a str,
+    model: Model,
+    template: Template,
+    device: &'a Device,
+    progress: &'a dyn Progress,
+    results: Results,
+}
+
+impl<'a> Demo<'a> {
+    fn new(plan: &'a Plan, command: &'a str, device: &'a Device, progress: &'a dyn Progress) -> Result<Self> {
+        let model = assets::tiny(device)?;
+        let settings = serde_json::json!({
+            "plan": plan,
+            "template": defaults::TEMPLATE,
+            "protocol": defaults::protocol(plan.shots, model.preprocess.crop),
+            "clustering": defaults::demo_clustering(),
+            "textual_meta_training": defaults::meta_training(PromptKind::Textual, plan.seed()),
+        });
+        let mut results = Results::new(command, model.name.clone(), settings);
+        results.notes = plan.notes();
+        results.datasets = plan.datasets.clone();
+        results.seeds = plan.seeds.clone();
+        Ok(Self { plan, command, model, template: defaults::TEMPLATE.parse()?, device, progress, results })
+    }
+
+    /// What decides its numbers. More datasets, seeds and methods are told apart by the bench.
+    fn identity(&self) -> Result<Value> {
+        let plan = self.plan;
+        let kinds = [PromptKind::Textual, PromptKind::Visual, PromptKind::Joint];
+        Ok(json!({
+            "model": model_identity(&self.model)?,
+            "seed": plan.seed(),
+            "shots": plan.shots,
+            "everything_live": plan.everything_live,
+            "template": self.template.to_string(),
+            "protocol": defaults::protocol(plan.shots, self.model.preprocess.crop),
+            "clustering": defaults::demo_clustering(),
+            "meta_training": kinds.map(|kind| defaults::meta_training(kind, plan.seed())),
+            "device": format!("{:?}", self.device),
+        }))
+    }
+
+    fn stage<T>(&mut self, name: &str, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let clock = Instant::now();
+        let done = work(self).with_context(|| format!("in {name}"))?;
+        self.results.stages.push(StageTime { name: name.to_owned(), seconds: clock.elapsed().as_secs_f64() });
+        Ok(done)
+    }
+
+    fn cluster(&mut self, run: &RunFolder) -> Result<(Clusters, PairFeatures, Pairs)> {
+        let pairs = assets::pairs()?;
+        let settings = defaults::demo_clustering();
+        let mut show = |now: clustering::Progress| match now {
+            clustering::Progress::Images { done: 0, of } => self.progress.begin("image features", of),
+            clustering::Progress::Images { done, .. } => self.progress.reach(done, ""),
+            clustering::Progress::Captions => self.progress.begin("captions", 1),
+            clustering::Progress::Stage(Stage::Filter) => {
+                self.progress.begin("topics and domains", Stage::ALL.len());
+            }
+            clustering::Progress::Stage(stage) => self.progress.advance(&stage.to_string()),
+        };
+        let features = PairFeatures::new(&self.model, &pairs, None, &settings.topic_words, &mut show)?;
+        let seed = self.plan.seed();
+        let cluster = || Ok((features.cluster(&pairs, &settings, seed, None, &mut show)?, ()));
+        let (clusters, ()) = once_clustered(run, &run.path().join("clusters"), cluster)?;
+        Ok((clusters, features, pairs))
+    }
+
+    /// Meta-trains what the plan says, and takes the rest from the shipped starts.
+    fn meta_train(
+        &mut self,
+        clusters: &Clusters,
+        features: &PairFeatures,
+        pairs: &Pairs,
+        out: &Path,
+    ) -> Result<Starts> {
+        let mut starts = Starts::default();
+        for method in [Method::CoopGram, Method::VptGram, Method::Unigram] {
+            let Some(kind) = method.kind().filter(|_| self.plan.methods.contains(&method)) else { continue };
+            let start = match self.plan.is_live(kind) {
+                true => self.meta_train_live(kind, clusters, features, pairs, out)?,
+                false => shipped_start(kind, &self.model, self.device)?,
+            };
+            let TrainedStart { source, state, placement, course } = start;
+            self.results.meta_training.push(MetaCurve { method, source, points: course });
+            starts.insert(method, state, placement);
+        }
+        Ok(starts)
+    }
+
+    fn meta_train_live(
+        &self,
+        kind: PromptKind,
+        clusters: &Clusters,
+        features: &PairFeatures,
+        pairs: &Pairs,
+        out: &Path,
+    ) -> Result<TrainedStart> {
+        let settings = defaults::meta_training(kind, self.plan.seed());
+        let images = match kind.has(Part::Visual) {
+            true => ImageStore::Pixels(features.pixels(pairs, &self.model, USUAL_ROOM)?),
+            false => ImageStore::Features(features.image_tensor(self.device)),
+        };
+        let design = PromptDesign::default();
+        let start = start_prompt(&self.model, kind, &self.template, design, settings.seed)?;
+        let placement = design.placement(kind, &self.model, 1);
+        let material = material(&self.model, clusters, images, &start, &self.template, &settings)?;
+        self.progress.begin(&format!("meta-training {kind}"), settings.steps);
+        let mut course = Vec::new();
+        let run = MetaRun {
+            model: &self.model,
+            kind,
+            placement,
+            template: &self.template,
+            clusters: clusters.model.as_ref(),
+            material: &material,
+            images: &pairs.fingerprint(),
+            start: MetaState::start(start, &settings, self.device),
+            episodes: EpisodeSource::Sampled,
+            settings: &settings,
+            command: self.command,
+            restart: false,
+        };
+        let state = run.run(&out.join("starts").join(format!("{kind}.safetensors")), &mut |step| {
+            self.progress.advance(&format!("query loss {:.3}", step.query_loss));
+            course.push(curve_point(step));
+        })?;
+        Ok(TrainedStart { source: "trained live".into(), state, placement, course })
+    }
+
+    fn protocols(&mut self, starts: &Starts, out: &Path) -> Result<()> {
+        let plan = self.plan;
+        let datasets = plan.datasets.iter().map(|name| assets::dataset(name)).collect::<Result<Vec<_>>>()?;
+        let settings = defaults::protocol(plan.shots, self.model.preprocess.crop);
+        let bench = Bench {
+            model: &self.model,
+            template: &self.template,
+            hand_written: Some(&self.template),
+            starts: &vec![starts.clone(); plan.seeds.len()],
+            settings: &settings,
+            protocols: vec![ProtocolKind::BaseToNew, ProtocolKind::CrossDomain],
+            methods: plan.methods.clone(),
+            shots: vec![plan.shots],
+            seeds: plan.seeds.clone(),
+            datasets: &datasets,
+            source: None,
+            courses: Courses { datasets: plan.course_datasets, seeds: 1 },
+            out,
+            restart: false,
+            device: self.device,
+        };
+        self.progress.begin("adaptation", 2 * datasets.len() * plan.seeds.len() * plan.methods.len());
+        let observe = |name: &str, done: usize, _: usize| self.progress.reach(done, name);
+        let found = bench.run(&observe)?.pop().context("no number of shots")?;
+        self.results.base_to_new = found.base_to_new;
+        self.results.cross_domain = found.cross_domain;
+        self.results.curves = found.curves;
+        Ok(())
+    }
+}

@@ -1,0 +1,339 @@
+//! Features of image-text pairs in files, part by part, so that a run that is stopped goes on where it was.
+//!
+//! The folder holds `features.safetensors` (`image_features` and `text_features`, `[rows, joint width]`, 16-bit,
+//! normalised; with a caption encoder also `caption_features`), the same as `.npy`, `pairs.jsonl` (key, image and caption of
+//! every row), `unreadable.jsonl` (what was left out, and why) and `embedding.json` (what made it). It is a run folder
+//! ([`run_folder`](crate::run_folder)); until all is done, the parts lie in `parts/`.
+
+mod part;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use gram_clip::{Model, ModelIdentity};
+use gram_data::whole_file::{write_whole_at, write_whole_by};
+use gram_data::{Pair, Pairs, fingerprint};
+use gram_features::image_batches::with_batches;
+use gram_features::sentence_bert::SentenceBert;
+use half::f16;
+use npyz::WriterBuilder;
+use safetensors::SafeTensors;
+use safetensors::tensor::Dtype;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::run_folder::{Run, RunFolder, encoder_identity, model_identity};
+use crate::whole_file::write;
+use part::{Contents, Part, views};
+
+/// Pairs of a part: what is lost, at most, when a run is stopped.
+const PART: usize = 512;
+
+/// How many bits a number has in the files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 16: half the space, and 3 digits, which is more than features are good for.
+    #[default]
+    Half,
+    /// 32, as they were computed.
+    Single,
+}
+
+impl Precision {
+    fn dtype(self) -> Dtype {
+        match self {
+            Self::Half => Dtype::F16,
+            Self::Single => Dtype::F32,
+        }
+    }
+
+    fn bytes(self, values: &[f32]) -> Vec<u8> {
+        match self {
+            Self::Half => values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect(),
+            Self::Single => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        }
+    }
+}
+
+/// What is embedded with, and how it is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Embedding<'a> {
+    /// What sees images and reads captions.
+    pub model: &'a Model,
+    /// A Sentence-BERT folder that reads captions, too.
+    pub sentence_bert: Option<&'a Path>,
+    /// How numbers are written.
+    pub precision: Precision,
+}
+
+/// What made the features, for those who use them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The model.
+    #[serde(flatten)]
+    pub model: ModelIdentity,
+    /// Where the pairs come from.
+    pub pairs: String,
+    /// How many pairs there are.
+    pub count: usize,
+    /// Side of the images in pixels.
+    pub image_size: usize,
+    /// The folder of the caption encoder, if there is one.
+    #[serde(default)]
+    pub sentence_bert: Option<String>,
+    /// How numbers are written.
+    #[serde(default)]
+    pub precision: Precision,
+}
+
+/// What became of the pairs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Summary {
+    /// Pairs with features.
+    pub rows: usize,
+    /// Captions that were longer than the model reads, and were cut.
+    pub cut_captions: usize,
+    /// Pairs whose image cannot be read.
+    pub unreadable: usize,
+    /// Pairs that an earlier run had done. Not in the file, which is the same wherever a run was stopped.
+    #[serde(skip)]
+    pub resumed: usize,
+}
+
+/// Writes the features of `pairs` into the folder `out`; with `restart`, what an earlier run left there is deleted.
+///
+/// # Errors
+/// If the folder holds features of something else, or a file cannot be read or written.
+pub fn embed(
+    embedding: &Embedding,
+    pairs: &Pairs,
+    source: &str,
+    out: &Path,
+    restart: bool,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Summary> {
+    let identity = embedding.identity(pairs)?;
+    let run = Run { command: "embed", identity: &identity, makes: &MAKES, restart };
+    let claimed = RunFolder::claim(out, &run)?;
+    let before: Option<BTreeMap<String, String>> = claimed.find(WRITTEN, &Value::Null)?;
+    if let Some(before) = &before {
+        let now = written(out);
+        if let Some((name, _)) = before.iter().find(|(name, was)| now.get(*name) != Some(*was)) {
+            bail!(
+                "{}: it is not what was written there: begin anew with --restart",
+                out.join(name).display()
+            );
+        }
+    }
+    let summary = embed_in_parts(embedding, &pairs.pairs, source, out, PART, progress)?;
+    if before.is_none() {
+        claimed.keep(WRITTEN, &Value::Null, written(out))?;
+    }
+    Ok(summary)
+}
+
+/// The fingerprints of the files that stay, by their names.
+fn written(out: &Path) -> BTreeMap<String, String> {
+    let stays = MAKES.iter().filter(|name| ![WRITTEN, "left_out.jsonl"].contains(name));
+    let of = |name: &&str| {
+        let path = out.join(name);
+        Some(((*name).to_owned(), fingerprint::of_files(out, &[path.is_file().then_some(path)?]).ok()?))
+    };
+    stays.filter_map(of).collect()
+}
+
+/// What an embedding makes in its folder.
+const MAKES: [&str; 11] = [
+    WRITTEN,
+    "parts",
+    "embedding.json",
+    "features.safetensors",
+    "image_features.npy",
+    "text_features.npy",
+    "caption_features.npy",
+    "pairs.jsonl",
+    "unreadable.jsonl",
+    "left_out.jsonl",
+    SUMMARY,
+];
+const SUMMARY: &str = "summary.json";
+/// What was written, to know it again.
+const WRITTEN: &str = "written.json";
+
+/// [`embed`], by parts of so many pairs, in a folder that is claimed.
+fn embed_in_parts(
+    embedding: &Embedding,
+    pairs: &[Pair],
+    source: &str,
+    out: &Path,
+    size: usize,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Summary> {
+    let folder = out.join("parts");
+    let finished = out.join("features.safetensors").is_file();
+    let parts = Part::all(pairs, size, &folder, finished);
+    let done_before = parts.iter().filter(|part| part.is_done).map(|part| part.pairs.len());
+    let mut summary = Summary { resumed: done_before.sum(), ..Summary::default() };
+    if finished {
+        let path = out.join(SUMMARY);
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let told: Summary = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+        progress(pairs.len());
+        summary = Summary { resumed: told.rows + told.unreadable, ..told };
+    } else {
+        let open = |folder: &Path| {
+            let told = || format!("Sentence-BERT model {}", folder.display());
+            SentenceBert::open(folder, &embedding.model.device()).with_context(told)
+        };
+        let sentence_bert = embedding.sentence_bert.map(open).transpose()?;
+        write_parts(embedding, sentence_bert.as_ref(), &parts, progress)?;
+        let provenance = Provenance::new(embedding, pairs, source)?;
+        let text = format!("{}\n", serde_json::to_string_pretty(&provenance)?);
+        write(&out.join("embedding.json"), text.as_bytes())?;
+        join(embedding.precision, pairs, &parts, out, &mut summary)?;
+    }
+    // A run that was stopped between its last file and this left them.
+    match fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| folder.display().to_string())
+        }
+        _ => Ok(summary),
+    }
+}
+
+impl Embedding<'_> {
+    /// What decides the features of `pairs`.
+    fn identity(&self, pairs: &Pairs) -> Result<serde_json::Value> {
+        Ok(serde_json::json!({
+            "model": model_identity(self.model)?,
+            "pairs": pairs.fingerprint(),
+            "caption_encoder": encoder_identity(self.sentence_bert)?,
+            "precision": self.precision,
+            "device": format!("{:?}", self.model.device()),
+        }))
+    }
+}
+
+/// Writes the parts that are not done.
+fn write_parts(
+    embedding: &Embedding,
+    sentence_bert: Option<&SentenceBert>,
+    parts: &[Part],
+    progress: &mut dyn FnMut(usize),
+) -> Result<()> {
+    let Embedding { model, .. } = *embedding;
+    // One stream for all parts: images of the next one are decoded while the captions of this one are read.
+    let batches = parts.iter().filter(|part| !part.is_done).flat_map(Part::batches);
+    with_batches(batches, &model.preprocess, &model.device(), |batches| {
+        parts.iter().try_for_each(|part| {
+            if !part.is_done {
+                part.write(embedding, sentence_bert, batches)?;
+            }
+            progress(part.first + part.pairs.len());
+            Ok(())
+        })
+    })
+}
+
+impl Provenance {
+    fn new(embedding: &Embedding, pairs: &[Pair], source: &str) -> Result<Self> {
+        let Embedding { model, sentence_bert, precision } = *embedding;
+        Ok(Self {
+            model: model.identity()?,
+            pairs: source.to_owned(),
+            count: pairs.len(),
+            image_size: model.preprocess.crop as usize,
+            sentence_bert: sentence_bert.map(|folder| folder.display().to_string()),
+            precision,
+        })
+    }
+}
+
+/// Joins the parts into the files that stay.
+fn join(
+    precision: Precision,
+    pairs: &[Pair],
+    parts: &[Part],
+    out: &Path,
+    summary: &mut Summary,
+) -> Result<()> {
+    let (mut rows, mut unreadable) = (String::new(), String::new());
+    let mut tensors: Vec<(&str, Vec<usize>, Vec<u8>)> =
+        TENSORS.iter().map(|name| (*name, vec![0, 0], Vec::new())).collect();
+    for part in parts {
+        let told = || format!("{}: remove it and give the command again", part.path.display());
+        let file = fs::read(&part.path).with_context(told)?;
+        let (_, header) = SafeTensors::read_metadata(&file).with_context(told)?;
+        let written =
+            header.metadata().as_ref().and_then(|metadata| metadata.get("part")).with_context(told)?;
+        let contents: Contents = serde_json::from_str(written).with_context(told)?;
+        for row in &contents.rows {
+            let pair = pairs.get(*row).with_context(told)?;
+            let line =
+                serde_json::json!({"key": pair.key, "image": pair.image.name(), "caption": pair.caption});
+            rows += &format!("{line}\n");
+        }
+        for (row, problem) in &contents.unreadable {
+            let pair = pairs.get(*row).with_context(told)?;
+            unreadable += &format!("{}\n", serde_json::json!({"key": pair.key, "problem": problem}));
+        }
+        summary.rows += contents.rows.len();
+        summary.unreadable += contents.unreadable.len();
+        summary.cut_captions += contents.cut_captions;
+        let of_part = SafeTensors::deserialize(&file).with_context(told)?;
+        for (name, shape, bytes) in &mut tensors {
+            if let Ok(view) = of_part.tensor(name) {
+                *shape = vec![shape[0] + view.shape()[0], view.shape()[1]];
+                bytes.extend_from_slice(view.data());
+            }
+        }
+    }
+    if summary.rows == 0 {
+        bail!("none of {} images can be read: see {}", pairs.len(), out.join("unreadable.jsonl").display());
+    }
+    tensors.retain(|(_, shape, _)| shape[0] > 0);
+    write(&out.join("pairs.jsonl"), rows.as_bytes())?;
+    write(&out.join("unreadable.jsonl"), unreadable.as_bytes())?;
+    for (name, shape, bytes) in &tensors {
+        write_npy(precision, &out.join(format!("{name}.npy")), shape, bytes)?;
+    }
+    write(&out.join(SUMMARY), serde_json::to_string(&summary)?.as_bytes())?;
+    // Last: where this file is, all is done. From tensor to file, without a copy of all of them.
+    let path = out.join("features.safetensors");
+    let views = views(precision, &tensors)?;
+    let written = write_whole_at(&path, |partial| {
+        safetensors::serialize_to_file(views, None, partial).map_err(std::io::Error::other)
+    });
+    written.with_context(|| path.display().to_string())
+}
+
+/// What the files hold, the last with a caption encoder only.
+const TENSORS: [&str; 3] = ["image_features", "text_features", "caption_features"];
+
+/// Writes a matrix as NumPy does.
+fn write_npy(precision: Precision, path: &Path, shape: &[usize], bytes: &[u8]) -> Result<()> {
+    let shape: Vec<u64> = shape.iter().map(|size| *size as u64).collect();
+    let written = write_whole_by(path, |file| -> std::io::Result<()> {
+        match precision {
+            Precision::Half => {
+                let options = npyz::WriteOptions::<f16>::new().default_dtype().shape(&shape);
+                let mut writer = options.writer(file).begin_nd()?;
+                writer.extend(bytes.chunks_exact(2).map(|bytes| f16::from_le_bytes([bytes[0], bytes[1]])))?;
+                writer.finish()
+            }
+            Precision::Single => {
+                let options = npyz::WriteOptions::<f32>::new().default_dtype().shape(&shape);
+                let mut writer = options.writer(file).begin_nd()?;
+                let value = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+                writer.extend(bytes.chunks_exact(4).map(value))?;
+                writer.finish()
+            }
+        }
+    });
+    written.with_context(|| path.display().to_string())
+}

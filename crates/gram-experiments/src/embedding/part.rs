@@ -1,0 +1,99 @@
+//! A part: pairs whose features are computed and written together.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use burn::tensor::Tensor;
+use gram_data::{ImageFile, Pair};
+use gram_features::image_batches::{BATCH, ImageBatch};
+use gram_features::sentence_bert::SentenceBert;
+use safetensors::tensor::TensorView;
+use serde::{Deserialize, Serialize};
+
+use super::{Embedding, Precision};
+use crate::whole_file::write;
+use gram_features::matrix::values;
+use gram_features::text_features;
+
+/// Pairs that are embedded and written together.
+pub(super) struct Part<'a> {
+    /// The number of the first of them.
+    pub(super) first: usize,
+    pub(super) pairs: &'a [Pair],
+    pub(super) path: PathBuf,
+    /// Whether an earlier run has written it.
+    pub(super) is_done: bool,
+}
+
+/// What a part's file says beside features: numbers of the rows, and what could not be read.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct Contents {
+    pub(super) rows: Vec<usize>,
+    pub(super) unreadable: Vec<(usize, String)>,
+    pub(super) cut_captions: usize,
+}
+
+impl<'a> Part<'a> {
+    /// All `pairs`, by parts of a `size` that lie in a `folder`, or did before all was `finished`.
+    pub(super) fn all(pairs: &'a [Pair], size: usize, folder: &Path, finished: bool) -> Vec<Self> {
+        let part = |(index, pairs): (usize, &'a [Pair])| {
+            let path = folder.join(format!("{index:06}.safetensors"));
+            Self { first: index * size, pairs, is_done: finished || path.is_file(), path }
+        };
+        pairs.chunks(size).enumerate().map(part).collect()
+    }
+
+    /// What the tower sees at once: the number of the first image, and the images.
+    pub(super) fn batches(&self) -> impl Iterator<Item = (usize, Vec<&ImageFile>)> {
+        let batches = (self.first..).step_by(BATCH).zip(self.pairs.chunks(BATCH));
+        batches.map(|(first, pairs)| (first, pairs.iter().map(|pair| &pair.image).collect()))
+    }
+
+    /// Takes its own batches from those of all parts, and writes their features and those of the captions.
+    pub(super) fn write(
+        &self,
+        embedding: &Embedding,
+        sentence_bert: Option<&SentenceBert>,
+        batches: &mut dyn Iterator<Item = ImageBatch>,
+    ) -> Result<()> {
+        let Embedding { model, precision, .. } = *embedding;
+        let (mut contents, mut features) = (Contents::default(), Vec::new());
+        for batch in batches.take(self.pairs.len().div_ceil(BATCH)) {
+            contents.unreadable.extend(batch.unreadable);
+            contents.rows.extend(batch.rows);
+            features.extend(batch.pixels.map(|pixels| model.clip.vision.features(pixels, None)));
+        }
+        let captions: Vec<&str> =
+            contents.rows.iter().map(|row| self.pairs[row - self.first].caption.as_str()).collect();
+        let mut tensors = Vec::new();
+        if !captions.is_empty() {
+            let mut add = |name, matrix: &[f32], width: usize| {
+                tensors.push((name, vec![captions.len(), width], precision.bytes(matrix)));
+            };
+            let images = Tensor::cat(features, 0);
+            let width = images.dims()[1];
+            add("image_features", &values(images)?, width);
+            let (text, cut) = text_features(model, &captions)?;
+            contents.cut_captions = cut;
+            add("text_features", text.as_slice().unwrap_or_default(), text.ncols());
+            if let Some(encoder) = sentence_bert {
+                let embedded = encoder.embed(&captions)?;
+                add("caption_features", embedded.as_slice().unwrap_or_default(), embedded.ncols());
+            }
+        }
+        let metadata = HashMap::from([("part".to_owned(), serde_json::to_string(&contents)?)]);
+        write(&self.path, &safetensors::serialize(views(precision, &tensors)?, Some(metadata))?)
+    }
+}
+
+/// Tensors as they are written.
+pub(super) fn views<'a>(
+    precision: Precision,
+    tensors: &'a [(&str, Vec<usize>, Vec<u8>)],
+) -> Result<Vec<(&'a str, TensorView<'a>)>> {
+    let view = |(name, shape, bytes): &'a (&str, Vec<usize>, Vec<u8>)| {
+        Ok((*name, TensorView::new(precision.dtype(), shape.clone(), bytes)?))
+    };
+    tensors.iter().map(view).collect()
+}

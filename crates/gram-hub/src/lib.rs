@@ -1,0 +1,17 @@
+//! Models, pairs, datasets and prompt templates by name: on disk, on the hub, or built in.
+//!
+//! ```
+//! use burn::tensor::Device;
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! let model = gram_hub::model::open_model("tiny", &Device::default())?;
+//! let animals = gram_hub::model::open_dataset("demo:animals")?;
+//! assert_eq!((model.name.as_str(), animals.classes.len()), ("tiny", 40));
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod assets;
+pub mod hub;
+pub mod model;
+pub mod templates;
