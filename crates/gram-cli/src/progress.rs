@@ -1,21 +1,25 @@
 //! Progress bars on standard error, with the time that is left.
 
-use std::fmt::Display;
+use std::ops::Deref;
 use std::time::Duration;
 
-use crate::output::shown;
-use gram_experiments::clustering::Progress;
+use gram_data::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar for the work called `name`; its length is set by whoever moves it.
-pub fn bar(name: &str) -> ProgressBar {
+use crate::output::shown;
+
+/// A bar that is seen while its work goes on. Whoever does the work moves it.
+pub struct Bar(ProgressBar);
+
+/// A bar for the work called `name`.
+pub fn bar(name: &str) -> Bar {
     let style =
         ProgressStyle::with_template("{prefix:>16} {bar:28} {pos}/{len}  {per_sec}  {eta} left  {msg}");
-    let bar = ProgressBar::new(0).with_prefix(name.to_owned());
-    match style {
+    let bar = ProgressBar::new(0).with_prefix(shown(name));
+    Bar(match style {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
-    }
+    })
 }
 
 /// A sign that work goes on whose steps are not counted; what is being done is its message.
@@ -25,34 +29,35 @@ pub fn working(message: &'static str) -> ProgressBar {
     sign
 }
 
-/// Says beside a bar what is being done.
-pub fn say(bar: &ProgressBar, message: impl Display) {
-    bar.set_message(shown(message));
-}
-
-/// A bar for pairs on their way to topics.
-pub struct PairsBar(ProgressBar);
-
-/// A bar for pairs on their way to topics.
-pub fn pairs_bar() -> PairsBar {
-    PairsBar(bar("pairs"))
-}
-
-impl PairsBar {
-    /// Shows how far the work is.
-    pub fn show(&mut self, now: Progress) {
-        match now {
-            Progress::Images { done, of } => {
-                self.0.set_length(of as u64);
-                self.0.set_position(done as u64);
-            }
-            Progress::Captions => self.0.set_message("reading captions"),
-            Progress::Stage(stage) => self.0.set_message(stage.to_string()),
-        }
+impl Progress for Bar {
+    fn begin(&self, stage: &str, steps: usize) {
+        self.0.set_prefix(shown(stage));
+        self.0.set_message("");
+        self.0.reset();
+        self.0.set_length(steps as u64);
     }
 
-    /// Takes the bar away.
-    pub fn finish(self) {
+    fn advance(&self, message: &str) {
+        self.0.inc(1);
+        self.0.set_message(shown(message));
+    }
+
+    fn reach(&self, done: usize, message: &str) {
+        self.0.set_position(done as u64);
+        self.0.set_message(shown(message));
+    }
+}
+
+impl Deref for Bar {
+    type Target = ProgressBar;
+
+    fn deref(&self) -> &ProgressBar {
+        &self.0
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
         self.0.finish_and_clear();
     }
 }

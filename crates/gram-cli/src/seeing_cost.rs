@@ -6,7 +6,6 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
 use gram_clip::Model;
 use gram_data::{Pair, Pairs};
 use gram_features::image_batches::BATCH;
@@ -30,11 +29,11 @@ pub struct SeeingCost {
 ///
 /// # Errors
 /// As `see`.
-pub fn of(
+pub fn of<E>(
     model: &Model,
     pairs: &Pairs,
-    see: impl FnOnce(&Model, &Pairs) -> Result<PairFeatures>,
-) -> Result<SeeingCost> {
+    see: impl FnOnce(&Model, &Pairs) -> Result<PairFeatures, E>,
+) -> Result<SeeingCost, E> {
     let some = Pairs { pairs: spread(&pairs.pairs), ..Pairs::default() };
     let clock = Instant::now();
     see(model, &some)?;

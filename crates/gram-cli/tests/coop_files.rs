@@ -42,7 +42,7 @@ fn furthest(one: &BTreeMap<String, f64>, other: &BTreeMap<String, f64>) -> f64 {
 /// A file of `tiny` with random context tokens, and an image.
 fn prompt_and_image(folder: &Path, class_position: ClassPosition) -> [String; 2] {
     let device = Device::default();
-    let model = gram_hub::model::open_model("tiny", &device).unwrap();
+    let model = gram_hub::model::open_model("tiny", &device, &()).unwrap();
     let width = Part::Text.width(&model.clip);
     let context = Prompt::random(Part::Text, [4, width], 0.4, 7, &device);
     let header = Header {

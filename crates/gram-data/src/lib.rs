@@ -31,6 +31,7 @@ mod image_file;
 mod image_folder;
 mod member_name;
 mod pairs;
+mod progress;
 pub mod random;
 mod table;
 mod text_file;
@@ -47,4 +48,5 @@ pub use image_file::ImageFile;
 pub use pairs::{
     Pair, Pairs, SkipCause, Skipped, UniqueKeys, read_pairs, read_pairs_with_metadata, read_shard,
 };
+pub use progress::Progress;
 pub use text_file::{read_text, text_of, without_mark};

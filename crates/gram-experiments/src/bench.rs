@@ -13,10 +13,9 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
 use gram_clip::Model;
-use gram_data::{Benchmark, ClassSubset, LabelledDataset, Split};
+use gram_data::{Benchmark, ClassSubset, LabelledDataset, Progress, Split};
 use gram_eval::method::Starts;
 use gram_eval::prepared::Prepared;
 use gram_eval::protocol::{Protocol, ProtocolSettings};
@@ -26,6 +25,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::error::{Context, ExperimentError, Result, refuse, require};
 use crate::run_folder::{Run, RunFolder, model_identity};
 use gram_hub::templates;
 
@@ -154,25 +154,22 @@ impl Task<'_> {
 }
 
 impl<'a> Bench<'a> {
-    /// Runs what has no file yet. `observe` sees every run as it is done: its name, and how many of all are done.
+    /// Runs what has no file yet; `progress` hears of every run.
     ///
     /// # Errors
     /// If the folder belongs to a bench with other settings, a run was made from other data or another start, or one fails.
-    pub fn run(&self, observe: &(dyn Fn(&str, usize, usize) + Sync)) -> Result<Vec<Results>> {
+    pub fn run(&self, progress: &dyn Progress) -> Result<Vec<Results>> {
         names::check(self.datasets)?;
-        ensure!(!self.seeds.is_empty(), "--seeds: 1 or more");
-        ensure!(!self.shots.contains(&0), "--shots: 1 or more");
+        require!(!self.seeds.is_empty(), "--seeds: 1 or more");
+        require!(!self.shots.contains(&0), "--shots: 1 or more");
         let tasks = self.tasks()?;
         let identity = self.identity()?;
         let makes = ["runs", "*-shot"];
         let run = Run { command: "bench", identity: &identity, makes: &makes, restart: self.restart };
         let folder = RunFolder::claim(self.out, &run)?;
         let all = self.shots.len() * tasks.len() * self.seeds.len() * self.methods.len();
-        let done = std::sync::atomic::AtomicUsize::new(0);
-        let note = |name: &str| {
-            let done = 1 + done.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            observe(name, done, all);
-        };
+        progress.begin("runs", all);
+        let note = |name: &str| progress.advance(name);
         let tested = self.tested_on(&tasks);
         let mut prepared = BTreeMap::new();
         let mut results = Vec::new();
@@ -284,7 +281,7 @@ impl<'a> Bench<'a> {
                         None => image_net.or_else(|| self.datasets.first()),
                     };
                     let Some(dataset) = dataset else {
-                        bail!("--source {}: no dataset has that name", self.source.unwrap_or_default())
+                        refuse!("--source {}: no dataset has that name", self.source.unwrap_or_default())
                     };
                     let others = self.datasets.iter().filter(|other| other.name != dataset.name);
                     let targets: Vec<_> = others.filter(|other| !is_variant(other)).collect();
@@ -293,7 +290,7 @@ impl<'a> Bench<'a> {
                     }
                 }
             }
-            ensure!(
+            require!(
                 tasks.len() > before,
                 "{protocol}: none of the datasets serves it: base-to-new needs training images, cross-domain several \
                  domains or ImageNet with its variants, cross-dataset two datasets"
@@ -386,7 +383,7 @@ impl<'a> Bench<'a> {
                     folder.keep(&plan.name, &plan.made_from, Finished { measured, course })?;
                 }
                 note(&title(plan));
-                anyhow::Ok(())
+                Ok::<_, ExperimentError>(())
             })?;
         }
         Ok(())

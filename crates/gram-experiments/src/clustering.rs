@@ -3,11 +3,10 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
 use burn::tensor::{Device, Tensor};
 use gram_clip::{Model, ModelIdentity};
 use gram_cluster::{ChcInput, ChcSettings, Clusters, Stage, TopicWordSettings, cluster};
-use gram_data::{ImageFile, Pair, Pairs};
+use gram_data::{ImageFile, Pair, Pairs, Progress};
 use gram_features::matrix::tensor;
 use gram_features::sentence_bert::SentenceBert;
 use gram_features::{FeatureFolder, PixelCache, SeenImages, image_features, text_features};
@@ -16,23 +15,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::error::{Context, Result, require};
 use crate::run_folder::RunFolder;
-
-/// How far the work is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// Pairs whose images have passed the vision tower.
-    Images {
-        /// So many.
-        done: usize,
-        /// Of so many.
-        of: usize,
-    },
-    /// Captions begin to pass the text tower.
-    Captions,
-    /// A step of the clustering begins.
-    Stage(Stage),
-}
 
 /// What models see in pairs; rows are the pairs whose images can be read.
 #[derive(Clone, Debug)]
@@ -67,12 +51,13 @@ impl PairFeatures {
         pairs: &Pairs,
         sentence_bert: Option<&Path>,
         words: &TopicWordSettings,
-        progress: &mut dyn FnMut(Progress),
+        progress: &dyn Progress,
     ) -> Result<Self> {
         let files: Vec<&ImageFile> = pairs.pairs.iter().map(|pair| &pair.image).collect();
-        let mut show = |done| progress(Progress::Images { done, of: files.len() });
+        progress.begin("image features", files.len());
+        let mut show = |done| progress.reach(done, "");
         let SeenImages { rows, features: images, unreadable } = image_features(model, &files, &mut show)?;
-        progress(Progress::Captions);
+        progress.begin("captions", 1);
         let captions: Vec<&str> = rows.iter().map(|row| pairs.pairs[*row].caption.as_str()).collect();
         let (texts, cut_captions) = text_features(model, &captions)?;
         let similarities = (&images * &texts).sum_axis(ndarray::Axis(1)).to_vec();
@@ -97,7 +82,7 @@ impl PairFeatures {
         settings: &ChcSettings,
         seed: u64,
         finished: Option<&Path>,
-        progress: &mut dyn FnMut(Progress),
+        progress: &dyn Progress,
     ) -> Result<Clusters> {
         let of_pairs = |text: fn(&Pair) -> &String| -> Vec<String> {
             self.rows.iter().map(|row| text(&pairs.pairs[*row]).clone()).collect()
@@ -109,8 +94,9 @@ impl PairFeatures {
             similarities: Some(&self.similarities),
             caption_embeddings: &self.captions,
         };
+        progress.begin("topics and domains", Stage::ALL.len());
         let mut clusters =
-            cluster(&input, settings, seed, finished, &mut |stage| progress(Progress::Stage(stage)))?;
+            cluster(&input, settings, seed, finished, &mut |stage| progress.advance(&stage.to_string()))?;
         clusters.model = Some(self.model.clone());
         Ok(clusters)
     }
@@ -125,7 +111,7 @@ impl PairFeatures {
     /// # Errors
     /// If an image cannot be read any more.
     pub fn pixels(&self, pairs: &Pairs, model: &Model, room: usize) -> Result<PixelCache> {
-        pixel_cache(model, self.rows.iter().map(|row| &pairs.pairs[*row]), room, &mut |_| ())
+        pixel_cache(model, self.rows.iter().map(|row| &pairs.pairs[*row]), room, &())
     }
 }
 
@@ -141,7 +127,7 @@ pub fn cluster_pairs(
     settings: &ChcSettings,
     seed: u64,
     finished: Option<&Path>,
-    progress: &mut dyn FnMut(Progress),
+    progress: &dyn Progress,
 ) -> Result<(Clusters, PairFeatures)> {
     let features = PairFeatures::new(model, pairs, sentence_bert, &settings.topic_words, progress)?;
     let clusters = features.cluster(pairs, settings, seed, finished, progress)?;
@@ -157,7 +143,7 @@ pub fn cluster_features(
     settings: &ChcSettings,
     seed: u64,
     finished: Option<&Path>,
-    progress: &mut dyn FnMut(Progress),
+    progress: &dyn Progress,
 ) -> Result<Clusters> {
     let similarities = features.similarities();
     let input = ChcInput {
@@ -167,8 +153,9 @@ pub fn cluster_features(
         similarities: similarities.as_deref(),
         caption_embeddings: features.caption_embeddings(),
     };
+    progress.begin("topics and domains", Stage::ALL.len());
     let mut clusters =
-        cluster(&input, settings, seed, finished, &mut |stage| progress(Progress::Stage(stage)))?;
+        cluster(&input, settings, seed, finished, &mut |stage| progress.advance(&stage.to_string()))?;
     clusters.model = features.model.clone();
     Ok(clusters)
 }
@@ -198,7 +185,7 @@ pub fn once_clustered<T: Serialize + DeserializeOwned>(
         Ok(Found { clusters: clusters.fingerprint(), beside })
     })?;
     let clusters = Clusters::load(folder)?;
-    ensure!(
+    require!(
         clusters.fingerprint() == found.clusters,
         "{}: its topics are not what was written there: begin anew with --restart",
         folder.display()
@@ -228,17 +215,18 @@ pub(crate) fn pixel_cache<'a>(
     model: &Model,
     pairs: impl Iterator<Item = &'a Pair>,
     room: usize,
-    progress: &mut dyn FnMut(Progress),
+    progress: &dyn Progress,
 ) -> Result<PixelCache> {
     let cache =
         PixelCache::new(pairs.map(|pair| pair.image.clone()).collect(), model.preprocess.clone(), room);
-    cache.fill(|done| progress(Progress::Images { done, of: cache.len() }))?;
+    progress.begin("images", cache.len());
+    cache.fill(|done| progress.reach(done, ""))?;
     Ok(cache)
 }
 
 #[cfg(test)]
 mod tests {
-    use anyhow::bail;
+    use crate::error::refuse;
     use gram_cluster::{ClusteredPair, Counts};
 
     use super::*;
@@ -280,7 +268,7 @@ mod tests {
         };
         let found = once_clustered(&run, &place, || Ok((with_pair("one"), 3))).unwrap();
         assert_eq!(found, (with_pair("one"), 3));
-        let again = once_clustered(&run, &place, || -> Result<(Clusters, i32)> { bail!("it is there") });
+        let again = once_clustered(&run, &place, || -> Result<(Clusters, i32)> { refuse!("it is there") });
         assert_eq!(again.unwrap(), found);
         with_pair("other").save(&place).unwrap();
         let refused = once_clustered(&run, &place, || Ok((with_pair("one"), 3))).unwrap_err().to_string();
@@ -294,7 +282,7 @@ mod tests {
         pairs.pairs.truncate(5);
         pairs.pairs[2].image = gram_data::ImageFile::Path("nowhere.png".into());
         let words = TopicWordSettings::default();
-        let features = PairFeatures::new(&model, &pairs, None, &words, &mut |_| ()).unwrap();
+        let features = PairFeatures::new(&model, &pairs, None, &words, &()).unwrap();
         assert_eq!(features.rows, [0, 1, 3, 4]);
         let [(2, problem)] = features.unreadable.as_slice() else { panic!("{:?}", features.unreadable) };
         assert!(problem.starts_with("nowhere.png: "), "{problem}");

@@ -8,11 +8,10 @@ mod topic_map;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
 use burn::tensor::Device;
 use gram_clip::Model;
-use gram_cluster::{Clusters, Stage};
-use gram_data::Pairs;
+use gram_cluster::Clusters;
+use gram_data::{Pairs, Progress};
 use gram_eval::design::PromptDesign;
 use gram_eval::method::Starts;
 use gram_eval::results::{MetaCurve, Method, Results, StageTime};
@@ -23,24 +22,15 @@ use gram_prompt::{Part, PromptKind, Template};
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, Courses, ProtocolKind};
-use crate::clustering::{self, CLUSTERED, PairFeatures, once_clustered};
+use crate::clustering::{CLUSTERED, PairFeatures, once_clustered};
 use crate::defaults;
+use crate::error::{Context, Result};
 use crate::meta_training::{MetaRun, material, start_prompt};
 use crate::run_folder::{Run, RunFolder, model_identity};
 use crate::starts::{TrainedStart, curve_point, shipped_start};
 use gram_hub::assets;
 
 pub use plan::Plan;
-
-/// Where a demo tells how far it is.
-pub trait Progress: Sync {
-    /// A stage of `steps` begins.
-    fn begin(&self, stage: &str, steps: usize);
-    /// One more step of it is done; `message` says how it stands.
-    fn advance(&self, message: &str);
-    /// So many steps of it are done.
-    fn reach(&self, done: usize, message: &str);
-}
 
 /// What a demo makes in its folder.
 const MAKES: [&str; 6] = ["clusters", CLUSTERED, "starts", "bench", "results.json", "report.html"];
@@ -125,18 +115,9 @@ impl<'a> Demo<'a> {
     fn cluster(&mut self, run: &RunFolder) -> Result<(Clusters, PairFeatures, Pairs)> {
         let pairs = assets::pairs()?;
         let settings = defaults::demo_clustering();
-        let mut show = |now: clustering::Progress| match now {
-            clustering::Progress::Images { done: 0, of } => self.progress.begin("image features", of),
-            clustering::Progress::Images { done, .. } => self.progress.reach(done, ""),
-            clustering::Progress::Captions => self.progress.begin("captions", 1),
-            clustering::Progress::Stage(Stage::Filter) => {
-                self.progress.begin("topics and domains", Stage::ALL.len());
-            }
-            clustering::Progress::Stage(stage) => self.progress.advance(&stage.to_string()),
-        };
-        let features = PairFeatures::new(&self.model, &pairs, None, &settings.topic_words, &mut show)?;
+        let features = PairFeatures::new(&self.model, &pairs, None, &settings.topic_words, self.progress)?;
         let seed = self.plan.seed();
-        let cluster = || Ok((features.cluster(&pairs, &settings, seed, None, &mut show)?, ()));
+        let cluster = || Ok((features.cluster(&pairs, &settings, seed, None, self.progress)?, ()));
         let (clusters, ()) = once_clustered(run, &run.path().join("clusters"), cluster)?;
         Ok((clusters, features, pairs))
     }
@@ -205,7 +186,8 @@ impl<'a> Demo<'a> {
 
     fn protocols(&mut self, starts: &Starts, out: &Path) -> Result<()> {
         let plan = self.plan;
-        let datasets = plan.datasets.iter().map(|name| assets::dataset(name)).collect::<Result<Vec<_>>>()?;
+        let datasets =
+            plan.datasets.iter().map(|name| assets::dataset(name)).collect::<Result<Vec<_>, _>>()?;
         let settings = defaults::protocol(plan.shots, self.model.preprocess.crop);
         let bench = Bench {
             model: &self.model,
@@ -224,9 +206,7 @@ impl<'a> Demo<'a> {
             restart: false,
             device: self.device,
         };
-        self.progress.begin("adaptation", 2 * datasets.len() * plan.seeds.len() * plan.methods.len());
-        let observe = |name: &str, done: usize, _: usize| self.progress.reach(done, name);
-        let found = bench.run(&observe)?.pop().context("no number of shots")?;
+        let found = bench.run(self.progress)?.pop().context("no number of shots")?;
         self.results.base_to_new = found.base_to_new;
         self.results.cross_domain = found.cross_domain;
         self.results.curves = found.curves;

@@ -13,10 +13,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
 use gram_clip::{Model, ModelIdentity};
 use gram_data::whole_file::{write_whole_at, write_whole_by};
-use gram_data::{Pair, Pairs, fingerprint};
+use gram_data::{Pair, Pairs, Progress, fingerprint};
 use gram_features::image_batches::with_batches;
 use gram_features::sentence_bert::SentenceBert;
 use half::f16;
@@ -26,6 +25,7 @@ use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::error::{Context, Result, refuse};
 use crate::run_folder::{Run, RunFolder, encoder_identity, model_identity};
 use crate::whole_file::write;
 use part::{Contents, Part, views};
@@ -115,7 +115,7 @@ pub fn embed(
     source: &str,
     out: &Path,
     restart: bool,
-    progress: &mut dyn FnMut(usize),
+    progress: &dyn Progress,
 ) -> Result<Summary> {
     let identity = embedding.identity(pairs)?;
     let run = Run { command: "embed", identity: &identity, makes: &MAKES, restart };
@@ -124,12 +124,13 @@ pub fn embed(
     if let Some(before) = &before {
         let now = written(out);
         if let Some((name, _)) = before.iter().find(|(name, was)| now.get(*name) != Some(*was)) {
-            bail!(
+            refuse!(
                 "{}: it is not what was written there: begin anew with --restart",
                 out.join(name).display()
             );
         }
     }
+    progress.begin("pairs", pairs.pairs.len());
     let summary = embed_in_parts(embedding, &pairs.pairs, source, out, PART, progress)?;
     if before.is_none() {
         claimed.keep(WRITTEN, &Value::Null, written(out))?;
@@ -172,7 +173,7 @@ fn embed_in_parts(
     source: &str,
     out: &Path,
     size: usize,
-    progress: &mut dyn FnMut(usize),
+    progress: &dyn Progress,
 ) -> Result<Summary> {
     let folder = out.join("parts");
     let finished = out.join("features.safetensors").is_file();
@@ -183,7 +184,7 @@ fn embed_in_parts(
         let path = out.join(SUMMARY);
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let told: Summary = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-        progress(pairs.len());
+        progress.reach(pairs.len(), "");
         summary = Summary { resumed: told.rows + told.unreadable, ..told };
     } else {
         let open = |folder: &Path| {
@@ -224,7 +225,7 @@ fn write_parts(
     embedding: &Embedding,
     sentence_bert: Option<&SentenceBert>,
     parts: &[Part],
-    progress: &mut dyn FnMut(usize),
+    progress: &dyn Progress,
 ) -> Result<()> {
     let Embedding { model, .. } = *embedding;
     // One stream for all parts: images of the next one are decoded while the captions of this one are read.
@@ -234,7 +235,7 @@ fn write_parts(
             if !part.is_done {
                 part.write(embedding, sentence_bert, batches)?;
             }
-            progress(part.first + part.pairs.len());
+            progress.reach(part.first + part.pairs.len(), "");
             Ok(())
         })
     })
@@ -294,7 +295,7 @@ fn join(
         }
     }
     if summary.rows == 0 {
-        bail!("none of {} images can be read: see {}", pairs.len(), out.join("unreadable.jsonl").display());
+        refuse!("none of {} images can be read: see {}", pairs.len(), out.join("unreadable.jsonl").display());
     }
     tensors.retain(|(_, shape, _)| shape[0] > 0);
     write(&out.join("pairs.jsonl"), rows.as_bytes())?;

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
 use gram_clip::ModelIdentity;
 use gram_cluster::Clusters;
 use gram_meta::episode::Shot;
@@ -15,6 +14,7 @@ use gram_meta::{Episode, MetaTrainingError, MetaTrainingSettings, learned_topics
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::error::{Context, Result, require};
 use crate::whole_file;
 
 /// The version of the format.
@@ -92,7 +92,7 @@ impl EpisodesFile {
         let text = std::fs::read(path).with_context(|| path.display().to_string())?;
         let file: Self = serde_json::from_slice(gram_data::without_mark(&text))
             .with_context(|| format!("{}: episodes as from `gram episodes` are expected", path.display()))?;
-        ensure!(
+        require!(
             file.version == VERSION,
             "{}: version {}, this program reads {VERSION}",
             path.display(),
@@ -101,8 +101,8 @@ impl EpisodesFile {
         for (index, episode) in file.episodes.iter().enumerate() {
             let place = format!("{}, episode {}", path.display(), index + 1);
             let ListedEpisode { classes, support, query, new_classes, new_query } = episode;
-            ensure!(!support.is_empty() && !query.is_empty(), "{place}: it needs support and query images");
-            ensure!(
+            require!(!support.is_empty() && !query.is_empty(), "{place}: it needs support and query images");
+            require!(
                 new_classes.is_empty() == new_query.is_empty(),
                 "{place}: new_classes and new_query go together"
             );
@@ -112,7 +112,7 @@ impl EpisodesFile {
                 (new_query, "new class", new_classes.len()),
             ] {
                 if let Some((key, class)) = shots.iter().find(|(_, class)| *class >= classes) {
-                    anyhow::bail!(
+                    crate::error::refuse!(
                         "{place}: pair {key} is of {what} {class}, but there are {classes} of them"
                     );
                 }

@@ -10,6 +10,7 @@ pub mod defaults;
 pub mod demo;
 pub mod embedding;
 pub mod episodes;
+mod error;
 pub mod meta_training;
 pub mod rehearsal;
 pub mod run_folder;
@@ -19,3 +20,5 @@ pub mod study;
 pub mod tensorboard;
 pub mod tuning_settings;
 pub mod whole_file;
+
+pub use error::{ExperimentError, Result};

@@ -5,10 +5,9 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
 use gram_clip::{Model, ModelIdentity};
 use gram_cluster::Clusters;
-use gram_data::{ImageFile, Pair, Pairs, fingerprint};
+use gram_data::{ImageFile, Pair, Pairs, Progress, fingerprint};
 use gram_eval::design::PromptDesign;
 use gram_features::ImageStore;
 use gram_meta::{
@@ -21,7 +20,8 @@ use gram_prompt::{
 };
 use serde_json::{Value, json};
 
-use crate::clustering::{Progress, pixel_cache};
+use crate::clustering::pixel_cache;
+use crate::error::{Context, Result, refuse, require};
 use crate::run_folder::{Run, beside_file, claim_for_file, model_identity};
 use crate::starts::start_of;
 use crate::{settings_file, tensorboard, whole_file};
@@ -39,14 +39,14 @@ pub fn start_prompt(
     design: PromptDesign,
     seed: u64,
 ) -> Result<Prompt> {
-    ensure!(
+    require!(
         !kind.has(Part::Visual) || design.visual_tokens > 0,
         "a visual prompt has 1 vector or more, not 0"
     );
     let placement = design.placement(kind, model, 1);
     let start = design.start(kind, placement, model, template, seed, &model.device())?;
     if kind.has(Part::Text) && start.get(Part::Text).is_none() {
-        bail!("template `{template}`: write words before {{}}, for a textual prompt starts from them");
+        refuse!("template `{template}`: write words before {{}}, for a textual prompt starts from them");
     }
     Ok(start)
 }
@@ -118,7 +118,7 @@ pub fn images_of(
     pairs: &Pairs,
     kind: PromptKind,
     room: usize,
-    progress: &mut dyn FnMut(Progress),
+    progress: &dyn Progress,
 ) -> Result<PairImages> {
     let chosen = Pairs { pairs: pairs_of(keys, pairs)?, skipped: Vec::new() };
     let fingerprint = chosen.fingerprint();
@@ -131,24 +131,21 @@ fn store_of(
     chosen: &[Pair],
     kind: PromptKind,
     room: usize,
-    progress: &mut dyn FnMut(Progress),
+    progress: &dyn Progress,
 ) -> Result<ImageStore> {
     if kind.has(Part::Visual) {
         return Ok(ImageStore::Pixels(pixel_cache(model, chosen.iter(), room, progress)?));
     }
     let seen = features_of(model, chosen, progress)?;
-    ensure!(seen.unreadable.is_empty(), "{}", seen.unreadable[0].1);
+    require!(seen.unreadable.is_empty(), "{}", seen.unreadable[0].1);
     Ok(ImageStore::Features(tensor(&seen.features, &model.device())))
 }
 
 /// What the model sees in the images of pairs.
-pub(crate) fn features_of(
-    model: &Model,
-    pairs: &[Pair],
-    progress: &mut dyn FnMut(Progress),
-) -> Result<SeenImages> {
+pub(crate) fn features_of(model: &Model, pairs: &[Pair], progress: &dyn Progress) -> Result<SeenImages> {
     let files: Vec<&ImageFile> = pairs.iter().map(|pair| &pair.image).collect();
-    Ok(image_features(model, &files, &mut |done| progress(Progress::Images { done, of: files.len() }))?)
+    progress.begin("image features", files.len());
+    Ok(image_features(model, &files, &mut |done| progress.reach(done, ""))?)
 }
 
 /// The pairs with these keys.
@@ -335,7 +332,7 @@ impl Record {
         let path = folder.join(METRICS);
         let before = fs::read_to_string(&path).unwrap_or_default();
         let kept: Vec<&str> = before.lines().take(step).collect();
-        ensure!(
+        require!(
             kept.len() == step,
             "{}: {} of {step} steps are there: {OTHER_RUN}",
             path.display(),

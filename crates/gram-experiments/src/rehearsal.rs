@@ -11,14 +11,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
 use burn::tensor::Device;
 use gram_clip::Model;
 use gram_cluster::Clusters;
 use gram_cluster::k_means::{KMeansSettings, k_means};
 use gram_data::few_shot::sample;
 use gram_data::random::stream;
-use gram_data::{ClassSubset, LabelledDataset, LabelledImage, Pairs, Split, fingerprint};
+use gram_data::{ClassSubset, LabelledDataset, LabelledImage, Pairs, Progress, Split, fingerprint};
 use gram_eval::adaptation::Regulated;
 use gram_eval::method::Starts;
 use gram_eval::prepared::Prepared;
@@ -33,6 +32,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::error::{Context, ExperimentError, Result};
 use crate::meta_training::{MetaRun, PairImages, features_of, images_of, keys, material, pairs_of};
 use crate::run_folder::{Run, RunFolder, model_identity};
 use crate::starts::start_of;
@@ -66,7 +66,7 @@ pub struct Rehearsal<'a> {
     /// Where tensors live.
     pub device: &'a Device,
     /// Sees what is being done.
-    pub observe: &'a (dyn Fn(&str) + Sync),
+    pub progress: &'a dyn Progress,
 }
 
 /// What a rehearsal tunes and tests on.
@@ -133,16 +133,17 @@ impl Rehearsal<'_> {
         // Only looks are found by features.
         let features = match self.stage {
             Stage::Topics { .. } => {
-                features_of(self.model, &pairs_of(&keys, self.pairs)?, &mut |_| {})?.features
+                features_of(self.model, &pairs_of(&keys, self.pairs)?, self.progress)?.features
             }
             Stage::Datasets(_) => Array2::zeros((0, 0)),
         };
-        let images = images_of(self.model, &keys, self.pairs, kind, USUAL_ROOM, &mut |_| {})?;
+        let images = images_of(self.model, &keys, self.pairs, kind, USUAL_ROOM, self.progress)?;
         let pairs = Seen { images, features };
+        self.progress.begin("rehearsals", candidates.len() * self.seeds.len());
         let of = |candidate: &Candidate| {
             let runs = self.seeds.par_iter().map(|seed| self.candidate(candidate, *seed, &pairs, &folder));
             let runs = runs.collect::<Result<Vec<_>>>().with_context(|| candidate.name.clone())?;
-            anyhow::Ok(runs.into_iter().flatten().collect())
+            Ok::<_, ExperimentError>(runs.into_iter().flatten().collect())
         };
         candidates.iter().map(of).collect()
     }
@@ -188,7 +189,7 @@ impl Rehearsal<'_> {
             "regulated": candidate.regulated,
         });
         let runs = folder.once(&name, &made_from, || self.rehearse(candidate, seed, pairs))?;
-        (self.observe)(&format!("{}, seed {seed}", candidate.name));
+        self.progress.advance(&format!("{}, seed {seed}", candidate.name));
         Ok(runs)
     }
 
@@ -241,7 +242,7 @@ impl Rehearsal<'_> {
             let course = protocol.tune(*method, &shots)?.context("the method's start is missing")?;
             let (tuned, _) = course.last().context("nothing was tuned")?;
             let accuracy = |classes, look| {
-                anyhow::Ok(prepared.score(tuned, &prepared.test_set(classes, look)?)?.accuracy)
+                Ok::<_, ExperimentError>(prepared.score(tuned, &prepared.test_set(classes, look)?)?.accuracy)
             };
             let others = (0..looks).filter(|other| Some(*other) != look);
             let others = others.map(|other| accuracy(ClassSubset::Base, Some(other)));

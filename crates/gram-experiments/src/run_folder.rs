@@ -10,13 +10,13 @@
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
 use gram_data::fingerprint;
 use gram_data::whole_file::{beside, is_partial};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::error::{Context, Result, refuse, require};
 use crate::whole_file;
 
 /// The version of `run.json` and of finished parts.
@@ -84,7 +84,7 @@ impl RunFolder {
         let made = run.made_in(path)?;
         match (&begun, made.first()) {
             // It may be anybody's: a restart does not delete it either.
-            (None, Some(made)) => bail!(
+            (None, Some(made)) => refuse!(
                 "{}: no {RUN} says that gram made it: name another --out, or move it away",
                 made.display()
             ),
@@ -136,7 +136,7 @@ impl RunFolder {
         let part: Part<T> = serde_json::from_slice(&text)
             .with_context(|| format!("{}: delete it, and the command makes it again", path.display()))?;
         refuse_differences(&path, &part.made_from, made_from)?;
-        ensure!(
+        require!(
             part.run == self.of && part.part == name,
             "{}: another run or another part of it made this: delete it, and the command makes it again",
             path.display()
@@ -171,7 +171,7 @@ impl RunFolder {
             )
         };
         let description: Description = serde_json::from_slice(&text).with_context(wrong)?;
-        ensure!(
+        require!(
             description.version == VERSION,
             "{}: version {}, this program reads {VERSION}: name another --out",
             path.display(),
@@ -204,7 +204,7 @@ impl Run<'_> {
 
 impl Description {
     fn check_command(&self, run: &Run, path: &Path) -> Result<()> {
-        ensure!(
+        require!(
             self.command == run.command,
             "{}: `gram {}` was begun here, not `gram {}`: name another --out",
             path.display(),
@@ -227,7 +227,7 @@ fn refuse_differences(path: &Path, there: &Value, here: &Value) -> Result<()> {
         more => format!("; {more} more"),
     };
     found.truncate(NAMED);
-    bail!(
+    refuse!(
         "{}: another run was begun here: {}{more}: name another --out, or begin anew with --restart",
         path.display(),
         found.join("; ")
@@ -268,7 +268,7 @@ fn lock(folder: &Path) -> Result<File> {
     let file = file.with_context(|| path.display().to_string())?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => bail!(
+        Err(TryLockError::WouldBlock) => refuse!(
             "{}: another process is at work in this folder: wait until it is done, or name another --out",
             folder.display()
         ),
@@ -332,7 +332,7 @@ pub fn claim_for_file(out: &Path, others: &[PathBuf], run: &Run) -> Result<RunFo
     let folder = beside_file(out);
     if !folder.join(RUN).is_file() && !run.restart {
         for path in std::iter::once(out).chain(others.iter().map(PathBuf::as_path)) {
-            ensure!(
+            require!(
                 path.symlink_metadata().is_err(),
                 "{}: it is there already, and {} does not say that gram made it: name another --out, or replace it with \
                  --restart",
@@ -446,7 +446,7 @@ mod tests {
         let run = claim(folder.path(), &json!({}), false).unwrap();
         let made_from = json!({"data": "ab", "seed": 1});
         assert_eq!(run.once("runs/one.json", &made_from, || Ok(1.5)).unwrap(), 1.5);
-        assert_eq!(run.once::<f64>("runs/one.json", &made_from, || bail!("again")).unwrap(), 1.5);
+        assert_eq!(run.once::<f64>("runs/one.json", &made_from, || refuse!("again")).unwrap(), 1.5);
         let other = run.once("runs/one.json", &json!({"data": "cd", "seed": 1}), || Ok(2.5));
         let error = other.unwrap_err().to_string();
         assert!(error.contains("one.json") && error.contains(r#"data was "ab", now "cd""#), "{error}");

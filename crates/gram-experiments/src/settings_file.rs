@@ -5,12 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Number, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+use crate::error::{ExperimentError, Result, refused};
 
 /// Takes an optional setting away.
 const NONE: &str = "none";
@@ -41,7 +42,7 @@ impl SettingsFile {
         let text = &gram_data::read_text(path)?;
         let line = |offset: usize| 1 + text[..offset.min(text.len())].matches('\n').count();
         let wrong = |offset: usize, problem: &str| {
-            anyhow!("{}, line {}: {}", path.display(), line(offset), problem.replace('\n', ", "))
+            refused!("{}, line {}: {}", path.display(), line(offset), problem.replace('\n', ", "))
         };
         let table = DeTable::parse(text)
             .map_err(|error| wrong(error.span().map_or(0, |span| span.start), error.message()))?;
@@ -80,7 +81,7 @@ impl SettingsFile {
             match self.said.iter().find(|said| alone(said).as_ref() == Some(&problem)) {
                 Some(said) if problem.starts_with("unknown ") => self.wrong(said, &problem),
                 Some(said) => self.wrong(said, &format!("`{}`: {problem}", said.keys.join("."))),
-                None => anyhow!("{}: {problem}", self.path.display()),
+                None => refused!("{}: {problem}", self.path.display()),
             }
         })?;
         // What some part of the settings lets pass, it does not have.
@@ -91,8 +92,8 @@ impl SettingsFile {
         }
     }
 
-    fn wrong(&self, said: &Said, problem: &str) -> anyhow::Error {
-        anyhow!("{}, line {}: {problem}", self.path.display(), said.line)
+    fn wrong(&self, said: &Said, problem: &str) -> ExperimentError {
+        refused!("{}, line {}: {problem}", self.path.display(), said.line)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
 use burn::tensor::Device;
 use gram_clip::{Model, ModelIdentity};
 use gram_eval::results::MetaPoint;
@@ -10,6 +9,8 @@ use gram_meta::{MetaState, MetaStep, Regulator};
 use gram_prompt::{Placement, PromptFile, PromptKind};
 
 use gram_hub::assets;
+
+use crate::error::{Context, Result, refused};
 
 /// A meta-trained start and how it was made.
 pub struct TrainedStart {
@@ -55,7 +56,7 @@ pub fn model_of(path: &Path, device: &Device) -> Result<Option<ModelIdentity>> {
 pub fn start_of(file: &PromptFile, path: &Path, model: &Model) -> Result<MetaState> {
     check_model(file, path, model)?;
     let phi = Regulator::from_named(&file.prompt, &file.regulator, file.header.regulator_form)
-        .map_err(|problem| anyhow!("{}: {problem}: meta-train the start again", path.display()))?;
+        .map_err(|problem| refused!("{}: {problem}: meta-train the start again", path.display()))?;
     Ok(MetaState { theta: file.prompt.clone(), phi })
 }
 

@@ -8,11 +8,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use gram_clip::Model;
 use gram_cluster::Clusters;
-use gram_data::{LabelledDataset, Pairs};
+use gram_data::{LabelledDataset, Pairs, Progress};
 use gram_eval::design::PromptDesign;
 use gram_eval::method::Starts;
 use gram_eval::protocol::ProtocolSettings;
@@ -24,6 +23,7 @@ use serde_json::{Value, json};
 
 use crate::bench::{Bench, Courses, ProtocolKind};
 use crate::clustering::CLUSTERED;
+use crate::error::{Context, Result, refuse};
 use crate::meta_training::{MetaRun, PairImages, images_of, keys, material, steps_of};
 use crate::run_folder::{Run, RunFolder, model_identity};
 use crate::starts::start_of;
@@ -55,7 +55,7 @@ pub struct Study<'a> {
     /// Where tensors live.
     pub device: &'a Device,
     /// Sees what is being done.
-    pub observe: &'a (dyn Fn(&str) + Sync),
+    pub progress: &'a dyn Progress,
 }
 
 /// What a condition changes.
@@ -188,6 +188,26 @@ impl StartSource {
     }
 }
 
+/// The progress of a condition's bench.
+struct Labelled<'a> {
+    progress: &'a dyn Progress,
+    label: &'a str,
+}
+
+impl Progress for Labelled<'_> {
+    fn begin(&self, stage: &str, steps: usize) {
+        self.progress.begin(&format!("{}: {stage}", self.label), steps);
+    }
+
+    fn advance(&self, message: &str) {
+        self.progress.advance(message);
+    }
+
+    fn reach(&self, done: usize, message: &str) {
+        self.progress.reach(done, message);
+    }
+}
+
 /// Begins a study in the folder `out`, or goes on with it. `clusters` says which they are: a fingerprint, or how they will be
 /// found.
 ///
@@ -227,7 +247,8 @@ impl Study<'_> {
     /// A bench of each condition, some of its runs with their course by epoch.
     fn bench(&self, conditions: &[Condition], courses: Courses) -> Result<Vec<(Method, Results)>> {
         let kind = self.method.kind().context("a method with a prompt is studied")?;
-        let images = images_of(self.model, &keys(self.clusters), self.pairs, kind, USUAL_ROOM, &mut |_| {})?;
+        let images =
+            images_of(self.model, &keys(self.clusters), self.pairs, kind, USUAL_ROOM, self.progress)?;
         conditions.iter().map(|condition| self.condition(condition, kind, &images, courses)).collect()
     }
 
@@ -267,10 +288,10 @@ impl Study<'_> {
             restart: false,
             device: self.device,
         };
-        let observe = |name: &str, done: usize, all: usize| {
-            (self.observe)(&format!("{}: {done} of {all} runs, {name}", condition.label));
-        };
-        let results = bench.run(&observe)?.pop().context("no number of shots")?;
+        let results = bench
+            .run(&Labelled { progress: self.progress, label: &condition.label })?
+            .pop()
+            .context("no number of shots")?;
         Ok((method, results))
     }
 
@@ -319,7 +340,7 @@ impl Study<'_> {
         }
         let runs = self.datasets.len() * self.seeds.len();
         let mean = |(sum, count): ([f64; 2], usize)| {
-            anyhow::ensure!(count == runs, "{count} of {runs} runs have this epoch");
+            crate::error::require!(count == runs, "{count} of {runs} runs have this epoch");
             Ok(sum.map(|sum| sum / runs as f64))
         };
         by_epoch.into_iter().map(mean).collect()
@@ -353,9 +374,8 @@ impl Study<'_> {
             command: self.command,
             restart: false,
         };
-        run.run(&self.start_path(condition), &mut |step| {
-            (self.observe)(&format!("{}: meta-training, step {}", condition.label, step.step));
-        })?;
+        self.progress.begin(&format!("{}: meta-training", condition.label), settings.steps);
+        run.run(&self.start_path(condition), &mut |_| self.progress.advance(""))?;
         Ok(())
     }
 
@@ -366,7 +386,8 @@ impl Study<'_> {
     /// As [`Study::run`].
     pub fn alignments(&self, conditions: &[Condition]) -> Result<Vec<[f64; 4]>> {
         let kind = self.method.kind().context("a method with a prompt is studied")?;
-        let images = images_of(self.model, &keys(self.clusters), self.pairs, kind, USUAL_ROOM, &mut |_| {})?;
+        let images =
+            images_of(self.model, &keys(self.clusters), self.pairs, kind, USUAL_ROOM, self.progress)?;
         let of = |condition: &Condition| {
             self.start(condition, kind, &images)?;
             self.alignment(condition)
@@ -406,7 +427,7 @@ fn labelled(clusters: &Clusters, pairs: &Pairs) -> Result<Clusters> {
     let mut classes: BTreeMap<String, BTreeMap<String, Vec<usize>>> = BTreeMap::new();
     for (index, pair) in clusters.pairs.iter().enumerate() {
         let (Some(concept), Some(vendor)) = (label(&pair.key, "concept"), label(&pair.key, "vendor")) else {
-            bail!(
+            refuse!(
                 "pair {}: supervised tasks need labels: give pairs with `concept` and `vendor` in their metadata",
                 pair.key
             )

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
 use gram_clip::Model;
 use gram_eval::protocol::ProtocolSettings;
 
 use crate::defaults;
+use crate::error::{Result, require};
 use crate::settings_file::SettingsFile;
 use gram_hub::assets;
 
@@ -43,27 +43,30 @@ const MOST_VISUAL_TOKENS: usize = 1000;
 /// Names the setting and its range.
 pub fn check(settings: &ProtocolSettings) -> Result<()> {
     settings.augmentation.validate()?;
-    ensure!(settings.shots > 0, "shots: 0: a class needs 1 image or more");
+    require!(settings.shots > 0, "shots: 0: a class needs 1 image or more");
     for adaptation in [&settings.baseline, &settings.regulated] {
-        ensure!(adaptation.batch_size > 0, "batch_size: 0: a step needs 1 image or more");
-        ensure!(adaptation.epochs > 0, "epochs: 0: 1 or more are expected");
+        require!(adaptation.batch_size > 0, "batch_size: 0: a step needs 1 image or more");
+        require!(adaptation.epochs > 0, "epochs: 0: 1 or more are expected");
         for rates in std::iter::once(adaptation.rates).chain(adaptation.joint_rates) {
-            ensure!(rates.are_positive(), "rates: {rates}: above 0 is expected");
+            require!(rates.are_positive(), "rates: {rates}: above 0 is expected");
         }
     }
-    ensure!(settings.text_megabytes > 0, "text_megabytes: 0: 1 or more is expected");
-    ensure!(settings.conditional_batch_size > 0, "conditional_batch_size: 0: 1 or more is expected");
-    ensure!(settings.tip_adapter.epochs > 0, "tip_adapter.epochs: 0: 1 or more are expected");
-    ensure!(settings.tip_adapter.batch_size > 0, "tip_adapter.batch_size: 0: 1 or more is expected");
+    require!(settings.text_megabytes > 0, "text_megabytes: 0: 1 or more is expected");
+    require!(settings.conditional_batch_size > 0, "conditional_batch_size: 0: 1 or more is expected");
+    require!(settings.tip_adapter.epochs > 0, "tip_adapter.epochs: 0: 1 or more are expected");
+    require!(settings.tip_adapter.batch_size > 0, "tip_adapter.batch_size: 0: 1 or more is expected");
     let collection = &settings.collection;
-    ensure!(
+    require!(
         collection.prompts > 0 && (1..=collection.prompts).contains(&collection.prompts_of_step),
         "collection: {} of {} prompts in a step: from 1 to all of them are expected",
         collection.prompts_of_step,
         collection.prompts
     );
     let (visual, most) = (settings.design.visual_tokens, MOST_VISUAL_TOKENS);
-    ensure!((1..=most).contains(&visual), "visual_tokens: {visual}: a visual prompt has 1 to {most} vectors");
+    require!(
+        (1..=most).contains(&visual),
+        "visual_tokens: {visual}: a visual prompt has 1 to {most} vectors"
+    );
     Ok(())
 }
 
@@ -91,7 +94,7 @@ mod tests {
         std::fs::write(&path, "[regulated.rates]\ntext = 0.5\nvisual = 0.25\n").unwrap();
         assert_eq!(with_file(&of_tiny, &path).unwrap().regulated.joint_rates, None);
         std::fs::write(&path, "[baseline]\nepoch = 50\n").unwrap();
-        let error = format!("{:#}", with_file(&settings, &path).unwrap_err());
+        let error = format!("{}", with_file(&settings, &path).unwrap_err());
         assert!(error.contains("tuning.toml") && error.contains("`epoch`"), "{error}");
     }
 }

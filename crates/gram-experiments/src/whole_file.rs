@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use gram_data::whole_file::write_whole;
+
+use crate::error::{Context, Result};
 
 /// Writes a file and the folders that it lies in: a reader sees all of it or none.
 ///

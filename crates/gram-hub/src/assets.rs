@@ -1,11 +1,12 @@
 //! The built-in model and data: they are part of the program, so that it can be tried with nothing else at hand.
 
-use anyhow::{Result, bail};
 use burn::tensor::Device;
 use gram_clip::{Clip, ClipTokenizer, Model, Preprocess};
 use gram_data::{LabelledDataset, Pairs, read_shard};
 use gram_pretrain::PretrainConfig;
 use gram_prompt::PromptKind;
+
+use crate::OpenError;
 
 /// The built-in model's name.
 pub const TINY: &str = "tiny";
@@ -25,7 +26,7 @@ macro_rules! asset {
 ///
 /// # Errors
 /// If this program was built from damaged assets.
-pub fn tiny(device: &Device) -> Result<Model> {
+pub fn tiny(device: &Device) -> Result<Model, OpenError> {
     let config = std::str::from_utf8(asset!("tiny/config.json"))?;
     let clip = Clip::from_bytes(config, asset!("tiny/model.safetensors"), device)?;
     let tokenizer = ClipTokenizer::from_bytes(asset!("tiny/tokenizer.json"))?;
@@ -44,7 +45,7 @@ pub fn is_tiny(model: &Model) -> bool {
 ///
 /// # Errors
 /// If this program was built from damaged assets.
-pub fn pretraining() -> Result<PretrainConfig> {
+pub fn pretraining() -> Result<PretrainConfig, OpenError> {
     Ok(PretrainConfig::parse("tiny/pretrain.toml", std::str::from_utf8(asset!("tiny/pretrain.toml"))?)?)
 }
 
@@ -52,7 +53,7 @@ pub fn pretraining() -> Result<PretrainConfig> {
 ///
 /// # Errors
 /// If this program was built from damaged assets.
-pub fn pairs() -> Result<Pairs> {
+pub fn pairs() -> Result<Pairs, OpenError> {
     Ok(read_shard("demo", asset!("demo/pairs-00000.tar.gz"))?)
 }
 
@@ -60,7 +61,7 @@ pub fn pairs() -> Result<Pairs> {
 ///
 /// # Errors
 /// If there is none of that name.
-pub fn dataset(name: &str) -> Result<LabelledDataset> {
+pub fn dataset(name: &str) -> Result<LabelledDataset, OpenError> {
     let archive = match name {
         "animals" => asset!("demo/animals.tar.gz"),
         "food" => asset!("demo/food.tar.gz"),
@@ -71,7 +72,10 @@ pub fn dataset(name: &str) -> Result<LabelledDataset> {
         "people" => asset!("demo/people.tar.gz"),
         "symbols" => asset!("demo/symbols.tar.gz"),
         other => {
-            bail!("demo:{other}: no dataset of that name is built in, choose one of {}", DATASETS.join(", "))
+            return Err(OpenError::Refused(format!(
+                "demo:{other}: no dataset of that name is built in, choose one of {}",
+                DATASETS.join(", ")
+            )));
         }
     };
     Ok(LabelledDataset::from_archive(name, archive)?)
@@ -92,11 +96,13 @@ pub struct ShippedStart {
 ///
 /// # Errors
 /// If none is shipped.
-pub fn start(kind: PromptKind) -> Result<ShippedStart> {
+pub fn start(kind: PromptKind) -> Result<ShippedStart, OpenError> {
     let shipped =
         |name, file, metrics| Ok(ShippedStart { name, file, metrics: std::str::from_utf8(metrics)? });
     match kind {
-        PromptKind::Textual | PromptKind::Conditional => bail!("no {kind} start is shipped: meta-train one"),
+        PromptKind::Textual | PromptKind::Conditional => {
+            Err(OpenError::Refused(format!("no {kind} start is shipped: meta-train one")))
+        }
         PromptKind::Visual => shipped(
             "starts/vpt.safetensors",
             asset!("starts/vpt.safetensors"),

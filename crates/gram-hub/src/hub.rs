@@ -7,10 +7,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
 use hf_hub::api::sync::{ApiBuilder, ApiRepo};
 use hf_hub::{Cache, Repo, RepoType};
-use indicatif::{ProgressBar, ProgressStyle};
+
+use gram_data::{Progress, read_text};
+
+use crate::OpenError;
 
 /// Short names of models, as OpenAI and open_clip call them, with their ids.
 pub const SHORT_NAMES: [(&str, &str); 5] = [
@@ -62,7 +64,7 @@ pub fn model_id(name: &str) -> Option<&str> {
 ///
 /// # Errors
 /// If the hub cannot be reached, knows no such model, or it has no weights; says where to put the files by hand.
-pub fn fetch(id: &str) -> Result<PathBuf> {
+pub fn fetch(id: &str, progress: &dyn Progress) -> Result<PathBuf, OpenError> {
     let repo = Repo::new(id.to_owned(), RepoType::Model);
     let cache = std::env::var_os("HF_HUB_CACHE").map_or_else(Cache::from_env, |path| Cache::new(path.into()));
     let cached = cache.repo(repo.clone());
@@ -80,37 +82,38 @@ pub fn fetch(id: &str) -> Result<PathBuf> {
         )
     };
     if std::env::var("HF_HUB_OFFLINE").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false")) {
-        bail!("{}; HF_HUB_OFFLINE is set", by_hand());
+        return Err(OpenError::Refused(format!("{}; HF_HUB_OFFLINE is set", by_hand())));
     }
     let mut builder = ApiBuilder::from_env().with_cache_dir(cache.path().clone()).with_retries(RETRIES);
     if let Ok(token) = std::env::var("HF_TOKEN") {
         builder = builder.with_token(Some(token));
     }
     let api = builder.build()?.repo(repo);
-    let listed = api.info().map_err(|error| anyhow!("{}; the hub says: {error}", by_hand()))?;
+    let listed =
+        api.info().map_err(|error| OpenError::Refused(format!("{}; the hub says: {error}", by_hand())))?;
     let names: Vec<&str> = listed.siblings.iter().map(|file| file.rfilename.as_str()).collect();
     let Some(weights) = WEIGHTS.iter().find(|name| names.contains(name)) else {
-        bail!("model {id} has no weights that gram reads: none of {}", WEIGHTS.join(", "));
+        let problem = format!("model {id} has no weights that gram reads: none of {}", WEIGHTS.join(", "));
+        return Err(OpenError::Refused(problem));
     };
     for name in DESCRIPTIONS.iter().filter(|name| names.contains(name)) {
-        download(&api, name, id)?;
+        download(&api, name, id, progress)?;
     }
     // An index is downloaded for what it lists, and counts once all of that is here.
-    let path = download(&api, weights, id)?;
+    let path = download(&api, weights, id, progress)?;
     for shard in shards(&path)? {
-        download(&api, &shard, id)?;
+        download(&api, &shard, id, progress)?;
     }
     Ok(path.parent().unwrap_or(Path::new("")).to_owned())
 }
 
 /// The files that an index of weights lists; none for weights themselves.
-fn shards(weights: &Path) -> Result<Vec<String>> {
+fn shards(weights: &Path) -> Result<Vec<String>, OpenError> {
     if weights.extension().is_none_or(|ending| ending != "json") {
         return Ok(Vec::new());
     }
-    let text = std::fs::read_to_string(weights).with_context(|| weights.display().to_string())?;
-    let index: serde_json::Value =
-        serde_json::from_str(&text).with_context(|| weights.display().to_string())?;
+    let index: serde_json::Value = serde_json::from_str(&read_text(weights)?)
+        .map_err(|error| OpenError::Refused(format!("{}: {error}", weights.display())))?;
     let files = index["weight_map"].as_object().into_iter().flat_map(|map| map.values());
     let mut names: Vec<String> = files.filter_map(|file| file.as_str().map(str::to_owned)).collect();
     names.sort();
@@ -118,30 +121,34 @@ fn shards(weights: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn download(api: &ApiRepo, name: &str, id: &str) -> Result<PathBuf> {
-    let template = "{msg:.cyan} {bar:24} {bytes}/{total_bytes} {eta}";
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::new(0).with_style(style).with_message(name.to_owned());
-    api.download_with_progress(name, Progress(bar)).map_err(|error| {
-        anyhow!("model {id}: {name} could not be downloaded: {error}: give the command again to go on")
+fn download(api: &ApiRepo, name: &str, id: &str, progress: &dyn Progress) -> Result<PathBuf, OpenError> {
+    api.download_with_progress(name, Download { progress, name, done: 0 }).map_err(|error| {
+        OpenError::Refused(format!(
+            "model {id}: {name} could not be downloaded: {error}: give the command again to go on"
+        ))
     })
 }
 
-struct Progress(ProgressBar);
+/// A file that is downloaded; its steps are kilobytes.
+struct Download<'a> {
+    progress: &'a dyn Progress,
+    name: &'a str,
+    /// Bytes.
+    done: usize,
+}
 
-impl hf_hub::api::Progress for Progress {
+impl hf_hub::api::Progress for Download<'_> {
     fn init(&mut self, size: usize, _: &str) {
-        self.0.set_length(size as u64);
-        self.0.set_position(0);
+        self.done = 0;
+        self.progress.begin(self.name, size / 1000);
     }
 
     fn update(&mut self, size: usize) {
-        self.0.inc(size as u64);
+        self.done += size;
+        self.progress.reach(self.done / 1000, "kB");
     }
 
-    fn finish(&mut self) {
-        self.0.finish_and_clear();
-    }
+    fn finish(&mut self) {}
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 //! ```
 //! use burn::tensor::Device;
 //!
-//! # fn main() -> anyhow::Result<()> {
-//! let model = gram_hub::model::open_model("tiny", &Device::default())?;
+//! # fn main() -> Result<(), gram_hub::OpenError> {
+//! let model = gram_hub::model::open_model("tiny", &Device::default(), &())?;
 //! let animals = gram_hub::model::open_dataset("demo:animals")?;
 //! assert_eq!((model.name.as_str(), animals.classes.len()), ("tiny", 40));
 //! # Ok(())
@@ -12,6 +12,9 @@
 //! ```
 
 pub mod assets;
+mod error;
 pub mod hub;
 pub mod model;
 pub mod templates;
+
+pub use error::OpenError;

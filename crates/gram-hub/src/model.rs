@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use gram_clip::{Model, ModelIdentity};
-use gram_data::{LabelledDataset, Pairs, read_pairs, read_pairs_with_metadata};
+use gram_data::{LabelledDataset, Pairs, Progress, read_pairs, read_pairs_with_metadata};
 
-use crate::{assets, hub};
+use crate::{OpenError, assets, hub};
 
 /// What the built-in data is called.
 pub const DEMO: &str = "demo";
@@ -18,7 +17,7 @@ pub const DEMO: &str = "demo";
 ///
 /// # Errors
 /// If it is none of those, or a file of it is missing or wrong.
-pub fn open_model(name_or_path: &str, device: &Device) -> Result<Model> {
+pub fn open_model(name_or_path: &str, device: &Device, progress: &dyn Progress) -> Result<Model, OpenError> {
     let path = Path::new(name_or_path);
     if name_or_path == assets::TINY {
         return assets::tiny(device);
@@ -29,21 +28,21 @@ pub fn open_model(name_or_path: &str, device: &Device) -> Result<Model> {
         return Ok(model);
     }
     let Some(id) = hub::model_id(name_or_path) else {
-        bail!(
+        return Err(OpenError::Refused(format!(
             "model {name_or_path} does not exist: name a checkpoint of Hugging Face, open_clip or OpenAI (a folder or a \
              file), an id on the hub such as `openai/clip-vit-base-patch16`, or `{}`, which is built in",
             assets::TINY
-        );
+        )));
     };
-    let folder = hub::fetch(id)?;
+    let folder = hub::fetch(id, progress)?;
     let mut model = opened(&folder, id, device)?;
     (model.name, model.source) = (id.to_owned(), Some(name_or_path.to_owned()));
     Ok(model)
 }
 
 /// The model at a path, which is called `name` in messages; what had to be assumed of it is said.
-fn opened(path: &Path, name: &str, device: &Device) -> Result<Model> {
-    let model = Model::open(path, device).with_context(|| format!("model {name}"))?;
+fn opened(path: &Path, name: &str, device: &Device) -> Result<Model, OpenError> {
+    let model = Model::open(path, device).map_err(OpenError::of(format!("model {name}")))?;
     model.notes.iter().for_each(|note| log::warn!("{note}"));
     Ok(model)
 }
@@ -56,13 +55,16 @@ pub fn open_model_or_own(
     given: Option<&str>,
     made_with: Option<(&Path, ModelIdentity)>,
     device: &Device,
-) -> Result<Model> {
+    progress: &dyn Progress,
+) -> Result<Model, OpenError> {
     match (given, made_with) {
-        (Some(given), _) => open_model(given, device),
-        (None, Some((path, own))) => open_model(own.opened_by(), device).with_context(|| {
-            format!("{}: made with {own}, which cannot be opened: pass it with --model", path.display())
-        }),
-        (None, None) => open_model(assets::TINY, device),
+        (Some(given), _) => open_model(given, device, progress),
+        (None, Some((path, own))) => {
+            let what =
+                format!("{}: made with {own}, which cannot be opened: pass it with --model", path.display());
+            open_model(own.opened_by(), device, progress).map_err(OpenError::of(what))
+        }
+        (None, None) => open_model(assets::TINY, device, progress),
     }
 }
 
@@ -86,7 +88,7 @@ pub fn note_what_tiny_knows(model: &Model, is_a_user_s: bool) {
 ///
 /// # Errors
 /// If the model's fingerprint cannot be computed.
-pub fn note_other_clusters(model: &Model, path: &Path, made_with: &ModelIdentity) -> Result<()> {
+pub fn note_other_clusters(model: &Model, path: &Path, made_with: &ModelIdentity) -> Result<(), OpenError> {
     let own = model.identity()?;
     if made_with.check(&own).is_err() {
         log::warn!("{}: topics and domains as {made_with} sees them, for a prompt of {own}", path.display());
@@ -98,7 +100,7 @@ pub fn note_other_clusters(model: &Model, path: &Path, made_with: &ModelIdentity
 ///
 /// # Errors
 /// If it is none of those, cannot be read, or holds no pair.
-pub fn open_pairs(name_or_path: &str) -> Result<Pairs> {
+pub fn open_pairs(name_or_path: &str) -> Result<Pairs, OpenError> {
     open_pairs_by(name_or_path, read_pairs)
 }
 
@@ -106,17 +108,17 @@ pub fn open_pairs(name_or_path: &str) -> Result<Pairs> {
 ///
 /// # Errors
 /// As [`open_pairs`].
-pub fn open_pairs_with_metadata(name_or_path: &str) -> Result<Pairs> {
+pub fn open_pairs_with_metadata(name_or_path: &str) -> Result<Pairs, OpenError> {
     open_pairs_by(name_or_path, read_pairs_with_metadata)
 }
 
 fn open_pairs_by(
     name_or_path: &str,
     read: impl FnOnce(&Path) -> Result<Pairs, gram_data::DataError>,
-) -> Result<Pairs> {
+) -> Result<Pairs, OpenError> {
     match name_or_path {
         DEMO => assets::pairs(),
-        path => read(Path::new(path)).with_context(|| format!("pairs {path} (`{DEMO}` is built in)")),
+        path => read(Path::new(path)).map_err(OpenError::of(format!("pairs {path} (`{DEMO}` is built in)"))),
     }
 }
 
@@ -124,13 +126,13 @@ fn open_pairs_by(
 ///
 /// # Errors
 /// If it is none of those, or cannot be read.
-pub fn open_dataset(name_or_path: &str) -> Result<LabelledDataset> {
+pub fn open_dataset(name_or_path: &str) -> Result<LabelledDataset, OpenError> {
     match name_or_path.strip_prefix("demo:") {
         Some(name) => assets::dataset(name),
         None => {
-            let hint =
-                || format!("dataset {name_or_path} (`demo:{}` and others are built in)", assets::DATASETS[0]);
-            LabelledDataset::open(name_or_path).with_context(hint)
+            let what =
+                format!("dataset {name_or_path} (`demo:{}` and others are built in)", assets::DATASETS[0]);
+            LabelledDataset::open(name_or_path).map_err(OpenError::of(what))
         }
     }
 }
@@ -141,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_is_no_model_is_named_with_the_way_out() {
-        let error = open_model("nowhere", &Device::default()).unwrap_err().to_string();
+        let error = open_model("nowhere", &Device::default(), &()).unwrap_err().to_string();
         assert!(error.starts_with("model nowhere does not exist") && error.contains("`tiny`"), "{error}");
     }
 

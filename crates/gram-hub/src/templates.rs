@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
 use gram_data::{Benchmark, LabelledDataset};
 use gram_prompt::Template;
+
+use crate::OpenError;
 
 /// The ensembles that are built in: OpenAI's 80 templates for ImageNet, and the 7 of them that do nearly as well
 /// (notebooks of the CLIP repository).
@@ -17,23 +18,25 @@ pub const ENSEMBLES: [(&str, &str); 2] = [
 ///
 /// # Errors
 /// If there is neither, or a line is no template; names the file and the line.
-pub fn ensemble(name_or_path: &str) -> Result<Vec<Template>> {
+pub fn ensemble(name_or_path: &str) -> Result<Vec<Template>, OpenError> {
     let built_in =
         ENSEMBLES.iter().find(|(name, _)| *name == name_or_path).map(|(_, text)| (*text).to_owned());
     let text = match built_in {
         Some(text) => text,
-        None => gram_data::read_text(Path::new(name_or_path)).with_context(|| {
+        None => {
             let names = ENSEMBLES.map(|(name, _)| name).join("`, `");
-            format!("templates {name_or_path} (`{names}` are built in)")
-        })?,
+            let what = format!("templates {name_or_path} (`{names}` are built in)");
+            gram_data::read_text(Path::new(name_or_path)).map_err(OpenError::of(what))?
+        }
     };
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let template = |(index, line): (usize, &str)| {
-        line.parse::<Template>().with_context(|| format!("{name_or_path}: line {}", index + 1))
+        line.parse::<Template>().map_err(OpenError::of(format!("{name_or_path}: line {}", index + 1)))
     };
-    let templates = lines.map(template).collect::<Result<Vec<_>>>()?;
+    let templates = lines.map(template).collect::<Result<Vec<_>, OpenError>>()?;
     if templates.is_empty() {
-        bail!("{name_or_path}: no template: write one on each line, as in `a photo of a {{}}.`");
+        let problem = "no template: write one on each line, as in `a photo of a {}.`";
+        return Err(OpenError::Refused(format!("{name_or_path}: {problem}")));
     }
     Ok(templates)
 }
@@ -42,11 +45,12 @@ pub fn ensemble(name_or_path: &str) -> Result<Vec<Template>> {
 ///
 /// # Errors
 /// If one is no template; names the dataset.
-pub fn of_dataset(dataset: &LabelledDataset) -> Result<Vec<Template>> {
+pub fn of_dataset(dataset: &LabelledDataset) -> Result<Vec<Template>, OpenError> {
     let of_literature = dataset.benchmark.map(Benchmark::template);
     let own = dataset.templates.iter().map(String::as_str);
     let used = own.chain(of_literature.filter(|_| dataset.templates.is_empty()));
-    used.map(|text| text.parse::<Template>().with_context(|| format!("dataset {}", dataset.name))).collect()
+    let of_dataset = || OpenError::of(format!("dataset {}", dataset.name));
+    used.map(|text| text.parse::<Template>().map_err(of_dataset())).collect()
 }
 
 #[cfg(test)]
@@ -72,10 +76,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("templates.txt");
         std::fs::write(&path, "a photo of a {}.\n\na photo\n").unwrap();
-        let error = format!("{:#}", ensemble(&path.display().to_string()).unwrap_err());
+        let error = format!("{}", ensemble(&path.display().to_string()).unwrap_err());
         assert!(error.contains("templates.txt: line 3: template `a photo`"), "{error}");
         assert!(
-            format!("{:#}", ensemble("nowhere").unwrap_err()).starts_with("templates nowhere (`imagenet-80`")
+            format!("{}", ensemble("nowhere").unwrap_err()).starts_with("templates nowhere (`imagenet-80`")
         );
     }
 }

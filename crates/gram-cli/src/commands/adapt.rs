@@ -29,7 +29,7 @@ use crate::arguments::{Anew, Common};
 use crate::commands::prompting::load_prompt;
 use crate::commands::tuning::TuningArguments;
 use crate::commands::{command_line, labelled};
-use crate::progress::working;
+use crate::progress::{bar, working};
 
 /// Arguments of `gram adapt`.
 #[derive(Args, Debug)]
@@ -83,7 +83,8 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
     };
     let own =
         arguments.init.as_deref().map(|path| anyhow::Ok(model_of(path, &device)?.map(|own| (path, own))));
-    let model = open_model_or_own(arguments.model.as_deref(), own.transpose()?.flatten(), &device)?;
+    let model =
+        open_model_or_own(arguments.model.as_deref(), own.transpose()?.flatten(), &device, &bar("download"))?;
     note_what_tiny_knows(&model, !is_built_in(&arguments.data));
     let settings = arguments.tuning.settings(&model, arguments.shots)?;
     let template = learned_template(arguments.template.as_ref(), &model)?;

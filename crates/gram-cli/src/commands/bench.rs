@@ -24,7 +24,7 @@ use crate::commands::adapt::{add_start, learned_template};
 use crate::commands::labelled;
 use crate::commands::prompting::load_prompt;
 use crate::commands::tuning::TuningArguments;
-use crate::progress::{bar, say};
+use crate::progress::bar;
 
 /// Stands for the seed in the path of a start.
 const SEED: &str = "{seed}";
@@ -116,13 +116,7 @@ pub fn run(arguments: &BenchArguments, common: &Common) -> Result<()> {
         restart: arguments.anew.restart,
         device: &device,
     };
-    let progress = bar("runs");
-    let results = bench.run(&|name, done, all| {
-        progress.set_length(all as u64);
-        progress.set_position(done as u64);
-        say(&progress, name);
-    })?;
-    progress.finish_and_clear();
+    let results = bench.run(&bar("runs"))?;
     let mut files = Vec::new();
     for (shots, results) in arguments.shots.iter().zip(&results) {
         files.extend(write_outputs(results, *shots, &arguments.out.join(format!("{shots}-shot")))?);
@@ -172,7 +166,7 @@ impl BenchArguments {
             Some(path) => model_of(path, device)?.map(|own| (path.as_path(), own)),
             None => None,
         };
-        let model = open_model_or_own(self.model.as_deref(), of_start, device)?;
+        let model = open_model_or_own(self.model.as_deref(), of_start, device, &bar("download"))?;
         let of_a_user = |root: &str| root != DEMO;
         note_what_tiny_knows(
             &model,

@@ -13,6 +13,7 @@ use gram_cluster::cost::{self, StageCost};
 use gram_cluster::{ChcSettings, Clusters, Rows, Topic};
 use gram_data::{Pairs, SkipCause, Skipped};
 use gram_eval::report::clusters_page;
+use gram_experiments::ExperimentError;
 use gram_experiments::clustering::{
     CLUSTERED, PairFeatures, cluster_features, cluster_pairs, once_clustered,
 };
@@ -25,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::arguments::{Anew, Common};
-use crate::progress::pairs_bar;
+use crate::progress::bar;
 
 /// Topics that are printed.
 const LARGEST: usize = 10;
@@ -181,38 +182,44 @@ impl ClusterArguments {
     }
 
     /// Clusters, and says what became of the pairs before.
-    fn cluster(&self, seen: &Seen, settings: &ChcSettings, seed: u64) -> Result<(Clusters, Clustered)> {
+    fn cluster(
+        &self,
+        seen: &Seen,
+        settings: &ChcSettings,
+        seed: u64,
+    ) -> gram_experiments::Result<(Clusters, Clustered)> {
         let stages = self.out.join(STAGES);
-        let mut progress = pairs_bar();
-        let mut show = |now| progress.show(now);
+        let progress = &bar("pairs");
         let (clusters, cut_captions, unreadable) = match (seen.features, seen.model, seen.pairs) {
             (Some(features), ..) => {
-                let clusters = cluster_features(features, settings, seed, Some(&stages), &mut show)?;
+                let clusters = cluster_features(features, settings, seed, Some(&stages), progress)?;
                 (clusters, None, Vec::new())
             }
             (None, Some(model), Some(pairs)) => {
                 let encoder = self.sentence_bert.as_deref();
                 let (clusters, features) =
-                    cluster_pairs(model, pairs, encoder, settings, seed, Some(&stages), &mut show)?;
+                    cluster_pairs(model, pairs, encoder, settings, seed, Some(&stages), progress)?;
                 let (cut, unreadable) = (features.cut_captions, unreadable(pairs, &features));
                 (clusters, Some(cut), unreadable)
             }
-            _ => bail!("neither --pairs nor --features is given"),
+            _ => {
+                let problem = "neither --pairs nor --features is given".to_owned();
+                return Err(ExperimentError::Refused(problem));
+            }
         };
-        progress.finish();
         Ok((clusters, Clustered { cut_captions, unreadable }))
     }
 
     /// The model, where there are no features. Those that there are must be of the model that is given beside them.
     fn model(&self, features: Option<&FeatureFolder>, common: &Common) -> Result<Option<Model>> {
         let (Some(path), Some(features)) = (&self.features, features) else {
-            let model = open_model_or_own(self.model.as_deref(), None, &common.device()?)?;
+            let model = open_model_or_own(self.model.as_deref(), None, &common.device()?, &bar("download"))?;
             return Ok(Some(model));
         };
         let Some(given) = &self.model else { return Ok(None) };
         match &features.model {
             Some(own) => {
-                let given = open_model(given, &common.device()?)?.identity()?;
+                let given = open_model(given, &common.device()?, &bar("download"))?.identity()?;
                 own.check(&given).with_context(|| path.display().to_string())?;
             }
             None => output::note_once(format!(
@@ -265,7 +272,7 @@ impl ClusterArguments {
             (None, Some(model), Some(pairs)) => {
                 let see = |model: &Model, some: &Pairs| {
                     let sentence_bert = self.sentence_bert.as_deref();
-                    PairFeatures::new(model, some, sentence_bert, &settings.topic_words, &mut |_| ())
+                    PairFeatures::new(model, some, sentence_bert, &settings.topic_words, &())
                 };
                 let seeing = seeing_cost::of(model, pairs, see)?;
                 let (points, width) = (pairs.pairs.len(), model.clip.config.projection_dim);

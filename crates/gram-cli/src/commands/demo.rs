@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 
 use crate::destination;
-use crate::output::{self, shown};
+use crate::output;
 use clap::Args;
+use gram_data::Progress;
 use gram_eval::results::Results;
 use gram_eval::tables::{self, Table};
-use gram_experiments::demo::{self, Plan, Progress};
-use indicatif::ProgressBar;
+use gram_experiments::demo::{self, Plan};
 
 use crate::arguments::{Anew, Common};
 use crate::commands::command_line;
-use crate::progress::{bar, say};
+use crate::progress::{Bar, bar};
 
 /// Arguments of `gram demo`.
 #[derive(Args, Debug)]
@@ -47,10 +47,10 @@ pub fn run(arguments: &DemoArguments, common: &Common) -> anyhow::Result<()> {
     for note in plan.notes() {
         output::note(note);
     }
-    let bar = Bar(bar(""));
+    let bar = Stages(bar(""));
     let (out, restart) = (&arguments.out, arguments.anew.restart);
     let results = demo::run(&plan, &command_line(), out, restart, &common.device()?, &bar)?;
-    bar.0.finish_and_clear();
+    drop(bar);
     let report = arguments.out.join("report.html");
     if common.json {
         output::json(&results)?;
@@ -72,26 +72,22 @@ fn summary(results: &Results) -> impl Iterator<Item = Table> {
     averages.chain(beside).chain(tables::stage_times(results))
 }
 
-struct Bar(ProgressBar);
+/// Says the stages in words where no bar is shown.
+struct Stages(Bar);
 
-impl Progress for Bar {
+impl Progress for Stages {
     fn begin(&self, stage: &str, steps: usize) {
         if self.0.is_hidden() {
             output::note(stage);
         }
-        self.0.set_prefix(shown(stage));
-        self.0.set_message("");
-        self.0.reset();
-        self.0.set_length(steps as u64);
+        self.0.begin(stage, steps);
     }
 
     fn advance(&self, message: &str) {
-        self.0.inc(1);
-        say(&self.0, message);
+        self.0.advance(message);
     }
 
     fn reach(&self, done: usize, message: &str) {
-        self.0.set_position(done as u64);
-        say(&self.0, message);
+        self.0.reach(done, message);
     }
 }

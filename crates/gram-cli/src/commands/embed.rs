@@ -43,15 +43,13 @@ pub struct EmbedArguments {
 /// Runs the command.
 pub fn run(arguments: &EmbedArguments, common: &Common) -> Result<()> {
     destination::folder(&arguments.out)?;
-    let mut model = open_model(&arguments.model, &common.device()?)?;
+    let mut model = open_model(&arguments.model, &common.device()?, &bar("download"))?;
     note_what_tiny_knows(&model, !is_built_in(&arguments.pairs));
     if let Some(side) = arguments.image_size {
         model = model.at_image_size(side)?;
     }
     let pairs = open_pairs(&arguments.pairs)?;
     output::note(format!("{} pairs, {}", pairs.pairs.len(), pairs.skipped_summary()));
-    let progress = bar("pairs");
-    progress.set_length(pairs.pairs.len() as u64);
     let embedding = Embedding {
         model: &model,
         sentence_bert: arguments.sentence_bert.as_deref(),
@@ -59,10 +57,7 @@ pub fn run(arguments: &EmbedArguments, common: &Common) -> Result<()> {
     };
     let (out, restart) = (&arguments.out, arguments.anew.restart);
     destination::room(out, size(&embedding, pairs.pairs.len()))?;
-    let summary = embed(&embedding, &pairs, &arguments.pairs, out, restart, &mut |done| {
-        progress.set_position(done as u64);
-    })?;
-    progress.finish_and_clear();
+    let summary = embed(&embedding, &pairs, &arguments.pairs, out, restart, &bar("pairs"))?;
     pairs.write_skipped(&arguments.out.join("left_out.jsonl"))?;
     match common.json {
         true => {

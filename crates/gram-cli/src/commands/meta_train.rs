@@ -25,7 +25,7 @@ use serde::Serialize;
 use crate::arguments::{Anew, Common};
 use crate::commands::command_line;
 use crate::commands::prompting::load_prompt;
-use crate::progress::{bar, pairs_bar};
+use crate::progress::bar;
 
 /// Arguments of `gram meta-train`.
 #[derive(Args, Debug)]
@@ -193,7 +193,12 @@ pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
         Some(path) => model_of(path, &device)?.map(|model| (path.as_path(), model)),
         None => None,
     };
-    let model = open_model_or_own(arguments.model.as_deref(), of_start.or(grouped_by.clone()), &device)?;
+    let model = open_model_or_own(
+        arguments.model.as_deref(),
+        of_start.or(grouped_by.clone()),
+        &device,
+        &bar("download"),
+    )?;
     note_what_tiny_knows(&model, !is_built_in(&arguments.pairs));
     if let Some((path, grouped_by)) = &grouped_by {
         note_other_clusters(&model, path, grouped_by)?;
@@ -214,10 +219,8 @@ pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
         ensure!(file.header.kind == kind, "{}: it is of {}, not of {kind}", path.display(), file.header.kind);
         (start, placement) = (start_of(&file, path, &model)?, file.header.placement);
     }
-    let mut progress = pairs_bar();
     let room = arguments.pixel_memory.saturating_mul(1 << 20);
-    let mut images =
-        |keys: &[String]| images_of(&model, keys, &pairs, kind, room, &mut |now| progress.show(now));
+    let images = |keys: &[String]| images_of(&model, keys, &pairs, kind, room, &bar("images"));
     let (material, seen, episodes) = match (&clusters, &listed) {
         (Some(clusters), _) => {
             let images = images(&keys(clusters))?;
@@ -237,7 +240,6 @@ pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
         }
         (None, None) => bail!("name topics with --clusters, or episodes with --episodes"),
     };
-    progress.finish();
 
     let progress = bar("meta-training");
     progress.set_length(settings.steps as u64);
@@ -285,7 +287,7 @@ impl MetaSettings {
     /// What a file says, over the defaults.
     pub fn of_file(path: Option<&Path>, kind: PromptKind, seed: u64) -> Result<MetaTrainingSettings> {
         let usual = defaults::meta_training(kind, seed);
-        path.map_or(Ok(usual.clone()), |path| settings_file::over(&usual, path))
+        path.map_or(Ok(usual.clone()), |path| Ok(settings_file::over(&usual, path)?))
     }
 
     fn replace(&self, settings: &mut MetaTrainingSettings) -> Result<()> {

@@ -15,6 +15,8 @@ use gram_hub::model::open_model_or_own;
 use gram_hub::templates::ensemble;
 use gram_prompt::{ClassPosition, PromptFile, Template};
 
+use crate::progress::bar;
+
 /// The model and its prompt.
 #[derive(Args, Debug)]
 pub struct PromptingArguments {
@@ -48,7 +50,8 @@ const TEMPLATE: &str = "a photo of a {}";
 impl PromptingArguments {
     /// The model.
     pub fn model(&self, device: &Device) -> Result<Model> {
-        let model = open_model_or_own(self.model.as_deref(), self.made_with(device)?, device)?;
+        let model =
+            open_model_or_own(self.model.as_deref(), self.made_with(device)?, device, &bar("download"))?;
         match self.image_size {
             Some(side) => Ok(model.at_image_size(side)?),
             None => Ok(model),

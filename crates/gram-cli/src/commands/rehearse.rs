@@ -28,7 +28,7 @@ use crate::commands::meta_train::MetaSettings;
 use crate::commands::study::kind_with_gram;
 use crate::commands::tuning::TuningArguments;
 use crate::commands::{command_line, labelled};
-use crate::progress::{bar, say};
+use crate::progress::bar;
 
 /// Arguments of `gram rehearse`.
 #[derive(Args, Debug)]
@@ -108,7 +108,7 @@ pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
     }
     check_topics(&clusters, &episodes)?;
     let made_with = clusters.model.clone().map(|model| (arguments.clusters.as_path(), model));
-    let model = open_model_or_own(arguments.model.as_deref(), made_with, &device)?;
+    let model = open_model_or_own(arguments.model.as_deref(), made_with, &device, &bar("download"))?;
     clusters.model.iter().try_for_each(|own| note_other_clusters(&model, &arguments.clusters, own))?;
     let mut data = arguments.data.iter().chain([&arguments.pairs]);
     note_what_tiny_knows(&model, !data.all(|name| is_built_in(name)));
@@ -129,7 +129,6 @@ pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
         false => Stage::Datasets(&datasets),
     };
     let progress = bar("rehearsals");
-    progress.set_length((candidates.len() * arguments.seeds) as u64);
     let command = command_line();
     let rehearsal = Rehearsal {
         model: &model,
@@ -145,13 +144,10 @@ pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
         restart: arguments.anew.restart,
         command: &command,
         device: &device,
-        observe: &|message| {
-            progress.inc(1);
-            say(&progress, message);
-        },
+        progress: &progress,
     };
     let found = rehearsal.run(&candidates)?;
-    progress.finish_and_clear();
+    drop(progress);
     let tables = [
         table(method, &arguments.rates, &candidates, &found),
         by_rate(&arguments.rates, &candidates, &found),
@@ -175,7 +171,7 @@ impl RehearseArguments {
     /// The base classes of the datasets that are given.
     fn datasets(&self) -> Result<Vec<LabelledDataset>> {
         let demo = self.data.iter().any(|name| name == DEMO).then_some(assets::DATASETS);
-        let of_demo = demo.iter().flatten().map(|name| assets::dataset(name));
+        let of_demo = demo.iter().flatten().map(|name| Ok(assets::dataset(name)?));
         let given = self.data.iter().filter(|name| *name != DEMO).map(|name| labelled::open(name));
         let base = |dataset: Result<LabelledDataset>| {
             let dataset = dataset?;

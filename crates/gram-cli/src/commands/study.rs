@@ -27,7 +27,7 @@ use crate::arguments::{Anew, Common};
 use crate::commands::adapt::learned_template;
 use crate::commands::tuning::TuningArguments;
 use crate::commands::{command_line, labelled};
-use crate::progress::{bar, say};
+use crate::progress::bar;
 
 /// Parts of meta-training that figure 3b has means of.
 const QUARTERS: usize = 4;
@@ -130,7 +130,7 @@ pub fn run(arguments: &StudyArguments, common: &Common) -> Result<()> {
         check_topics(clusters, &meta_training)?;
     }
     let made_with = given.as_ref().and_then(|(path, clusters)| Some((*path, clusters.model.clone()?)));
-    let model = open_model_or_own(arguments.model.as_deref(), made_with.clone(), &device)?;
+    let model = open_model_or_own(arguments.model.as_deref(), made_with.clone(), &device, &bar("download"))?;
     made_with.iter().try_for_each(|(path, own)| note_other_clusters(&model, path, own))?;
     let mut data = arguments.data.iter().chain([&arguments.pairs]);
     note_what_tiny_knows(&model, !data.all(|name| is_built_in(name)));
@@ -164,7 +164,6 @@ pub fn run(arguments: &StudyArguments, common: &Common) -> Result<()> {
         Which::Alignment => those(&[StartSource::MetaTrained, StartSource::WithoutRegulator]),
     };
     let progress = bar("study");
-    let observe = |message: &str| say(&progress, message);
     let command = command_line();
     let study = Study {
         model: &model,
@@ -179,7 +178,7 @@ pub fn run(arguments: &StudyArguments, common: &Common) -> Result<()> {
         folder: &folder,
         command: &command,
         device: &device,
-        observe: &observe,
+        progress: &progress,
     };
     let mut found = Vec::new();
     let table = match which {
@@ -190,7 +189,7 @@ pub fn run(arguments: &StudyArguments, common: &Common) -> Result<()> {
             accuracies(arguments, &conditions, &found)
         }
     };
-    progress.finish_and_clear();
+    drop(progress);
     let path = arguments.out.join("study.md");
     whole_file::write(&path, table.to_markdown().as_bytes())?;
     match common.json {
@@ -264,8 +263,8 @@ impl StudyArguments {
         );
         let settings = defaults::demo_clustering();
         let cluster = || {
-            let features = PairFeatures::new(model, pairs, None, &settings.topic_words, &mut |_| {})?;
-            Ok((features.cluster(pairs, &settings, seed, None, &mut |_| {})?, ()))
+            let features = PairFeatures::new(model, pairs, None, &settings.topic_words, &bar("pairs"))?;
+            Ok((features.cluster(pairs, &settings, seed, None, &bar("pairs"))?, ()))
         };
         Ok(once_clustered(run, &run.path().join("clusters"), cluster)?.0)
     }

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
 use gram_data::LabelledDataset;
 use gram_eval::results::Method;
 
 use super::ProtocolKind;
+
+use crate::error::{Result, require};
 
 /// Gives datasets that share a name names of their own, by the folders that they lie in: `x/set` and `y/set`. `paths` says
 /// where each comes from.
@@ -17,7 +18,7 @@ pub fn distinct_names(datasets: &mut [LabelledDataset], paths: &[PathBuf]) -> Re
     let places: Vec<PathBuf> =
         paths.iter().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone())).collect();
     for (index, place) in places.iter().enumerate() {
-        ensure!(
+        require!(
             !places[..index].contains(place),
             "dataset {}: it is given twice, by --data or --data-root: leave one out",
             paths[index].display()
@@ -56,7 +57,7 @@ pub fn check(datasets: &[LabelledDataset]) -> Result<()> {
     for (index, dataset) in datasets.iter().enumerate() {
         let same = datasets[..index].iter().find(|other| file_name(&other.name) == file_name(&dataset.name));
         if let Some(other) = same {
-            anyhow::bail!(
+            crate::error::refuse!(
                 "datasets {} and {}: their runs would have the same files: rename one of their folders",
                 other.name,
                 dataset.name

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
 use gram_eval::results::{Method, Results};
 use gram_eval::score::Score;
 use gram_eval::statistics::{Estimate, sample_standard_deviation};
 use gram_eval::tables;
 use serde_json::{Map, Value, json};
 
+use crate::error::Result;
 use crate::whole_file;
 
 /// A measured accuracy: the dataset it is of, the classes or domain, and percent.

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use anyhow::Result;
 use gram_cluster::Clusters;
 use gram_data::Pair;
 use gram_eval::results::{MapPoint, Thumbnail, TopicMap, TopicSummary};
+
+use crate::error::Result;
 
 /// Thumbnails of a domain.
 const THUMBNAILS_OF_DOMAIN: usize = 3;

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
 use burn::tensor::Tensor;
 use gram_data::{ImageFile, Pair};
 use gram_features::image_batches::{BATCH, ImageBatch};
@@ -12,6 +11,7 @@ use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
 
 use super::{Embedding, Precision};
+use crate::error::Result;
 use crate::whole_file::write;
 use gram_features::matrix::values;
 use gram_features::text_features;
