@@ -18,6 +18,7 @@ pub mod settings_file;
 pub mod starts;
 pub mod study;
 pub mod tensorboard;
+pub mod tuned_prompt;
 pub mod tuning_settings;
 pub mod whole_file;
 

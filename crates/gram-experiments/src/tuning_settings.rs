@@ -4,6 +4,7 @@ use std::path::Path;
 
 use gram_clip::Model;
 use gram_eval::protocol::ProtocolSettings;
+use gram_prompt::Template;
 
 use crate::defaults;
 use crate::error::{Result, require};
@@ -32,6 +33,18 @@ pub fn with_file(settings: &ProtocolSettings, path: &Path) -> Result<ProtocolSet
         }
     }
     file.over(&under)
+}
+
+/// The prompt template of learned prompts where none is given: the built-in model's own, or CoOp's.
+///
+/// # Errors
+/// None for the templates that these are.
+pub fn learned_template(given: Option<&Template>, model: &Model) -> Result<Template> {
+    if let Some(given) = given {
+        return Ok(given.clone());
+    }
+    let text = if assets::is_tiny(model) { defaults::TEMPLATE } else { "a photo of a {}." };
+    Ok(text.parse()?)
 }
 
 /// Vectors of a visual prompt, at most: each is attended to as a patch is.

@@ -2,16 +2,27 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, TensorData};
 use gram_clip::{Model, Signal};
-use gram_data::readable_name;
-use gram_features::Images;
+use gram_data::{ImageFile, readable_name};
+use gram_features::image_batches::for_each_batch;
+use gram_features::matrix::values;
+use gram_features::{Images, MatrixFile};
 use gram_prompt::{ClassStore, Classes, Part, Placement, Prompt, PromptFile, PromptedClip, Template};
 
 use gram_experiments::starts::check_model;
-use gram_features::matrix_file::MatrixFile;
+
+use crate::Error;
+
+/// What an image most probably shows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// The class.
+    pub class: String,
+    /// Its probability among the classes that were asked for.
+    pub probability: f32,
+}
 
 /// Classes under a prompt that does not move any more.
 #[derive(Clone, Debug)]
@@ -29,9 +40,9 @@ impl<'a> Classifier<'a> {
     ///
     /// # Errors
     /// If there is no name, or one with a template is longer than the model reads.
-    pub fn zero_shot(model: &'a Model, names: Vec<String>, templates: &[Template]) -> Result<Self> {
-        ensure!(!names.is_empty(), "no class to choose from: name some with --classes");
-        ensure!(!templates.is_empty(), "no template");
+    pub fn zero_shot(model: &'a Model, names: Vec<String>, templates: &[Template]) -> Result<Self, Error> {
+        require(!names.is_empty(), || "no class to choose from: name some with --classes".to_owned())?;
+        require(!templates.is_empty(), || "no template".to_owned())?;
         let store = ClassStore::ensemble(&names, templates, &model.clip, &model.tokenizer)?;
         let all: Vec<usize> = (0..names.len()).collect();
         Ok(Self::of_classes(model, names, store.classes(&all, &model.device())))
@@ -46,22 +57,21 @@ impl<'a> Classifier<'a> {
         names: Option<Vec<String>>,
         path: &Path,
         file: &PromptFile,
-    ) -> Result<Self> {
+    ) -> Result<Self, Error> {
         check_model(file, path, model)?;
         let names = names.unwrap_or_else(|| file.header.classes.clone());
-        ensure!(
-            !names.is_empty(),
-            "{}: it was tuned on no classes: name some with --classes",
-            path.display()
-        );
+        require(!names.is_empty(), || {
+            format!("{}: it was tuned on no classes: name some with --classes", path.display())
+        })?;
         let placement = file.header.placement;
-        ensure!(
-            !placement.is_class_specific() || names.len() == placement.contexts,
-            "{}: it has contexts for {} classes, not for {}: name those that it was tuned on, in their order",
-            path.display(),
-            placement.contexts,
-            names.len()
-        );
+        require(!placement.is_class_specific() || names.len() == placement.contexts, || {
+            format!(
+                "{}: it has contexts for {} classes, not for {}: name those that it was tuned on, in their order",
+                path.display(),
+                placement.contexts,
+                names.len()
+            )
+        })?;
         let template: Template = file.header.template.parse()?;
         let (clip, prompt) = (PromptedClip::new(model, placement), file.prompt.clone());
         let Some(context) = prompt.get(Part::Text) else {
@@ -86,11 +96,11 @@ impl<'a> Classifier<'a> {
         names: Option<Vec<String>>,
         path: &Path,
         matrix: MatrixFile,
-    ) -> Result<Self> {
+    ) -> Result<Self, Error> {
         match &matrix.model {
-            Some(made_for) => {
-                made_for.check(&model.identity()?).with_context(|| path.display().to_string())?
-            }
+            Some(made_for) => made_for
+                .check(&model.identity()?)
+                .map_err(|error| Error::Refused(format!("{}: {error}", path.display())))?,
             None => log::warn!(
                 "{}: it does not say which model it is for, as .npy cannot: only its width is checked",
                 path.display()
@@ -98,9 +108,13 @@ impl<'a> Classifier<'a> {
         }
         let [rows, width] = matrix.shape;
         let (path, joint) = (path.display(), model.clip.config.projection_dim);
-        ensure!(width == joint, "{path}: {width} columns, but {} has features of {joint}", model.name);
-        let Some(names) = names.or(matrix.names) else { bail!("{path}: it names no classes: use --classes") };
-        ensure!(names.len() == rows, "{path}: {rows} rows, but {} classes", names.len());
+        require(width == joint, || {
+            format!("{path}: {width} columns, but {} has features of {joint}", model.name)
+        })?;
+        let Some(names) = names.or(matrix.names) else {
+            return Err(Error::Refused(format!("{path}: it names no classes: use --classes")));
+        };
+        require(names.len() == rows, || format!("{path}: {rows} rows, but {} classes", names.len()))?;
         let text: Tensor<2> =
             Tensor::from_data(TensorData::new(matrix.values, [rows, width]), &model.device());
         Ok(Self::of_classes(model, names, Classes::Features(Signal::from(text).normalize().value)))
@@ -118,6 +132,42 @@ impl<'a> Classifier<'a> {
         if let Classes::Features(features) = &self.classes { Some(features.clone()) } else { None }
     }
 
+    /// The most probable class of each image file, in their order.
+    ///
+    /// # Errors
+    /// Names the first image that cannot be read.
+    pub fn predict(&self, paths: &[impl AsRef<Path>]) -> Result<Vec<Prediction>, Error> {
+        let images: Vec<ImageFile> =
+            paths.iter().map(|path| ImageFile::Path(path.as_ref().to_owned())).collect();
+        self.classify(&images)
+    }
+
+    /// As [`Classifier::predict`], for images wherever they lie.
+    ///
+    /// # Errors
+    /// Names the first image that cannot be read.
+    pub fn classify(&self, images: &[ImageFile]) -> Result<Vec<Prediction>, Error> {
+        let mut found = Vec::with_capacity(images.len());
+        for_each_batch(images, &self.model.preprocess, &self.model.device(), |batch| {
+            if let Some((_, problem)) = batch.unreadable.into_iter().next() {
+                return Err(Error::Refused(problem));
+            }
+            let Some(pixels) = batch.pixels else { return Ok(()) };
+            let probabilities = values(self.probabilities(pixels))?;
+            found.extend(probabilities.chunks(self.names.len()).map(|row| self.best(row)));
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// The first class of the highest probability.
+    fn best(&self, probabilities: &[f32]) -> Prediction {
+        let ordered = probabilities.iter().zip(&self.names).rev();
+        let best = ordered.max_by(|(one, _), (other, _)| one.total_cmp(other));
+        let (probability, class) = best.map_or((f32::NAN, String::new()), |(one, name)| (*one, name.clone()));
+        Prediction { class, probability }
+    }
+
     /// Probabilities `[images, classes]` of images, `[images, 3, side, side]` (eq. 1).
     pub fn probabilities(&self, pixels: Tensor<4>) -> Tensor<2> {
         softmax(self.logits(pixels), 1)
@@ -130,6 +180,11 @@ impl<'a> Classifier<'a> {
         let images = Images::Features(self.model.clip.vision.features(pixels, visual.as_ref()));
         self.clip.logits(&self.prompt, &self.classes, &images)
     }
+}
+
+/// Refuses what does not hold, in the words of `problem`.
+fn require(holds: bool, problem: impl FnOnce() -> String) -> Result<(), Error> {
+    if holds { Ok(()) } else { Err(Error::Refused(problem())) }
 }
 
 fn readable(names: &[String]) -> Vec<String> {

@@ -1,3 +1,44 @@
 //! The front door of gram: prompts for frozen CLIP models, from a program.
+//!
+//! ```
+//! use gram::{Clip, Dataset, Tuner};
+//!
+//! # fn main() -> Result<(), gram::Error> {
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let path = folder.path().join("food.safetensors");
+//! let model = Clip::open("tiny")?;
+//! let food = Dataset::open("demo:food")?;
+//! let prompt = Tuner::coop(&model).shots(1).epochs(1).fit(&food)?;
+//! prompt.save(&path)?;
+//! let classifier = prompt.classifier(["banana", "bread"])?;
+//! let found = classifier.classify(&[food.images[0].image.clone()])?;
+//! assert!(["banana", "bread"].contains(&found[0].class.as_str()));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Clip`] is the frozen model, [`Dataset`] and [`Pairs`] are what it sees. A [`Tuner`] learns a [`Prompt`] from a few
+//! labelled images, a [`Classifier`] asks for classes under it. [`Clip::cluster`] and [`MetaTrainer`] learn where prompts
+//! should start from pairs without labels, and a [`Comparison`] measures what that is worth. Each of the four examples in
+//! `examples/` is a whole program.
 
-pub mod classifier;
+mod classifier;
+mod clip;
+mod comparison;
+mod data;
+mod meta_trainer;
+mod tuner;
+
+pub use classifier::{Classifier, Prediction};
+pub use clip::Clip;
+pub use comparison::Comparison;
+pub use data::{Dataset, Pairs};
+pub use meta_trainer::{Initialisation, MetaTrainer};
+pub use tuner::{Prompt, Tuner};
+
+pub use gram_cluster::Clusters;
+pub use gram_data::{ClassSubset, ImageFile};
+pub use gram_eval::results::{Method, Results};
+pub use gram_eval::tables;
+pub use gram_experiments::ExperimentError as Error;
+pub use gram_prompt::PromptKind;

@@ -1,6 +1,5 @@
 //! `gram adapt`: a prompt for your own classes, from a few labelled images.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::destination;
@@ -17,11 +16,11 @@ use gram_eval::protocol::{Protocol, ProtocolSettings, TextMemory};
 use gram_eval::results::Method;
 use gram_experiments::run_folder::{Run, claim_for_file, model_identity};
 use gram_experiments::starts::{model_of, start_of};
-use gram_experiments::{defaults, whole_file};
-use gram_hub::assets;
+use gram_experiments::tuned_prompt::tune;
+use gram_experiments::tuning_settings::learned_template;
+use gram_experiments::whole_file;
 use gram_hub::model::{is_built_in, note_what_tiny_knows, open_model_or_own};
-use gram_prompt::prompt_file::VERSION;
-use gram_prompt::{Header, Part, PromptFile, PromptKind, Source, Template};
+use gram_prompt::{Part, PromptFile, Template};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -78,9 +77,11 @@ pub struct AdaptArguments {
 pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
     destination::file(&arguments.out)?;
     let device = common.device()?;
-    let Some(kind) = arguments.method.kind() else {
-        bail!("--method {}: it leaves no prompt; `gram bench` measures it", arguments.method.key());
-    };
+    ensure!(
+        arguments.method.kind().is_some(),
+        "--method {}: it leaves no prompt; `gram bench` measures it",
+        arguments.method.key()
+    );
     let own =
         arguments.init.as_deref().map(|path| anyhow::Ok(model_of(path, &device)?.map(|own| (path, own))));
     let model =
@@ -114,7 +115,7 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
         None => {
             let prepared = Prepared::new(&dataset, &model, &template, &template, &device)?;
             let protocol = Protocol { prepared: &prepared, settings: &settings, starts: &starts };
-            let tuning = Tuning { protocol, chosen, validation, kind };
+            let tuning = Tuning { protocol, chosen, validation };
             let adapted = arguments.tune(tuning, common.seed)?;
             folder.keep(ADAPTED, &Value::Null, &adapted)?;
             adapted
@@ -161,7 +162,6 @@ struct Tuning<'a> {
     protocol: Protocol<'a>,
     chosen: Vec<usize>,
     validation: Vec<usize>,
-    kind: PromptKind,
 }
 
 /// The settings that a method is tuned with, of all.
@@ -185,15 +185,6 @@ fn note_memory(memory: TextMemory) {
     }
 }
 
-/// The sentence of learned prompts: the one that is given, else the built-in model's own, or CoOp's.
-pub fn learned_template(given: Option<&Template>, model: &Model) -> Result<Template> {
-    if let Some(given) = given {
-        return Ok(given.clone());
-    }
-    let text = if assets::is_tiny(model) { defaults::TEMPLATE } else { "a photo of a {}." };
-    Ok(text.parse()?)
-}
-
 impl AdaptArguments {
     /// The images that are tuned on, and those that settings are chosen on: from a file, or drawn.
     fn draw(
@@ -213,9 +204,9 @@ impl AdaptArguments {
 
     /// Tunes the prompt and writes it down, with the loss of every epoch.
     fn tune(&self, tuning: Tuning, seed: u64) -> Result<Adapted> {
-        let Tuning { protocol, chosen, validation, kind } = tuning;
+        let Tuning { protocol, chosen, validation } = tuning;
         let (method, classes) = (self.method, self.classes);
-        let (model, dataset) = (protocol.prepared.model, protocol.prepared.dataset);
+        let dataset = protocol.prepared.dataset;
         let names = dataset.class_names(classes).to_vec();
         output::note(format!("{method}: {} images of {} classes", chosen.len(), names.len()));
         note_memory(protocol.text_memory(method, classes)?);
@@ -229,40 +220,18 @@ impl AdaptArguments {
         let working = working("preparing images");
         let shots = protocol.shots_of(classes, chosen, validation, &[method], seed)?;
         working.set_message(format!("tuning, {} epochs", epochs));
-        let course =
-            protocol.tune(method, &shots)?.context("the method's start is missing: pass it with --init")?;
+        let tuned = tune(&protocol, method, classes, &shots, seed, &command_line())?;
         working.finish_and_clear();
-        let losses: Vec<f32> = course.iter().skip(1).map(|(_, loss)| *loss).collect();
-        let (prompt, placement) =
-            course.last().and_then(|(tuned, _)| tuned.prompt()).context("the method left no prompt")?;
-        ensure!(prompt.is_plausible(), "the descent diverged: lower --rate");
-        let settings =
-            json!({"seed": seed, "data": dataset.name, "method": method, "tuning": protocol.settings});
-        let header = Header {
-            regulator_form: Default::default(),
-            version: VERSION,
-            program: env!("CARGO_PKG_VERSION").into(),
-            model: model.identity()?,
-            clusters: None,
-            kind,
-            placement,
-            template: protocol.prepared.template.to_string(),
-            classes: names,
-            settings,
-            command: command_line(),
-        };
-        let classes = header.classes.len();
-        let (prompt, regulator) = (prompt.clone(), BTreeMap::new());
-        PromptFile { header, prompt, regulator, source: Source::Gram }.save(&self.out)?;
+        tuned.file.save(&self.out)?;
         let line = |(epoch, loss)| json!({"epoch": epoch + 1, "loss": loss}).to_string() + "\n";
-        let lines: String = losses.iter().enumerate().map(line).collect();
+        let lines: String = tuned.losses.iter().enumerate().map(line).collect();
         whole_file::write(&beside(&self.out, METRICS), lines.as_bytes())?;
         let written = std::fs::read(&self.out).with_context(|| self.out.display().to_string())?;
         Ok(Adapted {
             prompt: fingerprint::of_bytes(&written),
-            classes,
+            classes: names.len(),
             images: shots.chosen.len(),
-            loss: losses.last().copied().unwrap_or(f32::NAN),
+            loss: tuned.losses.last().copied().unwrap_or(f32::NAN),
         })
     }
 

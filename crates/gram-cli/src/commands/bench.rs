@@ -14,13 +14,14 @@ use gram_eval::results::Method;
 use gram_eval::tables;
 use gram_experiments::bench::{Bench, Courses, ProtocolKind, distinct_names, write_outputs};
 use gram_experiments::starts::{model_of, shipped_start};
+use gram_experiments::tuning_settings::learned_template;
 use gram_hub::assets;
 use gram_hub::model::{DEMO, is_built_in, note_what_tiny_knows, open_model_or_own};
 use gram_prompt::{PromptKind, Template};
 use serde_json::json;
 
 use crate::arguments::{Anew, Common};
-use crate::commands::adapt::{add_start, learned_template};
+use crate::commands::adapt::add_start;
 use crate::commands::labelled;
 use crate::commands::prompting::load_prompt;
 use crate::commands::tuning::TuningArguments;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
 use clap::Args;
-use gram::classifier::Classifier;
+use gram::Classifier;
 use gram_clip::{Model, ModelIdentity};
 use gram_data::{read_class_list, readable_name};
 use gram_experiments::starts::{model_of, note_doubt};
@@ -82,10 +82,10 @@ impl PromptingArguments {
         own: &[Template],
     ) -> Result<Classifier<'a>> {
         if let Some(path) = &self.weights {
-            return Classifier::of_weights(model, names, path, MatrixFile::read(path)?);
+            return Ok(Classifier::of_weights(model, names, path, MatrixFile::read(path)?)?);
         }
         if let Some((path, file)) = self.prompt(&model.device())? {
-            return Classifier::prompted(model, names, path, &file);
+            return Ok(Classifier::prompted(model, names, path, &file)?);
         }
         let templates = match (&self.templates, self.template.as_slice()) {
             (Some(name), _) => ensemble(name)?,
@@ -93,7 +93,7 @@ impl PromptingArguments {
             (None, []) => own.to_vec(),
             (None, given) => given.to_vec(),
         };
-        Classifier::zero_shot(model, names.unwrap_or_default(), &templates)
+        Ok(Classifier::zero_shot(model, names.unwrap_or_default(), &templates)?)
     }
 }
 

@@ -23,12 +23,12 @@ use gram_prompt::{Rates, Template};
 use serde_json::json;
 
 use crate::arguments::{Anew, Common};
-use crate::commands::adapt::learned_template;
 use crate::commands::meta_train::MetaSettings;
 use crate::commands::study::kind_with_gram;
 use crate::commands::tuning::TuningArguments;
 use crate::commands::{command_line, labelled};
 use crate::progress::bar;
+use gram_experiments::tuning_settings::learned_template;
 
 /// Arguments of `gram rehearse`.
 #[derive(Args, Debug)]

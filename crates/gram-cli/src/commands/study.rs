@@ -24,10 +24,10 @@ use gram_prompt::{PromptKind, Template};
 use serde_json::json;
 
 use crate::arguments::{Anew, Common};
-use crate::commands::adapt::learned_template;
 use crate::commands::tuning::TuningArguments;
 use crate::commands::{command_line, labelled};
 use crate::progress::bar;
+use gram_experiments::tuning_settings::learned_template;
 
 /// Parts of meta-training that figure 3b has means of.
 const QUARTERS: usize = 4;

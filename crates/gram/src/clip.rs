@@ -1,0 +1,78 @@
+//! A frozen CLIP model by its name.
+
+use std::ops::Deref;
+
+use burn::tensor::Device;
+use gram_clip::Model;
+use gram_cluster::Clusters;
+use gram_eval::results::Method;
+use gram_experiments::tuning_settings::learned_template;
+use gram_experiments::{clustering, defaults};
+use gram_hub::model::open_model;
+use gram_prompt::Template;
+
+use crate::classifier::Classifier;
+use crate::{Error, Pairs, Tuner};
+
+/// A frozen CLIP model: towers, tokenizer and preprocessing.
+#[derive(Clone, Debug)]
+pub struct Clip {
+    model: Model,
+}
+
+impl Clip {
+    /// Opens a model: `tiny`, which is built in; a folder or file with a checkpoint of Hugging Face, open_clip or OpenAI; a
+    /// short name such as `ViT-B/16`; or an id on the hub.
+    ///
+    /// # Errors
+    /// If it is none of those, or a file of it is missing or wrong.
+    pub fn open(name_or_path: &str) -> Result<Self, Error> {
+        Ok(Self { model: open_model(name_or_path, &Device::default(), &())? })
+    }
+
+    /// Classes in a hand-written prompt template, such as `a photo of a {}.`.
+    ///
+    /// # Errors
+    /// If there is no class, or the template has no place for its name.
+    pub fn classifier(
+        &self,
+        classes: impl IntoIterator<Item = impl Into<String>>,
+        template: &str,
+    ) -> Result<Classifier<'_>, Error> {
+        let names = classes.into_iter().map(Into::into).collect();
+        Classifier::zero_shot(&self.model, names, &[template.parse::<Template>()?])
+    }
+
+    /// A tuner of a method by its name, such as `coop`, `vpt-gram` or `unigram`.
+    ///
+    /// # Errors
+    /// If there is no such method; names those that there are.
+    pub fn tuner(&self, method: &str) -> Result<Tuner<'_>, Error> {
+        let method: Method = method.parse().map_err(|error| Error::Refused(format!("{error}")))?;
+        Ok(Tuner::new(self, method))
+    }
+
+    /// Topics and domains of pairs, as this model sees them, with the settings of the command line.
+    ///
+    /// # Errors
+    /// If no image can be read, or no topic is found.
+    pub fn cluster(&self, pairs: &Pairs, seed: u64) -> Result<Clusters, Error> {
+        let settings = defaults::clustering(pairs.name());
+        let (clusters, _) = clustering::cluster_pairs(&self.model, pairs, None, &settings, seed, None, &())?;
+        Ok(clusters)
+    }
+
+    /// The prompt template that prompts of this model are learned in: the one that is given, or the command line's.
+    pub(crate) fn template(&self, given: Option<&str>) -> Result<Template, Error> {
+        let given = given.map(str::parse).transpose()?;
+        learned_template(given.as_ref(), &self.model)
+    }
+}
+
+impl Deref for Clip {
+    type Target = Model;
+
+    fn deref(&self) -> &Model {
+        &self.model
+    }
+}

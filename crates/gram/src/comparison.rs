@@ -1,0 +1,105 @@
+//! Methods side by side, over datasets and seeds.
+
+use std::path::{Path, PathBuf};
+
+use gram_data::LabelledDataset;
+use gram_eval::method::Starts;
+use gram_eval::protocol::ProtocolSettings;
+use gram_eval::results::{Method, Results};
+use gram_experiments::bench::{Bench, Courses, ProtocolKind};
+use gram_experiments::tuning_settings::{check, for_model};
+
+use crate::{Clip, Dataset, Error, Initialisation};
+
+/// Tunes and measures methods on a few shots of each dataset: base-to-new accuracy, with intervals over seeds. What is
+/// finished stays in a folder, and is not computed again.
+#[derive(Clone, Debug)]
+pub struct Comparison<'a> {
+    model: &'a Clip,
+    folder: PathBuf,
+    methods: Vec<Method>,
+    starts: Starts,
+    seeds: Vec<u64>,
+    settings: ProtocolSettings,
+}
+
+impl<'a> Comparison<'a> {
+    /// A comparison of zero-shot CLIP with methods that are added to it, in a folder.
+    pub fn new(model: &'a Clip, folder: impl AsRef<Path>) -> Self {
+        let folder = folder.as_ref().to_owned();
+        let (starts, settings) = (Starts::default(), for_model(model, 16));
+        Self { model, folder, methods: vec![Method::ZeroShot], starts, seeds: vec![1, 2, 3], settings }
+    }
+
+    /// Adds a method by its name, such as `coop`.
+    ///
+    /// # Errors
+    /// If there is no such method; names those that there are.
+    pub fn method(mut self, name: &str) -> Result<Self, Error> {
+        self.methods.push(name.parse().map_err(|error| Error::Refused(format!("{error}")))?);
+        Ok(self)
+    }
+
+    /// Adds a method with GRAM, such as `coop-gram`, with what was meta-trained for it.
+    ///
+    /// # Errors
+    /// If there is no such method, or the initialisation is of another kind of prompt.
+    pub fn method_from(self, name: &str, initialisation: &Initialisation) -> Result<Self, Error> {
+        let mut with = self.method(name)?;
+        let method = with.methods[with.methods.len() - 1];
+        if method.baseline().is_none() || method.kind() != Some(initialisation.kind) {
+            let problem =
+                format!("{name}: it does not start from a meta-trained {} prompt", initialisation.kind);
+            return Err(Error::Refused(problem));
+        }
+        with.starts.insert(method, initialisation.state.clone(), initialisation.placement);
+        Ok(with)
+    }
+
+    /// Seeds of shots and tuning; 1, 2 and 3 where nothing is said.
+    pub fn seeds(mut self, seeds: impl IntoIterator<Item = u64>) -> Self {
+        self.seeds = seeds.into_iter().collect();
+        self
+    }
+
+    /// Labelled images of a class; 16 where nothing is said.
+    pub fn shots(mut self, shots: usize) -> Self {
+        self.settings.shots = shots;
+        self
+    }
+
+    /// Any other settings.
+    pub fn settings(mut self, change: impl FnOnce(&mut ProtocolSettings)) -> Self {
+        change(&mut self.settings);
+        self
+    }
+
+    /// Runs what is not finished yet.
+    ///
+    /// # Errors
+    /// If the folder holds a comparison with another model or other settings, or a run fails.
+    pub fn run(&self, datasets: &[Dataset]) -> Result<Results, Error> {
+        check(&self.settings)?;
+        let template = self.model.template(None)?;
+        let datasets: Vec<LabelledDataset> = datasets.iter().map(|dataset| (**dataset).clone()).collect();
+        let bench = Bench {
+            model: self.model,
+            template: &template,
+            hand_written: None,
+            starts: &vec![self.starts.clone(); self.seeds.len()],
+            settings: &self.settings,
+            protocols: vec![ProtocolKind::BaseToNew],
+            methods: self.methods.clone(),
+            shots: vec![self.settings.shots],
+            seeds: self.seeds.clone(),
+            datasets: &datasets,
+            source: None,
+            courses: Courses::default(),
+            out: &self.folder,
+            restart: false,
+            device: &self.model.device(),
+        };
+        let results = bench.run(&())?.pop();
+        results.ok_or_else(|| Error::Refused("no number of shots".to_owned()))
+    }
+}

@@ -1,0 +1,68 @@
+//! Image-text pairs and labelled datasets by name.
+
+use std::ops::Deref;
+
+use gram_data::LabelledDataset;
+use gram_hub::model::{open_dataset, open_pairs};
+
+use crate::Error;
+
+/// Images with a class each.
+#[derive(Clone, Debug)]
+pub struct Dataset(LabelledDataset);
+
+impl Dataset {
+    /// Opens a dataset: a folder for each class, a manifest, an archive, shards with labels, a standard benchmark as CoOp keeps
+    /// it, a folder of Hugging Face's, or one that is built in, as `demo:food`.
+    ///
+    /// # Errors
+    /// If it is none of those, or cannot be read.
+    pub fn open(name_or_path: &str) -> Result<Self, Error> {
+        Ok(Self(open_dataset(name_or_path)?))
+    }
+}
+
+impl From<LabelledDataset> for Dataset {
+    fn from(dataset: LabelledDataset) -> Self {
+        Self(dataset)
+    }
+}
+
+impl Deref for Dataset {
+    type Target = LabelledDataset;
+
+    fn deref(&self) -> &LabelledDataset {
+        &self.0
+    }
+}
+
+/// Image-text pairs.
+#[derive(Clone, Debug)]
+pub struct Pairs {
+    name: String,
+    pairs: gram_data::Pairs,
+}
+
+impl Pairs {
+    /// Opens pairs: a WebDataset shard or a folder of them, a table with columns `image` and `caption`, COCO's or Flickr's
+    /// captions, a folder or tables of Hugging Face's, or `demo`, which is built in.
+    ///
+    /// # Errors
+    /// If it is none of those, cannot be read, or holds no pair.
+    pub fn open(name_or_path: &str) -> Result<Self, Error> {
+        Ok(Self { name: name_or_path.to_owned(), pairs: open_pairs(name_or_path)? })
+    }
+
+    /// What they were opened by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Deref for Pairs {
+    type Target = gram_data::Pairs;
+
+    fn deref(&self) -> &gram_data::Pairs {
+        &self.pairs
+    }
+}
