@@ -21,7 +21,9 @@
 //! ```
 
 pub mod adaptation;
+pub mod descent;
 pub mod design;
+pub mod gradient_chain;
 pub mod method;
 pub mod method_table;
 pub mod prepared;
