@@ -14,17 +14,17 @@
 //! ```
 //!
 //! The rate is constant and small in the warm-up epochs, then falls along a cosine whose period is all epochs, as in CoOp:
-//! it does not reach zero. This code sees the tuning images only.
+//! it does not reach zero.
 
 use burn::tensor::Device;
-use gram_clip::layers::indices;
-use gram_data::random::indexed_stream;
-use gram_features::Images;
 pub use gram_meta::Regulated;
-use gram_prompt::{Classes, LabelledImages, Part, Prompt, PromptedClip, Rates};
-use rand::seq::SliceRandom;
+use gram_meta::Regulator;
+use gram_prompt::{LabelledImages, Part, Prompt, PromptedClip, Rates};
 use serde::{Deserialize, Serialize};
 
+use crate::descent::{Descent, LossGradient};
+pub use crate::descent::{TuningSet, View, batches};
+use crate::gradient_chain::{Chain, LearningRate, Moment, Momentum, WeightDecay};
 use crate::method::Start;
 use crate::prepared::EvaluationError;
 
@@ -55,13 +55,24 @@ pub struct AdaptationSettings {
 }
 
 impl AdaptationSettings {
-    /// The velocity after a step with `gradient`, regulated where it is.
-    pub(crate) fn velocity(&self, velocity: &Prompt, theta: &Prompt, gradient: &Prompt) -> Prompt {
-        gradient.add_scaled(theta, self.weight_decay).add_scaled(velocity, self.momentum)
+    /// The descent of a prompt: regulator, weight decay, momentum and schedule, the regulator in front of momentum or
+    /// behind it.
+    pub fn descent<'a>(&'a self, phi: Option<&'a Regulator>, seed: u64) -> Descent<'a, Prompt> {
+        let mut chain: Chain<'a, Prompt> =
+            vec![Box::new(WeightDecay(self.weight_decay)), Box::new(Momentum(self.momentum))];
+        if let Some(phi) = phi {
+            let place = match self.regulated {
+                Regulated::Gradient => 0,
+                Regulated::Velocity => chain.len(),
+            };
+            chain.insert(place, Box::new(phi));
+        }
+        chain.push(Box::new(LearningRate(|along, at: Moment| self.step(&along, at.epoch))));
+        Descent { chain, epochs: self.epochs, batch_size: self.batch_size, seed }
     }
 
     /// A step of `epoch` along `velocity`.
-    pub(crate) fn step(&self, velocity: &Prompt, epoch: usize) -> Prompt {
+    fn step(&self, velocity: &Prompt, epoch: usize) -> Prompt {
         match epoch < self.warmup_epochs {
             true => Rates::both(self.warmup_rate).scale(velocity, 1.0),
             false => self.rates_of(velocity).scale(velocity, self.annealing(epoch)),
@@ -80,26 +91,6 @@ impl AdaptationSettings {
     }
 }
 
-/// What a prompt is tuned on.
-pub struct TuningSet<'a> {
-    /// The classes.
-    pub classes: Classes,
-    /// Chosen images as an epoch sees them, augmented anew.
-    pub images: &'a View<'a>,
-    /// Class of every image.
-    pub labels: Vec<usize>,
-}
-
-/// From an epoch and the numbers of some images to these images.
-pub type View<'a> = dyn Fn(usize, &[usize]) -> Result<Images, EvaluationError> + 'a;
-
-/// Images of each step of an epoch: all of them, in the order that the seed gives.
-pub fn batches(images: usize, batch_size: usize, seed: u64, epoch: usize) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..images).collect();
-    order.shuffle(&mut indexed_stream(seed, "adaptation order", epoch as u64));
-    order.chunks(batch_size).map(<[usize]>::to_vec).collect()
-}
-
 /// Tunes a prompt. `observe` sees the prompt and the losses of its batches after every epoch, numbered from 1.
 ///
 /// # Errors
@@ -113,25 +104,12 @@ pub fn adapt(
     device: &Device,
     observe: &mut dyn FnMut(usize, &Prompt, &[f32]),
 ) -> Result<Prompt, EvaluationError> {
-    let mut theta = start.theta.clone();
-    let mut velocity = theta.map(|_, part| part.zeros_like());
-    for epoch in 0..settings.epochs {
-        let mut losses = Vec::new();
-        for chosen in batches(set.labels.len(), settings.batch_size, seed, epoch) {
-            let labels: Vec<usize> = chosen.iter().map(|image| set.labels[*image]).collect();
-            let images = (set.images)(epoch, &chosen)?;
-            let batch = LabelledImages { images, labels: indices(&labels, device) };
-            let found = clip.gradient(&theta, &set.classes, &batch);
-            let phi = start.phi.as_ref();
-            let gathered = settings.regulated.gathered(phi, &found.gradient);
-            velocity = settings.velocity(&velocity, &theta, &gathered);
-            let direction = settings.regulated.direction(phi, &velocity);
-            theta = theta.add_scaled(&settings.step(&direction, epoch), -1.0);
-            losses.push(found.loss);
-        }
-        observe(epoch + 1, &theta, &losses);
-    }
-    Ok(theta)
+    let mut gradient = |theta: &Prompt, batch: &LabelledImages| {
+        let found = clip.gradient(theta, &set.classes, batch);
+        LossGradient { loss: found.loss, gradient: found.gradient }
+    };
+    let descent = settings.descent(start.phi.as_ref(), seed);
+    descent.run(start.theta.clone(), set, device, &mut gradient, observe)
 }
 
 #[cfg(test)]

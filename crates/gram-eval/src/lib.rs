@@ -1,6 +1,7 @@
 //! Adaptation runs, protocols, metrics, results and the report.
 //!
-//! [`adaptation`] tunes a prompt on a few shots, [`protocol`] runs it as the paper's tables do, for every [`method`].
+//! [`adaptation`] tunes a prompt on a few shots, [`protocol`] runs it as the paper's tables do, for every method of the
+//! [`method_table`].
 //! [`results`] is what a run measured, as it stands in `results.json`; [`tables`] and [`report`] are computed
 //! from it alone, with the means and intervals of [`statistics`].
 //!
@@ -20,8 +21,11 @@
 //! ```
 
 pub mod adaptation;
+pub mod descent;
 pub mod design;
+pub mod gradient_chain;
 pub mod method;
+pub mod method_table;
 pub mod prepared;
 pub mod prompt_distribution;
 pub mod protocol;

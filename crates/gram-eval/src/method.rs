@@ -1,4 +1,4 @@
-//! How each method of the paper's tables starts and descends.
+//! Where each method's prompt starts.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use gram_prompt::meta_net::MetaNet;
 use gram_prompt::{Part, Placement, Prompt, PromptKind, Template};
 
 use crate::design::PromptDesign;
-use crate::results::Method;
+use crate::method_table::Method;
 
 /// Where a method's prompt starts, where it enters, and how its gradient is bent.
 #[derive(Clone, Debug)]
@@ -28,34 +28,6 @@ pub struct Starts {
     meta_trained: BTreeMap<&'static str, (MetaState, Placement)>,
 }
 
-impl Method {
-    /// Which prompt the method tunes by descent; none for those that do something else.
-    pub fn kind(self) -> Option<PromptKind> {
-        match self {
-            Method::ZeroShot | Method::TipAdapter | Method::TipAdapterF | Method::Proda => None,
-            Method::Coop | Method::CoopGram => Some(PromptKind::Textual),
-            Method::Cocoop | Method::CocoopGram => Some(PromptKind::Conditional),
-            Method::Vpt | Method::VptGram | Method::VptDeep => Some(PromptKind::Visual),
-            Method::Joint | Method::Unigram => Some(PromptKind::Joint),
-        }
-    }
-
-    /// Whether the method learns that part.
-    pub fn prompts(self, part: Part) -> bool {
-        self.kind().is_some_and(|kind| kind.has(part))
-    }
-
-    /// The design of its prompt, where that of its kind is `design`.
-    pub fn design(self, design: PromptDesign) -> PromptDesign {
-        if self == Method::VptDeep { design.deep() } else { design }
-    }
-
-    /// The method whose meta-trained start it uses: a textual one starts CoCoOp's context too.
-    fn start_of(self) -> Method {
-        if self == Method::CocoopGram { Method::CoopGram } else { self }
-    }
-}
-
 impl Starts {
     /// Adds the meta-trained start of a method with GRAM, whose vectors enter where `placement` says.
     pub fn insert(&mut self, method: Method, state: MetaState, placement: Placement) {
@@ -65,7 +37,7 @@ impl Starts {
     /// The meta-trained start of a method, if it is there.
     fn meta_trained(&self, method: Method) -> Option<&(MetaState, Placement)> {
         let own = self.meta_trained.get(method.key());
-        own.or_else(|| self.meta_trained.get(method.start_of().key()))
+        own.or_else(|| self.meta_trained.get(method.initialised_as().key()))
     }
 
     /// What tells a method's meta-trained start from another; none where it has none.
@@ -96,7 +68,7 @@ impl Starts {
     ) -> Result<Option<Start>, ClipError> {
         let Some(kind) = method.kind() else { return Ok(None) };
         let device = &model.device();
-        let design = method.design(design);
+        let design = if method.is_deep() { design.deep() } else { design };
         let placement = design.placement(kind, model, classes);
         if method.baseline().is_none() {
             let theta = design.start(kind, placement, model, template, seed, device)?;

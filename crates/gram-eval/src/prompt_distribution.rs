@@ -14,18 +14,19 @@
 //! prompts. The authors' code is not public; what the paper leaves open (covariances are divided by `P + 1`, the weight is
 //! 0.1) follows SADA's, by some of the same authors.
 
-use burn::tensor::{Device, Tensor};
-use gram_clip::layers::indices;
+use burn::tensor::{Device, Int, Tensor};
 use gram_clip::signal::leaf;
 use gram_clip::text_tower::{Batching, Sentences, Text, Token};
 use gram_clip::{Clip, Model, Signal};
-use gram_data::random::stream;
-use gram_features::Images;
-use gram_prompt::{ClassPosition, ClassSentence, Classes, Part, Placement, Prompt, PromptedClip};
+use gram_data::random::{Stream, stream};
+use gram_prompt::{
+    ClassPosition, ClassSentence, Classes, LabelledImages, Part, Placement, Prompt, PromptedClip,
+};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use crate::adaptation::{AdaptationSettings, TuningSet, batches};
+use crate::adaptation::AdaptationSettings;
+use crate::descent::{LossGradient, TuningSet, frozen_features};
 use crate::design::DEVIATION;
 use crate::prepared::EvaluationError;
 
@@ -134,8 +135,8 @@ fn mean(features: &[Tensor<2>]) -> Tensor<2> {
 /// # Shapes
 /// - features: for each prompt `[classes, joint width]`
 /// - images: `[images, joint width]`
-fn upper_bound(clip: &Clip, features: &[Tensor<2>], images: Tensor<2>, labels: &[usize]) -> Tensor<1> {
-    let labels = indices(labels, &images.device().without_autodiff());
+/// - labels: `[images]`
+fn upper_bound(clip: &Clip, features: &[Tensor<2>], images: Tensor<2>, labels: Tensor<1, Int>) -> Tensor<1> {
     let mean = mean(features);
     let squared = images.clone().square().unsqueeze_dim::<3>(1);
     let spread = features.iter().map(|of_prompt| {
@@ -155,7 +156,25 @@ fn upper_bound(clip: &Clip, features: &[Tensor<2>], images: Tensor<2>, labels: &
     Signal::from(logits).cross_entropy(labels).value
 }
 
-/// Tunes a collection. `observe` sees it and the loss of every batch before its step.
+/// Whose turn it is: prompts of a step, drawn until every prompt had its turn, then anew.
+struct Turns {
+    left: Vec<usize>,
+    random: Stream,
+}
+
+impl Turns {
+    fn next(&mut self, prompts: usize, of_step: usize) -> Vec<usize> {
+        if self.left.is_empty() {
+            self.left = (0..prompts).collect();
+            self.left.shuffle(&mut self.random);
+        }
+        let mut now = self.left.split_off(self.left.len().saturating_sub(of_step));
+        now.sort_unstable();
+        now
+    }
+}
+
+/// Tunes a collection. After every epoch, counted from 0, `observe` sees the collection with the loss of each batch.
 ///
 /// # Errors
 /// [`EvaluationError`] for an image that cannot be read.
@@ -172,37 +191,27 @@ pub fn tune(
     // What comes after a name is the same for all.
     let end_of_sentence = classes.first().map_or(&[][..], |class| &class.ids[class.name..]);
     let as_prompt = |tensor| [(Part::Text, tensor)].into_iter().collect::<Prompt>();
-    let mut tuned = start;
-    let mut velocity = as_prompt(tuned.contexts.zeros_like());
-    let mut turns = Vec::new();
-    let mut random = stream(seed, "prompts of a step");
-    for epoch in 0..settings.epochs {
-        for chosen in batches(set.labels.len(), settings.batch_size, seed, epoch) {
-            if turns.is_empty() {
-                turns = (0..tuned.prompts).collect();
-                turns.shuffle(&mut random);
-            }
-            let mut prompts = turns.split_off(turns.len().saturating_sub(collection.prompts_of_step));
-            prompts.sort_unstable();
-            let labels: Vec<usize> = chosen.iter().map(|image| set.labels[*image]).collect();
-            let images = match (set.images)(epoch, &chosen)? {
-                Images::Features(features) => features,
-                Images::Pixels(pixels) => clip.clip.vision.features(pixels, None),
-            };
-            let contexts = leaf(tuned.contexts.clone());
-            let now = PromptCollection { contexts: contexts.clone(), ..tuned.clone() };
-            let features = now.of_prompts(clip.clip, clip.start, &prompts, classes);
-            let bound = upper_bound(clip.clip, &features, images, &labels);
-            let loss =
-                bound + now.likeness(clip.clip, clip.start, end_of_sentence) * collection.orthogonality;
-            observe(epoch, &tuned, loss.clone().inner().into_scalar::<f32>());
-            let Some(gradient) = contexts.grad(&loss.backward()) else { return Ok(tuned) };
-            let theta = as_prompt(tuned.contexts.clone());
-            velocity = settings.velocity(&velocity, &theta, &as_prompt(gradient));
-            if let Some(moved) = theta.add_scaled(&settings.step(&velocity, epoch), -1.0).get(Part::Text) {
-                tuned.contexts = moved.clone();
-            }
+    let with = |contexts: &Tensor<2>| PromptCollection { contexts: contexts.clone(), ..start.clone() };
+    let mut turns = Turns { left: Vec::new(), random: stream(seed, "prompts of a step") };
+    let mut gradient = |theta: &Prompt, batch: &LabelledImages| {
+        let contexts = leaf(theta.get(Part::Text).unwrap_or(&start.contexts).clone());
+        let now = with(&contexts);
+        let prompts = turns.next(start.prompts, collection.prompts_of_step);
+        let images = frozen_features(clip.clip, &batch.images);
+        let features = now.of_prompts(clip.clip, clip.start, &prompts, classes);
+        let bound = upper_bound(clip.clip, &features, images, batch.labels.clone());
+        let loss = bound + now.likeness(clip.clip, clip.start, end_of_sentence) * collection.orthogonality;
+        let found = LossGradient::of(loss, &contexts);
+        LossGradient { loss: found.loss, gradient: as_prompt(found.gradient) }
+    };
+    let device = start.contexts.device();
+    let descent = settings.descent(None, seed);
+    let mut each = |epoch: usize, theta: &Prompt, losses: &[f32]| {
+        if let Some(contexts) = theta.get(Part::Text) {
+            let collection = with(contexts);
+            losses.iter().for_each(|loss| observe(epoch - 1, &collection, *loss));
         }
-    }
-    Ok(tuned)
+    };
+    let theta = descent.run(as_prompt(start.contexts.clone()), set, &device, &mut gradient, &mut each)?;
+    Ok(theta.get(Part::Text).map_or_else(|| start.clone(), with))
 }

@@ -9,15 +9,16 @@
 use std::collections::BTreeMap;
 
 use gram_data::{Augmentation, ClassSubset, Sampling, Split};
-use gram_prompt::{Classes, Part, Placement, Prompt, PromptedClip};
+use gram_prompt::{Classes, Part, Placement, Prompt, PromptKind, PromptedClip};
 use serde::{Deserialize, Serialize};
 
 use crate::adaptation::{AdaptationSettings, TuningSet, adapt};
 use crate::design::PromptDesign;
 use crate::method::{Start, Starts};
+use crate::method_table::{Learned, Method};
 use crate::prepared::{EvaluationError, Prepared};
 use crate::prompt_distribution::{self, CollectionSettings, PromptCollection};
-use crate::results::{BaseToNewRun, CrossDomainRun, CurvePoint, Method};
+use crate::results::{BaseToNewRun, CrossDomainRun, CurvePoint};
 use crate::tip_adapter::{TipAdapter, TipAdapterSettings, tune_keys};
 use crate::tuned::Tuned;
 use crate::views::{Views, Wanted};
@@ -54,8 +55,8 @@ impl ProtocolSettings {
     /// The tuning of `method`.
     pub fn adaptation(&self, method: Method) -> AdaptationSettings {
         let settings = if method.baseline().is_some() { self.regulated } else { self.baseline };
-        match method {
-            Method::Cocoop | Method::CocoopGram => {
+        match method.kind() {
+            Some(PromptKind::Conditional) => {
                 AdaptationSettings { batch_size: self.conditional_batch_size, ..settings }
             }
             _ => settings,
@@ -65,9 +66,9 @@ impl ProtocolSettings {
     /// What methods ask of the shots' views.
     fn wanted(&self, methods: &[Method]) -> Wanted {
         let visual = |method: &&Method| method.prompts(Part::Visual);
-        let epochs = methods.iter().map(|method| match method {
-            Method::TipAdapter | Method::TipAdapterF => self.tip_adapter.epochs,
-            method => self.adaptation(*method).epochs,
+        let epochs = methods.iter().map(|method| match method.learned() {
+            Learned::Cache { .. } => self.tip_adapter.epochs,
+            _ => self.adaptation(*method).epochs,
         });
         let (features, pixels) =
             (methods.iter().any(|method| !visual(&method)), methods.iter().any(|method| visual(&method)));
@@ -164,11 +165,11 @@ impl<'a> Protocol<'a> {
     /// [`EvaluationError`].
     pub fn tune(&self, method: Method, shots: &Shots) -> Result<Option<Vec<Point>>, EvaluationError> {
         let numbers: Vec<usize> = shots.classes.indices(self.prepared.dataset.classes.len()).collect();
-        match method {
-            Method::ZeroShot => Ok(Some(vec![(Tuned::zero_shot(), f32::NAN)])),
-            Method::TipAdapter | Method::TipAdapterF => self.cache(method, shots, &numbers).map(Some),
-            Method::Proda => self.collection(shots, &numbers).map(Some),
-            _ => {
+        match method.learned() {
+            Learned::Nothing => Ok(Some(vec![(Tuned::zero_shot(), f32::NAN)])),
+            Learned::Cache { tuned } => self.cache(tuned, shots, &numbers).map(Some),
+            Learned::Collection => self.collection(method, shots, &numbers).map(Some),
+            Learned::Prompt(_) => {
                 let (design, classes) = (self.settings.design, numbers.len());
                 let seed = self.settings.start_seed.unwrap_or(shots.seed);
                 let start = self.starts.of(
@@ -239,7 +240,12 @@ impl<'a> Protocol<'a> {
         Ok(self.memory(&classes, &theta, placement))
     }
 
-    fn collection(&self, shots: &Shots, numbers: &[usize]) -> Result<Vec<Point>, EvaluationError> {
+    fn collection(
+        &self,
+        method: Method,
+        shots: &Shots,
+        numbers: &[usize],
+    ) -> Result<Vec<Point>, EvaluationError> {
         let collection = self.settings.collection;
         let start =
             PromptCollection::random(&collection, self.prepared.model, shots.seed, self.prepared.device);
@@ -250,7 +256,7 @@ impl<'a> Protocol<'a> {
         };
         let mut course = vec![(Tuned::Collection(start.clone()), f32::NAN)];
         let clip = PromptedClip::new(self.prepared.model, Placement::default());
-        let settings = self.settings.adaptation(Method::Proda);
+        let settings = self.settings.adaptation(method);
         let mut losses = Vec::new();
         let mut observe = |_: usize, _: &PromptCollection, loss: f32| losses.push(loss);
         let tuned =
@@ -260,7 +266,7 @@ impl<'a> Protocol<'a> {
         Ok(course)
     }
 
-    fn cache(&self, method: Method, shots: &Shots, numbers: &[usize]) -> Result<Vec<Point>, EvaluationError> {
+    fn cache(&self, tuned: bool, shots: &Shots, numbers: &[usize]) -> Result<Vec<Point>, EvaluationError> {
         let settings = self.settings.tip_adapter;
         let labels = self.labels(shots, &shots.chosen);
         let Classes::Features(text) = self.prepared.hand_written(numbers) else { return Ok(Vec::new()) };
@@ -268,7 +274,7 @@ impl<'a> Protocol<'a> {
         let views = &shots.views.all_features()[..settings.epochs];
         let mut cache = TipAdapter::new(views, &labels, numbers.len(), settings.alpha, settings.beta);
         let mut losses = Vec::new();
-        if method == Method::TipAdapterF {
+        if tuned {
             let set = TuningSet {
                 classes: Classes::Features(text.clone()),
                 images: &|epoch, chosen| shots.views.images(epoch, chosen, false, self.prepared.device),

@@ -10,146 +10,18 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::{fmt, fs, io};
+use std::{fs, io};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gram_data::whole_file::write_whole;
 use serde::{Deserialize, Deserializer, Serialize};
 
+pub use crate::method_table::Method;
 use crate::score::Score;
 
 /// The version of `results.json` written and read here.
 pub const VERSION: u32 = 1;
-
-/// A way of using a few labelled images, in the order of the paper's tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Method {
-    /// Hand-written prompt, nothing learned.
-    ZeroShot,
-    /// Hand-written prompt and a cache of the shots.
-    TipAdapter,
-    /// The same, and the cache is tuned.
-    TipAdapterF,
-    /// A distribution of textual prompts.
-    Proda,
-    /// Textual prompt that the image moves.
-    Cocoop,
-    /// The same, meta-learned start and regulated gradient.
-    CocoopGram,
-    /// Textual prompt.
-    Coop,
-    /// Textual prompt, meta-learned start and regulated gradient.
-    CoopGram,
-    /// Visual prompt.
-    Vpt,
-    /// Visual prompt, meta-learned start and regulated gradient.
-    VptGram,
-    /// Visual prompt with vectors before every layer.
-    VptDeep,
-    /// Textual and visual prompt at once.
-    Joint,
-    /// Textual and visual prompt at once, meta-learned start and regulated gradient.
-    Unigram,
-}
-
-impl Method {
-    /// Every method, in the order of the tables.
-    pub const ALL: [Method; 13] = [
-        Method::ZeroShot,
-        Method::TipAdapter,
-        Method::TipAdapterF,
-        Method::Proda,
-        Method::Cocoop,
-        Method::CocoopGram,
-        Method::Coop,
-        Method::CoopGram,
-        Method::Vpt,
-        Method::VptGram,
-        Method::VptDeep,
-        Method::Joint,
-        Method::Unigram,
-    ];
-
-    /// Those with GRAM, and what they are compared with.
-    pub const OF_GRAM: [Method; 7] = [
-        Method::ZeroShot,
-        Method::Coop,
-        Method::CoopGram,
-        Method::Vpt,
-        Method::VptGram,
-        Method::Joint,
-        Method::Unigram,
-    ];
-
-    /// The name on the command line and in JSON, such as `coop-gram`.
-    pub fn key(self) -> &'static str {
-        match self {
-            Method::ZeroShot => "zero-shot",
-            Method::TipAdapter => "tip-adapter",
-            Method::TipAdapterF => "tip-adapter-f",
-            Method::Proda => "proda",
-            Method::Cocoop => "cocoop",
-            Method::CocoopGram => "cocoop-gram",
-            Method::Coop => "coop",
-            Method::CoopGram => "coop-gram",
-            Method::Vpt => "vpt",
-            Method::VptGram => "vpt-gram",
-            Method::VptDeep => "vpt-deep",
-            Method::Joint => "joint",
-            Method::Unigram => "unigram",
-        }
-    }
-
-    /// The name in the paper's tables, such as `CoOp + GRAM`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Method::ZeroShot => "CLIP",
-            Method::TipAdapter => "Tip-Adapter",
-            Method::TipAdapterF => "Tip-Adapter-F",
-            Method::Proda => "ProDA",
-            Method::Cocoop => "CoCoOp",
-            Method::CocoopGram => "CoCoOp + GRAM",
-            Method::Coop => "CoOp",
-            Method::CoopGram => "CoOp + GRAM",
-            Method::Vpt => "VPT",
-            Method::VptGram => "VPT + GRAM",
-            Method::VptDeep => "VPT, deep",
-            Method::Joint => "Joint",
-            Method::Unigram => "UNIGRAM",
-        }
-    }
-
-    /// The same prompt without GRAM, for the methods that have it.
-    pub fn baseline(self) -> Option<Method> {
-        match self {
-            Method::CoopGram => Some(Method::Coop),
-            Method::CocoopGram => Some(Method::Cocoop),
-            Method::VptGram => Some(Method::Vpt),
-            Method::Unigram => Some(Method::Joint),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Method {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.pad(self.name())
-    }
-}
-
-impl FromStr for Method {
-    type Err = ResultsError;
-
-    fn from_str(key: &str) -> Result<Self, Self::Err> {
-        Method::ALL
-            .into_iter()
-            .find(|method| method.key() == key)
-            .ok_or_else(|| ResultsError::UnknownMethod { found: key.to_owned() })
-    }
-}
 
 /// Everything one evaluation measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -406,12 +278,6 @@ pub enum ResultsError {
         /// The version in the file.
         found: u32,
     },
-    /// The method has no such name.
-    #[error("unknown method `{found}`: {} are known", Method::ALL.map(|method| method.key()).join(", "))]
-    UnknownMethod {
-        /// The name that was given.
-        found: String,
-    },
 }
 
 impl Results {
@@ -615,14 +481,5 @@ mod tests {
     fn another_version_is_named_before_anything_else() {
         let error = Results::parse(r#"{"version": 9, "odd": true}"#, Path::new("results.json")).unwrap_err();
         assert!(error.to_string().starts_with("results.json: version 9, this program reads version 1"));
-    }
-
-    #[test]
-    fn json_names_of_methods_are_their_command_line_names() {
-        for method in Method::ALL {
-            assert_eq!(serde_json::to_value(method).unwrap(), method.key());
-            assert_eq!(method.key().parse::<Method>().unwrap(), method);
-        }
-        assert!("clip".parse::<Method>().is_err());
     }
 }

@@ -10,17 +10,16 @@
 //! Tip-Adapter-F also tunes the keys. `alpha` and `beta` are chosen on validation images; a class that has no key keeps the
 //! hand-written classifier's logits.
 
-use burn::optim::{AdamWConfig, Optimizer};
 use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::layers::indices;
 use gram_clip::signal::leaf;
 use gram_clip::{Clip, Signal};
-use gram_features::Images;
-use gram_prompt::Classes;
 use gram_prompt::prompted_clip::accuracy;
+use gram_prompt::{Classes, LabelledImages};
 use serde::{Deserialize, Serialize};
 
-use crate::adaptation::{TuningSet, batches};
+use crate::descent::{Descent, LossGradient, TuningSet, frozen_features};
+use crate::gradient_chain::{AdaptiveMoments, Chain, DecoupledWeightDecay, LearningRate, Moment};
 use crate::prepared::EvaluationError;
 
 /// How keys are tuned, and what weights are tried.
@@ -39,12 +38,34 @@ pub struct TipAdapterSettings {
     pub beta: f32,
 }
 
+impl TipAdapterSettings {
+    /// AdamW's rate of a moment.
+    fn rate_at(&self, at: Moment) -> f64 {
+        self.rate * 0.5 * (1.0 + (std::f64::consts::PI * at.step as f64 / at.steps as f64).cos())
+    }
+
+    /// The descent of the keys: AdamW.
+    fn descent(&self, seed: u64) -> Descent<'_, Tensor<2>> {
+        let chain: Chain<'_, Tensor<2>> = vec![
+            Box::new(AdaptiveMoments::new(EPSILON)),
+            Box::new(LearningRate(|along: Tensor<2>, at| along * self.rate_at(at) as f32)),
+            Box::new(DecoupledWeightDecay { decay: f64::from(DECAY), rate: |at| self.rate_at(at) }),
+        ];
+        Descent { chain, epochs: self.epochs, batch_size: self.batch_size, seed }
+    }
+}
+
 impl Default for TipAdapterSettings {
     /// The authors'.
     fn default() -> Self {
         Self { epochs: 20, batch_size: 256, rate: 1e-3, alpha: 1.0, beta: 5.5 }
     }
 }
+
+/// AdamW's weight decay, PyTorch's.
+const DECAY: f32 = 0.01;
+/// What AdamW adds to the root of the second moment: the authors'.
+const EPSILON: f32 = 1e-4;
 
 /// Values of `beta` and of `alpha` that are tried: the authors' search step.
 const TRIED: [usize; 2] = [200, 20];
@@ -124,45 +145,31 @@ impl TipAdapter {
     }
 }
 
-/// Tunes the keys of a cache (Tip-Adapter-F) by AdamW, on features of the shots beside the hand-written classifier. `observe`
-/// sees the cache and the loss of every batch before its step.
+/// Tunes the keys of a cache (Tip-Adapter-F) by AdamW, on features of the shots beside the hand-written classifier. After
+/// every epoch `observe` sees the cache with the loss of each batch.
 ///
 /// # Errors
 /// [`EvaluationError`] for an image that cannot be read.
 pub fn tune_keys(
     clip: &Clip,
-    mut cache: TipAdapter,
+    cache: TipAdapter,
     set: &TuningSet,
     settings: &TipAdapterSettings,
     seed: u64,
     observe: &mut dyn FnMut(&TipAdapter, f32),
 ) -> Result<TipAdapter, EvaluationError> {
     let Classes::Features(text) = &set.classes else { return Ok(cache) };
-    let labels = &set.labels;
+    let with = |keys: &Tensor<2>| TipAdapter { keys: keys.clone(), ..cache.clone() };
+    let mut gradient = |keys: &Tensor<2>, batch: &LabelledImages| {
+        let moved = leaf(keys.clone());
+        let features = frozen_features(clip, &batch.images);
+        let logits = with(&moved).logits(clip, features, text.clone());
+        LossGradient::of(Signal::from(logits).cross_entropy(batch.labels.clone()).value, &moved)
+    };
+    let mut each = |_: usize, keys: &Tensor<2>, losses: &[f32]| {
+        losses.iter().for_each(|loss| observe(&with(keys), *loss));
+    };
     let device = cache.keys.device();
-    let optimizer = AdamWConfig::new().with_epsilon(1e-4).with_weight_decay(0.01).build();
-    let mut state = None;
-    let steps = settings.epochs * labels.len().div_ceil(settings.batch_size);
-    let mut step = 0;
-    for epoch in 0..settings.epochs {
-        for chosen in batches(labels.len(), settings.batch_size, seed, epoch) {
-            let keys = leaf(cache.keys.clone());
-            let tuned = TipAdapter { keys: keys.clone(), ..cache.clone() };
-            let own: Vec<usize> = chosen.iter().map(|shot| labels[*shot]).collect();
-            let features = match (set.images)(epoch, &chosen)? {
-                Images::Features(features) => features,
-                Images::Pixels(pixels) => clip.vision.features(pixels, None),
-            };
-            let logits = tuned.logits(clip, features, text.clone());
-            let loss = Signal::from(logits).cross_entropy(indices(&own, &device)).value;
-            observe(&cache, loss.clone().inner().into_scalar::<f32>());
-            let gradients = loss.backward();
-            let Some(gradient) = keys.grad(&gradients) else { return Ok(cache) };
-            let rate =
-                settings.rate * 0.5 * (1.0 + (std::f64::consts::PI * step as f64 / steps as f64).cos());
-            (cache.keys, state) = optimizer.step(rate, cache.keys, gradient, state);
-            step += 1;
-        }
-    }
-    Ok(cache)
+    let keys = settings.descent(seed).run(cache.keys.clone(), set, &device, &mut gradient, &mut each)?;
+    Ok(with(&keys))
 }

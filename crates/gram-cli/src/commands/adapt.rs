@@ -44,8 +44,8 @@ pub struct AdaptArguments {
     /// A folder for each class, a manifest, an archive, a dataset of the literature, or `demo:NAME`.
     #[arg(long, value_name = "D")]
     data: String,
-    /// coop, cocoop, vpt, vpt-deep or joint; coop-gram, cocoop-gram, vpt-gram or unigram from a meta-trained start.
-    #[arg(long)]
+    /// A method that leaves a prompt.
+    #[arg(long, help = methods())]
     method: Method,
     /// The meta-trained start, from `gram meta-train`.
     #[arg(long, value_name = "FILE")]
@@ -71,6 +71,12 @@ pub struct AdaptArguments {
     /// Settings.
     #[command(flatten)]
     tuning: TuningArguments,
+}
+
+/// The help of `--method`.
+fn methods() -> String {
+    let (usual, with_gram) = (Method::list_of_prompts(), Method::list_with_gram());
+    format!("{usual}; {with_gram} from a meta-trained start")
 }
 
 /// Runs the command.

@@ -32,10 +32,7 @@ const SEED: &str = "{seed}";
 
 /// Arguments of `gram bench`.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Examples:\n  gram bench --data-root demo --protocol base-to-new --methods coop,vpt --shots 4 --seeds 3 --out runs/bench\n  \
-                  gram bench --model ViT-B/16 --data-root ~/data --shots 1,2,4,8,16 --seeds 3 --start coop-gram=start.safetensors"
-)]
+#[command(after_help = after_help())]
 pub struct BenchArguments {
     /// A folder or file with a CLIP checkpoint, an id on the hub, or `tiny`, which is built in; else that of the first start,
     /// or `tiny`.
@@ -44,7 +41,7 @@ pub struct BenchArguments {
     /// base-to-new, cross-domain, cross-dataset, several between commas, or all.
     #[arg(long, value_name = "NAMES", default_value = "base-to-new")]
     protocol: String,
-    /// Methods between commas, or all.
+    /// Methods between commas, or all; the end of this help has their names.
     #[arg(long, value_name = "NAMES", default_value = "all")]
     methods: String,
     /// A folder with datasets in CoOp's folders, or `demo`.
@@ -82,6 +79,16 @@ pub struct BenchArguments {
     /// Settings.
     #[command(flatten)]
     tuning: TuningArguments,
+}
+
+/// Examples.
+const EXAMPLES: &str = "Examples:\n  \
+    gram bench --data-root demo --protocol base-to-new --methods coop,vpt --shots 4 --seeds 3 --out runs/bench\n  \
+    gram bench --model ViT-B/16 --data-root ~/data --shots 1,2,4,8,16 --seeds 3 --start coop-gram=start.safetensors";
+
+/// The end of the help: every method, and examples.
+fn after_help() -> String {
+    format!("Methods:\n{}\n\n{EXAMPLES}", Method::table())
 }
 
 /// Runs the command.

@@ -46,8 +46,8 @@ pub struct RehearseArguments {
     /// Their topics and domains, from `gram cluster`.
     #[arg(long, value_name = "DIR")]
     clusters: PathBuf,
-    /// coop-gram, cocoop-gram, vpt-gram or unigram.
-    #[arg(long, default_value = "coop-gram")]
+    /// The method with GRAM that is rehearsed.
+    #[arg(long, default_value = "coop-gram", help = format!("The method with GRAM: {}", Method::list_with_gram()))]
     method: Method,
     /// What is asked: regulator, regulator-start, momentum, inner-rate, inner-steps, inner-momentum, episodes, new-classes, length,
     /// order, optimizer; may be given several times. Without one, the settings as they are are held against the usual start.

@@ -53,7 +53,11 @@ pub struct StudyArguments {
     #[arg(long, value_name = "D")]
     data: Vec<String>,
     /// The method with GRAM that is studied.
-    #[arg(long, default_value = "unigram")]
+    #[arg(
+        long,
+        default_value = "unigram",
+        help = format!("The method with GRAM that is studied: {}", Method::list_with_gram())
+    )]
     method: Method,
     /// Images of a class.
     #[arg(long, value_name = "K", default_value_t = defaults::SHOTS)]
@@ -85,9 +89,7 @@ pub struct StudyArguments {
 /// The prompt of a method with GRAM.
 pub fn kind_with_gram(method: Method) -> Result<PromptKind> {
     let kind = method.kind().filter(|_| method.baseline().is_some());
-    kind.with_context(|| {
-        format!("--method {}: coop-gram, cocoop-gram, vpt-gram or unigram is expected", method.key())
-    })
+    kind.with_context(|| format!("--method {}: {} is expected", method.key(), Method::list_with_gram()))
 }
 
 /// A study.

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use gram_prompt::PromptKind;
+
 use super::plot::{Plot, Point, Series};
+use crate::method_table::Learned;
 use crate::results::{CurvePoint, MetaCurve, MetaPoint, Method, Results};
 use crate::statistics::{BySeed, Estimate, average_within_seeds};
 use crate::tables::scores::{distinct, in_order_of_the_paper};
@@ -146,20 +149,17 @@ fn smoothed(name: &str, class: &'static str, points: Vec<Point>) -> Vec<Series> 
     ]
 }
 
-/// A colour for each kind of prompt, dashed without GRAM, so that a pair is told apart without colour.
+/// A colour for what is learned, dashed without GRAM, so that a pair is told apart without colour.
 fn class(method: Method) -> &'static str {
-    match method {
-        Method::ZeroShot => "ink",
-        Method::Coop => "blue dashed",
-        Method::CoopGram => "blue",
-        Method::Vpt => "vermillion dashed",
-        Method::VptGram => "vermillion",
-        Method::Cocoop | Method::CocoopGram | Method::Proda => "blue dashed",
-        Method::VptDeep => "vermillion dashed",
-        Method::TipAdapter | Method::TipAdapterF => "ink",
-        Method::Joint => "green dashed",
-        Method::Unigram => "green",
-    }
+    let colours = match method.learned() {
+        Learned::Nothing | Learned::Cache { .. } => return "ink",
+        Learned::Collection | Learned::Prompt(PromptKind::Textual | PromptKind::Conditional) => {
+            ["blue dashed", "blue"]
+        }
+        Learned::Prompt(PromptKind::Visual) => ["vermillion dashed", "vermillion"],
+        Learned::Prompt(PromptKind::Joint) => ["green dashed", "green"],
+    };
+    colours[usize::from(method.baseline().is_some())]
 }
 
 #[cfg(test)]

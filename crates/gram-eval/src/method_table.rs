@@ -1,0 +1,393 @@
+//! The methods: one table, a row of facts for each.
+//!
+//! Everything that lists, names or tells methods apart reads this table. A new method is a row here, a file of its own if
+//! it minimises something of its own, and a test that holds it to its paper.
+
+use std::fmt;
+use std::str::FromStr;
+
+use gram_prompt::{Part, PromptKind};
+use serde::{Deserialize, Serialize};
+
+/// What is known of a method.
+struct Facts {
+    /// The name on the command line and in JSON.
+    key: &'static str,
+    /// The name in tables and reports.
+    name: &'static str,
+    learned: Learned,
+    /// The method without GRAM, for one with it: such a method starts at a meta-trained prompt, and its gradient is
+    /// regulated.
+    baseline: Option<Method>,
+    /// The method whose meta-trained initialisation it takes where it has none of its own.
+    initialised_as: Option<Method>,
+    /// Whether visual tokens stand before every layer, whatever the settings say of their depth.
+    deep: bool,
+    transformations: Transformations,
+    paper: &'static str,
+}
+
+/// What a method learns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learned {
+    /// Nothing: the hand-written prompt classifies.
+    Nothing,
+    /// A prompt of this kind, by descent.
+    Prompt(PromptKind),
+    /// A collection of textual prompts (ProDA).
+    Collection,
+    /// A cache of the shots (Tip-Adapter), whose keys are tuned or not.
+    Cache {
+        /// Whether the keys are tuned.
+        tuned: bool,
+    },
+}
+
+/// What becomes of a gradient before what is learned moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transformations {
+    /// There is no gradient.
+    None,
+    /// Stochastic gradient descent: weight decay, momentum, the schedule of the learning rate; with GRAM the regulator
+    /// before or behind momentum.
+    Sgd,
+    /// Adam's moments, the schedule of the learning rate, and weight decay apart from both.
+    AdamW,
+}
+
+/// The enum of all methods, and its table.
+macro_rules! methods {
+    ($($(#[$about:meta])+ $method:ident { $($fact:ident: $value:expr,)+ })+) => {
+        /// A way of using a few labelled images, in the order of the paper's tables.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum Method {
+            $($(#[$about])+ $method,)+
+        }
+
+        impl Method {
+            /// Every method, in the order of the tables.
+            pub const ALL: [Method; [$(Method::$method),+].len()] = [$(Method::$method),+];
+
+            fn facts(self) -> Facts {
+                match self {
+                    $(Self::$method => Facts { $($fact: $value,)+ ..USUAL },)+
+                }
+            }
+        }
+    };
+}
+
+/// What a row need not say.
+const USUAL: Facts = Facts {
+    key: "",
+    name: "",
+    learned: Learned::Nothing,
+    baseline: None,
+    initialised_as: None,
+    deep: false,
+    transformations: Transformations::Sgd,
+    paper: "",
+};
+
+const GRAM: &str = "Li et al., ICCV 2023";
+const TIP_ADAPTER: &str = "Zhang et al., ECCV 2022";
+const VPT: &str = "Jia et al., ECCV 2022";
+
+methods! {
+    /// Hand-written prompt, nothing learned.
+    ZeroShot {
+        key: "zero-shot",
+        name: "CLIP",
+        transformations: Transformations::None,
+        paper: "Radford et al., ICML 2021",
+    }
+    /// Hand-written prompt and a cache of the shots.
+    TipAdapter {
+        key: "tip-adapter",
+        name: "Tip-Adapter",
+        learned: Learned::Cache { tuned: false },
+        transformations: Transformations::None,
+        paper: TIP_ADAPTER,
+    }
+    /// The same, and the cache is tuned.
+    TipAdapterF {
+        key: "tip-adapter-f",
+        name: "Tip-Adapter-F",
+        learned: Learned::Cache { tuned: true },
+        transformations: Transformations::AdamW,
+        paper: TIP_ADAPTER,
+    }
+    /// A distribution of textual prompts.
+    Proda {
+        key: "proda",
+        name: "ProDA",
+        learned: Learned::Collection,
+        paper: "Lu et al., CVPR 2022",
+    }
+    /// Textual prompt that the image moves.
+    Cocoop {
+        key: "cocoop",
+        name: "CoCoOp",
+        learned: Learned::Prompt(PromptKind::Conditional),
+        paper: "Zhou et al., CVPR 2022",
+    }
+    /// The same, meta-learned initialisation and regulated gradient. A textual initialisation serves its context too.
+    CocoopGram {
+        key: "cocoop-gram",
+        name: "CoCoOp + GRAM",
+        learned: Learned::Prompt(PromptKind::Conditional),
+        baseline: Some(Method::Cocoop),
+        initialised_as: Some(Method::CoopGram),
+        paper: GRAM,
+    }
+    /// Textual prompt.
+    Coop {
+        key: "coop",
+        name: "CoOp",
+        learned: Learned::Prompt(PromptKind::Textual),
+        paper: "Zhou et al., IJCV 2022",
+    }
+    /// Textual prompt, meta-learned initialisation and regulated gradient.
+    CoopGram {
+        key: "coop-gram",
+        name: "CoOp + GRAM",
+        learned: Learned::Prompt(PromptKind::Textual),
+        baseline: Some(Method::Coop),
+        paper: GRAM,
+    }
+    /// Visual prompt.
+    Vpt {
+        key: "vpt",
+        name: "VPT",
+        learned: Learned::Prompt(PromptKind::Visual),
+        paper: VPT,
+    }
+    /// Visual prompt, meta-learned initialisation and regulated gradient.
+    VptGram {
+        key: "vpt-gram",
+        name: "VPT + GRAM",
+        learned: Learned::Prompt(PromptKind::Visual),
+        baseline: Some(Method::Vpt),
+        paper: GRAM,
+    }
+    /// Visual prompt with tokens before every layer.
+    VptDeep {
+        key: "vpt-deep",
+        name: "VPT, deep",
+        learned: Learned::Prompt(PromptKind::Visual),
+        deep: true,
+        paper: VPT,
+    }
+    /// Textual and visual prompt at once.
+    Joint {
+        key: "joint",
+        name: "Joint",
+        learned: Learned::Prompt(PromptKind::Joint),
+        paper: GRAM,
+    }
+    /// Textual and visual prompt at once, meta-learned initialisation and regulated gradient.
+    Unigram {
+        key: "unigram",
+        name: "UNIGRAM",
+        learned: Learned::Prompt(PromptKind::Joint),
+        baseline: Some(Method::Joint),
+        paper: GRAM,
+    }
+}
+
+impl Method {
+    /// The methods with GRAM that the demo shows, and what they are compared with.
+    pub const OF_GRAM: [Method; 7] = [
+        Method::ZeroShot,
+        Method::Coop,
+        Method::CoopGram,
+        Method::Vpt,
+        Method::VptGram,
+        Method::Joint,
+        Method::Unigram,
+    ];
+
+    /// The name on the command line and in JSON, such as `coop-gram`.
+    pub fn key(self) -> &'static str {
+        self.facts().key
+    }
+
+    /// The name in the paper's tables, such as `CoOp + GRAM`.
+    pub fn name(self) -> &'static str {
+        self.facts().name
+    }
+
+    /// What the method learns.
+    pub fn learned(self) -> Learned {
+        self.facts().learned
+    }
+
+    /// The same prompt without GRAM, for the methods that have it.
+    pub fn baseline(self) -> Option<Method> {
+        self.facts().baseline
+    }
+
+    /// The method whose meta-trained initialisation it takes where it has none of its own: itself, or another.
+    pub fn initialised_as(self) -> Method {
+        self.facts().initialised_as.unwrap_or(self)
+    }
+
+    /// Whether visual tokens stand before every layer, whatever the settings say of their depth.
+    pub fn is_deep(self) -> bool {
+        self.facts().deep
+    }
+
+    /// What becomes of its gradient.
+    pub fn transformations(self) -> Transformations {
+        self.facts().transformations
+    }
+
+    /// Where it was published: authors, venue and year.
+    pub fn paper(self) -> &'static str {
+        self.facts().paper
+    }
+
+    /// Which prompt the method tunes by descent; none for those that do something else.
+    pub fn kind(self) -> Option<PromptKind> {
+        match self.learned() {
+            Learned::Prompt(kind) => Some(kind),
+            Learned::Nothing | Learned::Collection | Learned::Cache { .. } => None,
+        }
+    }
+
+    /// Whether the method learns that part.
+    pub fn prompts(self, part: Part) -> bool {
+        self.kind().is_some_and(|kind| kind.has(part))
+    }
+
+    /// The names on the command line of the methods that `chosen` takes, as a list of words: `coop, vpt or joint`.
+    pub fn list(chosen: impl Fn(Method) -> bool) -> String {
+        let keys: Vec<&str> = Self::ALL.into_iter().filter(|method| chosen(*method)).map(Self::key).collect();
+        match keys.split_last() {
+            Some((last, [])) => (*last).to_owned(),
+            Some((last, others)) => format!("{} or {last}", others.join(", ")),
+            None => String::new(),
+        }
+    }
+
+    /// Those that leave a prompt and start as usual, as [`list`](Self::list) gives them.
+    pub fn list_of_prompts() -> String {
+        Self::list(|method| method.kind().is_some() && method.baseline().is_none())
+    }
+
+    /// Those with GRAM, as [`list`](Self::list) gives them.
+    pub fn list_with_gram() -> String {
+        Self::list(|method| method.baseline().is_some())
+    }
+
+    /// A line for each method: its name on the command line and in tables, what is learned and how, and its paper.
+    pub fn table() -> String {
+        let row = |method: Method| {
+            let (key, name, paper) = (method.key(), method.name(), method.paper());
+            let regulated = if method.baseline().is_some() { "regulated " } else { "" };
+            let learned = match method.transformations() {
+                Transformations::None => method.learned().to_string(),
+                other => format!("{}, {regulated}{other}", method.learned()),
+            };
+            format!("  {key:<14} {name:<14} {learned:<42} {paper}")
+        };
+        Self::ALL.map(row).join("\n")
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.name())
+    }
+}
+
+impl fmt::Display for Learned {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Learned::Nothing => "nothing",
+            Learned::Prompt(PromptKind::Textual) => "textual prompt",
+            Learned::Prompt(PromptKind::Conditional) => "textual prompt and its net",
+            Learned::Prompt(PromptKind::Visual) => "visual prompt",
+            Learned::Prompt(PromptKind::Joint) => "textual and visual prompt",
+            Learned::Collection => "a collection of textual prompts",
+            Learned::Cache { tuned: false } => "nothing: a cache of the shots",
+            Learned::Cache { tuned: true } => "a cache of the shots",
+        })
+    }
+}
+
+impl fmt::Display for Transformations {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Transformations::None => "no gradient",
+            Transformations::Sgd => "SGD",
+            Transformations::AdamW => "AdamW",
+        })
+    }
+}
+
+/// No method has this name.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown method `{found}`: {} are known", Method::ALL.map(Method::key).join(", "))]
+pub struct UnknownMethod {
+    /// The name that was given.
+    pub found: String,
+}
+
+impl FromStr for Method {
+    type Err = UnknownMethod;
+
+    fn from_str(key: &str) -> Result<Self, Self::Err> {
+        let known = Method::ALL.into_iter().find(|method| method.key() == key);
+        known.ok_or_else(|| UnknownMethod { found: key.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_names_of_methods_are_their_command_line_names() {
+        for method in Method::ALL {
+            assert_eq!(serde_json::to_value(method).unwrap(), method.key());
+            assert_eq!(method.key().parse::<Method>().unwrap(), method);
+        }
+        assert!("clip".parse::<Method>().is_err());
+    }
+
+    #[test]
+    fn every_row_says_what_a_reader_of_tables_needs() {
+        for method in Method::ALL {
+            assert!(!method.name().is_empty() && !method.paper().is_empty(), "{method:?}");
+            assert_eq!(Method::ALL.into_iter().filter(|other| other.name() == method.name()).count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_method_with_gram_learns_what_its_baseline_learns() {
+        for (method, baseline) in
+            Method::ALL.into_iter().filter_map(|method| Some((method, method.baseline()?)))
+        {
+            assert_eq!((baseline.learned(), baseline.baseline()), (method.learned(), None), "{method}");
+            assert!(method.initialised_as().baseline().is_some(), "{method}");
+        }
+    }
+
+    #[test]
+    fn lists_and_errors_name_what_the_table_names() {
+        assert_eq!(Method::list(|method| method == Method::Vpt), "vpt");
+        assert_eq!(Method::list(|method| method.is_deep() || method == Method::Joint), "vpt-deep or joint");
+        let error = "coopp".parse::<Method>().unwrap_err().to_string();
+        let table = Method::table();
+        for method in Method::ALL {
+            assert!(error.contains(method.key()) && table.contains(method.name()));
+        }
+        let with_gram = Method::list_with_gram();
+        for method in Method::ALL {
+            let listed = with_gram.split([',', ' ']).any(|word| word == method.key());
+            assert_eq!(listed, method.baseline().is_some(), "{method}");
+        }
+    }
+}
