@@ -11,8 +11,11 @@ use std::collections::BTreeMap;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use crate::block::{Block, KeysValues, Place, mask};
 use crate::config::TextConfig;
-use crate::layers::{Block, KeysValues, LayerNorm, Linear, Place, indices, mask};
+use crate::contents::Contents;
+use crate::layers::{LayerNorm, Linear, indices};
+use crate::products::{Products, Tower};
 use crate::signal::Signal;
 
 /// The text transformer of CLIP.
@@ -34,7 +37,7 @@ pub struct TextTower {
 }
 
 /// What stands at a position of a text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Token {
     /// A token of the vocabulary.
     Word(u32),
@@ -50,7 +53,7 @@ impl Token {
 }
 
 /// Texts with learned vectors in them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Sentences {
     /// What texts begin with, SOS first; all of one length.
     pub prefixes: Vec<Vec<Token>>,
@@ -59,7 +62,7 @@ pub struct Sentences {
 }
 
 /// A text after a prefix.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Text {
     /// Number of its prefix.
     pub prefix: usize,
@@ -87,7 +90,7 @@ impl Sentences {
 }
 
 /// How texts of different lengths pass the tower. Both give the same numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Batching {
     /// Attention of each length by itself: nothing is computed that is not read.
     ByLength,
@@ -126,6 +129,23 @@ impl TextTower {
         context: Option<Signal<2>>,
         batching: Batching,
     ) -> Signal<2> {
+        self.forward_keeping(sentences, context, batching, None)
+    }
+
+    /// [`forward_sentences`](Self::forward_sentences), whose products are kept in `products` or taken from there.
+    pub fn forward_keeping(
+        &self,
+        sentences: &Sentences,
+        context: Option<Signal<2>>,
+        batching: Batching,
+        products: Option<&Products>,
+    ) -> Signal<2> {
+        let kept = products.map(|products| {
+            let mut input = Contents::default();
+            input.value(&(sentences, batching));
+            context.iter().for_each(|context| input.tensor(&context.value));
+            products.of_pass(Tower::Text, &input)
+        });
         let layout = Layout::new(self, sentences, batching);
         let positions = indices(&layout.positions, &self.device());
         let positions = self.position_embedding.val().select(0, positions);
@@ -136,8 +156,9 @@ impl TextTower {
                 return self.read_out(x.linear_map(|rows| rows.select(0, layout.pooled.clone())), &layout);
             }
         };
-        for block in others {
-            x = block.forward_rows(x, None, |queries, keys, values| {
+        for (layer, block) in others.iter().enumerate() {
+            let kept = kept.map(|kept| kept.of_layer(layer));
+            x = block.forward_rows(x, None, kept, |queries, keys, values| {
                 let prefix = block.keys_values(&keys, &values, layout.prefix);
                 let of_prefix =
                     block.attention(&queries, layout.prefix, prefix.clone(), layout.causal.clone());
@@ -149,7 +170,8 @@ impl TextTower {
             });
         }
         // In the last layer a text is its pooled position.
-        let x = last.forward_rows(x, Some(&layout.pooled), |queries, keys, values| {
+        let kept = kept.map(|kept| kept.of_layer(others.len()));
+        let x = last.forward_rows(x, Some(&layout.pooled), kept, |queries, keys, values| {
             let prefix = last.keys_values(&keys, &values, layout.prefix);
             let mut first = 0;
             let of_group = |group: &Group| {
