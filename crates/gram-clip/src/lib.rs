@@ -33,6 +33,7 @@ mod names;
 pub mod open_clip;
 pub mod preprocess;
 pub mod products;
+mod sentences;
 pub mod side_by_side;
 pub mod signal;
 mod sizes;

@@ -14,8 +14,7 @@ use gram_clip::{Clip, Model, Signal};
 use gram_features::Images;
 
 use crate::placement::{ClassSentence, Placement};
-use crate::prompt::{Part, Prompt};
-use features::{Around, Question};
+use crate::prompt::Prompt;
 
 /// What images are compared with.
 #[derive(Clone, Debug)]
@@ -55,14 +54,6 @@ impl<'a> PromptedClip<'a> {
         Self { clip: &model.clip, start: model.tokenizer.start(), placement, classes_at_once: usize::MAX }
     }
 
-    /// Logits `[images, classes]` (eq. 1) under `prompt`.
-    pub fn logits(&self, prompt: &Prompt, classes: &Classes, images: &Images) -> Tensor<2> {
-        let question = Question { prompt, tangent: None, classes, images };
-        let image = self.image_features(&[question], None).remove(0);
-        let text = self.class_features(&[question], std::slice::from_ref(&image), None).remove(0);
-        self.compare(&question, image, text).value
-    }
-
     /// The vectors of a visual prompt in their layers.
     pub fn visual_prompt(&self, vectors: Option<&Tensor<2>>) -> Option<VisualPrompt> {
         let of = |vectors: &Tensor<2>| VisualPrompt {
@@ -70,21 +61,6 @@ impl<'a> PromptedClip<'a> {
             depth: self.placement.visual_depth,
         };
         vectors.map(of)
-    }
-
-    /// The features of classes under a prompt that does not move any more, computed once for all images; the classes as
-    /// they are where each image has its own.
-    pub fn fixed(&self, prompt: &Prompt, classes: Classes) -> Classes {
-        match &classes {
-            Classes::Sentences(sentences) if prompt.get(Part::HiddenWeight).is_none() => {
-                let contexts = prompt.get(Part::Text).cloned().map(Signal::from);
-                let rows = contexts.as_ref().map_or(0, |contexts| contexts.value.dims()[0]);
-                let around = Around { contexts, count: 1, rows, classes: sentences };
-                let features = self.texts_around(&[&around], None).into_iter().next();
-                features.map_or(classes, |features| Classes::Features(features.value))
-            }
-            _ => classes,
-        }
     }
 }
 

@@ -7,7 +7,8 @@ use gram_data::random::indexed_stream;
 use gram_features::{FeatureError, ImageStore};
 use gram_prompt::{ClassStore, LabelledImages};
 
-use super::{MetaTrainingError, MetaTrainingSettings};
+use super::error::MetaTrainingError;
+use super::settings::MetaTrainingSettings;
 use crate::episode::{Episode, Shot, TooFewTopics, TopicPool};
 use crate::meta_gradient::{NewClasses, Task};
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::MetaTrainingError;
+use super::error::MetaTrainingError;
 use crate::episode::EpisodeSettings;
 use crate::meta_gradient::InnerLoop;
 use crate::outer_optimizer::OuterOptimizer;

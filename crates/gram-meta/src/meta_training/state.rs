@@ -7,7 +7,7 @@ use gram_data::fingerprint::{Fingerprinting, digits};
 use gram_prompt::prompt_file::numbers;
 use gram_prompt::{Part, Prompt};
 
-use super::MetaTrainingSettings;
+use super::settings::MetaTrainingSettings;
 use crate::outer_optimizer::OuterStep;
 use crate::regulator::{Parameter, Regulator};
 

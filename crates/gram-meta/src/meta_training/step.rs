@@ -6,8 +6,9 @@ use gram_prompt::Rates;
 use gram_prompt::prompted_clip::accuracy;
 use serde::{Deserialize, Serialize};
 
+use super::MetaTraining;
+use super::error::MetaTrainingError;
 use super::state::{Best, MetaState, Standing};
-use super::{MetaTraining, MetaTrainingError};
 use crate::meta_gradient::{MetaGradient, Task};
 
 /// What one outer step measured, means over its episodes. What is not known is NaN, `null` in JSON.

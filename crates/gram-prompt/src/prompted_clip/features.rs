@@ -18,6 +18,29 @@ use crate::prompt::{Part, Prompt};
 const TEXTS_AT_ONCE: usize = 2048;
 
 impl PromptedClip<'_> {
+    /// Logits `[images, classes]` (eq. 1) under `prompt`.
+    pub fn logits(&self, prompt: &Prompt, classes: &Classes, images: &Images) -> Tensor<2> {
+        let question = Question { prompt, tangent: None, classes, images };
+        let image = self.image_features(&[question], None).remove(0);
+        let text = self.class_features(&[question], std::slice::from_ref(&image), None).remove(0);
+        self.compare(&question, image, text).value
+    }
+
+    /// The features of classes under a prompt that does not move any more, computed once for all images; the classes as
+    /// they are where each image has its own.
+    pub fn fixed(&self, prompt: &Prompt, classes: Classes) -> Classes {
+        match &classes {
+            Classes::Sentences(sentences) if prompt.get(Part::HiddenWeight).is_none() => {
+                let contexts = prompt.get(Part::Text).cloned().map(Signal::from);
+                let rows = contexts.as_ref().map_or(0, |contexts| contexts.value.dims()[0]);
+                let around = Around { contexts, count: 1, rows, classes: sentences };
+                let features = self.texts_around(&[&around], None).into_iter().next();
+                features.map_or(classes, |features| Classes::Features(features.value))
+            }
+            _ => classes,
+        }
+    }
+
     /// The answers to several questions, `[images, classes]` each, from one pass through each tower. Their prompts are of one
     /// kind and size. The towers' products are kept in `products`, or taken from there.
     pub(super) fn answers(&self, questions: &[Question], products: Option<&Products>) -> Vec<Signal<2>> {
@@ -28,11 +51,7 @@ impl PromptedClip<'_> {
     }
 
     /// Normalised features of each question's images, `[images, joint width]`.
-    pub(super) fn image_features(
-        &self,
-        questions: &[Question],
-        products: Option<&Products>,
-    ) -> Vec<Signal<2>> {
+    fn image_features(&self, questions: &[Question], products: Option<&Products>) -> Vec<Signal<2>> {
         let (mut pixels, mut vectors, mut counts) = (Vec::new(), Vec::new(), Vec::new());
         for question in questions {
             let Images::Pixels(own) = question.images else { continue };
@@ -65,7 +84,7 @@ impl PromptedClip<'_> {
     }
 
     /// Normalised features of each question's classes, `[classes, joint width]`, or one below the other for each image.
-    pub(super) fn class_features(
+    fn class_features(
         &self,
         questions: &[Question],
         images: &[Signal<2>],
@@ -119,7 +138,7 @@ impl PromptedClip<'_> {
     }
 
     /// Normalised features of classes around contexts, one pass for all.
-    pub(super) fn texts_around(&self, all: &[&Around], products: Option<&Products>) -> Vec<Signal<2>> {
+    fn texts_around(&self, all: &[&Around], products: Option<&Products>) -> Vec<Signal<2>> {
         let rows = all.first().map_or(0, |around| around.rows);
         let sets = all.iter().flat_map(|around| {
             let sentences = self.placement.sentences(self.start, around.classes, rows);
@@ -133,7 +152,7 @@ impl PromptedClip<'_> {
     }
 
     /// Logits `[images, classes]` from features.
-    pub(super) fn compare(&self, question: &Question, images: Signal<2>, texts: Signal<2>) -> Signal<2> {
+    fn compare(&self, question: &Question, images: Signal<2>, texts: Signal<2>) -> Signal<2> {
         if question.net().is_none() {
             return self.clip.logits(images, texts);
         }
@@ -169,12 +188,12 @@ impl Question<'_> {
 }
 
 /// Classes around each of some contexts.
-pub(super) struct Around<'a> {
+struct Around<'a> {
     /// `[count * rows, width]`
-    pub(super) contexts: Option<Signal<2>>,
-    pub(super) count: usize,
-    pub(super) rows: usize,
-    pub(super) classes: &'a [ClassSentence],
+    contexts: Option<Signal<2>>,
+    count: usize,
+    rows: usize,
+    classes: &'a [ClassSentence],
 }
 
 impl Around<'_> {
