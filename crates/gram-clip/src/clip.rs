@@ -6,7 +6,6 @@ use burn::tensor::{Device, Tensor};
 use crate::checkpoint::Weights;
 use crate::config::ClipConfig;
 use crate::error::ClipError;
-use crate::frozen_linear::Products;
 use crate::signal::Signal;
 use crate::text_tower::TextTower;
 use crate::vision_tower::VisionTower;
@@ -33,15 +32,6 @@ impl Clip {
     pub fn from_bytes(config: &str, weights: &[u8], device: &Device) -> Result<Self, ClipError> {
         let mut weights = Weights::parse("model.safetensors", weights.to_vec())?;
         Self::read(&ClipConfig::parse(config)?, &mut weights, device)
-    }
-
-    /// This model, with the same weights, whose blocks keep their products in `products` or take them from there.
-    pub fn with_products(&self, products: &Products) -> Self {
-        let mut clip = self.clone();
-        for block in clip.text.blocks.iter_mut().chain(&mut clip.vision.blocks) {
-            block.linears_mut().into_iter().for_each(|linear| linear.products = Some(products.clone()));
-        }
-        clip
     }
 
     /// `exp(logit_scale) * image @ text^T` (eq. 1).

@@ -1,11 +1,10 @@
-//! The layers that both towers share: affine maps, layer normalisation and the pre-norm transformer block.
+//! The layers that both towers share: affine maps and layer normalisation.
 
 use burn::module::{Module, Param};
-use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Device, Int, Tensor, TensorData, module};
 
-use crate::frozen_linear::Products;
-use crate::signal::{Activation, Signal};
+use crate::frozen_linear::{is_frozen, product};
+use crate::signal::Signal;
 
 /// An affine map.
 #[derive(Module, Debug)]
@@ -14,15 +13,31 @@ pub struct Linear {
     pub weight: Param<Tensor<2>>,
     /// `[outputs]`
     pub bias: Option<Param<Tensor<1>>>,
-    /// Where its products are kept, if they are.
-    #[module(skip)]
-    pub(crate) products: Option<Products>,
 }
 
 impl Linear {
     /// A map with a weight `[inputs, outputs]` and a bias `[outputs]`.
     pub fn new(weight: Param<Tensor<2>>, bias: Option<Param<Tensor<1>>>) -> Self {
-        Self { weight, bias, products: None }
+        Self { weight, bias }
+    }
+
+    /// `x W + b` over the last dimension. Where nothing is asked of the weight, and rows are few, the product is what
+    /// `multiply` gives.
+    pub(crate) fn forward<const D: usize>(
+        &self,
+        x: Signal<D>,
+        multiply: impl FnOnce(Signal<D>, Tensor<2>) -> Signal<D>,
+    ) -> Signal<D> {
+        let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(|bias| bias.val()));
+        let frozen = is_frozen(&x.value, &weight);
+        if x.tangent.is_none() && !frozen {
+            return module::linear(x.value, weight, bias).into();
+        }
+        let product = if frozen { multiply(x, weight) } else { product(x, weight) };
+        match bias {
+            Some(bias) => product.add_constant(bias.unsqueeze::<D>()),
+            None => product,
+        }
     }
 }
 
@@ -37,224 +52,69 @@ pub struct LayerNorm {
     pub epsilon: f64,
 }
 
-/// A pre-norm transformer block: `x + attention(norm x)`, then `x + mlp(norm x)`.
-#[derive(Module, Debug)]
-pub struct Block {
-    /// Norm before the attention.
-    pub norm1: LayerNorm,
-    /// `[width, width]`
-    pub query: Linear,
-    /// `[width, width]`
-    pub key: Linear,
-    /// `[width, width]`
-    pub value: Linear,
-    /// `[width, width]`
-    pub output: Linear,
-    /// Norm before the perceptron.
-    pub norm2: LayerNorm,
-    /// `[width, hidden]`
-    pub expand: Linear,
-    /// `[hidden, width]`
-    pub contract: Linear,
-    /// Attention heads.
-    pub heads: usize,
-    /// The perceptron's activation.
-    #[module(skip)]
-    pub activation: Activation,
-}
-
-/// What one layer's attention reads: keys and values, `[batch, heads, positions, width of a head]`.
-#[derive(Clone)]
-pub struct KeysValues {
-    keys: Signal<4>,
-    values: Signal<4>,
-}
-
-impl KeysValues {
-    /// Of several prefixes (`[prefixes, heads, prefix, width of a head]`), that of each item of a batch, by number.
-    pub fn select(&self, prefixes: &Tensor<1, Int>) -> Self {
-        // By rows of a matrix, which are whole pieces of memory: the reverse pass adds up what came from each.
-        let select = |signal: &Signal<4>| {
-            let [count, heads, positions, head] = signal.value.dims();
-            let rows = [count, heads * positions * head];
-            let selected = [prefixes.dims()[0], heads, positions, head];
-            signal
-                .clone()
-                .linear_map(|tensor| tensor.reshape(rows).select(0, prefixes.clone()).reshape(selected))
-        };
-        Self { keys: select(&self.keys), values: select(&self.values) }
-    }
-
-    /// These positions preceded by `prefix`, one (`[1, heads, prefix, width of a head]`) for the whole batch or one for each
-    /// item.
-    pub fn after(self, prefix: &KeysValues) -> Self {
-        let batch = self.keys.value.dims()[0];
-        let join = |prefix: &Signal<4>, own: Signal<4>| {
-            let [_, heads, positions, head] = prefix.value.dims();
-            let shared = prefix.clone().linear_map(|tensor| tensor.expand([batch, heads, positions, head]));
-            Signal::cat(vec![shared, own], 2)
-        };
-        Self { keys: join(&prefix.keys, self.keys), values: join(&prefix.values, self.values) }
-    }
-}
-
-/// Where a batch of sequences of one length lies among rows of positions: one sequence below the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The first row.
-    pub first: usize,
-    /// Sequences.
-    pub batch: usize,
-    /// Positions of each.
-    pub positions: usize,
-}
-
-impl Block {
-    /// The block over rows of positions, whichever sequences they belong to: every product with a weight is one for all rows.
-    /// What sees what, `attend` says, from queries, keys and values of the rows.
+impl<const D: usize> Signal<D> {
+    /// An affine layer over the last dimension: the tangent sees the weight, not the bias.
     ///
     /// # Shapes
-    /// - x: `[rows, width]`
-    /// - wanted: the rows that are wanted, all of them if none; keys and values are of all rows, all else of these
-    /// - output: `[wanted, width]`
-    pub fn forward_rows(
-        &self,
-        x: Signal<2>,
-        wanted: Option<&Tensor<1, Int>>,
-        attend: impl FnOnce(Signal<2>, Signal<2>, Signal<2>) -> Signal<2>,
-    ) -> Signal<2> {
-        let normed = x.clone().layer_norm(&self.norm1);
-        let (keys, values) = (normed.clone().linear(&self.key), normed.clone().linear(&self.value));
-        let wanted = |rows: Signal<2>| match wanted {
-            Some(wanted) => rows.linear_map(|tensor| tensor.select(0, wanted.clone())),
-            None => rows,
-        };
-        let queries = wanted(normed).linear(&self.query);
-        let x = wanted(x).plus(attend(queries, keys, values).linear(&self.output));
-        let hidden = x.clone().layer_norm(&self.norm2).linear(&self.expand).activation(self.activation);
-        x.plus(hidden.linear(&self.contract))
+    /// - self: `[…, inputs]`
+    /// - output: `[…, outputs]`
+    pub fn linear(self, layer: &Linear) -> Self {
+        layer.forward(self, product)
     }
 
-    /// Its affine maps.
-    pub(crate) fn linears_mut(&mut self) -> [&mut Linear; 6] {
-        let Self { query, key, value, output, expand, contract, .. } = self;
-        [query, key, value, output, expand, contract]
-    }
-
-    /// The block over all positions, each of which sees all others.
-    ///
-    /// # Shapes
-    /// - x: `[batch, positions, width]`
-    /// - output: `[batch, positions, width]`
-    pub fn forward(&self, x: Signal<3>) -> Signal<3> {
-        let [batch, positions, width] = x.value.dims();
-        let place = Place { first: 0, batch, positions };
-        let rows = x.linear_map(|tensor| tensor.reshape([batch * positions, width]));
-        let attend = |queries: Signal<2>, keys: Signal<2>, values: Signal<2>| {
-            self.attention(&queries, place, self.keys_values(&keys, &values, place), None)
-        };
-        self.forward_rows(rows, None, attend).linear_map(|tensor| tensor.reshape([batch, positions, width]))
-    }
-
-    /// The block where only the first position of each sequence is wanted, `[batch, 1, width]`: the last layer of a tower
-    /// whose other positions nobody reads.
-    ///
-    /// # Shapes
-    /// As [`Block::forward`].
-    pub fn forward_first(&self, x: Signal<3>) -> Signal<3> {
-        let [batch, positions, width] = x.value.dims();
-        let place = Place { first: 0, batch, positions };
-        let rows = x.linear_map(|tensor| tensor.reshape([batch * positions, width]));
-        let firsts: Vec<usize> = (0..batch).map(|sequence| sequence * positions).collect();
-        let firsts = indices(&firsts, &rows.value.device().without_autodiff());
-        let attend = |queries: Signal<2>, keys: Signal<2>, values: Signal<2>| {
-            let wanted = Place { positions: 1, ..place };
-            self.attention(&queries, wanted, self.keys_values(&keys, &values, place), None)
-        };
-        self.forward_rows(rows, Some(&firsts), attend).linear_map(|tensor| tensor.reshape([batch, 1, width]))
-    }
-
-    /// Keys and values of some rows.
-    pub fn keys_values(&self, keys: &Signal<2>, values: &Signal<2>, place: Place) -> KeysValues {
-        KeysValues { keys: self.split_heads(keys, place), values: self.split_heads(values, place) }
-    }
-
-    /// What the queries at `place` gather from what they read, `[batch * positions, width]`.
-    ///
-    /// # Shapes
-    /// - mask: `[batch or 1, 1, positions, positions that are read]`, added to the scores
-    pub fn attention(
-        &self,
-        queries: &Signal<2>,
-        place: Place,
-        read: KeysValues,
-        mask: Option<Tensor<4>>,
-    ) -> Signal<2> {
-        let Place { batch, positions, .. } = place;
-        let width = queries.value.dims()[1];
-        attention(self.split_heads(queries, place), read, mask)
-            .linear_map(|tensor| tensor.swap_dims(1, 2).reshape([batch * positions, width]))
-    }
-
-    /// The rows at `place`, `[batch, heads, positions, width of a head]`.
-    fn split_heads(&self, rows: &Signal<2>, place: Place) -> Signal<4> {
-        let Place { first, batch, positions } = place;
-        let [count, width] = rows.value.dims();
-        let own = batch * positions;
-        let shape = [batch, positions, self.heads, width / self.heads];
-        rows.clone().linear_map(|tensor| {
-            let tensor = if own == count { tensor } else { tensor.narrow(0, first, own) };
-            tensor.reshape(shape).swap_dims(1, 2)
-        })
-    }
-}
-
-/// `softmax(q k^T / sqrt(d) + mask) v`.
-fn attention(queries: Signal<4>, read: KeysValues, mask: Option<Tensor<4>>) -> Signal<4> {
-    let [batch, heads, positions, head] = queries.value.dims();
-    // The fused kernel has no tangent and no reverse pass. Keys and values may need them where queries do not: those of
-    // a learned prefix in the first layer.
-    let differentiated = |part: &Signal<4>| part.tangent.is_some() || part.value.is_autodiff();
-    if ![&queries, &read.keys, &read.values].into_iter().any(differentiated) {
-        let width = read.keys.value.dims()[2];
-        let bias = mask.map(|mask| mask.expand([batch, heads, positions, width]));
-        let options = AttentionModuleOptions::default();
-        return module::attention(queries.value, read.keys.value, read.values.value, None, bias, options)
-            .into();
-    }
-    let scale = (head as f32).powf(-0.5);
-    let scores = queries
-        .linear_map(|tensor| tensor * scale)
-        .matmul(read.keys.linear_map(|tensor| tensor.swap_dims(2, 3)));
-    let scores = match mask {
-        Some(mask) => scores.add_constant(mask),
-        None => scores,
-    };
-    scores.softmax().matmul(read.values)
-}
-
-/// Added to a score to hide it: `exp` of it is exactly zero, and it stays finite through every product.
-const HIDDEN: f32 = -1e9;
-
-/// The mask `[batch, 1, queries, prefix + own]` that hides from query `q` of item `b` the own positions `k` with
-/// `hidden(b, q, k)`.
-pub(crate) fn mask(
-    [batch, queries, prefix, own]: [usize; 4],
-    device: &Device,
-    hidden: impl Fn(usize, usize, usize) -> bool,
-) -> Tensor<4> {
-    let mut values = Vec::with_capacity(batch * queries * (prefix + own));
-    for item in 0..batch {
-        for query in 0..queries {
-            values.extend(std::iter::repeat_n(0.0, prefix));
-            values.extend((0..own).map(|key| if hidden(item, query, key) { HIDDEN } else { 0.0 }));
+    /// Layer normalisation over the last dimension. With `y = (x - mean x) r`, `r = 1 / sqrt(var x + epsilon)`:
+    /// `y' = r (x' - mean x' - y mean(y x'))`.
+    pub fn layer_norm(self, norm: &LayerNorm) -> Self {
+        if self.tangent.is_none() && !self.value.is_autodiff() {
+            // The fused kernel has no reverse pass of its own, but without autodiff it needs none.
+            let (weight, bias) = (norm.weight.val(), norm.bias.val());
+            return module::layer_norm(self.value, weight, Some(bias), norm.epsilon).into();
         }
+        let last = D - 1;
+        let centred = self.value.clone() - self.value.mean_dim(last);
+        let variance = centred.clone().square().mean_dim(last);
+        let scale = variance.add_scalar(norm.epsilon).sqrt().recip();
+        let normed = centred * scale.clone();
+        let weight = norm.weight.val().unsqueeze::<D>();
+        let tangent = self.tangent.map(|tangent| {
+            let along = (normed.clone() * tangent.clone()).mean_dim(last);
+            let centred = tangent.clone() - tangent.mean_dim(last);
+            (centred - normed.clone() * along) * scale * weight.clone()
+        });
+        Self { value: normed * weight + norm.bias.val().unsqueeze::<D>(), tangent }
     }
-    Tensor::from_data(TensorData::new(values, [batch, 1, queries, prefix + own]), device)
 }
 
 /// Numbers as a tensor, `[numbers]`: rows to select, or labels.
 pub fn indices(numbers: &[usize], device: &Device) -> Tensor<1, Int> {
     let all: Vec<i64> = numbers.iter().map(|number| *number as i64).collect();
     Tensor::from_data(TensorData::new(all, [numbers.len()]), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signal::leaf;
+    use burn::tensor::Distribution;
+
+    fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
+        Tensor::random(shape, Distribution::Default, &Device::default())
+    }
+
+    #[test]
+    fn a_frozen_weight_gives_the_same_values_and_derivatives_as_one_that_could_be_learned() {
+        let (weight, turn) = (random([6, 9]), random([5, 9]));
+        let bias = Some(Param::from_tensor(random([9])));
+        let x = random([5, 6]);
+        let through = |weight: Tensor<2>| {
+            let x = leaf(x.clone());
+            let layer = Linear::new(Param::from_tensor(weight), bias.clone());
+            let y = Signal::from(x.clone()).linear(&layer).value;
+            let gradients = (y.clone() * turn.clone()).sum().backward();
+            (y.inner().into_data(), x.grad(&gradients).unwrap().into_data())
+        };
+        let ((y, along), (expected, expected_along)) = (through(weight.clone()), through(weight.autodiff()));
+        y.assert_approx_eq::<f32>(&expected, Default::default());
+        along.assert_approx_eq::<f32>(&expected_along, Default::default());
+    }
 }

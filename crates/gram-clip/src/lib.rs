@@ -18,18 +18,22 @@
 //! # }
 //! ```
 
+pub mod block;
 pub mod checkpoint;
 pub mod clip;
 pub mod config;
+pub mod contents;
 pub mod error;
 pub mod fingerprint;
-pub mod frozen_linear;
+mod frozen_linear;
 pub mod identity;
 pub mod layers;
 pub mod model;
 mod names;
 pub mod open_clip;
 pub mod preprocess;
+pub mod products;
+mod sentences;
 pub mod side_by_side;
 pub mod signal;
 mod sizes;
@@ -39,12 +43,13 @@ pub mod vision_tower;
 
 pub use clip::Clip;
 pub use config::ClipConfig;
+pub use contents::Contents;
 pub use error::ClipError;
 pub use fingerprint::Fingerprint;
-pub use frozen_linear::Products;
 pub use identity::{ModelIdentity, OtherModel};
 pub use model::Model;
 pub use preprocess::Preprocess;
+pub use products::Products;
 pub use side_by_side::{side_by_side, try_side_by_side};
 pub use signal::Signal;
 pub use tokenizer::ClipTokenizer;

@@ -6,11 +6,12 @@
 use burn::module::{Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
 
+use crate::block::Block;
 use crate::checkpoint::{Named, Source};
 use crate::clip::Clip;
 use crate::config::{ClipConfig, TextConfig, VisionConfig};
 use crate::error::ClipError;
-use crate::layers::{Block, LayerNorm, Linear};
+use crate::layers::{LayerNorm, Linear};
 use crate::signal::Activation;
 use crate::text_tower::TextTower;
 use crate::vision_tower::VisionTower;

@@ -18,10 +18,7 @@
 //! ```
 
 use burn::tensor::activation::{log_softmax, sigmoid, softmax};
-use burn::tensor::{Int, Tensor, activation, module};
-
-use crate::frozen_linear;
-use crate::layers::{LayerNorm, Linear};
+use burn::tensor::{Int, Tensor, activation};
 
 /// A tensor of rank `D`, with its derivative along one direction when there is one.
 #[derive(Clone, Debug)]
@@ -71,33 +68,6 @@ impl<const D: usize> Signal<D> {
         let left = self.tangent.map(|tangent| tangent.matmul(other.value.clone()));
         let right = other.tangent.map(|tangent| self.value.clone().matmul(tangent));
         Self { value: self.value.matmul(other.value), tangent: sum_of_present(left, right) }
-    }
-
-    /// An affine layer: the tangent sees the weight, not the bias.
-    pub fn linear(self, layer: &Linear) -> Self {
-        frozen_linear::linear(self, layer)
-    }
-
-    /// Layer normalisation over the last dimension. With `y = (x - mean x) r`, `r = 1 / sqrt(var x + epsilon)`:
-    /// `y' = r (x' - mean x' - y mean(y x'))`.
-    pub fn layer_norm(self, norm: &LayerNorm) -> Self {
-        if self.tangent.is_none() && !self.value.is_autodiff() {
-            // The fused kernel has no reverse pass of its own, but without autodiff it needs none.
-            let (weight, bias) = (norm.weight.val(), norm.bias.val());
-            return module::layer_norm(self.value, weight, Some(bias), norm.epsilon).into();
-        }
-        let last = D - 1;
-        let centred = self.value.clone() - self.value.mean_dim(last);
-        let variance = centred.clone().square().mean_dim(last);
-        let scale = variance.add_scalar(norm.epsilon).sqrt().recip();
-        let normed = centred * scale.clone();
-        let weight = norm.weight.val().unsqueeze::<D>();
-        let tangent = self.tangent.map(|tangent| {
-            let along = (normed.clone() * tangent.clone()).mean_dim(last);
-            let centred = tangent.clone() - tangent.mean_dim(last);
-            (centred - normed.clone() * along) * scale * weight.clone()
-        });
-        Self { value: normed * weight + norm.bias.val().unsqueeze::<D>(), tangent }
     }
 
     /// The activation of the multi-layer perceptron.

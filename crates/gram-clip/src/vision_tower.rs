@@ -8,9 +8,12 @@ use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 
+use crate::block::{Block, Wanted};
 use crate::config::VisionConfig;
+use crate::contents::Contents;
 use crate::error::ClipError;
-use crate::layers::{Block, LayerNorm, Linear};
+use crate::layers::{LayerNorm, Linear};
+use crate::products::{Products, Tower};
 use crate::signal::Signal;
 
 /// Patches along a side of an image, at most. Attention over so many, squared, takes 1 GB a head.
@@ -93,6 +96,25 @@ impl VisionTower {
     /// - pixels: `[images, 3, side, side]`, normalised
     /// - output: `[images, joint width]`
     pub fn forward(&self, pixels: Tensor<4>, prompt: Option<VisualPrompt>) -> Signal<2> {
+        self.forward_keeping(pixels, prompt, None)
+    }
+
+    /// [`forward`](Self::forward), whose products are kept in `products` or taken from there.
+    pub fn forward_keeping(
+        &self,
+        pixels: Tensor<4>,
+        prompt: Option<VisualPrompt>,
+        products: Option<&Products>,
+    ) -> Signal<2> {
+        let kept = products.map(|products| {
+            let mut input = Contents::default();
+            input.tensor(&pixels);
+            if let Some(VisualPrompt { vectors, depth }) = &prompt {
+                input.value(depth);
+                input.tensor(&vectors.value);
+            }
+            products.of_pass(Tower::Vision, &input)
+        });
         let images = pixels.dims()[0];
         let width = self.config.hidden_size;
         let mut x = self.tokens(pixels, prompt.as_ref()).layer_norm(&self.pre_norm);
@@ -101,10 +123,9 @@ impl VisionTower {
             if let Some(prompt) = prompt.as_ref().filter(|prompt| (1..prompt.depth).contains(&layer)) {
                 x = prompt.replace(x, layer);
             }
-            x = match layer + 1 == self.blocks.len() {
-                true => block.forward_first(x),
-                false => block.forward(x),
-            };
+            let last = layer + 1 == self.blocks.len();
+            let wanted = if last { Wanted::First } else { Wanted::All };
+            x = block.forward_sequences(x, wanted, kept.map(|kept| kept.of_layer(layer)));
         }
         x.linear_map(|tensor| class_token(tensor).reshape([images, width]))
             .layer_norm(&self.post_norm)

@@ -9,6 +9,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::Clip;
 use gram_clip::checkpoint::float_values;
 use gram_clip::layers::indices;
+use gram_clip::products::Refusal;
 use gram_features::Images;
 use gram_meta::meta_gradient::regulated;
 use gram_meta::{InnerLoop, NewClasses, Regulated, Regulator, Task};
@@ -242,9 +243,51 @@ fn what_the_products_of_the_gradient_gave_stands_in_for_half_of_those_of_the_hes
         assert!(products.len() >= 6, "{method}: {} products are kept", products.len());
         let found = case.model().hessian_vector_products(&at, &[direction], Some(&products)).remove(0);
         assert!(products.is_empty(), "{method}: {} products are left", products.len());
+        assert_eq!(products.refused(), [], "{method}");
         let expected = case.prompt(kind, |part| format!("{method}.hessian_vector_product.{part}"));
         assert_close(&found, &expected, method);
     });
+}
+
+#[test]
+fn products_of_other_tasks_labels_or_prompts_are_refused_and_the_hessian_is_right_all_the_same() {
+    for_every_method(|case, method, kind| {
+        let (tasks, theta) = (different_tasks(case), case.theta(kind));
+        let relabelled = LabelledImages {
+            labels: tasks[0].support_set.labels.clone().flip([0]),
+            ..tasks[0].support_set.clone()
+        };
+        let moved = theta.map(|_, part| part * 1.01);
+        let direction = case.prompt(kind, |part| format!("{method}.direction.{part}"));
+        let at = |task: &'_ Task| (task.classes.clone(), task.support_set.clone());
+        let [one, other] = [at(&tasks[0]), at(&tasks[1])];
+        let other_labels = (one.0.clone(), relabelled);
+        for (prompt, asked) in [
+            (&theta, vec![&other, &one]),
+            (&theta, vec![&one, &one]),
+            (&theta, vec![&other_labels, &other]),
+            (&moved, vec![&one, &other]),
+        ] {
+            let (_, products) =
+                case.model().gradients_and_products(&classifications(&theta, &[&one, &other]));
+            let kept = products.len();
+            let (asked, directions) =
+                (classifications(prompt, &asked), [direction.clone(), direction.clone()]);
+            let found = case.model().hessian_vector_products(&asked, &directions, Some(&products));
+            assert_eq!(products.refused(), [Refusal::OtherLosses], "{method}");
+            assert_eq!(products.len(), kept, "{method}: something was taken");
+            let expected = case.model().hessian_vector_products(&asked, &directions, None);
+            found.iter().zip(&expected).for_each(|(found, expected)| assert_close(found, expected, method));
+        }
+    });
+}
+
+/// Tasks at one prompt.
+fn classifications<'a>(
+    prompt: &'a Prompt,
+    tasks: &[&'a (Classes, LabelledImages)],
+) -> Vec<Classification<'a>> {
+    tasks.iter().map(|(classes, set)| Classification { prompt, classes, set }).collect()
 }
 
 /// Holds the meta-gradient of a task to what PyTorch has under `tag`.

@@ -11,7 +11,7 @@ use gram_clip::text_tower::{Sentences, Text, Token};
 use serde::{Deserialize, Serialize};
 
 /// Where the class name stands among the context tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClassPosition {
     /// After all of them.
@@ -45,7 +45,7 @@ impl FromStr for ClassPosition {
 }
 
 /// Where the vectors of a prompt enter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Placement {
     /// Where the class name stands.
@@ -64,7 +64,7 @@ impl Default for Placement {
 }
 
 /// The tokens of a class's sentence without the words before the name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ClassSentence {
     /// The name, what comes after it, and EOS.
     pub ids: Vec<u32>,

@@ -1,0 +1,97 @@
+//! What meta-training learns, and all that a run goes on from.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Tensor};
+use gram_data::fingerprint::{Fingerprinting, digits};
+use gram_prompt::prompt_file::numbers;
+use gram_prompt::{Part, Prompt};
+
+use super::settings::MetaTrainingSettings;
+use crate::outer_optimizer::OuterStep;
+use crate::regulator::{Parameter, Regulator};
+
+/// The state of meta-training: what it learns.
+#[derive(Clone, Debug)]
+pub struct MetaState {
+    /// The start.
+    pub theta: Prompt,
+    /// The regulator.
+    pub phi: Option<Regulator>,
+}
+
+impl MetaState {
+    /// Before the first step: `theta`, and a regulator near the identity where there is to be one.
+    pub fn start(theta: Prompt, settings: &MetaTrainingSettings, device: &Device) -> Self {
+        let near_identity = |start| Regulator::near_identity(&theta, start, settings.seed, device);
+        let phi = settings.regulator.map(near_identity);
+        Self { theta, phi }
+    }
+
+    /// Every tensor by name: `theta.text`, …, `phi.text.gamma_weight`, ….
+    pub fn named(&self) -> BTreeMap<String, Tensor<2>> {
+        let theta =
+            self.theta.parts().map(|(part, tensor)| (format!("theta.{}", part.name()), tensor.clone()));
+        let phi = self.phi.iter().flat_map(Regulator::named);
+        theta.chain(phi.map(|(name, tensor)| (format!("phi.{name}"), tensor))).collect()
+    }
+
+    /// The state with every tensor through `map`, which is given its name.
+    pub fn map(&self, mut map: impl FnMut(&str, Tensor<2>) -> Tensor<2>) -> Self {
+        let theta = self.theta.parts();
+        let theta =
+            theta.map(|(part, tensor)| (part, map(&format!("theta.{}", part.name()), tensor.clone())));
+        let theta = theta.collect();
+        let name = |(modality, parameter): &(Part, Parameter)| {
+            format!("phi.{}.{}", modality.name(), parameter.name())
+        };
+        let phi = self.phi.as_ref().map(|phi| phi.map(|key, tensor| map(&name(key), tensor)));
+        Self { theta, phi }
+    }
+
+    /// What tells it from another state: 32 hexadecimal digits over the names, shapes and values of its tensors, and the
+    /// form of its regulator.
+    pub fn fingerprint(&self) -> String {
+        let mut all = Fingerprinting::default();
+        all.text(&format!("{:?}", self.phi.as_ref().map(Regulator::form)));
+        for (name, tensor) in self.named() {
+            all.text(&name);
+            all.values(&numbers(&tensor));
+        }
+        digits(all.finish())
+    }
+
+    /// The Euclidean norm over all tensors.
+    pub fn norm(&self) -> f32 {
+        let square = |tensor: Tensor<2>| tensor.square().sum().into_scalar::<f32>();
+        self.named().into_values().map(square).sum::<f32>().sqrt()
+    }
+}
+
+/// Where a meta-training stands: all that it goes on from.
+#[derive(Clone)]
+pub struct Standing {
+    /// Steps done.
+    pub step: usize,
+    /// What is learned.
+    pub state: MetaState,
+    /// Logarithms of the inner rates of text and vision, `[1, 2]`.
+    pub log_rates: Tensor<2>,
+    /// The outer optimiser.
+    pub outer: OuterStep,
+    /// The best state so far.
+    pub best: Option<Best>,
+    /// Validations since then.
+    pub without_gain: usize,
+}
+
+/// The state with the smallest loss on held-out topics.
+#[derive(Clone)]
+pub struct Best {
+    /// The loss.
+    pub loss: f32,
+    /// Steps that were done.
+    pub step: usize,
+    /// The state.
+    pub state: MetaState,
+}
