@@ -13,14 +13,14 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
+use crate::protocol::{Protocol, ProtocolSettings};
 use burn::tensor::Device;
 use gram_clip::Model;
 use gram_data::{Benchmark, ClassSubset, LabelledDataset, Progress, Split};
-use gram_eval::method::Starts;
-use gram_eval::prepared::Prepared;
-use gram_eval::protocol::{Protocol, ProtocolSettings};
-use gram_eval::results::{BaseToNewRun, CrossDomainRun, CurvePoint, Method, Results};
 use gram_prompt::Template;
+use gram_report::results::{BaseToNewRun, CrossDomainRun, CurvePoint, Method, Results};
+use gram_tune::method::Starts;
+use gram_tune::prepared::Prepared;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

@@ -1,14 +1,14 @@
 //! The settings of the demo, and of commands that are given none.
 
+use crate::protocol::ProtocolSettings;
 use gram_cluster::{ChcSettings, HdbscanSettings, UmapSettings};
 use gram_data::{Augmentation, Sampling};
-use gram_eval::adaptation::{AdaptationSettings, Regulated};
-use gram_eval::design::PromptDesign;
-use gram_eval::prompt_distribution::CollectionSettings;
-use gram_eval::protocol::ProtocolSettings;
-use gram_eval::tip_adapter::TipAdapterSettings;
 use gram_meta::{EpisodeSettings, InnerLoop, MetaTrainingSettings, OuterOptimizer, RegulatorStart};
 use gram_prompt::{Part, PromptKind, Rates, RegulatorForm};
+use gram_tune::adaptation::{AdaptationSettings, Regulated};
+use gram_tune::design::PromptDesign;
+use gram_tune::prompt_distribution::CollectionSettings;
+use gram_tune::tip_adapter::TipAdapterSettings;
 
 use gram_hub::model::DEMO;
 

@@ -12,13 +12,13 @@ use burn::tensor::Device;
 use gram_clip::Model;
 use gram_cluster::Clusters;
 use gram_data::{Pairs, Progress};
-use gram_eval::design::PromptDesign;
-use gram_eval::method::Starts;
-use gram_eval::results::{MetaCurve, Method, Results, StageTime};
 use gram_features::ImageStore;
 use gram_features::pixel_cache::USUAL_ROOM;
 use gram_meta::{EpisodeSource, MetaState};
 use gram_prompt::{Part, PromptKind, Template};
+use gram_report::results::{MetaCurve, Method, Results, StageTime};
+use gram_tune::design::PromptDesign;
+use gram_tune::method::Starts;
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, Courses, ProtocolKind};
@@ -57,7 +57,7 @@ pub fn run(
     let starts = demo.stage("meta-training", |demo| demo.meta_train(&clusters, &features, &pairs, out))?;
     demo.stage("adaptation", |demo| demo.protocols(&starts, &out.join("bench")))?;
     demo.results.write(&out.join("results.json"))?;
-    gram_eval::report::write_report(&demo.results, &out.join("report.html"))?;
+    gram_report::report::write_report(&demo.results, &out.join("report.html"))?;
     Ok(demo.results)
 }
 

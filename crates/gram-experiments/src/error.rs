@@ -6,15 +6,15 @@ use std::io;
 use gram_clip::ClipError;
 use gram_cluster::ClusterError;
 use gram_data::DataError;
-use gram_eval::prepared::EvaluationError;
-use gram_eval::report::ReportError;
-use gram_eval::results::ResultsError;
 use gram_features::FeatureError;
 use gram_features::sentence_bert::SentenceBertError;
 use gram_hub::OpenError;
 use gram_meta::MetaTrainingError;
 use gram_meta::episode::TooFewTopics;
 use gram_prompt::{PromptFileError, TemplateError};
+use gram_report::report::ReportError;
+use gram_report::results::ResultsError;
+use gram_tune::prepared::EvaluationError;
 
 /// Why an experiment cannot be run, or cannot go on.
 #[derive(Debug, thiserror::Error)]

@@ -12,6 +12,7 @@ pub mod embedding;
 pub mod episodes;
 mod error;
 pub mod meta_training;
+pub mod protocol;
 pub mod rehearsal;
 pub mod run_folder;
 pub mod settings_file;

@@ -8,7 +8,6 @@ use std::path::Path;
 use gram_clip::{Model, ModelIdentity};
 use gram_cluster::Clusters;
 use gram_data::{ImageFile, Pair, Pairs, Progress, fingerprint};
-use gram_eval::design::PromptDesign;
 use gram_features::ImageStore;
 use gram_meta::{
     EpisodeSource, Material, MetaState, MetaStep, MetaTraining, MetaTrainingSettings, Regulator, TopicPool,
@@ -18,6 +17,7 @@ use gram_prompt::prompt_file::VERSION;
 use gram_prompt::{
     ClassStore, Header, Part, Placement, Prompt, PromptFile, PromptKind, PromptedClip, Source, Template,
 };
+use gram_tune::design::PromptDesign;
 use serde_json::{Value, json};
 
 use crate::clustering::pixel_cache;

@@ -11,6 +11,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::protocol::{Protocol, ProtocolSettings};
 use burn::tensor::Device;
 use gram_clip::Model;
 use gram_cluster::Clusters;
@@ -18,15 +19,14 @@ use gram_cluster::k_means::{KMeansSettings, k_means};
 use gram_data::few_shot::sample;
 use gram_data::random::stream;
 use gram_data::{ClassSubset, LabelledDataset, LabelledImage, Pairs, Progress, Split, fingerprint};
-use gram_eval::adaptation::Regulated;
-use gram_eval::method::Starts;
-use gram_eval::prepared::Prepared;
-use gram_eval::protocol::{Protocol, ProtocolSettings};
-use gram_eval::results::Method;
-use gram_eval::statistics;
 use gram_features::pixel_cache::USUAL_ROOM;
 use gram_meta::{EpisodeSource, InnerLoop, MetaState, MetaTrainingSettings, held_out_topics};
 use gram_prompt::{PromptFile, Rates, RegulatorForm, Template};
+use gram_report::results::Method;
+use gram_report::statistics;
+use gram_tune::adaptation::Regulated;
+use gram_tune::method::Starts;
+use gram_tune::prepared::Prepared;
 use ndarray::{Array2, Axis, s};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -79,7 +79,7 @@ pub enum Stage<'a> {
         /// The part of the topics that is held out.
         held_out: f64,
     },
-    /// Datasets of base classes alone ([`among_base_classes`](gram_eval::tuning::among_base_classes)).
+    /// Datasets of base classes alone ([`among_base_classes`](gram_tune::tuning::among_base_classes)).
     Datasets(&'a [LabelledDataset]),
 }
 

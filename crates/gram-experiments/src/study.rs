@@ -8,17 +8,17 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::protocol::ProtocolSettings;
 use burn::tensor::Device;
 use gram_clip::Model;
 use gram_cluster::Clusters;
 use gram_data::{LabelledDataset, Pairs, Progress};
-use gram_eval::design::PromptDesign;
-use gram_eval::method::Starts;
-use gram_eval::protocol::ProtocolSettings;
-use gram_eval::results::{Method, Results};
 use gram_features::pixel_cache::USUAL_ROOM;
 use gram_meta::{EpisodeSource, MetaState, MetaTrainingSettings};
 use gram_prompt::{PromptFile, PromptKind, Template};
+use gram_report::results::{Method, Results};
+use gram_tune::design::PromptDesign;
+use gram_tune::method::Starts;
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, Courses, ProtocolKind};

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::protocol::{Protocol, Shots};
 use gram_data::ClassSubset;
-use gram_eval::protocol::{Protocol, Shots};
-use gram_eval::results::Method;
 use gram_prompt::prompt_file::VERSION;
 use gram_prompt::{Header, PromptFile, Source};
+use gram_report::results::Method;
 use serde_json::json;
 
 use crate::error::{Context, Result, require};

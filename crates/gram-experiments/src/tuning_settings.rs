@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use crate::protocol::ProtocolSettings;
 use gram_clip::Model;
-use gram_eval::protocol::ProtocolSettings;
 use gram_prompt::Template;
 
 use crate::defaults;

@@ -2,6 +2,8 @@
 //!
 //!     cargo run --release --example classify -- [MODEL] [IMAGE…]
 
+#![allow(clippy::print_stdout, reason = "an example shows what it finds")]
+
 use gram::{Clip, Dataset};
 
 fn main() -> Result<(), gram::Error> {

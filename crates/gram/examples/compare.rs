@@ -2,6 +2,8 @@
 //!
 //!     cargo run --release --example compare
 
+#![allow(clippy::print_stdout, reason = "an example shows what it finds")]
+
 use gram::{Clip, Comparison, Dataset, tables};
 
 fn main() -> Result<(), gram::Error> {

@@ -2,6 +2,8 @@
 //!
 //!     cargo run --release --example meta_train
 
+#![allow(clippy::print_stdout, reason = "an example shows what it finds")]
+
 use gram::{Clip, Dataset, MetaTrainer, Pairs, Tuner};
 
 fn main() -> Result<(), gram::Error> {

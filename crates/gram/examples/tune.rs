@@ -2,6 +2,8 @@
 //!
 //!     cargo run --release --example tune -- [DATASET]
 
+#![allow(clippy::print_stdout, reason = "an example shows what it finds")]
+
 use gram::{Clip, Dataset, Tuner};
 
 fn main() -> Result<(), gram::Error> {

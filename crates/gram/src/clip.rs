@@ -5,11 +5,11 @@ use std::ops::Deref;
 use burn::tensor::Device;
 use gram_clip::Model;
 use gram_cluster::Clusters;
-use gram_eval::results::Method;
 use gram_experiments::tuning_settings::learned_template;
 use gram_experiments::{clustering, defaults};
 use gram_hub::model::open_model;
 use gram_prompt::Template;
+use gram_report::results::Method;
 
 use crate::classifier::Classifier;
 use crate::{Error, Pairs, Tuner};

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use gram_data::LabelledDataset;
-use gram_eval::method::Starts;
-use gram_eval::protocol::ProtocolSettings;
-use gram_eval::results::{Method, Results};
 use gram_experiments::bench::{Bench, Courses, ProtocolKind};
+use gram_experiments::protocol::ProtocolSettings;
 use gram_experiments::tuning_settings::{check, for_model};
+use gram_report::results::{Method, Results};
+use gram_tune::method::Starts;
 
 use crate::{Clip, Dataset, Error, Initialisation};
 

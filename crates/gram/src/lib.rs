@@ -38,7 +38,7 @@ pub use tuner::{Prompt, Tuner};
 
 pub use gram_cluster::Clusters;
 pub use gram_data::{ClassSubset, ImageFile};
-pub use gram_eval::results::{Method, Results};
-pub use gram_eval::tables;
 pub use gram_experiments::ExperimentError as Error;
 pub use gram_prompt::PromptKind;
+pub use gram_report::results::{Method, Results};
+pub use gram_report::tables;

@@ -1,12 +1,12 @@
 //! Image-text pairs and their topics to an initialisation and a gradient regulator.
 
 use gram_cluster::Clusters;
-use gram_eval::design::PromptDesign;
 use gram_experiments::defaults;
 use gram_experiments::meta_training::{images_of, keys, material, start_prompt};
 use gram_features::pixel_cache::USUAL_ROOM;
 use gram_meta::{EpisodeSource, MetaState, MetaTraining, MetaTrainingSettings};
 use gram_prompt::{Placement, PromptKind, PromptedClip};
+use gram_tune::design::PromptDesign;
 
 use crate::{Clip, Error, Pairs};
 

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use gram_data::ClassSubset;
-use gram_eval::method::Starts;
-use gram_eval::prepared::Prepared;
-use gram_eval::protocol::{Protocol, ProtocolSettings};
-use gram_eval::results::Method;
+use gram_experiments::protocol::{Protocol, ProtocolSettings};
 use gram_experiments::tuned_prompt::{TunedPrompt, tune};
 use gram_experiments::tuning_settings::{check, for_model};
 use gram_prompt::PromptFile;
+use gram_report::results::Method;
+use gram_tune::method::Starts;
+use gram_tune::prepared::Prepared;
 
 use crate::classifier::Classifier;
 use crate::{Clip, Dataset, Error, Initialisation};

@@ -9,15 +9,15 @@ use burn::tensor::Device;
 use clap::Args;
 use gram_clip::Model;
 use gram_data::{Benchmark, ClassSubset, LabelledDataset};
-use gram_eval::method::Starts;
-use gram_eval::results::Method;
-use gram_eval::tables;
 use gram_experiments::bench::{Bench, Courses, ProtocolKind, distinct_names, write_outputs};
 use gram_experiments::starts::{model_of, shipped_start};
 use gram_experiments::tuning_settings::learned_template;
 use gram_hub::assets;
 use gram_hub::model::{DEMO, is_built_in, note_what_tiny_knows, open_model_or_own};
 use gram_prompt::{PromptKind, Template};
+use gram_report::results::Method;
+use gram_report::tables;
+use gram_tune::method::Starts;
 use serde_json::json;
 
 use crate::arguments::{Anew, Common};

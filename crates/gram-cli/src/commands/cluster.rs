@@ -12,7 +12,6 @@ use gram_clip::Model;
 use gram_cluster::cost::{self, StageCost};
 use gram_cluster::{ChcSettings, Clusters, Rows, Topic};
 use gram_data::{Pairs, SkipCause, Skipped};
-use gram_eval::report::clusters_page;
 use gram_experiments::ExperimentError;
 use gram_experiments::clustering::{
     CLUSTERED, PairFeatures, cluster_features, cluster_pairs, once_clustered,
@@ -22,6 +21,7 @@ use gram_experiments::run_folder::{Run, RunFolder, encoder_identity, model_ident
 use gram_experiments::{settings_file, whole_file};
 use gram_features::feature_folder::{self, FeatureFolder};
 use gram_hub::model::{is_built_in, note_what_tiny_knows, open_model, open_model_or_own, open_pairs};
+use gram_report::report::clusters_page;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 

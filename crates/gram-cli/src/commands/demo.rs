@@ -6,9 +6,9 @@ use crate::destination;
 use crate::output;
 use clap::Args;
 use gram_data::Progress;
-use gram_eval::results::Results;
-use gram_eval::tables::{self, Table};
 use gram_experiments::demo::{self, Plan};
+use gram_report::results::Results;
+use gram_report::tables::{self, Table};
 
 use crate::arguments::{Anew, Common};
 use crate::commands::command_line;

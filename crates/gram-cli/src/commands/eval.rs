@@ -7,11 +7,11 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use gram_clip::ModelIdentity;
 use gram_data::{ClassSubset, ImageFile, Split};
-use gram_eval::score::{Score, Tally};
 use gram_features::image_batches::for_each_batch;
 use gram_features::matrix::values;
 use gram_hub::model::{is_built_in, note_what_tiny_knows};
 use gram_hub::templates;
+use gram_tune::score::{Score, Tally};
 use serde::Serialize;
 
 use crate::arguments::Common;

@@ -8,7 +8,6 @@ use crate::output;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use gram_cluster::Clusters;
-use gram_eval::design::PromptDesign;
 use gram_experiments::defaults;
 use gram_experiments::episodes::{EpisodesFile, check_topics};
 use gram_experiments::meta_training::{MetaRun, images_of, keys, listed_material, material, start_prompt};
@@ -20,6 +19,7 @@ use gram_hub::model::{
 };
 use gram_meta::{EpisodeSource, MetaState, MetaStep, MetaTrainingSettings, OuterOptimizer};
 use gram_prompt::{ClassPosition, PromptKind, Rates, RegulatorForm, Template};
+use gram_tune::design::PromptDesign;
 use serde::Serialize;
 
 use crate::arguments::{Anew, Common};

@@ -8,10 +8,6 @@ use anyhow::{Context, Result};
 use clap::Args;
 use gram_cluster::Clusters;
 use gram_data::LabelledDataset;
-use gram_eval::results::Method;
-use gram_eval::statistics::{BySeed, Estimate, harmonic_mean};
-use gram_eval::tables::{Cell, Table};
-use gram_eval::tuning::among_base_classes;
 use gram_experiments::episodes::check_topics;
 use gram_experiments::rehearsal::{Candidate, Question, Rehearsal, Rehearsed, Stage};
 use gram_experiments::whole_file;
@@ -20,6 +16,10 @@ use gram_hub::model::{
     DEMO, is_built_in, note_other_clusters, note_what_tiny_knows, open_model_or_own, open_pairs,
 };
 use gram_prompt::{Rates, Template};
+use gram_report::results::Method;
+use gram_report::statistics::{BySeed, Estimate, harmonic_mean};
+use gram_report::tables::{Cell, Table};
+use gram_tune::tuning::among_base_classes;
 use serde_json::json;
 
 use crate::arguments::{Anew, Common};

@@ -9,8 +9,6 @@ use clap::{Args, ValueEnum};
 use gram_clip::Model;
 use gram_cluster::Clusters;
 use gram_data::{ClassSubset, Pairs};
-use gram_eval::results::{Method, Results};
-use gram_eval::tables::{Cell, StudyRow, Table, study};
 use gram_experiments::clustering::{PairFeatures, once_clustered};
 use gram_experiments::episodes::check_topics;
 use gram_experiments::run_folder::RunFolder;
@@ -21,6 +19,8 @@ use gram_hub::model::{
     DEMO, is_built_in, note_other_clusters, note_what_tiny_knows, open_model_or_own, open_pairs_with_metadata,
 };
 use gram_prompt::{PromptKind, Template};
+use gram_report::results::{Method, Results};
+use gram_report::tables::{Cell, StudyRow, Table, study};
 use serde_json::json;
 
 use crate::arguments::{Anew, Common};

@@ -6,10 +6,10 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use gram_clip::Model;
 use gram_data::Sampling;
-use gram_eval::adaptation::AdaptationSettings;
-use gram_eval::protocol::ProtocolSettings;
+use gram_experiments::protocol::ProtocolSettings;
 use gram_experiments::tuning_settings::{check, for_model, with_file};
 use gram_prompt::{ClassPosition, Rates};
+use gram_tune::adaptation::AdaptationSettings;
 
 /// Settings of tuning. A flag comes before the file, the file before the defaults.
 #[derive(Args, Debug)]

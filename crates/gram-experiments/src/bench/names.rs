@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use gram_data::LabelledDataset;
-use gram_eval::results::Method;
+use gram_report::results::Method;
 
 use super::ProtocolKind;
 

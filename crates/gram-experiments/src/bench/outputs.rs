@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use gram_eval::results::{Method, Results};
-use gram_eval::score::Score;
-use gram_eval::statistics::{Estimate, sample_standard_deviation};
-use gram_eval::tables;
+use gram_report::results::{Method, Results};
+use gram_report::statistics::{Estimate, sample_standard_deviation};
+use gram_report::tables;
+use gram_tune::score::Score;
 use serde_json::{Map, Value, json};
 
 use crate::error::Result;

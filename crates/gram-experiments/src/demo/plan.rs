@@ -1,7 +1,7 @@
 //! How much of the demo is run: what fits into the time, and what is said about the rest.
 
-use gram_eval::results::Method;
 use gram_prompt::PromptKind;
+use gram_report::results::Method;
 use serde::Serialize;
 
 use gram_hub::assets::DATASETS;

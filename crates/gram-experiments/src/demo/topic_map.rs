@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use gram_cluster::Clusters;
 use gram_data::Pair;
-use gram_eval::results::{MapPoint, Thumbnail, TopicMap, TopicSummary};
+use gram_report::results::{MapPoint, Thumbnail, TopicMap, TopicSummary};
 
 use crate::error::Result;
 

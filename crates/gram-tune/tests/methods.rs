@@ -8,17 +8,17 @@ use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::checkpoint::read_tensors;
 use gram_clip::text_tower::Batching;
 use gram_clip::{Clip, Signal};
-use gram_eval::adaptation::{AdaptationSettings, TuningSet, adapt, batches};
-use gram_eval::method::Start;
-use gram_eval::prepared::EvaluationError;
-use gram_eval::prompt_distribution::{self, CollectionSettings, PromptCollection};
-use gram_eval::tip_adapter::{TipAdapter, TipAdapterSettings, tune_keys};
 use gram_features::Images;
 use gram_meta::Regulator;
 use gram_prompt::{
     ClassSentence, Classes, Classification, LabelledImages, Part, Placement, Prompt, PromptKind,
     PromptedClip, Rates, RegulatorForm,
 };
+use gram_tune::adaptation::{AdaptationSettings, TuningSet, adapt, batches};
+use gram_tune::method::Start;
+use gram_tune::prepared::EvaluationError;
+use gram_tune::prompt_distribution::{self, CollectionSettings, PromptCollection};
+use gram_tune::tip_adapter::{TipAdapter, TipAdapterSettings, tune_keys};
 use serde_json::Value;
 
 /// The seed whose order of images `orders.json` has.

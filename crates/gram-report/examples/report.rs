@@ -13,9 +13,9 @@
 use std::error::Error;
 use std::path::Path;
 
-use gram_eval::report::write_report;
-use gram_eval::results::Results;
-use gram_eval::tables;
+use gram_report::report::write_report;
+use gram_report::results::Results;
+use gram_report::tables;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);

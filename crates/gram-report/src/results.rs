@@ -17,8 +17,8 @@ use base64::engine::general_purpose::STANDARD;
 use gram_data::whole_file::write_whole;
 use serde::{Deserialize, Deserializer, Serialize};
 
-pub use crate::method_table::Method;
-use crate::score::Score;
+pub use gram_tune::method_table::Method;
+use gram_tune::score::Score;
 
 /// The version of `results.json` written and read here.
 pub const VERSION: u32 = 1;

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use gram_prompt::PromptKind;
 
 use super::plot::{Plot, Point, Series};
-use crate::method_table::Learned;
 use crate::results::{CurvePoint, MetaCurve, MetaPoint, Method, Results};
 use crate::statistics::{BySeed, Estimate, average_within_seeds};
 use crate::tables::scores::{distinct, in_order_of_the_paper};
+use gram_tune::method_table::Learned;
 
 /// A curve with more points than this is smoothed, and its raw course drawn faintly below.
 const MOST_RAW_POINTS: usize = 60;

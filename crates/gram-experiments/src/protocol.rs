@@ -12,16 +12,16 @@ use gram_data::{Augmentation, ClassSubset, Sampling, Split};
 use gram_prompt::{Classes, Part, Placement, Prompt, PromptKind, PromptedClip};
 use serde::{Deserialize, Serialize};
 
-use crate::adaptation::{AdaptationSettings, TuningSet, adapt};
-use crate::design::PromptDesign;
-use crate::method::{Start, Starts};
-use crate::method_table::{Learned, Method};
-use crate::prepared::{EvaluationError, Prepared};
-use crate::prompt_distribution::{self, CollectionSettings, PromptCollection};
-use crate::results::{BaseToNewRun, CrossDomainRun, CurvePoint};
-use crate::tip_adapter::{TipAdapter, TipAdapterSettings, tune_keys};
-use crate::tuned::Tuned;
-use crate::views::{Views, Wanted};
+use gram_report::results::{BaseToNewRun, CrossDomainRun, CurvePoint};
+use gram_tune::adaptation::{AdaptationSettings, TuningSet, adapt};
+use gram_tune::design::PromptDesign;
+use gram_tune::method::{Start, Starts};
+use gram_tune::method_table::{Learned, Method};
+use gram_tune::prepared::{EvaluationError, Prepared};
+use gram_tune::prompt_distribution::{self, CollectionSettings, PromptCollection};
+use gram_tune::tip_adapter::{TipAdapter, TipAdapterSettings, tune_keys};
+use gram_tune::tuned::Tuned;
+use gram_tune::views::{Views, Wanted};
 
 /// What the runs of a table have in common.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
