@@ -117,6 +117,33 @@ fn one_thread_and_three_give_the_same_bytes() {
 }
 
 #[test]
+fn features_that_were_computed_before_give_the_same_start_without_an_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let features = folder.path().join("features").display().to_string();
+    let embedded =
+        gram(&["embed", "--pairs", &clustered().path("pairs.jsonl"), "--full-precision", "--out", &features]);
+    assert!(embedded.status.success(), "{}", text(&embedded.stderr));
+    let train = |method: &str, source: &[&str], out: &str| {
+        let out = folder.path().join(out).display().to_string();
+        let clusters = clustered().path("clusters");
+        let settings = ["--ways", "2", "--meta-batch", "1", "--steps", "2", "--clusters", &clusters];
+        gram(&[&["meta-train", "--method", method, "--out", &out][..], &settings, source].concat())
+    };
+    for (source, out) in
+        [(["--pairs", &clustered().path("pairs.jsonl")], "images"), (["--features", &features], "computed")]
+    {
+        let output = train("coop", &source, &format!("{out}/start.safetensors"));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    let [images, features_alone] = ["images", "computed"].map(|name| start(&folder.path().join(name)));
+    let apart = difference(&images, &features_alone);
+    assert!(apart.iter().all(|number| number.abs() < 1e-5), "{apart:?}");
+    let refused = train("vpt", &["--features", &features], "vpt.safetensors");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("a visual prompt sees pixels"), "{}", text(&refused.stderr));
+}
+
+#[test]
 fn images_that_have_no_room_give_the_same_start() {
     let (kept, decoded) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let settings = ["--method", "vpt", "--steps", "2", "--new-ways", "0"];

@@ -513,7 +513,7 @@ fn no_setting_and_no_data_of_a_meta_training_bring_back_another_start() {
     }
     base.line_is(&base.line().without("init"), "another start");
     base.line_is(&base.line().without("init").with("method", &["vpt"]), "another method");
-    base.every_flag_was_changed_but(&["pairs", "clusters", "episodes", "method"]);
+    base.every_flag_was_changed_but(&["pairs", "features", "clusters", "episodes", "method"]);
     replaced(&base, Path::new(&one), Path::new(&other));
     replaced(&base, &tiny.join("model.safetensors"), &moved.join("model.safetensors"));
     let images = Path::new(&clustered().path("pairs.jsonl")).parent().unwrap().to_owned();

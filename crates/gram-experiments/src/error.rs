@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io;
 
-use gram_clip::ClipError;
+use gram_clip::{ClipError, OtherModel};
 use gram_cluster::ClusterError;
 use gram_data::DataError;
 use gram_features::FeatureError;
@@ -40,6 +40,9 @@ pub enum ExperimentError {
     /// A model cannot be used.
     #[error(transparent)]
     Clip(#[from] ClipError),
+    /// A file is of another model.
+    #[error(transparent)]
+    OtherModel(#[from] OtherModel),
     /// A prompt file cannot be used.
     #[error(transparent)]
     Prompt(#[from] PromptFileError),

@@ -25,8 +25,11 @@ use crate::error::{Context, Result, refuse, require};
 use crate::run_folder::{Run, beside_file, claim_for_file, model_identity};
 use crate::starts::start_of;
 use crate::{settings_file, tensorboard, whole_file};
+use gram_features::Rows;
+use gram_features::feature_folder::{self, FeatureFolder};
 use gram_features::matrix::tensor;
 use gram_features::{SeenImages, image_features};
+use ndarray::{Array2, ArrayView1};
 
 /// The prompt before meta-training: the template's words or random vectors in the text, random ones in the image.
 ///
@@ -107,19 +110,37 @@ pub struct PairImages {
     pub fingerprint: String,
 }
 
+/// Where what a prompt sees of pairs comes from.
+pub enum PairSource<'a> {
+    /// Their images.
+    Images(&'a Pairs),
+    /// The features of their images, which were computed before.
+    Features(&'a FeatureFolder),
+}
+
+impl<'a> From<&'a Pairs> for PairSource<'a> {
+    fn from(pairs: &'a Pairs) -> Self {
+        Self::Images(pairs)
+    }
+}
+
 /// The images of the pairs with these keys: pixels if a visual prompt is learned, with `room` bytes for those that are kept,
 /// features otherwise.
 ///
 /// # Errors
-/// If a pair is not there, or its image cannot be read.
-pub fn images_of(
+/// If a pair is not there, its image cannot be read, or its features are of another model or serve no visual prompt.
+pub fn images_of<'a>(
     model: &Model,
     keys: &[String],
-    pairs: &Pairs,
+    source: impl Into<PairSource<'a>>,
     kind: PromptKind,
     room: usize,
     progress: &dyn Progress,
 ) -> Result<PairImages> {
+    let pairs = match source.into() {
+        PairSource::Images(pairs) => pairs,
+        PairSource::Features(folder) => return computed_before(model, keys, folder, kind),
+    };
     let chosen = Pairs { pairs: pairs_of(keys, pairs)?, skipped: Vec::new() };
     let fingerprint = chosen.fingerprint();
     let store = store_of(model, &chosen.pairs, kind, room, progress)?;
@@ -139,6 +160,45 @@ fn store_of(
     let seen = features_of(model, chosen, progress)?;
     require!(seen.unreadable.is_empty(), "{}", seen.unreadable[0].1);
     Ok(ImageStore::Features(tensor(&seen.features, &model.device())))
+}
+
+/// The features of the pairs with these keys from a folder.
+fn computed_before(
+    model: &Model,
+    keys: &[String],
+    folder: &FeatureFolder,
+    kind: PromptKind,
+) -> Result<PairImages> {
+    let place = folder.path().display().to_string();
+    require!(
+        !kind.has(Part::Visual),
+        "{place}: a visual prompt sees pixels, not features: give the pairs' images with --pairs"
+    );
+    let width = model.clip.config.projection_dim;
+    match &folder.model {
+        Some(own) => own.check(&model.identity()?).context(&place)?,
+        None => log::warn!(
+            "{place}: it does not say which model its features are of: only their width is checked"
+        ),
+    }
+    let found = folder.images.shape().1;
+    require!(
+        found == width,
+        "{place}: features of {found} numbers, but {} has features of {width}",
+        model.name
+    );
+    let rows: HashMap<&str, usize> = folder.keys.iter().map(String::as_str).zip(0..).collect();
+    let mut features = Array2::zeros((keys.len(), width));
+    for (key, mut row) in keys.iter().zip(features.rows_mut()) {
+        let missing =
+            || format!("{place}: pair {key} was clustered, and has no features there: embed the same pairs");
+        let number = *rows.get(key.as_str()).with_context(missing)?;
+        let mut values = vec![0.0; width];
+        folder.images.read(number, &mut values);
+        row.assign(&ArrayView1::from(&values));
+    }
+    let fingerprint = feature_folder::fingerprint(folder.path())?;
+    Ok(PairImages { store: ImageStore::Features(tensor(&features, &model.device())), fingerprint })
 }
 
 /// What the model sees in the images of pairs.

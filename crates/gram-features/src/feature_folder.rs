@@ -143,6 +143,11 @@ impl FeatureFolder {
         })
     }
 
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.folder
+    }
+
     /// What topics are found in: encoded captions, or the features of the captions.
     pub fn caption_embeddings(&self) -> &Features {
         self.encoded_captions.as_ref().unwrap_or(&self.texts)

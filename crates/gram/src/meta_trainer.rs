@@ -85,7 +85,7 @@ impl<'a> MetaTrainer<'a> {
         let (device, design) = (self.model.device(), PromptDesign::default());
         let placement = design.placement(self.kind, self.model, 1);
         let start = start_prompt(self.model, self.kind, &template, design, self.settings.seed)?;
-        let images = images_of(self.model, &keys(clusters), pairs, self.kind, USUAL_ROOM, &())?;
+        let images = images_of(self.model, &keys(clusters), &**pairs, self.kind, USUAL_ROOM, &())?;
         let material = material(self.model, clusters, images.store, &start, &template, &self.settings)?;
         let start = MetaState::start(start, &self.settings, &device);
         let clip = PromptedClip::new(self.model, placement);

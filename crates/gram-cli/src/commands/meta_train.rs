@@ -10,9 +10,12 @@ use clap::{Args, ValueEnum};
 use gram_cluster::Clusters;
 use gram_experiments::defaults;
 use gram_experiments::episodes::{EpisodesFile, check_topics};
-use gram_experiments::meta_training::{MetaRun, images_of, keys, listed_material, material, start_prompt};
+use gram_experiments::meta_training::{
+    MetaRun, PairSource, images_of, keys, listed_material, material, start_prompt,
+};
 use gram_experiments::settings_file;
 use gram_experiments::starts::{model_of, start_of};
+use gram_features::FeatureFolder;
 use gram_features::pixel_cache::USUAL_ROOM;
 use gram_hub::model::{
     is_built_in, note_other_clusters, note_what_tiny_knows, open_model_or_own, open_pairs,
@@ -38,8 +41,11 @@ pub struct MetaTrainArguments {
     #[arg(long, value_name = "M")]
     model: Option<String>,
     /// The image-text pairs that were clustered.
-    #[arg(long, value_name = "SRC")]
-    pairs: String,
+    #[arg(long, value_name = "SRC", required_unless_present = "features", conflicts_with = "features")]
+    pairs: Option<String>,
+    /// Features of their images, from `gram embed` or clip-retrieval: a prompt that is not visual needs no more.
+    #[arg(long, value_name = "DIR")]
+    features: Option<PathBuf>,
     /// Their topics and domains, from `gram cluster`: episodes are drawn from them.
     #[arg(long, value_name = "DIR", required_unless_present = "episodes", conflicts_with = "episodes")]
     clusters: Option<PathBuf>,
@@ -199,11 +205,12 @@ pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
         &device,
         &bar("download"),
     )?;
-    note_what_tiny_knows(&model, !is_built_in(&arguments.pairs));
+    note_what_tiny_knows(&model, arguments.pairs.as_deref().is_some_and(|pairs| !is_built_in(pairs)));
     if let Some((path, grouped_by)) = &grouped_by {
         note_other_clusters(&model, path, grouped_by)?;
     }
-    let pairs = open_pairs(&arguments.pairs)?;
+    let pairs = arguments.pairs.as_deref().map(open_pairs).transpose()?;
+    let features = arguments.features.as_deref().map(FeatureFolder::open).transpose()?;
 
     let design = PromptDesign {
         context_tokens: arguments.context_tokens,
@@ -220,7 +227,14 @@ pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
         (start, placement) = (start_of(&file, path, &model)?, file.header.placement);
     }
     let room = arguments.pixel_memory.saturating_mul(1 << 20);
-    let images = |keys: &[String]| images_of(&model, keys, &pairs, kind, room, &bar("images"));
+    let images = |keys: &[String]| {
+        let source = match (&pairs, &features) {
+            (Some(pairs), _) => PairSource::Images(pairs),
+            (_, Some(features)) => PairSource::Features(features),
+            (None, None) => bail!("name the pairs with --pairs, or their features with --features"),
+        };
+        Ok(images_of(&model, keys, source, kind, room, &bar("images"))?)
+    };
     let (material, seen, episodes) = match (&clusters, &listed) {
         (Some(clusters), _) => {
             let images = images(&keys(clusters))?;
