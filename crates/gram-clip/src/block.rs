@@ -42,9 +42,11 @@ pub struct KeysValues {
 }
 
 impl KeysValues {
-    /// Of several prefixes (`[prefixes, heads, prefix, width of a head]`), that of each item of a batch, by number.
+    /// Of several prefixes (`[prefixes, heads, prefix, width of a head]`), that of each item of a batch, by
+    /// number.
     pub fn select(&self, prefixes: &Tensor<1, Int>) -> Self {
-        // By rows of a matrix, which are whole pieces of memory: the reverse pass adds up what came from each.
+        // By rows of a matrix, which are whole pieces of memory: the reverse pass adds up what came from
+        // each.
         let select = |signal: &Signal<4>| {
             let [count, heads, positions, head] = signal.value.dims();
             let rows = [count, heads * positions * head];
@@ -56,8 +58,8 @@ impl KeysValues {
         Self { keys: select(&self.keys), values: select(&self.values) }
     }
 
-    /// These positions preceded by `prefix`, one (`[1, heads, prefix, width of a head]`) for the whole batch or one for each
-    /// item.
+    /// These positions preceded by `prefix`, one (`[1, heads, prefix, width of a head]`) for the whole batch
+    /// or one for each item.
     pub fn after(self, prefix: &KeysValues) -> Self {
         let batch = self.keys.value.dims()[0];
         let join = |prefix: &Signal<4>, own: Signal<4>| {
@@ -90,12 +92,13 @@ pub struct Place {
 }
 
 impl Block {
-    /// The block over rows of positions, whichever sequences they belong to: every product with a weight is one for all rows.
-    /// What sees what, `attend` says, from queries, keys and values of the rows.
+    /// The block over rows of positions, whichever sequences they belong to: every product with a weight is
+    /// one for all rows. What sees what, `attend` says, from queries, keys and values of the rows.
     ///
     /// # Shapes
     /// - x: `[rows, width]`
-    /// - wanted: the rows that are wanted, all of them if none; keys and values are of all rows, all else of these
+    /// - wanted: the rows that are wanted, all of them if none; keys and values are of all rows, all else of
+    ///   these
     /// - kept: where the products of this layer are kept, if they are
     /// - output: `[wanted, width]`
     pub(crate) fn forward_rows(
@@ -144,8 +147,8 @@ impl Block {
         self.forward_sequences(x, Wanted::All, None)
     }
 
-    /// The block where only the first position of each sequence is wanted, `[batch, 1, width]`: the last layer of a tower
-    /// whose other positions nobody reads.
+    /// The block where only the first position of each sequence is wanted, `[batch, 1, width]`: the last
+    /// layer of a tower whose other positions nobody reads.
     ///
     /// # Shapes
     /// As [`Block::forward`].
@@ -216,8 +219,8 @@ impl Block {
 /// `softmax(q k^T / sqrt(d) + mask) v`.
 fn attention(queries: Signal<4>, read: KeysValues, mask: Option<Tensor<4>>) -> Signal<4> {
     let [batch, heads, positions, head] = queries.value.dims();
-    // The fused kernel has no tangent and no reverse pass. Keys and values may need them where queries do not: those of
-    // a learned prefix in the first layer.
+    // The fused kernel has no tangent and no reverse pass. Keys and values may need them where queries do
+    // not: those of a learned prefix in the first layer.
     let differentiated = |part: &Signal<4>| part.tangent.is_some() || part.value.is_autodiff();
     if ![&queries, &read.keys, &read.values].into_iter().any(differentiated) {
         let width = read.keys.value.dims()[2];
@@ -240,8 +243,8 @@ fn attention(queries: Signal<4>, read: KeysValues, mask: Option<Tensor<4>>) -> S
 /// Added to a score to hide it: `exp` of it is exactly zero, and it stays finite through every product.
 const HIDDEN: f32 = -1e9;
 
-/// The mask `[batch, 1, queries, prefix + own]` that hides from query `q` of item `b` the own positions `k` with
-/// `hidden(b, q, k)`.
+/// The mask `[batch, 1, queries, prefix + own]` that hides from query `q` of item `b` the own positions `k`
+/// with `hidden(b, q, k)`.
 pub(crate) fn mask(
     [batch, queries, prefix, own]: [usize; 4],
     device: &Device,

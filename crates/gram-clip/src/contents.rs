@@ -5,8 +5,9 @@ use std::hash::Hash;
 use burn::tensor::{Tensor, TensorData};
 use xxhash_rust::xxh3::Xxh3Default;
 
-/// Takes in what something is computed from, and tells it from everything else by 128 bits of XXH3. Of a tensor the shape
-/// and every bit count. It is for comparisons within a run: what is hashed may change with every release.
+/// Takes in what something is computed from, and tells it from everything else by 128 bits of XXH3. Of a
+/// tensor the shape and every bit count. It is for comparisons within a run: what is hashed may change with
+/// every release.
 #[derive(Clone, Default)]
 pub struct Contents(Xxh3Default);
 

@@ -1,11 +1,12 @@
 //! A product with a weight that is frozen, with a reverse pass that reads the weight as it lies in memory.
 //!
-//! The reverse pass of `y = x W` is `dx = dy W^T`. burn gives that product a transposed view of the weight, and where rows
-//! are few, as those of a handful of classes are, bringing the view into order takes up to five times as long as multiplying.
-//! `dx^T = W dy^T` are the same numbers from the weight as it is; only the few rows are turned.
+//! The reverse pass of `y = x W` is `dx = dy W^T`. burn gives that product a transposed view of the weight,
+//! and where rows are few, as those of a handful of classes are, bringing the view into order takes up to
+//! five times as long as multiplying. `dx^T = W dy^T` are the same numbers from the weight as it is; only the
+//! few rows are turned.
 //!
-//! Half of a product may be known from an earlier pass ([`Products`](crate::Products)): its value, and the derivative that
-//! its reverse pass sends to `x`.
+//! Half of a product may be known from an earlier pass ([`Products`](crate::Products)): its value, and the
+//! derivative that its reverse pass sends to `x`.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;

@@ -21,8 +21,8 @@ impl Linear {
         Self { weight, bias }
     }
 
-    /// `x W + b` over the last dimension. Where nothing is asked of the weight, and rows are few, the product is what
-    /// `multiply` gives.
+    /// `x W + b` over the last dimension. Where nothing is asked of the weight, and rows are few, the product
+    /// is what `multiply` gives.
     pub(crate) fn forward<const D: usize>(
         &self,
         x: Signal<D>,
@@ -62,8 +62,8 @@ impl<const D: usize> Signal<D> {
         layer.forward(self, product)
     }
 
-    /// Layer normalisation over the last dimension. With `y = (x - mean x) r`, `r = 1 / sqrt(var x + epsilon)`:
-    /// `y' = r (x' - mean x' - y mean(y x'))`.
+    /// Layer normalisation over the last dimension. With `r = 1 / sqrt(var x + epsilon)` and
+    /// `y = (x - mean x) r`: `y' = r (x' - mean x' - y mean(y x'))`.
     pub fn layer_norm(self, norm: &LayerNorm) -> Self {
         if self.tangent.is_none() && !self.value.is_autodiff() {
             // The fused kernel has no reverse pass of its own, but without autodiff it needs none.

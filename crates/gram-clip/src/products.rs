@@ -1,15 +1,18 @@
-//! What the products with frozen weights gave on the way to a gradient, kept for the Hessian at the same point.
+//! What the products with frozen weights gave on the way to a gradient, kept for the Hessian at the same
+//! point.
 //!
-//! A Hessian-vector product comes from a pass in dual numbers, which computes every product of the gradient's pass again. Its
-//! values are the same. The tangent of the loss is linear in all tangents, with the derivatives of the loss as factors, so
-//! that its reverse pass sends to the tangent of every `x` what the reverse pass of the loss sent to `x`. What is left of
-//! `x W` is one product for the tangent and one for the derivative of the value.
+//! A Hessian-vector product comes from a pass in dual numbers, which computes every product of the gradient's
+//! pass again. Its values are the same. The tangent of the loss is linear in all tangents, with the
+//! derivatives of the loss as factors, so that its reverse pass sends to the tangent of every `x` what the
+//! reverse pass of the loss sent to `x`. What is left of `x W` is one product for the tangent and one for the
+//! derivative of the value.
 //!
-//! What is taken from another place, another layer or other images would give a Hessian that looks right and is wrong. So
-//! every product is kept under its [name](ProductName), which says the layer, the map and what entered the tower, and is taken by
-//! that name alone: the order of the passes does not matter. The losses must be the same too, for the derivatives are
-//! theirs. What is not known under its name, or has another shape, is [refused](Refusal) and computed anew: a product that
-//! was not kept is no error, for those of many rows never are, and what is computed anew is right.
+//! What is taken from another place, another layer or other images would give a Hessian that looks right and
+//! is wrong. So every product is kept under its [name](ProductName), which says the layer, the map and what
+//! entered the tower, and is taken by that name alone: the order of the passes does not matter. The losses
+//! must be the same too, for the derivatives are theirs. What is not known under its name, or has another
+//! shape, is [refused](Refusal) and computed anew: a product that was not kept is no error, for those of many
+//! rows never are, and what is computed anew is right.
 
 mod name;
 
@@ -34,8 +37,8 @@ pub struct Products {
 
 #[derive(Debug)]
 enum State {
-    /// Before the reverse pass. Two passes with the same input have the same values but not the same derivatives: nothing is
-    /// kept under a name that was given twice.
+    /// Before the reverse pass. Two passes with the same input have the same values but not the same
+    /// derivatives: nothing is kept under a name that was given twice.
     Recording(BTreeMap<ProductName, Option<Recorded>>),
     /// After it.
     Known { kept: BTreeMap<ProductName, Known>, refused: Vec<Refusal> },
@@ -100,7 +103,8 @@ impl Products {
         self.len() == 0
     }
 
-    /// What was computed anew instead of taken, and why: nothing, where the pass of the Hessian is that of the gradient.
+    /// What was computed anew instead of taken, and why: nothing, where the pass of the Hessian is that of
+    /// the gradient.
     pub fn refused(&self) -> Vec<Refusal> {
         match &*self.state() {
             State::Recording(_) => Vec::new(),
@@ -200,7 +204,8 @@ pub(crate) struct LayerProducts<'a> {
 }
 
 impl LayerProducts<'_> {
-    /// `x W` with the weight of one of the layer's maps, which must be frozen: kept, or taken from what is kept.
+    /// `x W` with the weight of one of the layer's maps, which must be frozen: kept, or taken from what is
+    /// kept.
     ///
     /// # Shapes
     /// - x: `[rows, inputs]`
@@ -291,8 +296,8 @@ mod tests {
         assert_eq!(
             refusal,
             format!(
-                "Key of layer 0 of the Text tower for input {input:032x}: [3, 4] times [4, 5] was kept, [3, 4] times [4, 6] \
-                 is asked for: pass the towers what was passed for the gradient"
+                "Key of layer 0 of the Text tower for input {input:032x}: [3, 4] times [4, 5] was kept, \
+                 [3, 4] times [4, 6] is asked for: pass the towers what was passed for the gradient"
             )
         );
     }

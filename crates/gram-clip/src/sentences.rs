@@ -35,7 +35,8 @@ pub struct Text {
 }
 
 impl Sentences {
-    /// Several sets of texts as one. Each has `rows` of the context for itself, below those of the set before it.
+    /// Several sets of texts as one. Each has `rows` of the context for itself, below those of the set before
+    /// it.
     pub fn stack(sets: impl IntoIterator<Item = Self>, rows: usize) -> Self {
         let mut all = Self { prefixes: Vec::new(), texts: Vec::new() };
         for (set, Self { prefixes, texts }) in sets.into_iter().enumerate() {

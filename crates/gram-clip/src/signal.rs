@@ -1,10 +1,10 @@
 //! A signal is a tensor, or a dual number of tensors: a value and its derivative along one direction.
 //!
-//! The towers are written once over signals. With values alone they are the ordinary towers. With a tangent they also
-//! carry the directional derivative `D_u f(x) = d/de f(x + e u)` forward, so that one ordinary reverse pass through
-//! the tangent of the support loss gives the Hessian-vector product `H u` of the exact meta-gradient (reverse over
-//! forward; Pearlmutter, "Fast exact multiplication by the Hessian", 1994). A tangent that is absent is zero: what does
-//! not depend on the direction costs nothing.
+//! The towers are written once over signals. With values alone they are the ordinary towers. With a tangent
+//! they also carry the directional derivative `D_u f(x) = d/de f(x + e u)` forward, so that one ordinary
+//! reverse pass through the tangent of the support loss gives the Hessian-vector product `H u` of the exact
+//! meta-gradient (reverse over forward; Pearlmutter, "Fast exact multiplication by the Hessian", 1994). A
+//! tangent that is absent is zero: what does not depend on the direction costs nothing.
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};

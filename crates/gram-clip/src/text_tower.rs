@@ -1,11 +1,12 @@
 //! The causal text tower: prompts and class names to features.
 //!
-//! A text is `[SOS] t_1 … t_M` (the shared prefix: start and context, eq. 2), then the tokens of its own up to EOS. The
-//! tower is causal, so the prefix has the same hidden states for every text: it passes the tower once. Prefixes and texts
-//! of all lengths go from layer to layer together, rows of one matrix, so that a weight is read once for all. Nothing
-//! after the pooled position can matter, so it is cut off. In the last layer only the pooled position is computed. Context
-//! may also stand behind a name or differ between texts ([`Sentences`]); then less is shared. Several contexts, each with
-//! texts of its own, pass the tower at once.
+//! A text is `[SOS] t_1 … t_M` (the shared prefix: start and context, eq. 2), then the tokens of its own up
+//! to EOS. The tower is causal, so the prefix has the same hidden states for every text: it passes the tower
+//! once. Prefixes and texts of all lengths go from layer to layer together, rows of one matrix, so that a
+//! weight is read once for all. Nothing after the pooled position can matter, so it is cut off. In the last
+//! layer only the pooled position is computed. Context may also stand behind a name or differ between texts
+//! ([`Sentences`]); then less is shared. Several contexts, each with texts of its own, pass the tower at
+//! once.
 
 mod layout;
 
@@ -74,7 +75,8 @@ impl TextTower {
         self.forward_keeping(sentences, context, batching, None)
     }
 
-    /// [`forward_sentences`](Self::forward_sentences), whose products are kept in `products` or taken from there.
+    /// [`forward_sentences`](Self::forward_sentences), whose products are kept in `products` or taken from
+    /// there.
     pub fn forward_keeping(
         &self,
         sentences: &Sentences,
@@ -146,7 +148,8 @@ impl TextTower {
         table.linear_map(|tensor| tensor.select(0, rows.clone()))
     }
 
-    /// Final norm, projection and normalisation of the pooled positions, `[texts, width]`, in the order of the texts.
+    /// Final norm, projection and normalisation of the pooled positions, `[texts, width]`, in the order of
+    /// the texts.
     fn read_out(&self, x: Signal<2>, layout: &Layout) -> Signal<2> {
         let features = x.layer_norm(&self.final_norm).linear(&self.projection).normalize();
         restore_order(features, &layout.order)

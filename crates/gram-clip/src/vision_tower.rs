@@ -1,8 +1,8 @@
 //! The vision transformer: images and visual prompts to features.
 //!
-//! A visual prompt (VPT) is a few vectors that join the class token and the patches before the first norm; they have no
-//! position. Where it is deep, fresh vectors take their places before further layers. Images may have prompts of their own.
-//! In the last layer only the class token is computed, for nothing else is read.
+//! A visual prompt (VPT) is a few vectors that join the class token and the patches before the first norm;
+//! they have no position. Where it is deep, fresh vectors take their places before further layers. Images may
+//! have prompts of their own. In the last layer only the class token is computed, for nothing else is read.
 
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData};
@@ -47,8 +47,8 @@ pub struct VisionTower {
 /// Vectors beside the patches (VPT, section 3.2 of Jia et al., ECCV 2022).
 #[derive(Clone, Debug)]
 pub struct VisualPrompt {
-    /// `[1 or images, depth * prompt vectors, width]`: one prompt for all images, or each image's own; those of the first
-    /// layer first.
+    /// `[1 or images, depth * prompt vectors, width]`: one prompt for all images, or each image's own; those
+    /// of the first layer first.
     pub vectors: Signal<3>,
     /// Layers before which there are vectors of their own: 1 is shallow.
     pub depth: usize,
@@ -134,8 +134,8 @@ impl VisionTower {
     }
 
     /// Normalised features of images of which no gradient is wanted, `[images, joint width]`, as
-    /// [`forward`](Self::forward) gives them: parts of the batch pass through the tower side by side, on all cores. A prompt
-    /// is the same for all images.
+    /// [`forward`](Self::forward) gives them: parts of the batch pass through the tower side by side, on all
+    /// cores. A prompt is the same for all images.
     pub fn features(&self, pixels: Tensor<4>, prompt: Option<&VisualPrompt>) -> Tensor<2> {
         let images = pixels.dims()[0];
         let firsts: Vec<usize> = (0..images).step_by(PART).collect();
@@ -146,8 +146,8 @@ impl VisionTower {
         Tensor::cat(firsts.into_par_iter().map(part).collect(), 0)
     }
 
-    /// The tower for images of `side` pixels: the positions of patches are interpolated (bicubic, a = -3/4, pixel
-    /// centres aligned, as `interpolate_pos_encoding` of transformers), that of the class token stays.
+    /// The tower for images of `side` pixels: the positions of patches are interpolated (bicubic, a = -3/4,
+    /// pixel centres aligned, as `interpolate_pos_encoding` of transformers), that of the class token stays.
     ///
     /// # Errors
     /// [`ClipError::Config`] if patches do not fill such an image.
@@ -206,7 +206,8 @@ impl VisionTower {
     }
 }
 
-/// Weights `[to, from]` of a bicubic interpolation of `from` values at `to` places; values beyond the ends are the last.
+/// Weights `[to, from]` of a bicubic interpolation of `from` values at `to` places; values beyond the ends
+/// are the last.
 fn bicubic(from: usize, to: usize) -> Vec<f32> {
     const A: f64 = -0.75;
     let near = |t: f64| ((A + 2.0) * t - (A + 3.0)) * t * t + 1.0;

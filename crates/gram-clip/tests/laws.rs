@@ -96,7 +96,11 @@ proptest! {
     }
 
     #[test]
-    fn a_batch_of_images_in_parts_has_the_same_features(seed: u64, images in 2_usize..20, part in 1_usize..9) {
+    fn a_batch_of_images_in_parts_has_the_same_features(
+        seed: u64,
+        images in 2_usize..20,
+        part in 1_usize..9,
+    ) {
         let (clip, mut random) = (clip(seed), Random(seed ^ 1));
         let pixels = random.tensor([images, 3, SIDE, SIDE]);
         let prompt = VisualPrompt { vectors: random.tensor([1, 4, WIDTH]).into(), depth: 2 };
@@ -123,7 +127,8 @@ proptest! {
         let pixels = random.tensor([3, 3, SIDE, SIDE]);
         let along = |(of_context, of_vectors): (Tensor<2>, Tensor<2>)| {
             let context = Signal::dual(context.clone(), of_context);
-            let text = clip.text.forward_sentences(&sentences(&names, 2, 2), Some(context), Batching::ByLength);
+            let sentences = sentences(&names, 2, 2);
+            let text = clip.text.forward_sentences(&sentences, Some(context), Batching::ByLength);
             let prompt = Signal::dual(vectors.clone(), of_vectors);
             clip.logits(clip.vision.forward(pixels.clone(), Some(prompt.into())), text).tangent.unwrap()
         };

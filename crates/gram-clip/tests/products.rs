@@ -1,5 +1,5 @@
-//! What is kept of the products of a gradient's pass is taken by name: passes may come in another order, and what is not the
-//! same is refused and computed anew.
+//! What is kept of the products of a gradient's pass is taken by name: passes may come in another order, and
+//! what is not the same is refused and computed anew.
 #![allow(clippy::unwrap_used)]
 
 mod fixtures;

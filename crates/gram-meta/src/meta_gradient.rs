@@ -1,4 +1,5 @@
-//! The inner loop (eq. 7) and the exact meta-gradient of the outer loop (eqs. 8 to 10), from first-order autodiff.
+//! The inner loop (eq. 7) and the exact meta-gradient of the outer loop (eqs. 8 to 10), from first-order
+//! autodiff.
 //!
 //! ```text
 //! theta_{k+1} = theta_k - alpha R(g_k),    g_k = grad L_support(theta_k)                        (eq. 7)
@@ -19,11 +20,11 @@
 //!
 //! with `w_K = 0`, and `d_phi` from the same reverse pass through `R`.
 //!
-//! `alpha` is a number for each tower; learned, its logarithm has the derivative `-alpha d_k . v_{k+1}`, summed over k, where
-//! `d_k` is what step k multiplies by it.
-//! `H_k u_k` is the gradient of a directional derivative: one pass in dual numbers, one ordinary reverse pass. Only the K
-//! small prompts and gradients are kept, and of the last step, whose Hessian comes first, the products of its passes; so
-//! memory does not grow with K. First order drops `H_k u_k`.
+//! `alpha` is a number for each tower; learned, its logarithm has the derivative `-alpha d_k . v_{k+1}`,
+//! summed over k, where `d_k` is what step k multiplies by it. `H_k u_k` is the gradient of a directional
+//! derivative: one pass in dual numbers, one ordinary reverse pass. Only the K small prompts and gradients
+//! are kept, and of the last step, whose Hessian comes first, the products of its passes; so memory does not
+//! grow with K. First order drops `H_k u_k`.
 
 use gram_clip::Products;
 use gram_prompt::{Classes, Classification, Gradient, LabelledImages, Prompt, PromptedClip, Rates};
@@ -40,8 +41,8 @@ pub struct Task {
     pub support_set: LabelledImages,
     /// What the outer loop asks for.
     pub query_set: LabelledImages,
-    /// What it asks for as well: classes of which the inner loop saw nothing, told apart among themselves. `L_query` is the
-    /// mean of both losses then. The paper has none.
+    /// What it asks for as well: classes of which the inner loop saw nothing, told apart among themselves.
+    /// `L_query` is the mean of both losses then. The paper has none.
     pub new_classes: Option<NewClasses>,
 }
 
@@ -66,15 +67,15 @@ impl Task {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InnerLoop {
-    /// `K`, steps on the support set. "One or a few" in the paper. With 0 nothing is meta-learned: the prompt is trained on
-    /// query sets as they are (the paper's "prompt pre-training").
+    /// `K`, steps on the support set. "One or a few" in the paper. With 0 nothing is meta-learned: the prompt
+    /// is trained on query sets as they are (the paper's "prompt pre-training").
     pub steps: usize,
     /// `alpha`, their rates. Above 0.
     pub rates: Rates,
     /// Whether the Hessian is left out of the meta-gradient.
     pub first_order: bool,
-    /// Whether the rates are meta-learned too, from what they are here, by their logarithms (Meta-SGD's idea, a number for
-    /// each tower).
+    /// Whether the rates are meta-learned too, from what they are here, by their logarithms (Meta-SGD's idea,
+    /// a number for each tower).
     #[serde(default)]
     pub learn_rates: bool,
     /// `mu`, momentum as at test time. 0 in the paper; at least 0 and below 1.
@@ -205,7 +206,8 @@ pub fn regulated(phi: Option<&Regulator>, gradient: &Prompt) -> Prompt {
 }
 
 impl InnerLoop {
-    /// Eq. 7, `steps` times from `theta`, for each of several tasks; one pass through the towers serves them all.
+    /// Eq. 7, `steps` times from `theta`, for each of several tasks; one pass through the towers serves them
+    /// all.
     pub fn run(
         &self,
         clip: &PromptedClip,
@@ -258,7 +260,8 @@ impl InnerLoop {
         }
     }
 
-    /// The gradient of each task's query loss after the inner loop, for its start and its regulator (eqs. 8 to 10).
+    /// The gradient of each task's query loss after the inner loop, for its start and its regulator (eqs. 8
+    /// to 10).
     pub fn meta_gradients(
         &self,
         clip: &PromptedClip,
@@ -368,7 +371,8 @@ impl WayBack {
     }
 }
 
-/// `L_query` of a task and its gradient, from that for its classes and those for new classes, if there are any.
+/// `L_query` of a task and its gradient, from that for its classes and those for new classes, if there are
+/// any.
 fn mean(own: Gradient, new: impl Iterator<Item = Gradient>) -> Gradient {
     new.fold(own, |own, new| Gradient {
         loss: 0.5 * (own.loss + new.loss),

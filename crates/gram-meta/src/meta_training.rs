@@ -1,9 +1,10 @@
-//! Meta-training: the outer loop over batches of episodes (eqs. 8 to 10), checked on topics it never learns from.
+//! Meta-training: the outer loop over batches of episodes (eqs. 8 to 10), checked on topics it never learns
+//! from.
 //!
-//! Each step draws B episodes, sums their meta-gradients, and moves the start `theta` and the regulator `phi`. Every
-//! so often the query loss after the inner loop is measured on fixed episodes of held-out topics; the best state is the one
-//! in which it was smallest. Every draw has a random stream of its own, by the number of its step, so that a
-//! [`Standing`] is all that a run goes on from, to the same bits.
+//! Each step draws B episodes, sums their meta-gradients, and moves the start `theta` and the regulator
+//! `phi`. Every so often the query loss after the inner loop is measured on fixed episodes of held-out
+//! topics; the best state is the one in which it was smallest. Every draw has a random stream of its own, by
+//! the number of its step, so that a [`Standing`] is all that a run goes on from, to the same bits.
 
 mod data;
 mod error;

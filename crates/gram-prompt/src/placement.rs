@@ -1,8 +1,9 @@
 //! Where the vectors of a prompt enter the towers.
 //!
-//! Context tokens stand before the name, behind it or on both sides, and are the same for all classes or each class's
-//! own (CoOp, section 3.1 of Zhou et al., IJCV 2022); visual vectors join before the first layer, and fresh ones before
-//! further layers (VPT). A [`Prompt`](crate::Prompt) is a point without form; its placement is the form.
+//! Context tokens stand before the name, behind it or on both sides, and are the same for all classes or each
+//! class's own (CoOp, section 3.1 of Zhou et al., IJCV 2022); visual vectors join before the first layer, and
+//! fresh ones before further layers (VPT). A [`Prompt`](crate::Prompt) is a point without form; its placement
+//! is the form.
 
 use std::fmt;
 use std::str::FromStr;
@@ -78,8 +79,8 @@ impl Placement {
         self.contexts > 1
     }
 
-    /// The sentences (eq. 2) of `classes` around a context of `rows`, after `start`. What is the same for all classes is
-    /// their prefix.
+    /// The sentences (eq. 2) of `classes` around a context of `rows`, after `start`. What is the same for all
+    /// classes is their prefix.
     pub fn sentences(&self, start: u32, classes: &[ClassSentence], rows: usize) -> Sentences {
         let tokens = rows / self.contexts;
         let before = match self.class_position {

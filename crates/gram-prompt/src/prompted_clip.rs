@@ -1,8 +1,9 @@
 //! Where prompts enter: logits, losses and derivatives of a frozen CLIP under a prompt.
 //!
-//! Frozen means frozen: a tower whose prompt is not learned gives the same features every time, so its side comes in as
-//! features that were computed once. `features` brings images and classes through the towers, over values or dual numbers;
-//! `gradients` differentiates the loss; `classes_in_parts` does so where classes are many.
+//! Frozen means frozen: a tower whose prompt is not learned gives the same features every time, so its side
+//! comes in as features that were computed once. `features` brings images and classes through the towers,
+//! over values or dual numbers; `gradients` differentiates the loss; `classes_in_parts` does so where classes
+//! are many.
 
 mod classes_in_parts;
 mod features;
@@ -43,8 +44,8 @@ pub struct PromptedClip<'a> {
     pub start: u32,
     /// Where the prompts enter.
     pub placement: Placement,
-    /// Classes whose text features are differentiated at once. More are taken in parts, which gives the same gradient from
-    /// less memory, for one forward pass more.
+    /// Classes whose text features are differentiated at once. More are taken in parts, which gives the same
+    /// gradient from less memory, for one forward pass more.
     pub classes_at_once: usize,
 }
 

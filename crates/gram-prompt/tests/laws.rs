@@ -1,4 +1,5 @@
-//! Laws of prompted classification, on small models of random weights, for every kind of prompt and place of the name.
+//! Laws of prompted classification, on small models of random weights, for every kind of prompt and place of
+//! the name.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../../gram-clip/tests/fixtures/random_model.rs"]
@@ -142,7 +143,10 @@ proptest! {
     }
 
     #[test]
-    fn a_batch_of_images_in_two_parts_has_the_same_logits(world in world(), at in any::<prop::sample::Index>()) {
+    fn a_batch_of_images_in_two_parts_has_the_same_logits(
+        world in world(),
+        at in any::<prop::sample::Index>(),
+    ) {
         let (clip, pixels) = (clip(world.seed), world.pixels());
         let first = 1 + at.index(world.images - 1);
         let parts = [(0, first), (first, world.images - first)];
@@ -192,6 +196,7 @@ proptest! {
     fn products_that_are_kept_change_no_hessian(world in world()) {
         let (clip, direction) = (clip(world.seed), world.point(3));
         let found = world.hessian_vector_product(&clip, &direction, true);
-        prop_assert!(apart(&found, &world.hessian_vector_product(&clip, &direction, false)) < 10.0 * ROUNDING);
+        let expected = world.hessian_vector_product(&clip, &direction, false);
+        prop_assert!(apart(&found, &expected) < 10.0 * ROUNDING);
     }
 }

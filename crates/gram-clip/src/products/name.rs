@@ -81,7 +81,7 @@ impl fmt::Display for ProductShape {
 pub enum Refusal {
     /// The products are of other losses.
     #[error(
-        "the products were kept on the way to other losses: ask for the Hessian of the tasks and prompts of their gradient"
+        "the products were kept on the way to other losses: pass the tasks and prompts of their gradient"
     )]
     OtherLosses,
     /// No product has that name, or two have it.

@@ -49,8 +49,8 @@ impl MetaState {
         Self { theta, phi }
     }
 
-    /// What tells it from another state: 32 hexadecimal digits over the names, shapes and values of its tensors, and the
-    /// form of its regulator.
+    /// What tells it from another state: 32 hexadecimal digits over the names, shapes and values of its
+    /// tensors, and the form of its regulator.
     pub fn fingerprint(&self) -> String {
         let mut all = Fingerprinting::default();
         all.text(&format!("{:?}", self.phi.as_ref().map(Regulator::form)));

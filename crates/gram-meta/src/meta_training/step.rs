@@ -1,4 +1,5 @@
-//! One outer step: the meta-gradients of its episodes, their sum, a move of all that is learned, and validation.
+//! One outer step: the meta-gradients of its episodes, their sum, a move of all that is learned, and
+//! validation.
 
 use burn::tensor::{Tensor, TensorData};
 use gram_clip::{Signal, side_by_side, try_side_by_side};

@@ -1,8 +1,9 @@
 //! The gradient of many classes, by the chain rule over their features.
 //!
-//! The loss is differentiated for the features, and each part of the classes sends its share back to the context, a core
-//! each. The parts and the order of their sum are fixed: the number of threads changes no number. Where all classes at once
-//! are too many for the memory, nothing is kept of the way to the features, and sections that fit walk it again.
+//! The loss is differentiated for the features, and each part of the classes sends its share back to the
+//! context, a core each. The parts and the order of their sum are fixed: the number of threads changes no
+//! number. Where all classes at once are too many for the memory, nothing is kept of the way to the features,
+//! and sections that fit walk it again.
 
 use burn::tensor::Tensor;
 use gram_clip::signal::leaf;
@@ -13,8 +14,8 @@ use super::{Classes, Gradient, LabelledImages, PromptedClip, accuracy};
 use crate::placement::{ClassPosition, ClassSentence};
 use crate::prompt::{Part, Prompt};
 
-/// Classes whose gradient one core computes: enough that a product of matrices is more arithmetic than reading weights, and
-/// few enough that a hundred classes keep two cores busy.
+/// Classes whose gradient one core computes: enough that a product of matrices is more arithmetic than
+/// reading weights, and few enough that a hundred classes keep two cores busy.
 const CLASSES_OF_A_PART: usize = 50;
 
 impl PromptedClip<'_> {
@@ -49,8 +50,8 @@ impl PromptedClip<'_> {
         Gradient { loss: value, accuracy, gradient }
     }
 
-    /// Bytes, about, that the gradient for the context keeps of each of `classes`: what the layers keep of every position
-    /// of a class's own.
+    /// Bytes, about, that the gradient for the context keeps of each of `classes`: what the layers keep of
+    /// every position of a class's own.
     pub fn bytes_of_class(&self, sentences: &[ClassSentence], context_tokens: usize) -> usize {
         /// Values of the width of the tower that a layer keeps of a position (measured: see docs/method.md).
         const KEPT: usize = 18;
@@ -134,7 +135,8 @@ fn shares(parts: Vec<PartOfClasses>, along: &Tensor<2>, first: usize) -> Vec<Ten
     })
 }
 
-/// Some classes on their way through a tower that shares its weights, and nothing of the graph, with the others.
+/// Some classes on their way through a tower that shares its weights, and nothing of the graph, with the
+/// others.
 struct PartOfClasses {
     /// A leaf of this part alone, `[rows, width]`.
     context: Tensor<2>,
@@ -143,8 +145,8 @@ struct PartOfClasses {
 }
 
 impl PartOfClasses {
-    /// The part's share of the context's gradient, from the derivatives of the loss by all features; its own begin at
-    /// `first`.
+    /// The part's share of the context's gradient, from the derivatives of the loss by all features; its own
+    /// begin at `first`.
     fn backward(self, along: &Tensor<2>, first: usize) -> Tensor<2> {
         let own = along.clone().narrow(0, first, self.features.dims()[0]);
         let gradients = (self.features * own).sum().backward();

@@ -1,7 +1,8 @@
 //! Features of images and classes under prompts, over values or dual numbers, and what they are compared to.
 //!
-//! Several tasks, each with a prompt and classes of its own, pass the towers at once: a context for each, and each class behind
-//! the context of its task. Only where the context depends on the image (CoCoOp), classes are computed for each image.
+//! Several tasks, each with a prompt and classes of its own, pass the towers at once: a context for each, and
+//! each class behind the context of its task. Only where the context depends on the image (CoCoOp), classes
+//! are computed for each image.
 
 use burn::tensor::Tensor;
 use gram_clip::text_tower::{Batching, Sentences};
@@ -26,8 +27,8 @@ impl PromptedClip<'_> {
         self.compare(&question, image, text).value
     }
 
-    /// The features of classes under a prompt that does not move any more, computed once for all images; the classes as
-    /// they are where each image has its own.
+    /// The features of classes under a prompt that does not move any more, computed once for all images; the
+    /// classes as they are where each image has its own.
     pub fn fixed(&self, prompt: &Prompt, classes: Classes) -> Classes {
         match &classes {
             Classes::Sentences(sentences) if prompt.get(Part::HiddenWeight).is_none() => {
@@ -41,8 +42,8 @@ impl PromptedClip<'_> {
         }
     }
 
-    /// The answers to several questions, `[images, classes]` each, from one pass through each tower. Their prompts are of one
-    /// kind and size. The towers' products are kept in `products`, or taken from there.
+    /// The answers to several questions, `[images, classes]` each, from one pass through each tower. Their
+    /// prompts are of one kind and size. The towers' products are kept in `products`, or taken from there.
     pub(super) fn answers(&self, questions: &[Question], products: Option<&Products>) -> Vec<Signal<2>> {
         let images = self.image_features(questions, products);
         let texts = self.class_features(questions, &images, products);
@@ -83,7 +84,8 @@ impl PromptedClip<'_> {
         questions.iter().filter_map(of).collect()
     }
 
-    /// Normalised features of each question's classes, `[classes, joint width]`, or one below the other for each image.
+    /// Normalised features of each question's classes, `[classes, joint width]`, or one below the other for
+    /// each image.
     fn class_features(
         &self,
         questions: &[Question],

@@ -9,8 +9,9 @@ use super::{Classes, Classification, Gradient, LabelledImages, PromptedClip, acc
 use crate::prompt::{Part, Prompt};
 
 impl PromptedClip<'_> {
-    /// The mean cross-entropy `[1]` of each of several tasks, from one pass through each tower. With tangents, the prompts
-    /// move along them and so do the losses. The towers' products are kept in `products`, or taken from there.
+    /// The mean cross-entropy `[1]` of each of several tasks, from one pass through each tower. With
+    /// tangents, the prompts move along them and so do the losses. The towers' products are kept in
+    /// `products`, or taken from there.
     fn losses(
         &self,
         tasks: &[Classification],
@@ -40,14 +41,15 @@ impl PromptedClip<'_> {
         self.gradients(&[Classification { prompt, classes, set }]).remove(0)
     }
 
-    /// Loss, accuracy and gradient of each of several tasks at its own prompt: as [`gradient`](Self::gradient) gives them one
-    /// by one, from one pass through each tower. The prompts are of one kind and size.
+    /// Loss, accuracy and gradient of each of several tasks at its own prompt: as
+    /// [`gradient`](Self::gradient) gives them one by one, from one pass through each tower. The prompts are
+    /// of one kind and size.
     pub fn gradients(&self, tasks: &[Classification]) -> Vec<Gradient> {
         self.pass(tasks, None)
     }
 
-    /// [`gradients`](Self::gradients), and what the towers' products gave on the way: for the Hessian-vector products of the
-    /// same tasks at the same prompts.
+    /// [`gradients`](Self::gradients), and what the towers' products gave on the way: for the Hessian-vector
+    /// products of the same tasks at the same prompts.
     pub fn gradients_and_products(&self, tasks: &[Classification]) -> (Vec<Gradient>, Products) {
         let products = Products::towards(&self.contents(tasks));
         (self.pass(tasks, Some(&products)), products)
@@ -78,9 +80,10 @@ impl PromptedClip<'_> {
         .collect()
     }
 
-    /// For each of several tasks the Hessian of its loss at its own prompt times a direction: the gradient of the directional
-    /// derivative, by reverse over forward. One pass through each tower for all. `products` are those of the gradients there,
-    /// where they were kept; products of other tasks or prompts are refused ([`Products::refused`]), and all is computed anew.
+    /// For each of several tasks the Hessian of its loss at its own prompt times a direction: the gradient of
+    /// the directional derivative, by reverse over forward. One pass through each tower for all. `products`
+    /// are those of the gradients there, where they were kept; products of other tasks or prompts are refused
+    /// ([`Products::refused`]), and all is computed anew.
     pub fn hessian_vector_products(
         &self,
         tasks: &[Classification],
