@@ -6,8 +6,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use gram_prompt::{Part, PromptKind};
+use burn::tensor::Tensor;
+use gram_prompt::{CrossEntropy, Objective, Part, PromptKind};
 use serde::{Deserialize, Serialize};
+
+use crate::kgcoop::{KgcoopSettings, KnowledgeGuided};
 
 /// What is known of a method.
 struct Facts {
@@ -23,8 +26,22 @@ struct Facts {
     initialised_as: Option<Method>,
     /// Whether visual tokens stand before every layer, whatever the settings say of their depth.
     deep: bool,
+    /// What is minimised in the place of cross-entropy, where it is compared with the hand-written prompt.
+    objective: Option<GuidedObjective>,
     transformations: Transformations,
     paper: &'static str,
+}
+
+/// From settings and the normalised features of classes under the hand-written prompt, `[classes, joint width]`, to what is
+/// minimised.
+type GuidedObjective = fn(&ObjectiveSettings, Tensor<2>) -> Box<dyn Objective>;
+
+/// Settings of what is minimised, by the method that minimises it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ObjectiveSettings {
+    /// KgCoOp's.
+    pub kgcoop: KgcoopSettings,
 }
 
 /// What a method learns.
@@ -86,9 +103,14 @@ const USUAL: Facts = Facts {
     baseline: None,
     initialised_as: None,
     deep: false,
+    objective: None,
     transformations: Transformations::Sgd,
     paper: "",
 };
+
+/// KgCoOp's, with GRAM or without.
+const KNOWLEDGE_GUIDED: Option<GuidedObjective> =
+    Some(|settings, hand_written| Box::new(KnowledgeGuided { hand_written, weight: settings.kgcoop.weight }));
 
 const GRAM: &str = "Li et al., ICCV 2023";
 const TIP_ADAPTER: &str = "Zhang et al., ECCV 2022";
@@ -154,6 +176,24 @@ methods! {
         name: "CoOp + GRAM",
         learned: Learned::Prompt(PromptKind::Textual),
         baseline: Some(Method::Coop),
+        paper: GRAM,
+    }
+    /// Textual prompt that is kept near the hand-written one.
+    Kgcoop {
+        key: "kgcoop",
+        name: "KgCoOp",
+        learned: Learned::Prompt(PromptKind::Textual),
+        objective: KNOWLEDGE_GUIDED,
+        paper: "Yao et al., CVPR 2023",
+    }
+    /// The same, from CoOp's meta-learned initialisation, regulated gradient.
+    KgcoopGram {
+        key: "kgcoop-gram",
+        name: "KgCoOp + GRAM",
+        learned: Learned::Prompt(PromptKind::Textual),
+        baseline: Some(Method::Kgcoop),
+        initialised_as: Some(Method::CoopGram),
+        objective: KNOWLEDGE_GUIDED,
         paper: GRAM,
     }
     /// Visual prompt.
@@ -236,6 +276,22 @@ impl Method {
     /// Whether visual tokens stand before every layer, whatever the settings say of their depth.
     pub fn is_deep(self) -> bool {
         self.facts().deep
+    }
+
+    /// Whether the hand-written prompt has a part in what is minimised.
+    pub fn is_guided(self) -> bool {
+        self.facts().objective.is_some()
+    }
+
+    /// What is minimised: cross-entropy, unless the method has an objective of its own.
+    ///
+    /// # Shapes
+    /// - hand_written: `[classes, joint width]`, normalised features of the classes under the hand-written prompt
+    pub fn objective(self, settings: &ObjectiveSettings, hand_written: Tensor<2>) -> Box<dyn Objective> {
+        match self.facts().objective {
+            Some(objective) => objective(settings, hand_written),
+            None => Box::new(CrossEntropy),
+        }
     }
 
     /// What becomes of its gradient.

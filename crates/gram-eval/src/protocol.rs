@@ -12,10 +12,11 @@ use gram_data::{Augmentation, ClassSubset, Sampling, Split};
 use gram_prompt::{Classes, Part, Placement, Prompt, PromptKind, PromptedClip};
 use serde::{Deserialize, Serialize};
 
-use crate::adaptation::{AdaptationSettings, TuningSet, adapt};
+use crate::adaptation::{AdaptationSettings, Tuner};
+use crate::descent::TuningSet;
 use crate::design::PromptDesign;
 use crate::method::{Start, Starts};
-use crate::method_table::{Learned, Method};
+use crate::method_table::{Learned, Method, ObjectiveSettings};
 use crate::prepared::{EvaluationError, Prepared};
 use crate::prompt_distribution::{self, CollectionSettings, PromptCollection};
 use crate::results::{BaseToNewRun, CrossDomainRun, CurvePoint};
@@ -47,6 +48,9 @@ pub struct ProtocolSettings {
     pub collection: CollectionSettings,
     /// Tip-Adapter's cache.
     pub tip_adapter: TipAdapterSettings,
+    /// What is minimised, where it is not cross-entropy alone.
+    #[serde(default)]
+    pub objective: ObjectiveSettings,
     /// How tuning images are varied.
     pub augmentation: Augmentation,
 }
@@ -192,6 +196,9 @@ impl<'a> Protocol<'a> {
         start: &Start,
         numbers: &[usize],
     ) -> Result<Vec<Point>, EvaluationError> {
+        let Classes::Features(hand_written) = self.prepared.hand_written(numbers) else {
+            return Ok(Vec::new());
+        };
         let placement = start.placement;
         let pixels = method.prompts(Part::Visual);
         let set = TuningSet {
@@ -207,8 +214,10 @@ impl<'a> Protocol<'a> {
             classes_at_once: self.memory(&set.classes, &start.theta, placement).classes_at_once,
             ..PromptedClip::new(self.prepared.model, placement)
         };
+        let objective = method.objective(&self.settings.objective, hand_written);
         let settings = self.settings.adaptation(method);
-        adapt(&clip, &set, start, &settings, shots.seed, self.prepared.device, &mut observe)?;
+        let tuner = Tuner { clip: &clip, objective: objective.as_ref(), settings: &settings };
+        tuner.tune(&set, start, shots.seed, self.prepared.device, &mut observe)?;
         Ok(course)
     }
 

@@ -13,6 +13,7 @@ use gram_clip::{Clip, Model, Products, Signal, side_by_side};
 use gram_features::Images;
 
 use crate::meta_net::MetaNet;
+use crate::objective::{Answer, CrossEntropy, Objective};
 use crate::placement::{ClassPosition, ClassSentence, Placement};
 use crate::prompt::{Part, Prompt};
 
@@ -56,10 +57,16 @@ impl<'a> PromptedClip<'a> {
 
     /// Logits `[images, classes]` (eq. 1) under `prompt`.
     pub fn logits(&self, prompt: &Prompt, classes: &Classes, images: &Images) -> Tensor<2> {
+        self.answer(prompt, classes, images).logits
+    }
+
+    /// Features and logits under `prompt`.
+    pub fn answer(&self, prompt: &Prompt, classes: &Classes, images: &Images) -> Answer {
         let question = Question { prompt, tangent: None, classes, images };
         let image = self.image_features(&[question]).remove(0);
         let text = self.class_features(&[question], std::slice::from_ref(&image)).remove(0);
-        self.compare(&question, image, text).value
+        let logits = self.compare(&question, image.clone(), text.clone()).value;
+        Answer { images: image.value, texts: text.value, logits }
     }
 
     /// The answers to several questions, `[images, classes]` each, from one pass through each tower. Their prompts are of one
@@ -216,15 +223,26 @@ impl<'a> PromptedClip<'a> {
         self.answers(&questions).into_iter().zip(tasks).map(of).collect()
     }
 
-    /// Loss, accuracy and gradient at `prompt`. Many classes pass the text tower in parts, a core each.
+    /// Cross-entropy, accuracy and gradient at `prompt`. Many classes pass the text tower in parts, a core each.
     pub fn gradient(&self, prompt: &Prompt, classes: &Classes, set: &LabelledImages) -> Gradient {
+        self.gradient_of(&CrossEntropy, prompt, classes, set)
+    }
+
+    /// [`gradient`](Self::gradient) of another loss.
+    pub fn gradient_of(
+        &self,
+        objective: &dyn Objective,
+        prompt: &Prompt,
+        classes: &Classes,
+        set: &LabelledImages,
+    ) -> Gradient {
         if let (Classes::Sentences(sentences), None, Some(context)) =
             (classes, prompt.get(Part::HiddenWeight), prompt.get(Part::Text))
             && sentences.len() > CLASSES_OF_A_PART.min(self.classes_at_once)
         {
-            return self.gradient_in_parts(prompt, context, sentences, set);
+            return self.gradient_in_parts(objective, prompt, context, sentences, set);
         }
-        self.gradients(&[Classification { prompt, classes, set }]).remove(0)
+        self.gradient_at_once(objective, prompt, classes, set)
     }
 
     /// Loss, accuracy and gradient of each of several tasks at its own prompt: as [`gradient`](Self::gradient) gives them one
@@ -270,6 +288,7 @@ impl<'a> PromptedClip<'a> {
     /// way to the features, and sections that fit walk it again.
     fn gradient_in_parts(
         &self,
+        objective: &dyn Objective,
         prompt: &Prompt,
         context: &Tensor<2>,
         sentences: &[ClassSentence],
@@ -298,9 +317,9 @@ impl<'a> PromptedClip<'a> {
         };
         let text = leaf(Tensor::cat(features, 0));
         let other = prompt.leaf();
-        let logits = self.logits(&other, &Classes::Features(text.clone()), &set.images);
-        let accuracy = accuracy(logits.clone().inner(), set.labels.clone());
-        let loss = Signal::from(logits).cross_entropy(set.labels.clone()).value;
+        let answer = self.answer(&other, &Classes::Features(text.clone()), &set.images);
+        let accuracy = accuracy(answer.logits.clone().inner(), set.labels.clone());
+        let loss = objective.loss(answer, set.labels.clone());
         let value = loss.clone().inner().into_scalar::<f32>();
         let gradients = loss.backward();
         let along = text.grad(&gradients).unwrap_or_else(|| text.clone().inner().zeros_like());
@@ -457,7 +476,7 @@ fn sum(scalars: impl Iterator<Item = Tensor<1>>) -> Option<Tensor<1>> {
 /// A loss, and what is known once its gradient is.
 #[derive(Clone, Debug)]
 pub struct Gradient {
-    /// Mean cross-entropy.
+    /// The loss: mean cross-entropy, or another objective's.
     pub loss: f32,
     /// Images whose own class has the largest logit, in percent.
     pub accuracy: f32,

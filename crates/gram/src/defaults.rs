@@ -4,6 +4,7 @@ use gram_cluster::{ChcSettings, HdbscanSettings, UmapSettings};
 use gram_data::{Augmentation, Sampling};
 use gram_eval::adaptation::{AdaptationSettings, Regulated};
 use gram_eval::design::PromptDesign;
+use gram_eval::method_table::ObjectiveSettings;
 use gram_eval::prompt_distribution::CollectionSettings;
 use gram_eval::protocol::ProtocolSettings;
 use gram_eval::tip_adapter::TipAdapterSettings;
@@ -110,6 +111,7 @@ pub fn protocol(shots: usize, image_size: u32) -> ProtocolSettings {
         conditional_batch_size: 1,
         collection: CollectionSettings::default(),
         tip_adapter: TipAdapterSettings::default(),
+        objective: ObjectiveSettings::default(),
         augmentation: Augmentation { scale: (0.6, 1.0), flip: true, size: image_size },
     }
 }

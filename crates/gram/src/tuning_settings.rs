@@ -54,6 +54,8 @@ pub fn check(settings: &ProtocolSettings) -> Result<()> {
     ensure!(settings.conditional_batch_size > 0, "conditional_batch_size: 0: 1 or more is expected");
     ensure!(settings.tip_adapter.epochs > 0, "tip_adapter.epochs: 0: 1 or more are expected");
     ensure!(settings.tip_adapter.batch_size > 0, "tip_adapter.batch_size: 0: 1 or more is expected");
+    let weight = settings.objective.kgcoop.weight;
+    ensure!(weight >= 0.0 && weight.is_finite(), "objective.kgcoop.weight: {weight}: 0 or more is expected");
     let collection = &settings.collection;
     ensure!(
         collection.prompts > 0 && (1..=collection.prompts).contains(&collection.prompts_of_step),

@@ -9,6 +9,7 @@ use gram::model::{is_built_in, note_what_tiny_knows, open_model_or_own};
 use gram::output;
 use gram::run_folder::{Run, claim_for_file, model_identity};
 use gram::starts::{model_of, start_of};
+use gram::templates::of_dataset;
 use gram::{assets, defaults, destination, whole_file};
 use gram_clip::Model;
 use gram_data::whole_file::beside;
@@ -94,7 +95,8 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
     let dataset = labelled::open(&arguments.data)?;
     let starts = arguments.starts(&model)?;
     let (chosen, validation) = arguments.draw(&dataset, &settings, common.seed)?;
-    let identity = json!({
+    let hand_written = hand_written(arguments.method, &dataset)?;
+    let mut identity = json!({
         "model": model_identity(&model)?,
         "method": arguments.method,
         "classes": dataset.class_names(arguments.classes),
@@ -105,6 +107,9 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
         "start": starts.fingerprint(arguments.method),
         "device": format!("{device:?}"),
     });
+    if !hand_written.is_empty() {
+        identity["hand_written"] = json!(hand_written.iter().map(ToString::to_string).collect::<Vec<_>>());
+    }
     let restart = arguments.anew.restart;
     let run = Run { command: "adapt", identity: &identity, makes: &[ADAPTED], restart };
     let folder = claim_for_file(&arguments.out, &[beside(&arguments.out, METRICS)], &run)?;
@@ -115,7 +120,10 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
             adapted
         }
         None => {
-            let prepared = Prepared::new(&dataset, &model, &template, &template, &device)?;
+            let mut prepared = Prepared::new(&dataset, &model, &template, &template, &device)?;
+            if !hand_written.is_empty() {
+                prepared = prepared.asked_in(&hand_written)?;
+            }
             let protocol = Protocol { prepared: &prepared, settings: &settings, starts: &starts };
             let tuning = Tuning { protocol, chosen, validation, kind };
             let adapted = arguments.tune(tuning, common.seed)?;
@@ -167,11 +175,20 @@ struct Tuning<'a> {
     kind: PromptKind,
 }
 
+/// The dataset's own hand-written templates, where they have a part in what the method minimises; else none, and that of
+/// the learned prompt is the hand-written one.
+fn hand_written(method: Method, dataset: &LabelledDataset) -> Result<Vec<Template>> {
+    if method.is_guided() { of_dataset(dataset) } else { Ok(Vec::new()) }
+}
+
 /// The settings that a method is tuned with, of all.
 fn in_force(settings: &ProtocolSettings, method: Method) -> Result<Value> {
     let mut of_method = serde_json::to_value(settings)?;
     if let Some(all) = of_method.as_object_mut() {
         ["baseline", "regulated", "collection", "tip_adapter"].iter().for_each(|key| drop(all.remove(*key)));
+        if !method.is_guided() {
+            all.remove("objective");
+        }
         all.insert("tuning".into(), serde_json::to_value(settings.adaptation(method))?);
     }
     Ok(of_method)
