@@ -24,6 +24,8 @@ use burn::tensor::{Int, Tensor};
 use gram_prompt::{Answer, CrossEntropy, Objective};
 use serde::{Deserialize, Serialize};
 
+use crate::method_table::OutOfRange;
+
 /// What KgCoOp weighs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -36,6 +38,20 @@ impl Default for KgcoopSettings {
     /// The authors'.
     fn default() -> Self {
         Self { weight: 8.0 }
+    }
+}
+
+impl KgcoopSettings {
+    /// Checks the weight.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] if it is below 0 or no number.
+    pub fn validate(&self) -> Result<(), OutOfRange> {
+        let found = self.weight;
+        match found >= 0.0 && found.is_finite() {
+            true => Ok(()),
+            false => Err(OutOfRange { setting: "kgcoop.weight", found, expected: "0 or more" }),
+        }
     }
 }
 

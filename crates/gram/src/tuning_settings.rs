@@ -42,6 +42,7 @@ const MOST_VISUAL_TOKENS: usize = 1000;
 /// Names the setting and its range.
 pub fn check(settings: &ProtocolSettings) -> Result<()> {
     settings.augmentation.validate()?;
+    settings.objective.validate()?;
     ensure!(settings.shots > 0, "shots: 0: a class needs 1 image or more");
     for adaptation in [&settings.baseline, &settings.regulated] {
         ensure!(adaptation.batch_size > 0, "batch_size: 0: a step needs 1 image or more");
@@ -54,8 +55,6 @@ pub fn check(settings: &ProtocolSettings) -> Result<()> {
     ensure!(settings.conditional_batch_size > 0, "conditional_batch_size: 0: 1 or more is expected");
     ensure!(settings.tip_adapter.epochs > 0, "tip_adapter.epochs: 0: 1 or more are expected");
     ensure!(settings.tip_adapter.batch_size > 0, "tip_adapter.batch_size: 0: 1 or more is expected");
-    let weight = settings.objective.kgcoop.weight;
-    ensure!(weight >= 0.0 && weight.is_finite(), "objective.kgcoop.weight: {weight}: 0 or more is expected");
     let collection = &settings.collection;
     ensure!(
         collection.prompts > 0 && (1..=collection.prompts).contains(&collection.prompts_of_step),

@@ -60,7 +60,8 @@ fn the_weight_keeps_the_prompt_and_nothing_else_is_changed_by_it() {
 fn a_prompt_of_kgcoop_goes_where_one_of_coop_goes() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let own = prompt(folder, "kgcoop.safetensors", "kgcoop", &[]);
+    // CoOp's file has its sentence, with a full stop.
+    let own = prompt(folder, "kgcoop.safetensors", "kgcoop", &["--template", "a picture of a {}."]);
     let (path, coop) = (folder.join("kgcoop.safetensors"), folder.join("model.pth.tar-0"));
     let (path, exported) = (path.display().to_string(), coop.display().to_string());
     let output = gram(&["export", "--prompt", &path, "--to", "coop", "--out", &exported]);
