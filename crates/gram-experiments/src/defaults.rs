@@ -7,6 +7,7 @@ use gram_meta::{EpisodeSettings, InnerLoop, MetaTrainingSettings, OuterOptimizer
 use gram_prompt::{Part, PromptKind, Rates, RegulatorForm};
 use gram_tune::adaptation::{AdaptationSettings, Regulated};
 use gram_tune::design::PromptDesign;
+use gram_tune::method_table::ObjectiveSettings;
 use gram_tune::prompt_distribution::CollectionSettings;
 use gram_tune::tip_adapter::TipAdapterSettings;
 
@@ -110,6 +111,7 @@ pub fn protocol(shots: usize, image_size: u32) -> ProtocolSettings {
         conditional_batch_size: 1,
         collection: CollectionSettings::default(),
         tip_adapter: TipAdapterSettings::default(),
+        objective: ObjectiveSettings::default(),
         augmentation: Augmentation { scale: (0.6, 1.0), flip: true, size: image_size },
     }
 }

@@ -14,6 +14,7 @@ use gram_meta::episode::TooFewTopics;
 use gram_prompt::{PromptFileError, TemplateError};
 use gram_report::report::ReportError;
 use gram_report::results::ResultsError;
+use gram_tune::method_table::OutOfRange;
 use gram_tune::prepared::EvaluationError;
 
 /// Why an experiment cannot be run, or cannot go on.
@@ -64,6 +65,9 @@ pub enum ExperimentError {
     /// There are too few topics for the episodes that are asked for.
     #[error(transparent)]
     TooFewTopics(#[from] TooFewTopics),
+    /// A setting of an objective is out of its range.
+    #[error(transparent)]
+    Objective(#[from] OutOfRange),
     /// A method cannot be tuned or measured.
     #[error(transparent)]
     Evaluation(#[from] EvaluationError),

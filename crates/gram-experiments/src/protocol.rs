@@ -13,10 +13,11 @@ use gram_prompt::{Classes, Part, Placement, Prompt, PromptKind, PromptedClip};
 use serde::{Deserialize, Serialize};
 
 use gram_report::results::{BaseToNewRun, CrossDomainRun, CurvePoint};
-use gram_tune::adaptation::{AdaptationSettings, TuningSet, adapt};
+use gram_tune::adaptation::{AdaptationSettings, Tuner};
+use gram_tune::descent::TuningSet;
 use gram_tune::design::PromptDesign;
 use gram_tune::method::{Start, Starts};
-use gram_tune::method_table::{Learned, Method};
+use gram_tune::method_table::{Learned, Method, ObjectiveSettings};
 use gram_tune::prepared::{EvaluationError, Prepared};
 use gram_tune::prompt_distribution::{self, CollectionSettings, PromptCollection};
 use gram_tune::tip_adapter::{TipAdapter, TipAdapterSettings, tune_keys};
@@ -47,6 +48,9 @@ pub struct ProtocolSettings {
     pub collection: CollectionSettings,
     /// Tip-Adapter's cache.
     pub tip_adapter: TipAdapterSettings,
+    /// What is minimised, where it is not cross-entropy alone.
+    #[serde(default)]
+    pub objective: ObjectiveSettings,
     /// How tuning images are varied.
     pub augmentation: Augmentation,
 }
@@ -192,6 +196,9 @@ impl<'a> Protocol<'a> {
         start: &Start,
         numbers: &[usize],
     ) -> Result<Vec<Point>, EvaluationError> {
+        let Classes::Features(hand_written) = self.prepared.hand_written(numbers) else {
+            return Ok(Vec::new());
+        };
         let placement = start.placement;
         let pixels = method.prompts(Part::Visual);
         let set = TuningSet {
@@ -207,8 +214,10 @@ impl<'a> Protocol<'a> {
             classes_at_once: self.memory(&set.classes, &start.theta, placement).classes_at_once,
             ..PromptedClip::new(self.prepared.model, placement)
         };
+        let objective = method.objective(&self.settings.objective, hand_written);
         let settings = self.settings.adaptation(method);
-        adapt(&clip, &set, start, &settings, shots.seed, self.prepared.device, &mut observe)?;
+        let tuner = Tuner { clip: &clip, objective: objective.as_ref(), settings: &settings };
+        tuner.tune(&set, start, shots.seed, self.prepared.device, &mut observe)?;
         Ok(course)
     }
 

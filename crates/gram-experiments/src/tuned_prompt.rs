@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 
 use crate::protocol::{Protocol, Shots};
-use gram_data::ClassSubset;
+use burn::tensor::Device;
+use gram_clip::Model;
+use gram_data::{ClassSubset, LabelledDataset};
+use gram_hub::templates::of_dataset;
 use gram_prompt::prompt_file::VERSION;
-use gram_prompt::{Header, PromptFile, Source};
+use gram_prompt::{Header, PromptFile, Source, Template};
 use gram_report::results::Method;
+use gram_tune::prepared::Prepared;
 use serde_json::json;
 
 use crate::error::{Context, Result, require};
@@ -18,6 +22,31 @@ pub struct TunedPrompt {
     pub file: PromptFile,
     /// The mean loss of every epoch.
     pub losses: Vec<f32>,
+}
+
+/// The dataset's own hand-written templates, where they have a part in what the method minimises; else none, and that of
+/// the learned prompt is the hand-written one.
+///
+/// # Errors
+/// If one of them is no template; names the dataset.
+pub fn hand_written(method: Method, dataset: &LabelledDataset) -> Result<Vec<Template>> {
+    if method.is_guided() { Ok(of_dataset(dataset)?) } else { Ok(Vec::new()) }
+}
+
+/// A dataset as a method's tuning wants it.
+///
+/// # Errors
+/// If a class is longer than the model reads, or a template is none.
+pub fn prepared<'a>(
+    method: Method,
+    dataset: &'a LabelledDataset,
+    model: &'a Model,
+    template: &'a Template,
+    device: &'a Device,
+) -> Result<Prepared<'a>> {
+    let prepared = Prepared::new(dataset, model, template, template, device)?;
+    let hand_written = hand_written(method, dataset)?;
+    Ok(if hand_written.is_empty() { prepared } else { prepared.asked_in(&hand_written)? })
 }
 
 /// Tunes a method's prompt on `shots` of some classes. `command` is for the file, which says what made it.

@@ -56,6 +56,7 @@ const MOST_VISUAL_TOKENS: usize = 1000;
 /// Names the setting and its range.
 pub fn check(settings: &ProtocolSettings) -> Result<()> {
     settings.augmentation.validate()?;
+    settings.objective.validate()?;
     require!(settings.shots > 0, "shots: 0: a class needs 1 image or more");
     for adaptation in [&settings.baseline, &settings.regulated] {
         require!(adaptation.batch_size > 0, "batch_size: 0: a step needs 1 image or more");

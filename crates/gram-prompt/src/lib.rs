@@ -16,6 +16,7 @@
 pub mod class_store;
 pub mod coop_file;
 pub mod meta_net;
+pub mod objective;
 pub mod placement;
 pub mod prompt;
 pub mod prompt_file;
@@ -24,6 +25,7 @@ pub mod rates;
 pub mod template;
 
 pub use class_store::ClassStore;
+pub use objective::{Answer, CrossEntropy, Objective};
 pub use placement::{ClassPosition, ClassSentence, Placement};
 pub use prompt::{Part, Prompt, PromptKind};
 pub use prompt_file::{Header, PromptFile, PromptFileError, RegulatorForm, Source};

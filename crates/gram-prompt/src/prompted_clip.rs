@@ -79,7 +79,7 @@ pub struct Classification<'a> {
 /// A loss, and what is known once its gradient is.
 #[derive(Clone, Debug)]
 pub struct Gradient {
-    /// Mean cross-entropy.
+    /// The loss: mean cross-entropy, or another objective's.
     pub loss: f32,
     /// Images whose own class has the largest logit, in percent.
     pub accuracy: f32,

@@ -19,7 +19,7 @@
 use burn::tensor::Device;
 pub use gram_meta::Regulated;
 use gram_meta::Regulator;
-use gram_prompt::{LabelledImages, Part, Prompt, PromptedClip, Rates};
+use gram_prompt::{CrossEntropy, LabelledImages, Objective, Part, Prompt, PromptedClip, Rates};
 use serde::{Deserialize, Serialize};
 
 use crate::descent::{Descent, LossGradient};
@@ -91,7 +91,40 @@ impl AdaptationSettings {
     }
 }
 
-/// Tunes a prompt. `observe` sees the prompt and the losses of its batches after every epoch, numbered from 1.
+/// What a prompt is tuned by.
+#[derive(Clone, Copy)]
+pub struct Tuner<'a> {
+    /// The model that takes the prompt.
+    pub clip: &'a PromptedClip<'a>,
+    /// What is minimised.
+    pub objective: &'a dyn Objective,
+    /// The transformations of the gradient, and how long they are repeated.
+    pub settings: &'a AdaptationSettings,
+}
+
+impl Tuner<'_> {
+    /// Tunes a prompt. `observe` sees the prompt and the losses of its batches after every epoch, numbered from 1.
+    ///
+    /// # Errors
+    /// [`EvaluationError`] for an image that cannot be read.
+    pub fn tune(
+        &self,
+        set: &TuningSet,
+        start: &Start,
+        seed: u64,
+        device: &Device,
+        observe: &mut dyn FnMut(usize, &Prompt, &[f32]),
+    ) -> Result<Prompt, EvaluationError> {
+        let mut gradient = |theta: &Prompt, batch: &LabelledImages| {
+            let found = self.clip.gradient_of(self.objective, theta, &set.classes, batch);
+            LossGradient { loss: found.loss, gradient: found.gradient }
+        };
+        let descent = self.settings.descent(start.phi.as_ref(), seed);
+        descent.run(start.theta.clone(), set, device, &mut gradient, observe)
+    }
+}
+
+/// Tunes a prompt by cross-entropy, as [`Tuner::tune`] does.
 ///
 /// # Errors
 /// [`EvaluationError`] for an image that cannot be read.
@@ -104,12 +137,7 @@ pub fn adapt(
     device: &Device,
     observe: &mut dyn FnMut(usize, &Prompt, &[f32]),
 ) -> Result<Prompt, EvaluationError> {
-    let mut gradient = |theta: &Prompt, batch: &LabelledImages| {
-        let found = clip.gradient(theta, &set.classes, batch);
-        LossGradient { loss: found.loss, gradient: found.gradient }
-    };
-    let descent = settings.descent(start.phi.as_ref(), seed);
-    descent.run(start.theta.clone(), set, device, &mut gradient, observe)
+    Tuner { clip, objective: &CrossEntropy, settings }.tune(set, start, seed, device, observe)
 }
 
 #[cfg(test)]

@@ -213,7 +213,7 @@ mod tests {
     }
 
     fn values(tensor: &Tensor<2>) -> Vec<f32> {
-        tensor.to_data().to_vec().unwrap()
+        tensor.to_data().try_to_vec().unwrap()
     }
 
     fn walk<P: Parameters>(chain: &Chain<P>, start: P, gradient: impl Fn(usize) -> P) -> P {

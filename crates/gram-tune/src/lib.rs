@@ -8,6 +8,7 @@ pub mod adaptation;
 pub mod descent;
 pub mod design;
 pub mod gradient_chain;
+pub mod kgcoop;
 pub mod method;
 pub mod method_table;
 pub mod prepared;

@@ -3,11 +3,14 @@
 //! Everything that lists, names or tells methods apart reads this table. A new method is a row here, a file of its own if
 //! it minimises something of its own, and a test that holds it to its paper.
 
-use std::fmt;
-use std::str::FromStr;
+mod names;
 
-use gram_prompt::{Part, PromptKind};
+use burn::tensor::Tensor;
+use gram_prompt::{CrossEntropy, Objective, Part, PromptKind};
 use serde::{Deserialize, Serialize};
+
+use crate::kgcoop::{KgcoopSettings, KnowledgeGuided};
+pub use names::UnknownMethod;
 
 /// What is known of a method.
 struct Facts {
@@ -23,8 +26,44 @@ struct Facts {
     initialised_as: Option<Method>,
     /// Whether visual tokens stand before every layer, whatever the settings say of their depth.
     deep: bool,
+    /// What is minimised in the place of cross-entropy, where it is compared with the hand-written prompt.
+    objective: Option<GuidedObjective>,
     transformations: Transformations,
     paper: &'static str,
+}
+
+/// From settings and the normalised features of classes under the hand-written prompt, `[classes, joint width]`, to what is
+/// minimised.
+type GuidedObjective = fn(&ObjectiveSettings, Tensor<2>) -> Box<dyn Objective>;
+
+/// Settings of what is minimised, by the method that minimises it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ObjectiveSettings {
+    /// KgCoOp's.
+    pub kgcoop: KgcoopSettings,
+}
+
+impl ObjectiveSettings {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] names the first that is out of its range.
+    pub fn validate(&self) -> Result<(), OutOfRange> {
+        self.kgcoop.validate()
+    }
+}
+
+/// A setting of an objective is out of its range.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[error("objective.{setting}: {found}: {expected} is expected")]
+pub struct OutOfRange {
+    /// The setting.
+    pub setting: &'static str,
+    /// Its value.
+    pub found: f32,
+    /// Its range.
+    pub expected: &'static str,
 }
 
 /// What a method learns.
@@ -86,9 +125,14 @@ const USUAL: Facts = Facts {
     baseline: None,
     initialised_as: None,
     deep: false,
+    objective: None,
     transformations: Transformations::Sgd,
     paper: "",
 };
+
+/// KgCoOp's, with GRAM or without.
+const KNOWLEDGE_GUIDED: Option<GuidedObjective> =
+    Some(|settings, hand_written| Box::new(KnowledgeGuided { hand_written, weight: settings.kgcoop.weight }));
 
 const GRAM: &str = "Li et al., ICCV 2023";
 const TIP_ADAPTER: &str = "Zhang et al., ECCV 2022";
@@ -154,6 +198,24 @@ methods! {
         name: "CoOp + GRAM",
         learned: Learned::Prompt(PromptKind::Textual),
         baseline: Some(Method::Coop),
+        paper: GRAM,
+    }
+    /// Textual prompt that is kept near the hand-written one.
+    Kgcoop {
+        key: "kgcoop",
+        name: "KgCoOp",
+        learned: Learned::Prompt(PromptKind::Textual),
+        objective: KNOWLEDGE_GUIDED,
+        paper: "Yao et al., CVPR 2023",
+    }
+    /// The same, from CoOp's meta-learned initialisation, regulated gradient.
+    KgcoopGram {
+        key: "kgcoop-gram",
+        name: "KgCoOp + GRAM",
+        learned: Learned::Prompt(PromptKind::Textual),
+        baseline: Some(Method::Kgcoop),
+        initialised_as: Some(Method::CoopGram),
+        objective: KNOWLEDGE_GUIDED,
         paper: GRAM,
     }
     /// Visual prompt.
@@ -238,6 +300,22 @@ impl Method {
         self.facts().deep
     }
 
+    /// Whether the hand-written prompt has a part in what is minimised.
+    pub fn is_guided(self) -> bool {
+        self.facts().objective.is_some()
+    }
+
+    /// What is minimised: cross-entropy, unless the method has an objective of its own.
+    ///
+    /// # Shapes
+    /// - hand_written: `[classes, joint width]`, normalised features of the classes under the hand-written prompt
+    pub fn objective(self, settings: &ObjectiveSettings, hand_written: Tensor<2>) -> Box<dyn Objective> {
+        match self.facts().objective {
+            Some(objective) => objective(settings, hand_written),
+            None => Box::new(CrossEntropy),
+        }
+    }
+
     /// What becomes of its gradient.
     pub fn transformations(self) -> Transformations {
         self.facts().transformations
@@ -260,102 +338,11 @@ impl Method {
     pub fn prompts(self, part: Part) -> bool {
         self.kind().is_some_and(|kind| kind.has(part))
     }
-
-    /// The names on the command line of the methods that `chosen` takes, as a list of words: `coop, vpt or joint`.
-    pub fn list(chosen: impl Fn(Method) -> bool) -> String {
-        let keys: Vec<&str> = Self::ALL.into_iter().filter(|method| chosen(*method)).map(Self::key).collect();
-        match keys.split_last() {
-            Some((last, [])) => (*last).to_owned(),
-            Some((last, others)) => format!("{} or {last}", others.join(", ")),
-            None => String::new(),
-        }
-    }
-
-    /// Those that leave a prompt and start as usual, as [`list`](Self::list) gives them.
-    pub fn list_of_prompts() -> String {
-        Self::list(|method| method.kind().is_some() && method.baseline().is_none())
-    }
-
-    /// Those with GRAM, as [`list`](Self::list) gives them.
-    pub fn list_with_gram() -> String {
-        Self::list(|method| method.baseline().is_some())
-    }
-
-    /// A line for each method: its name on the command line and in tables, what is learned and how, and its paper.
-    pub fn table() -> String {
-        let row = |method: Method| {
-            let (key, name, paper) = (method.key(), method.name(), method.paper());
-            let regulated = if method.baseline().is_some() { "regulated " } else { "" };
-            let learned = match method.transformations() {
-                Transformations::None => method.learned().to_string(),
-                other => format!("{}, {regulated}{other}", method.learned()),
-            };
-            format!("  {key:<14} {name:<14} {learned:<42} {paper}")
-        };
-        Self::ALL.map(row).join("\n")
-    }
-}
-
-impl fmt::Display for Method {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.pad(self.name())
-    }
-}
-
-impl fmt::Display for Learned {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.pad(match self {
-            Learned::Nothing => "nothing",
-            Learned::Prompt(PromptKind::Textual) => "textual prompt",
-            Learned::Prompt(PromptKind::Conditional) => "textual prompt and its net",
-            Learned::Prompt(PromptKind::Visual) => "visual prompt",
-            Learned::Prompt(PromptKind::Joint) => "textual and visual prompt",
-            Learned::Collection => "a collection of textual prompts",
-            Learned::Cache { tuned: false } => "nothing: a cache of the shots",
-            Learned::Cache { tuned: true } => "a cache of the shots",
-        })
-    }
-}
-
-impl fmt::Display for Transformations {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.pad(match self {
-            Transformations::None => "no gradient",
-            Transformations::Sgd => "SGD",
-            Transformations::AdamW => "AdamW",
-        })
-    }
-}
-
-/// No method has this name.
-#[derive(Debug, thiserror::Error)]
-#[error("unknown method `{found}`: {} are known", Method::ALL.map(Method::key).join(", "))]
-pub struct UnknownMethod {
-    /// The name that was given.
-    pub found: String,
-}
-
-impl FromStr for Method {
-    type Err = UnknownMethod;
-
-    fn from_str(key: &str) -> Result<Self, Self::Err> {
-        let known = Method::ALL.into_iter().find(|method| method.key() == key);
-        known.ok_or_else(|| UnknownMethod { found: key.to_owned() })
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn json_names_of_methods_are_their_command_line_names() {
-        for method in Method::ALL {
-            assert_eq!(serde_json::to_value(method).unwrap(), method.key());
-            assert_eq!(method.key().parse::<Method>().unwrap(), method);
-        }
-        assert!("clip".parse::<Method>().is_err());
-    }
 
     #[test]
     fn every_row_says_what_a_reader_of_tables_needs() {
@@ -372,22 +359,6 @@ mod tests {
         {
             assert_eq!((baseline.learned(), baseline.baseline()), (method.learned(), None), "{method}");
             assert!(method.initialised_as().baseline().is_some(), "{method}");
-        }
-    }
-
-    #[test]
-    fn lists_and_errors_name_what_the_table_names() {
-        assert_eq!(Method::list(|method| method == Method::Vpt), "vpt");
-        assert_eq!(Method::list(|method| method.is_deep() || method == Method::Joint), "vpt-deep or joint");
-        let error = "coopp".parse::<Method>().unwrap_err().to_string();
-        let table = Method::table();
-        for method in Method::ALL {
-            assert!(error.contains(method.key()) && table.contains(method.name()));
-        }
-        let with_gram = Method::list_with_gram();
-        for method in Method::ALL {
-            let listed = with_gram.split([',', ' ']).any(|word| word == method.key());
-            assert_eq!(listed, method.baseline().is_some(), "{method}");
         }
     }
 }

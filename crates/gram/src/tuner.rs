@@ -4,12 +4,11 @@ use std::path::Path;
 
 use gram_data::ClassSubset;
 use gram_experiments::protocol::{Protocol, ProtocolSettings};
-use gram_experiments::tuned_prompt::{TunedPrompt, tune};
+use gram_experiments::tuned_prompt::{TunedPrompt, prepared, tune};
 use gram_experiments::tuning_settings::{check, for_model};
 use gram_prompt::PromptFile;
 use gram_report::results::Method;
 use gram_tune::method::Starts;
-use gram_tune::prepared::Prepared;
 
 use crate::classifier::Classifier;
 use crate::{Clip, Dataset, Error, Initialisation};
@@ -109,7 +108,7 @@ impl<'a> Tuner<'a> {
         check(&self.settings)?;
         let template = self.model.template(self.template.as_deref())?;
         let device = self.model.device();
-        let prepared = Prepared::new(dataset, self.model, &template, &template, &device)?;
+        let prepared = prepared(self.method, dataset, self.model, &template, &device)?;
         let protocol = Protocol { prepared: &prepared, settings: &self.settings, starts: &self.starts };
         let shots = protocol.shots(self.classes, None, &[self.method], self.seed)?;
         let command = format!("{} on {}", self.method.key(), dataset.name);

@@ -12,7 +12,7 @@ use gram_data::{ClassSubset, FewShotSplit, LabelledDataset, fingerprint};
 use gram_experiments::protocol::{Protocol, ProtocolSettings, TextMemory};
 use gram_experiments::run_folder::{Run, claim_for_file, model_identity};
 use gram_experiments::starts::{model_of, start_of};
-use gram_experiments::tuned_prompt::tune;
+use gram_experiments::tuned_prompt::{hand_written, prepared, tune};
 use gram_experiments::tuning_settings::learned_template;
 use gram_experiments::whole_file;
 use gram_hub::model::{is_built_in, note_what_tiny_knows, open_model_or_own};
@@ -20,7 +20,6 @@ use gram_prompt::{Part, PromptFile, Template};
 use gram_report::results::Method;
 use gram_tune::adaptation::AdaptationSettings;
 use gram_tune::method::Starts;
-use gram_tune::prepared::Prepared;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -98,7 +97,8 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
     let dataset = labelled::open(&arguments.data)?;
     let starts = arguments.starts(&model)?;
     let (chosen, validation) = arguments.draw(&dataset, &settings, common.seed)?;
-    let identity = json!({
+    let hand_written = hand_written(arguments.method, &dataset)?;
+    let mut identity = json!({
         "model": model_identity(&model)?,
         "method": arguments.method,
         "classes": dataset.class_names(arguments.classes),
@@ -109,6 +109,9 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
         "start": starts.fingerprint(arguments.method),
         "device": format!("{device:?}"),
     });
+    if !hand_written.is_empty() {
+        identity["hand_written"] = json!(hand_written.iter().map(ToString::to_string).collect::<Vec<_>>());
+    }
     let restart = arguments.anew.restart;
     let run = Run { command: "adapt", identity: &identity, makes: &[ADAPTED], restart };
     let folder = claim_for_file(&arguments.out, &[beside(&arguments.out, METRICS)], &run)?;
@@ -119,7 +122,7 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
             adapted
         }
         None => {
-            let prepared = Prepared::new(&dataset, &model, &template, &template, &device)?;
+            let prepared = prepared(arguments.method, &dataset, &model, &template, &device)?;
             let protocol = Protocol { prepared: &prepared, settings: &settings, starts: &starts };
             let tuning = Tuning { protocol, chosen, validation };
             let adapted = arguments.tune(tuning, common.seed)?;
@@ -175,6 +178,9 @@ fn in_force(settings: &ProtocolSettings, method: Method) -> Result<Value> {
     let mut of_method = serde_json::to_value(settings)?;
     if let Some(all) = of_method.as_object_mut() {
         ["baseline", "regulated", "collection", "tip_adapter"].iter().for_each(|key| drop(all.remove(*key)));
+        if !method.is_guided() {
+            all.remove("objective");
+        }
         all.insert("tuning".into(), serde_json::to_value(settings.adaptation(method))?);
     }
     Ok(of_method)

@@ -6,11 +6,12 @@
 //! and sections that fit walk it again.
 
 use burn::tensor::Tensor;
+use gram_clip::side_by_side;
 use gram_clip::signal::leaf;
 use gram_clip::text_tower::{Batching, Sentences, Text};
-use gram_clip::{Signal, side_by_side};
 
 use super::{Classes, Gradient, LabelledImages, PromptedClip, accuracy};
+use crate::objective::Objective;
 use crate::placement::{ClassPosition, ClassSentence};
 use crate::prompt::{Part, Prompt};
 
@@ -27,6 +28,7 @@ impl PromptedClip<'_> {
     /// [`gradient`](Self::gradient) of a textual prompt, its classes in parts.
     pub(super) fn gradient_in_parts(
         &self,
+        objective: &dyn Objective,
         prompt: &Prompt,
         context: &Tensor<2>,
         sentences: &[ClassSentence],
@@ -36,9 +38,9 @@ impl PromptedClip<'_> {
         let walked = classes.walk();
         let text = leaf(walked.features.clone());
         let other = prompt.leaf();
-        let logits = self.logits(&other, &Classes::Features(text.clone()), &set.images);
-        let accuracy = accuracy(logits.clone().inner(), set.labels.clone());
-        let loss = Signal::from(logits).cross_entropy(set.labels.clone()).value;
+        let answer = self.answer(&other, &Classes::Features(text.clone()), &set.images);
+        let accuracy = accuracy(answer.logits.clone().inner(), set.labels.clone());
+        let loss = objective.loss(answer, set.labels.clone());
         let value = loss.clone().inner().into_scalar::<f32>();
         let gradients = loss.backward();
         let along = text.grad(&gradients).unwrap_or_else(|| text.inner().zeros_like());

@@ -12,6 +12,7 @@ use gram_features::Images;
 
 use super::{Classes, PromptedClip};
 use crate::meta_net::MetaNet;
+use crate::objective::Answer;
 use crate::placement::ClassSentence;
 use crate::prompt::{Part, Prompt};
 
@@ -21,10 +22,16 @@ const TEXTS_AT_ONCE: usize = 2048;
 impl PromptedClip<'_> {
     /// Logits `[images, classes]` (eq. 1) under `prompt`.
     pub fn logits(&self, prompt: &Prompt, classes: &Classes, images: &Images) -> Tensor<2> {
+        self.answer(prompt, classes, images).logits
+    }
+
+    /// Features and logits under `prompt`.
+    pub fn answer(&self, prompt: &Prompt, classes: &Classes, images: &Images) -> Answer {
         let question = Question { prompt, tangent: None, classes, images };
         let image = self.image_features(&[question], None).remove(0);
         let text = self.class_features(&[question], std::slice::from_ref(&image), None).remove(0);
-        self.compare(&question, image, text).value
+        let logits = self.compare(&question, image.clone(), text.clone()).value;
+        Answer { images: image.value, texts: text.value, logits }
     }
 
     /// The features of classes under a prompt that does not move any more, computed once for all images; the

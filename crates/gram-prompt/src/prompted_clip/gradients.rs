@@ -6,6 +6,7 @@ use gram_features::Images;
 
 use super::features::Question;
 use super::{Classes, Classification, Gradient, LabelledImages, PromptedClip, accuracy};
+use crate::objective::{CrossEntropy, Objective};
 use crate::prompt::{Part, Prompt};
 
 impl PromptedClip<'_> {
@@ -30,15 +31,27 @@ impl PromptedClip<'_> {
         self.answers(&questions, products).into_iter().zip(tasks).map(of).collect()
     }
 
-    /// Loss, accuracy and gradient at `prompt`. Many classes pass the text tower in parts, a core each.
+    /// Cross-entropy, accuracy and gradient at `prompt`. Many classes pass the text tower in parts, a core
+    /// each.
     pub fn gradient(&self, prompt: &Prompt, classes: &Classes, set: &LabelledImages) -> Gradient {
+        self.gradient_of(&CrossEntropy, prompt, classes, set)
+    }
+
+    /// [`gradient`](Self::gradient) of another loss.
+    pub fn gradient_of(
+        &self,
+        objective: &dyn Objective,
+        prompt: &Prompt,
+        classes: &Classes,
+        set: &LabelledImages,
+    ) -> Gradient {
         if let (Classes::Sentences(sentences), None, Some(context)) =
             (classes, prompt.get(Part::HiddenWeight), prompt.get(Part::Text))
             && self.are_taken_in_parts(sentences.len())
         {
-            return self.gradient_in_parts(prompt, context, sentences, set);
+            return self.gradient_in_parts(objective, prompt, context, sentences, set);
         }
-        self.gradients(&[Classification { prompt, classes, set }]).remove(0)
+        self.gradient_at_once(objective, prompt, classes, set)
     }
 
     /// Loss, accuracy and gradient of each of several tasks at its own prompt: as
