@@ -20,26 +20,26 @@ use crate::progress::bar;
 /// The model and its prompt.
 #[derive(Args, Debug)]
 pub struct PromptingArguments {
-    /// A checkpoint, an id on the hub, or `tiny`, which is built in; else the one that the prompt or the classifier was made
-    /// with, or `tiny`.
+    /// A checkpoint, an id on the hub, or the built-in `tiny`. Default: the model that the prompt or the classifier was
+    /// made with, or `tiny`.
     #[arg(long, value_name = "M")]
     model: Option<String>,
-    /// Side of the images in pixels, if not the model's own: position embeddings are interpolated.
+    /// Image size in pixels, if it is not the model's own. Position embeddings are interpolated.
     #[arg(long, value_name = "PIXELS")]
     image_size: Option<usize>,
-    /// A learned prompt: a file of gram's, or CoOp's prompt_learner/model.pth.tar-N.
+    /// A learned prompt: gram's own file, or CoOp's prompt_learner/model.pth.tar-N.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["template", "templates"])]
     prompt: Option<PathBuf>,
-    /// Where class names stand in a prompt of CoOp's, whose file does not say it: end, middle or front.
+    /// Position of the class name in a prompt in CoOp's format, whose file does not say it: end, middle or front.
     #[arg(long, value_name = "WHERE", requires = "prompt")]
     class_position: Option<ClassPosition>,
     /// A classifier: a matrix with a row for each class, .npy or .safetensors.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "template", "templates"])]
     weights: Option<PathBuf>,
-    /// The sentence around a name, else the dataset's own or `a photo of a {}`; of several, features are averaged.
+    /// Prompt template. Default: the dataset's own, or `a photo of a {}`. Given several times, text features are averaged.
     #[arg(long, value_name = "TEXT")]
     template: Vec<Template>,
-    /// A file with a sentence on each line, or the built-in `imagenet-80` or `imagenet-7`.
+    /// A file with one prompt template per line, or the built-in `imagenet-80` or `imagenet-7`.
     #[arg(long, value_name = "FILE", conflicts_with = "template")]
     templates: Option<String>,
 }
@@ -123,7 +123,7 @@ pub fn class_names(list_or_path: &str) -> Result<Vec<String>> {
             ensure!(
                 !looks_like_a_file(list_or_path),
                 "--classes {list_or_path}: there is no such file: name one with a class on each line, or classes \
-                 between commas"
+                 separated by commas"
             );
             list_or_path.split(',').map(|name| name.trim().to_owned()).collect()
         }
