@@ -19,8 +19,8 @@ use crate::commands::pretrain::PretrainArguments;
 use crate::commands::rehearse::RehearseArguments;
 use crate::commands::study::StudyArguments;
 
-/// Tunes prompts for frozen CLIP models, from a meta-learned initialisation and with a regulated gradient (GRAM, ICCV
-/// 2023).
+/// Tunes prompts for frozen CLIP models, from a meta-learned initialisation and with a regulated gradient
+/// (GRAM, ICCV 2023).
 #[derive(Parser, Debug)]
 #[command(name = "gram", version, about, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Arguments {

@@ -37,8 +37,8 @@ use crate::progress::{bar, working};
                   gram adapt --data demo:animals --method coop-gram --init start.safetensors --out animals.safetensors"
 )]
 pub struct AdaptArguments {
-    /// A folder or file with a CLIP checkpoint, an id on the hub, or the built-in `tiny`. Default: the model of --init, or
-    /// `tiny`.
+    /// A folder or file with a CLIP checkpoint, an id on the hub, or the built-in `tiny`. Default: the model
+    /// that --init names, or `tiny`.
     #[arg(long, value_name = "M")]
     model: Option<String>,
     /// A folder for each class, a manifest, an archive, a standard benchmark, or `demo:NAME`.
@@ -62,7 +62,8 @@ pub struct AdaptArguments {
     /// Prompt template. A textual prompt is initialised with its words before the class name.
     #[arg(long)]
     template: Option<Template>,
-    /// The prompt file. The loss of every epoch is written beside it as .metrics.jsonl, and the run folder as .run.
+    /// The prompt file. The loss of every epoch is written beside it as .metrics.jsonl, and the run folder as
+    /// .run.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Whether the run begins anew.

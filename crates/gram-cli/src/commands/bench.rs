@@ -34,8 +34,8 @@ const SEED: &str = "{seed}";
 #[derive(Args, Debug)]
 #[command(after_help = after_help())]
 pub struct BenchArguments {
-    /// A folder or file with a CLIP checkpoint, an id on the hub, or the built-in `tiny`. Default: the model of the first
-    /// --start, or `tiny`.
+    /// A folder or file with a CLIP checkpoint, an id on the hub, or the built-in `tiny`. Default: the model
+    /// that the first --start names, or `tiny`.
     #[arg(long, value_name = "M")]
     model: Option<String>,
     /// base-to-new, cross-domain, cross-dataset, several separated by commas, or all.
@@ -59,8 +59,8 @@ pub struct BenchArguments {
     /// Number of seeds, counted from --seed.
     #[arg(long, value_name = "N", default_value_t = 3)]
     seeds: usize,
-    /// The meta-trained initialisation of a method with GRAM. `{seed}` in FILE stands for the seed, which gives each seed
-    /// its own. The built-in model has its own for vpt-gram and unigram.
+    /// The meta-trained initialisation of a method with GRAM. `{seed}` in FILE stands for the seed, which
+    /// gives each seed its own. The built-in model has its own for vpt-gram and unigram.
     #[arg(long, value_name = "METHOD=FILE")]
     start: Vec<String>,
     /// Prompt template. Textual prompts are initialised with its words before the class name.
@@ -69,8 +69,8 @@ pub struct BenchArguments {
     /// Prompt template of zero-shot classification, instead of each dataset's own.
     #[arg(long)]
     zero_shot_template: Option<Template>,
-    /// Folder of runs and tables. The same command continues where it stopped; more datasets, methods, shots or seeds are
-    /// added to what is there.
+    /// Folder of runs and tables. The same command continues where it stopped; more datasets, methods, shots
+    /// or seeds are added to what is there.
     #[arg(long, value_name = "DIR", default_value = "runs/bench")]
     out: PathBuf,
     /// Whether the run begins anew.

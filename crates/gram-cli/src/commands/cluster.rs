@@ -39,12 +39,12 @@ const WORDS: usize = 5;
     after_help = "Examples:\n  gram cluster --pairs demo --out runs/clusters\n  gram cluster --features features --pairs shards --out runs/clusters --similarity-quantile 0.1"
 )]
 pub struct ClusterArguments {
-    /// A CLIP folder, or the built-in `tiny` (default). With --features it computes nothing: it is only checked that the
-    /// features come from this model.
+    /// A CLIP folder, or the built-in `tiny` (default). With --features it computes nothing: it is only
+    /// checked that the features come from this model.
     #[arg(long, value_name = "M")]
     model: Option<String>,
-    /// Image-text pairs: WebDataset shards, a folder of them, a manifest, or `demo`. With --features they only give the
-    /// pictures of the map.
+    /// Image-text pairs: WebDataset shards, a folder of them, a manifest, or `demo`. With --features they
+    /// only give the pictures of the map.
     #[arg(long, value_name = "SRC", required_unless_present = "features")]
     pairs: Option<String>,
     /// Features computed before by `gram embed` or clip-retrieval. No model is needed.
@@ -210,7 +210,8 @@ impl ClusterArguments {
         Ok((clusters, Clustered { cut_captions, unreadable }))
     }
 
-    /// The model, where there are no features. Those that there are must be of the model that is given beside them.
+    /// The model, where there are no features. Those that there are must be of the model that is given beside
+    /// them.
     fn model(&self, features: Option<&FeatureFolder>, common: &Common) -> Result<Option<Model>> {
         let (Some(path), Some(features)) = (&self.features, features) else {
             let model = open_model_or_own(self.model.as_deref(), None, &common.device()?, &bar("download"))?;
@@ -265,7 +266,8 @@ impl ClusterArguments {
         model: Option<&Model>,
         pairs: Option<&Pairs>,
     ) -> Result<Cost> {
-        // Before anything is tried, the process holds what it will hold all the time: the weights and the tables.
+        // Before anything is tried, the process holds what it will hold all the time: the weights and the
+        // tables.
         let held = seeing_cost::current_megabytes().unwrap_or(0.0);
         let ((points, width), of_features, mut seeing) = match (features, model, pairs) {
             (Some(features), ..) => (features.caption_embeddings().shape(), features.bytes_in_memory(), None),

@@ -23,7 +23,8 @@ pub struct EpisodesArguments {
     /// Topics and domains, from `gram cluster`.
     #[arg(long, value_name = "DIR")]
     clusters: PathBuf,
-    /// Number of episodes. They are the first that `gram meta-train` would draw with the same settings and seed.
+    /// Number of episodes. They are the first that `gram meta-train` would draw with the same settings and
+    /// seed.
     #[arg(long, value_name = "N")]
     count: usize,
     /// The file to write: episodes as keys of pairs (JSON).

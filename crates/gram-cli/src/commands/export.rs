@@ -28,7 +28,8 @@ pub struct ExportArguments {
     /// coop: CoOp's own file. classifier: a row of features for each class, .npy or .safetensors.
     #[arg(long)]
     to: Format,
-    /// The classes of a classifier, separated by commas, or a file with one per line. Default: the prompt's own.
+    /// The classes of a classifier, separated by commas, or a file with one per line. Default: the prompt's
+    /// own.
     #[arg(long, value_name = "NAMES")]
     classes: Option<String>,
     /// The file to write.

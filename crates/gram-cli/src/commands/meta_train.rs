@@ -34,7 +34,8 @@ use crate::progress::bar;
                   gram meta-train --pairs demo --episodes episodes.json --method coop --out replayed.safetensors"
 )]
 pub struct MetaTrainArguments {
-    /// A CLIP folder, or the built-in `tiny`. Default: the model of --init, of the clusters or of the episodes, or `tiny`.
+    /// A CLIP folder, or the built-in `tiny`. Default: the model that --init names, else that of the
+    /// clusters or episodes, else `tiny`.
     #[arg(long, value_name = "M")]
     model: Option<String>,
     /// The image-text pairs that were clustered.
@@ -52,14 +53,16 @@ pub struct MetaTrainArguments {
     /// An initialisation, with its regulator if it has one, instead of the usual one.
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
-    /// Position of the class name in an initialisation in CoOp's format, whose file does not say it: end, middle or front.
+    /// Position of the class name in an initialisation in CoOp's format, whose file does not say it: end,
+    /// middle or front.
     #[arg(long, value_name = "WHERE", requires = "init")]
     class_position: Option<ClassPosition>,
-    /// Prompt template. A textual prompt is initialised with its words before the class name, unless --context-tokens is
-    /// given.
+    /// Prompt template. A textual prompt is initialised with its words before the class name, unless
+    /// --context-tokens is given.
     #[arg(long, default_value = "a picture of a {}")]
     template: Template,
-    /// Context tokens with a random initialisation, as in the paper's algorithm 1; 0 uses the template's words.
+    /// Context tokens with a random initialisation, as in the paper's algorithm 1; 0 uses the template's
+    /// words.
     #[arg(long, value_name = "M", default_value_t = 0)]
     context_tokens: usize,
     /// Prompt tokens of a visual prompt.
@@ -68,10 +71,12 @@ pub struct MetaTrainArguments {
     /// Prompt depth: vision layers with prompt tokens of their own. 1 is shallow, 0 means all layers.
     #[arg(long, value_name = "N", default_value_t = 1)]
     visual_depth: usize,
-    /// The initialisation with its regulator. Its run folder is beside it as .run, and the same command continues from it.
+    /// The initialisation with its regulator. Its run folder is beside it as .run, and the same command
+    /// continues from it.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Memory for decoded images of a visual prompt, in MB. Images beyond it are decoded again when they are drawn.
+    /// Memory for decoded images of a visual prompt, in MB. Images beyond it are decoded again when they are
+    /// drawn.
     #[arg(long, value_name = "MB", default_value_t = USUAL_ROOM >> 20)]
     pixel_memory: usize,
     /// Whether the run begins anew.
@@ -124,7 +129,8 @@ pub struct MetaSettings {
     /// Query images per class.
     #[arg(long, value_name = "N")]
     query_shots: Option<usize>,
-    /// Query-only classes: further classes of the query set that the support set does not show. The paper has none.
+    /// Query-only classes: further classes of the query set that the support set does not show. The paper has
+    /// none.
     #[arg(long = "query-only-classes", alias = "new-ways", value_name = "N")]
     new_ways: Option<usize>,
     /// Meta optimiser.

@@ -24,8 +24,8 @@ pub struct PretrainArguments {
     /// Image-text pairs: WebDataset shards, a folder of them, or a manifest.
     #[arg(long, value_name = "SRC")]
     pairs: PathBuf,
-    /// Model sizes and optimisation (TOML), any part of them; the rest is as for the built-in model. A seed in the file
-    /// overrides --seed.
+    /// Model sizes and optimisation (TOML), any part of them; the rest is as for the built-in model. A seed
+    /// in the file overrides --seed.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// Run folder. A run that was stopped continues from its last checkpoint.

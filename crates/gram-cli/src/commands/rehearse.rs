@@ -1,4 +1,5 @@
-//! `gram rehearse`: hyper-parameter search on validation classes: topics that meta-training never saw, or base classes.
+//! `gram rehearse`: hyper-parameter search on validation classes: topics that meta-training never saw, or
+//! base classes.
 
 use std::path::PathBuf;
 
@@ -36,8 +37,8 @@ use gram_experiments::tuning_settings::learned_template;
     after_help = "Example:\n  gram rehearse --clusters runs/clusters --method coop-gram --question regulator --seeds 5 --out runs/rehearsal"
 )]
 pub struct RehearseArguments {
-    /// A folder or file with a CLIP checkpoint, an id on the hub, or the built-in `tiny`. Default: the model of the clusters,
-    /// or `tiny`.
+    /// A folder or file with a CLIP checkpoint, an id on the hub, or the built-in `tiny`. Default: the model
+    /// of the clusters, or `tiny`.
     #[arg(long, value_name = "M")]
     model: Option<String>,
     /// The image-text pairs that were clustered.
@@ -49,9 +50,9 @@ pub struct RehearseArguments {
     /// The method with GRAM whose hyper-parameters are searched.
     #[arg(long, default_value = "coop-gram", help = format!("The method with GRAM: {}", Method::list_with_gram()))]
     method: Method,
-    /// What is varied: regulator, regulator-start, momentum, inner-rate, inner-steps, inner-momentum, episodes,
-    /// new-classes, length, order, optimizer. Can be given several times. Without it, the settings are compared with the
-    /// usual initialisation as they are.
+    /// What is varied: regulator, regulator-start, momentum, inner-rate, inner-steps, inner-momentum,
+    /// episodes, new-classes, length, order, optimizer. Can be given several times. Without it, the settings
+    /// are compared with the usual initialisation as they are.
     #[arg(long, value_name = "NAME")]
     question: Vec<Question>,
     /// Training images per class.
@@ -60,8 +61,8 @@ pub struct RehearseArguments {
     /// Number of seeds, counted from --seed.
     #[arg(long, value_name = "N", default_value_t = 5)]
     seeds: usize,
-    /// A labelled dataset whose base classes are the validation classes, with training and validation images only, instead
-    /// of held-out topics. Can be given several times. `demo` means the datasets of the demo.
+    /// A labelled dataset whose base classes are the validation classes, with training and validation images
+    /// only, instead of held-out topics. Can be given several times. `demo` means the datasets of the demo.
     #[arg(long, value_name = "D")]
     data: Vec<String>,
     /// Visual domains that the images of held-out topics are divided into.
@@ -193,8 +194,8 @@ fn h(run: &Rehearsed) -> Option<f64> {
     Some(harmonic_mean(run.base, run.new))
 }
 
-/// Every candidate at the rates where its mean H is best, and what it wins over the usual initialisation at its own best
-/// rates.
+/// Every candidate at the rates where its mean H is best, and what it wins over the usual initialisation at
+/// its own best rates.
 fn table(method: Method, rates: &[Rates], candidates: &[Candidate], found: &[Vec<Rehearsed>]) -> Table {
     let best = |runs: &[Rehearsed]| {
         let mean =

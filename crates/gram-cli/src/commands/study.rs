@@ -39,8 +39,8 @@ const QUARTERS: usize = 4;
 pub struct StudyArguments {
     /// The study.
     which: Which,
-    /// A folder or file with a CLIP checkpoint, an id on the hub, or the built-in `tiny`. Default: the model of the clusters,
-    /// or `tiny`.
+    /// A folder or file with a CLIP checkpoint, an id on the hub, or the built-in `tiny`. Default: the model
+    /// of the clusters, or `tiny`.
     #[arg(long, value_name = "M")]
     model: Option<String>,
     /// The image-text pairs.
@@ -74,8 +74,8 @@ pub struct StudyArguments {
     /// Prompt template.
     #[arg(long)]
     template: Option<Template>,
-    /// Folder of initialisations, runs and the table. The same command continues where it stopped; more seeds, shots, steps
-    /// or epochs keep what is the same.
+    /// Folder of initialisations, runs and the table. The same command continues where it stopped; more
+    /// seeds, shots, steps or epochs keep what is the same.
     #[arg(long, value_name = "DIR", default_value = "runs/study")]
     out: PathBuf,
     /// Whether the run begins anew.

@@ -41,8 +41,8 @@ pub struct TuningArguments {
     /// Context tokens with a random initialisation; 0 uses the template's words.
     #[arg(long, value_name = "M")]
     context_tokens: Option<usize>,
-    /// Position of the class name among the context tokens, also of an initialisation in CoOp's format: end, middle or
-    /// front.
+    /// Position of the class name among the context tokens, also of an initialisation in CoOp's format: end,
+    /// middle or front.
     #[arg(long, value_name = "WHERE")]
     class_position: Option<ClassPosition>,
     /// Class-specific context (CSC): each class has context tokens of its own.
