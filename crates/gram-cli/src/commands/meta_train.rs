@@ -339,3 +339,28 @@ impl MetaSettings {
 fn put<T: Copy>(setting: &mut T, given: Option<T>) {
     *setting = given.unwrap_or(*setting);
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        settings: MetaSettings,
+    }
+
+    #[test]
+    fn flags_mean_the_same_under_their_old_names() {
+        let parsed = |line: &str| {
+            let words = std::iter::once("gram").chain(line.split(' '));
+            format!("{:?}", Line::try_parse_from(words).unwrap().settings)
+        };
+        assert_eq!(
+            parsed("--inner-lr 0.1 --learn-inner-lr --task-micro-batch 1 --query-only-classes 2"),
+            parsed("--inner-rate 0.1 --learn-rates --tasks-at-once 1 --new-ways 2")
+        );
+    }
+}
