@@ -19,7 +19,8 @@ use crate::commands::pretrain::PretrainArguments;
 use crate::commands::rehearse::RehearseArguments;
 use crate::commands::study::StudyArguments;
 
-/// Tunes prompts for frozen CLIP models, from a meta-learned start and with a regulated gradient (GRAM, ICCV 2023).
+/// Tunes prompts for frozen CLIP models, from a meta-learned initialisation and with a regulated gradient
+/// (GRAM, ICCV 2023).
 #[derive(Parser, Debug)]
 #[command(name = "gram", version, about, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Arguments {
@@ -31,17 +32,17 @@ pub struct Arguments {
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but for images that could not be read and \
-                          are named (predict, eval, data validate), 130 and 143 stopped by a signal.\n\
-                          Where the reader of standard output leaves, as `head` does, it ends quietly with 0.";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some images could not be read and are \
+                          named (predict, eval, data validate), 130 and 143 stopped by a signal.\n\
+                          If the reader of standard output leaves, as `head` does, the program ends quietly with 0.";
 
 /// What every command takes.
 #[derive(Args, Debug)]
 pub struct Common {
-    /// Decides everything that is drawn at random.
+    /// Seed of everything that is random.
     #[arg(long, global = true, default_value_t = 1, value_name = "N")]
     pub seed: u64,
-    /// Where tensors live.
+    /// The device that computes.
     #[arg(long, global = true, default_value = "cpu", value_name = "NAME")]
     pub device: String,
     /// Prints one machine-readable result on standard output.
@@ -62,7 +63,7 @@ impl Common {
 /// What every command with a run folder takes.
 #[derive(Args, Debug)]
 pub struct Anew {
-    /// Starts over: deletes what an earlier run of this command left in its folder.
+    /// Begins anew: deletes what an earlier run of this command left in its folder.
     #[arg(long)]
     pub restart: bool,
 }
@@ -92,25 +93,25 @@ impl Command {
 /// The commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Runs the whole paper in small, on the built-in model and data.
+    /// Runs the whole method at small scale, on the built-in model and data.
     Demo(DemoArguments),
     /// Groups image-text pairs into topics and their images into domains.
     Cluster(ClusterArguments),
     /// Draws the tasks of meta-training into a file.
     Episodes(EpisodesArguments),
-    /// Learns where a prompt starts and how its gradient is regulated.
+    /// Meta-learns a prompt's initialisation and its gradient regulator.
     MetaTrain(MetaTrainArguments),
     /// Tunes a prompt on a few labelled images.
     Adapt(AdaptArguments),
     /// Runs the paper's protocols over datasets, methods, shots and seeds.
     Bench(BenchArguments),
-    /// Runs the paper's studies: what each part of GRAM is worth.
+    /// Runs the paper's studies: ablations, prompt length, initialisations, training curves.
     Study(StudyArguments),
-    /// Answers questions of design on topics that meta-training never saw.
+    /// Searches hyper-parameters on validation classes.
     Rehearse(RehearseArguments),
-    /// Says what is in a dataset, and draws few shots of it.
+    /// Describes a dataset, and draws few-shot splits of it.
     Data(DataArguments),
-    /// Names what is in images.
+    /// Classifies images.
     Predict(PredictArguments),
     /// Measures accuracy on a labelled dataset.
     Eval(EvalArguments),

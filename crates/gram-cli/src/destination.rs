@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// Checks that a file can be written: its folder is there or can be made, files can be made in it, and there is room for a
-/// small one.
+/// Checks that a file can be written: its folder is there or can be made, files can be made in it, and there
+/// is room for a small one.
 ///
 /// # Errors
 /// In one line, with the path and what stands in the way.
@@ -24,7 +24,8 @@ pub fn file(path: &Path) -> Result<()> {
     has_room(folder, LEAST, 0)
 }
 
-/// Checks that a folder is there or can be made, that files can be made in it, and that there is room for small ones.
+/// Checks that a folder is there or can be made, that files can be made in it, and that there is room for
+/// small ones.
 ///
 /// # Errors
 /// In one line, with the path and what stands in the way.

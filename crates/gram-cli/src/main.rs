@@ -20,7 +20,8 @@ use output::OutputError;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What the exit code says where a part of what was asked for could not be read. 0 is done, 1 failed, 2 wrong usage.
+/// What the exit code says where a part of what was asked for could not be read. 0 is done, 1 failed, 2 wrong
+/// usage.
 const PARTIAL: u8 = 3;
 
 fn main() -> ExitCode {

@@ -1,8 +1,9 @@
 //! What the program says: results on standard output, all else on standard error.
 //!
-//! Every command writes through here. Control characters in a name, as an escape code in a class, never reach the
-//! terminal: they are shown as `\u{1b}`. A reader that leaves, as `head` does, is [`OutputError::Closed`], which ends the
-//! program quietly; a full disk is an error. What goes to standard error never fails.
+//! Every command writes through here. Control characters in a name, as an escape code in a class, never reach
+//! the terminal: they are shown as `\u{1b}`. A reader that leaves, as `head` does, is
+//! [`OutputError::Closed`], which ends the program quietly; a full disk is an error. What goes to standard
+//! error never fails.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -26,7 +27,8 @@ pub enum OutputError {
     Json(#[from] serde_json::Error),
 }
 
-/// Writes a result and a line's end on standard output. Line breaks and tabs of `text` are kept: see [`shown`].
+/// Writes a result and a line's end on standard output. Line breaks and tabs of `text` are kept: see
+/// [`shown`].
 ///
 /// # Errors
 /// [`OutputError::Closed`] if the reader has left, [`OutputError::Failed`] if the system cannot write.
@@ -118,8 +120,8 @@ fn escaped(text: &str, is_kept: impl Fn(char) -> bool, escape: impl Fn(char) -> 
     shown
 }
 
-/// Whether a terminal does something on this character in the place of showing it: control characters, line breaks of
-/// Unicode, and what turns the direction of the text that follows.
+/// Whether a terminal does something on this character in the place of showing it: control characters, line
+/// breaks of Unicode, and what turns the direction of the text that follows.
 fn is_obeyed(character: char) -> bool {
     character.is_control() || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

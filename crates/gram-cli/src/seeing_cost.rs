@@ -1,8 +1,9 @@
-//! What it costs to see pairs through a model, told before it is done: a few pairs are seen, and time and memory taken.
+//! What it costs to see pairs through a model, told before it is done: a few pairs are seen, and time and
+//! memory taken.
 //!
-//! Memory is what the system says of this process, so that the weights, the pairs' table and the towers' own needs are all
-//! in it. Images are decoded a few at a time and kept at the model's side, so that more pairs need no more memory than
-//! their features.
+//! Memory is what the system says of this process, so that the weights, the pairs' table and the towers' own
+//! needs are all in it. Images are decoded a few at a time and kept at the model's side, so that more pairs
+//! need no more memory than their features.
 
 use std::time::Instant;
 
@@ -12,7 +13,8 @@ use gram_features::image_batches::BATCH;
 
 use gram_experiments::clustering::PairFeatures;
 
-/// Pairs that are seen, from all over the source: a batch in the tower, one that waits and one that is decoded.
+/// Pairs that are seen, from all over the source: a batch in the tower, one that waits and one that is
+/// decoded.
 const SEEN: usize = 3 * BATCH;
 const MEGABYTE: f64 = 1_048_576.0;
 
@@ -25,7 +27,8 @@ pub struct SeeingCost {
     pub megabytes: Option<f64>,
 }
 
-/// Sees some of `pairs` with `see`, which is [`PairFeatures::new`] of a model, and carries over what that takes.
+/// Sees some of `pairs` with `see`, which is [`PairFeatures::new`] of a model, and carries over what that
+/// takes.
 ///
 /// # Errors
 /// As `see`.

@@ -482,16 +482,16 @@ fn no_setting_and_no_data_of_a_meta_training_bring_back_another_start() {
         ("template", "a small {}"),
         ("steps", "3"),
         ("meta-batch", "2"),
-        ("tasks-at-once", "1"),
+        ("task-micro-batch", "1"),
         ("pixel-memory", "1"),
         ("inner-steps", "2"),
         ("inner-momentum", "0.5"),
-        ("inner-rate", "0.1"),
+        ("inner-lr", "0.1"),
         ("regulator", "unit"),
         ("ways", "3"),
         ("support-shots", "2"),
         ("query-shots", "2"),
-        ("new-ways", "2"),
+        ("query-only-classes", "2"),
         ("optimizer", "sgd"),
         ("outer-lr", "0.01"),
         ("clip-norm", "0.001"),
@@ -506,7 +506,7 @@ fn no_setting_and_no_data_of_a_meta_training_bring_back_another_start() {
     ] {
         base.flag(flag, &[value]);
     }
-    base.flag("learn-rates", &[]);
+    base.flag("learn-inner-lr", &[]);
     base.flag("first-order", &[]);
     for (flag, value) in [("context-tokens", "3"), ("visual-tokens", "3"), ("visual-depth", "0")] {
         base.flag(flag, &[value]);

@@ -400,7 +400,7 @@ impl<'a> Bench<'a> {
         let names: Vec<&str> = left_out.map(|method| method.name()).collect();
         (!names.is_empty()).then(|| {
             let names = names.join(", ");
-            format!("Not run, for there is no meta-trained start: {names}. Pass one with --start.")
+            format!("Not run without a meta-trained initialisation: {names}. Pass one with --start.")
         })
     }
 }

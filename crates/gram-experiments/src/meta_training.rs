@@ -44,12 +44,12 @@ pub fn start_prompt(
 ) -> Result<Prompt> {
     require!(
         !kind.has(Part::Visual) || design.visual_tokens > 0,
-        "a visual prompt has 1 vector or more, not 0"
+        "a visual prompt has 1 prompt token or more, not 0"
     );
     let placement = design.placement(kind, model, 1);
     let start = design.start(kind, placement, model, template, seed, &model.device())?;
     if kind.has(Part::Text) && start.get(Part::Text).is_none() {
-        refuse!("template `{template}`: write words before {{}}, for a textual prompt starts from them");
+        refuse!("template `{template}`: write words before {{}}, which initialise a textual prompt");
     }
     Ok(start)
 }
@@ -463,6 +463,6 @@ mod tests {
         let design = PromptDesign { visual_tokens: 0, ..PromptDesign::default() };
         let refused = |kind| start_prompt(&model, kind, &bare, design, 1).unwrap_err().to_string();
         assert!(refused(PromptKind::Textual).contains("write words before {}"));
-        assert!(refused(PromptKind::Visual).contains("1 vector or more"));
+        assert!(refused(PromptKind::Visual).contains("1 prompt token or more"));
     }
 }

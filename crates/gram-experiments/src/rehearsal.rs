@@ -127,7 +127,8 @@ impl Rehearsal<'_> {
     /// # Errors
     /// If a start cannot be meta-trained, or a run fails.
     pub fn run(&self, candidates: &[Candidate]) -> Result<Vec<Vec<Rehearsed>>> {
-        let kind = self.method.kind().context("a method with a prompt is rehearsed")?;
+        let kind =
+            self.method.kind().context("the hyper-parameters of a method with a prompt are searched")?;
         let folder = self.claim()?;
         let keys = keys(self.clusters);
         // Only looks are found by features.
@@ -139,7 +140,7 @@ impl Rehearsal<'_> {
         };
         let images = images_of(self.model, &keys, self.pairs, kind, USUAL_ROOM, self.progress)?;
         let pairs = Seen { images, features };
-        self.progress.begin("rehearsals", candidates.len() * self.seeds.len());
+        self.progress.begin("trials", candidates.len() * self.seeds.len());
         let of = |candidate: &Candidate| {
             let runs = self.seeds.par_iter().map(|seed| self.candidate(candidate, *seed, &pairs, &folder));
             let runs = runs.collect::<Result<Vec<_>>>().with_context(|| candidate.name.clone())?;
@@ -194,14 +195,16 @@ impl Rehearsal<'_> {
     }
 
     fn rehearse(&self, candidate: &Candidate, seed: u64, pairs: &Seen) -> Result<Vec<Rehearsed>> {
-        let kind = self.method.kind().context("a method with a prompt is rehearsed")?;
+        let kind =
+            self.method.kind().context("the hyper-parameters of a method with a prompt are searched")?;
         let mut starts = Starts::default();
         let usual = crate::defaults::meta_training(kind, seed);
         let mut settings = MetaTrainingSettings { seed, ..candidate.meta_training.clone().unwrap_or(usual) };
         if let Stage::Topics { held_out, .. } = self.stage {
             settings.validation_topics = held_out;
         }
-        let mut method = self.method.baseline().context("a method with GRAM is rehearsed")?;
+        let mut method =
+            self.method.baseline().context("the hyper-parameters of a method with GRAM are searched")?;
         if candidate.meta_training.is_some() {
             method = self.method;
             let start = self.start(&self.start_path(candidate, seed), &settings, &pairs.images)?;
@@ -239,7 +242,7 @@ impl Rehearsal<'_> {
                 adaptation.regulated = candidate.regulated;
             }
             let protocol = Protocol { settings: &settings, ..protocol };
-            let course = protocol.tune(*method, &shots)?.context("the method's start is missing")?;
+            let course = protocol.tune(*method, &shots)?.context("the method's initialisation is missing")?;
             let (tuned, _) = course.last().context("nothing was tuned")?;
             let accuracy = |classes, look| {
                 Ok::<_, ExperimentError>(prepared.score(tuned, &prepared.test_set(classes, look)?)?.accuracy)
@@ -266,7 +269,8 @@ impl Rehearsal<'_> {
     }
 
     fn start(&self, path: &Path, settings: &MetaTrainingSettings, images: &PairImages) -> Result<MetaState> {
-        let kind = self.method.kind().context("a method with a prompt is rehearsed")?;
+        let kind =
+            self.method.kind().context("the hyper-parameters of a method with a prompt are searched")?;
         let design = self.settings.design;
         let placement = design.placement(kind, self.model, 1);
         let seed = settings.seed;
@@ -362,7 +366,7 @@ struct Tuning<'a> {
 /// The means of several rehearsals at the same rates.
 fn mean(rehearsals: impl Iterator<Item = Result<Vec<Rehearsed>>>) -> Result<Vec<Rehearsed>> {
     let all = rehearsals.collect::<Result<Vec<_>>>()?;
-    let first = all.first().context("there is nothing to rehearse on")?;
+    let first = all.first().context("there is no dataset to search on")?;
     let mean = |place: usize, value: fn(&Rehearsed) -> Option<f64>| {
         let values: Option<Vec<f64>> = all.iter().map(|runs| value(&runs[place])).collect();
         values.and_then(|values| statistics::mean(&values))

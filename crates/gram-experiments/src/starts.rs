@@ -56,7 +56,7 @@ pub fn model_of(path: &Path, device: &Device) -> Result<Option<ModelIdentity>> {
 pub fn start_of(file: &PromptFile, path: &Path, model: &Model) -> Result<MetaState> {
     check_model(file, path, model)?;
     let phi = Regulator::from_named(&file.prompt, &file.regulator, file.header.regulator_form)
-        .map_err(|problem| refused!("{}: {problem}: meta-train the start again", path.display()))?;
+        .map_err(|problem| refused!("{}: {problem}: meta-train the initialisation again", path.display()))?;
     Ok(MetaState { theta: file.prompt.clone(), phi })
 }
 

@@ -155,10 +155,11 @@ impl Condition {
     pub fn initialisations(count: u64) -> Vec<Self> {
         let random = |seed| {
             let name = format!("random-{seed}");
-            let condition = Self::new(&name, &format!("random start {seed}"), None, StartSource::Usual);
+            let condition =
+                Self::new(&name, &format!("random initialisation {seed}"), None, StartSource::Usual);
             Self { context_tokens: Some(4), start_seed: Some(seed), ..condition }
         };
-        let gram = Self::new("gram", "GRAM's start", None, StartSource::MetaTrained);
+        let gram = Self::new("gram", "GRAM's initialisation", None, StartSource::MetaTrained);
         (1..=count).map(random).chain([gram]).collect()
     }
 

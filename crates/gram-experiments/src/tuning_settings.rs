@@ -79,7 +79,7 @@ pub fn check(settings: &ProtocolSettings) -> Result<()> {
     let (visual, most) = (settings.design.visual_tokens, MOST_VISUAL_TOKENS);
     require!(
         (1..=most).contains(&visual),
-        "visual_tokens: {visual}: a visual prompt has 1 to {most} vectors"
+        "visual_tokens: {visual}: a visual prompt has 1 to {most} prompt tokens"
     );
     Ok(())
 }

@@ -101,7 +101,7 @@ pub fn start(kind: PromptKind) -> Result<ShippedStart, OpenError> {
         |name, file, metrics| Ok(ShippedStart { name, file, metrics: std::str::from_utf8(metrics)? });
     match kind {
         PromptKind::Textual | PromptKind::Conditional => {
-            Err(OpenError::Refused(format!("no {kind} start is shipped: meta-train one")))
+            Err(OpenError::Refused(format!("no {kind} initialisation is shipped: meta-train one")))
         }
         PromptKind::Visual => shipped(
             "starts/vpt.safetensors",

@@ -173,7 +173,7 @@ pub enum PromptFileError {
     },
     /// It enters more layers than there are.
     #[error(
-        "{}: made for {found}, vectors for {depth} layers, but {model} has {layers}: pass the model it was made for",
+        "{}: made for {found}, prompt tokens for {depth} layers, but {model} has {layers}: pass the model it was made for",
         path.display()
     )]
     Depth {

@@ -36,35 +36,36 @@ use crate::progress::{bar, working};
                   gram adapt --data demo:animals --method coop-gram --init start.safetensors --out animals.safetensors"
 )]
 pub struct AdaptArguments {
-    /// A folder or file with a CLIP checkpoint, an id on the hub, or `tiny`, which is built in; else the start's own, or
-    /// `tiny`.
+    /// A folder or file with a CLIP checkpoint, an id on the hub, or the built-in `tiny`. Default: the model
+    /// that --init names, or `tiny`.
     #[arg(long, value_name = "M")]
     model: Option<String>,
-    /// A folder for each class, a manifest, an archive, a dataset of the literature, or `demo:NAME`.
+    /// A folder for each class, a manifest, an archive, a standard benchmark, or `demo:NAME`.
     #[arg(long, value_name = "D")]
     data: String,
     /// A method that leaves a prompt.
     #[arg(long, help = methods())]
     method: Method,
-    /// The meta-trained start, from `gram meta-train`.
+    /// The meta-trained initialisation, from `gram meta-train`.
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
-    /// Images of a class.
+    /// Training images per class.
     #[arg(long, value_name = "K")]
     shots: Option<usize>,
-    /// The shots, from `gram data few-shot`, in the place of drawn ones.
+    /// A few-shot split from `gram data few-shot`, instead of one drawn here.
     #[arg(long, value_name = "FILE", conflicts_with = "shots")]
     few_shot: Option<PathBuf>,
-    /// The classes: all, base (the first half) or new (the second).
+    /// The classes: all, base (the first half) or new (the second half).
     #[arg(long, default_value = "all")]
     classes: ClassSubset,
-    /// The sentence around a name; a textual prompt starts from its words before the name.
+    /// Prompt template. A textual prompt is initialised with its words before the class name.
     #[arg(long)]
     template: Option<Template>,
-    /// The prompt; the loss of every epoch goes beside it, as .metrics.jsonl, and what made it, as .run.
+    /// The prompt file. The loss of every epoch is written beside it as .metrics.jsonl, and the run folder as
+    /// .run.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Whether it begins anew.
+    /// Whether the run begins anew.
     #[command(flatten)]
     anew: Anew,
     /// Settings.
@@ -75,7 +76,7 @@ pub struct AdaptArguments {
 /// The help of `--method`.
 fn methods() -> String {
     let (usual, with_gram) = (Method::list_of_prompts(), Method::list_with_gram());
-    format!("{usual}; {with_gram} from a meta-trained start")
+    format!("{usual}; {with_gram} from a meta-trained initialisation")
 }
 
 /// Runs the command.
@@ -118,7 +119,7 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
     let done: Option<Adapted> = folder.find(ADAPTED, &Value::Null)?;
     let adapted = match done.filter(|done| done.is_still_in(&arguments.out)) {
         Some(adapted) => {
-            output::note("tuned before; --restart tunes it again");
+            output::note("this prompt is tuned already; --restart tunes it again");
             adapted
         }
         None => {
@@ -226,7 +227,7 @@ impl AdaptArguments {
             protocol.settings.adaptation(method);
         if epochs <= warmup_epochs {
             output::note(format!(
-                "all epochs are warm-up, at the rate {warmup_rate}: give more --epochs, or --warmup-epochs 0"
+                "all epochs are warm-up, at the learning rate {warmup_rate}: give more --epochs, or --warmup-epochs 0"
             ));
         }
         let working = working("preparing images");
@@ -258,12 +259,12 @@ impl AdaptArguments {
                 add_start(&mut starts, self.method, path, &file, model)?;
             }
             (Some(_), None) => bail!(
-                "--init: {} does not begin at a meta-trained start; those with GRAM do, as coop-gram",
+                "--init: {} takes no meta-trained initialisation; the methods with GRAM do, such as coop-gram",
                 self.method.key()
             ),
             (None, Some(_)) => {
                 bail!(
-                    "--method {}: it starts from a meta-trained prompt: pass one with --init",
+                    "--method {}: it needs a meta-trained initialisation: pass one with --init",
                     self.method.key()
                 )
             }
@@ -283,7 +284,7 @@ pub fn add_start(
     for part in [Part::Text, Part::Visual] {
         ensure!(
             method.prompts(part) == file.prompt.get(part).is_some(),
-            "{}: a start of {}, which {} does not tune: meta-train one for it",
+            "{}: an initialisation of {}, which {} does not tune: meta-train one for it",
             path.display(),
             file.header.kind,
             method.key()

@@ -34,46 +34,46 @@ const SEED: &str = "{seed}";
 #[derive(Args, Debug)]
 #[command(after_help = after_help())]
 pub struct BenchArguments {
-    /// A folder or file with a CLIP checkpoint, an id on the hub, or `tiny`, which is built in; else that of the first start,
-    /// or `tiny`.
+    /// A folder or file with a CLIP checkpoint, an id on the hub, or the built-in `tiny`. Default: the model
+    /// that the first --start names, or `tiny`.
     #[arg(long, value_name = "M")]
     model: Option<String>,
-    /// base-to-new, cross-domain, cross-dataset, several between commas, or all.
+    /// base-to-new, cross-domain, cross-dataset, several separated by commas, or all.
     #[arg(long, value_name = "NAMES", default_value = "base-to-new")]
     protocol: String,
-    /// Methods between commas, or all; the end of this help has their names.
+    /// Methods separated by commas, or all. They are listed at the end of this help.
     #[arg(long, value_name = "NAMES", default_value = "all")]
     methods: String,
-    /// A folder with datasets in CoOp's folders, or `demo`.
+    /// A folder with standard benchmarks in CoOp's layout, or `demo`.
     #[arg(long, value_name = "DIR", required_unless_present = "data")]
     data_root: Option<String>,
-    /// A dataset; may be given several times.
+    /// A dataset. Can be given several times.
     #[arg(long, value_name = "D")]
     data: Vec<String>,
     /// The dataset that cross-dataset prompts are tuned on.
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
-    /// Images of a class; several numbers between commas.
+    /// Training images per class; several numbers separated by commas.
     #[arg(long, value_name = "K", value_delimiter = ',', default_value = "16")]
     shots: Vec<usize>,
-    /// How many seeds, from --seed on.
+    /// Number of seeds, counted from --seed.
     #[arg(long, value_name = "N", default_value_t = 3)]
     seeds: usize,
-    /// A meta-trained start for a method with GRAM, or one for each seed where FILE has `{seed}` in it; those of the built-in
-    /// model are at hand.
+    /// The meta-trained initialisation of a method with GRAM. `{seed}` in FILE stands for the seed, which
+    /// gives each seed its own. The built-in model has its own for vpt-gram and unigram.
     #[arg(long, value_name = "METHOD=FILE")]
     start: Vec<String>,
-    /// The sentence around a name; textual prompts start from its words before the name.
+    /// Prompt template. Textual prompts are initialised with its words before the class name.
     #[arg(long)]
     template: Option<Template>,
-    /// The sentence of zero-shot classification, in the place of each dataset's own.
+    /// Prompt template of zero-shot classification, instead of each dataset's own.
     #[arg(long)]
     zero_shot_template: Option<Template>,
-    /// Runs and tables; the same command goes on where it stopped, and one with further datasets, methods, shots or seeds
-    /// keeps what is there.
+    /// Folder of runs and tables. The same command continues where it stopped; more datasets, methods, shots
+    /// or seeds are added to what is there.
     #[arg(long, value_name = "DIR", default_value = "runs/bench")]
     out: PathBuf,
-    /// Whether it begins anew.
+    /// Whether the run begins anew.
     #[command(flatten)]
     anew: Anew,
     /// Settings.

@@ -39,51 +39,51 @@ const WORDS: usize = 5;
     after_help = "Examples:\n  gram cluster --pairs demo --out runs/clusters\n  gram cluster --features features --pairs shards --out runs/clusters --similarity-quantile 0.1"
 )]
 pub struct ClusterArguments {
-    /// A CLIP folder, or `tiny`, which is built in; without it `tiny`. Features are of a model already: with --features it is only
-    /// checked that they are of this one.
+    /// A CLIP folder, or the built-in `tiny` (default). With --features it computes nothing: it is only
+    /// checked that the features come from this model.
     #[arg(long, value_name = "M")]
     model: Option<String>,
-    /// Image-text pairs: WebDataset shards, a folder of them, a manifest, or `demo`. With --features only for the pictures
-    /// of the map: the pairs that the features are of.
+    /// Image-text pairs: WebDataset shards, a folder of them, a manifest, or `demo`. With --features they
+    /// only give the pictures of the map.
     #[arg(long, value_name = "SRC", required_unless_present = "features")]
     pairs: Option<String>,
-    /// Features that were computed before, by `gram embed` or by clip-retrieval: no model is needed.
+    /// Features computed before by `gram embed` or clip-retrieval. No model is needed.
     #[arg(long, value_name = "DIR", conflicts_with = "sentence_bert")]
     features: Option<PathBuf>,
-    /// Where topics and domains are saved. The same command goes on where it was stopped.
+    /// Folder for topics and domains. The same command continues where it was stopped.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Whether it begins anew.
+    /// Whether the run begins anew.
     #[command(flatten)]
     anew: Anew,
-    /// A Sentence-BERT folder that embeds the captions; else the model's text tower does.
+    /// A Sentence-BERT folder that embeds the captions. Default: the model's text tower.
     #[arg(long, value_name = "DIR")]
     sentence_bert: Option<PathBuf>,
     /// Settings (TOML), any part of them.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Leaves out pairs whose image and caption are less similar than this.
+    /// Drops pairs whose image and caption are less similar than this.
     #[arg(long, value_name = "COSINE")]
     minimum_similarity: Option<f32>,
-    /// Leaves out this part of the pairs, those whose image and caption are least similar.
+    /// Drops this share of the pairs, those whose image and caption are least similar.
     #[arg(long, value_name = "PART")]
     similarity_quantile: Option<f32>,
-    /// Lays out and clusters only so many of the pairs, and puts the others where their nearest neighbours among these are.
+    /// Embeds by UMAP and clusters only N of the pairs. The others join their nearest neighbours among these.
     #[arg(long, value_name = "N")]
     fit_sample: Option<usize>,
-    /// The most domains of a topic.
+    /// Largest number of domains per topic.
     #[arg(long, value_name = "U")]
     domains: Option<usize>,
     /// Chooses the number of domains for each topic, up to --domains.
     #[arg(long)]
     choose_domains: bool,
-    /// The fewest pairs of a topic.
+    /// Smallest number of pairs per topic.
     #[arg(long, value_name = "N")]
     min_cluster_size: Option<usize>,
-    /// Lets two words name a topic: "ice cream".
+    /// Lets a topic be named by two words, such as "ice cream".
     #[arg(long)]
     phrases: bool,
-    /// Tells how long it takes and how much memory it needs, and does nothing.
+    /// Estimates time and memory, and does nothing else.
     #[arg(long)]
     dry_run: bool,
 }
@@ -210,7 +210,8 @@ impl ClusterArguments {
         Ok((clusters, Clustered { cut_captions, unreadable }))
     }
 
-    /// The model, where there are no features. Those that there are must be of the model that is given beside them.
+    /// The model, where there are no features. Those that there are must be of the model that is given beside
+    /// them.
     fn model(&self, features: Option<&FeatureFolder>, common: &Common) -> Result<Option<Model>> {
         let (Some(path), Some(features)) = (&self.features, features) else {
             let model = open_model_or_own(self.model.as_deref(), None, &common.device()?, &bar("download"))?;
@@ -265,7 +266,8 @@ impl ClusterArguments {
         model: Option<&Model>,
         pairs: Option<&Pairs>,
     ) -> Result<Cost> {
-        // Before anything is tried, the process holds what it will hold all the time: the weights and the tables.
+        // Before anything is tried, the process holds what it will hold all the time: the weights and the
+        // tables.
         let held = seeing_cost::current_megabytes().unwrap_or(0.0);
         let ((points, width), of_features, mut seeing) = match (features, model, pairs) {
             (Some(features), ..) => (features.caption_embeddings().shape(), features.bytes_in_memory(), None),
@@ -361,7 +363,7 @@ fn print(
         clusters.topics.len()
     ))?;
     output::line(format!(
-        "left out: {} of low similarity, {} noise, {} of dropped topics",
+        "dropped: {} of low similarity, {} noise, {} of dropped topics",
         counts.filtered, counts.noise, counts.dropped
     ))?;
     output::line(format!(

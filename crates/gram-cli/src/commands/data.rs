@@ -25,9 +25,9 @@ pub struct DataArguments {
 
 #[derive(Subcommand, Debug)]
 enum DataCommand {
-    /// Says what a dataset is, counts, and names what is broken.
+    /// Describes a dataset: its kind, its counts, and what is broken.
     Validate(ValidateArguments),
-    /// Draws K images of every class, and writes them down as others can read them.
+    /// Draws K images per class, and writes them as a file that other programs can read.
     FewShot(FewShotArguments),
 }
 
@@ -35,7 +35,7 @@ enum DataCommand {
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  gram data validate flowers/")]
 struct ValidateArguments {
-    /// A folder for each class, a manifest, an archive, a dataset of the literature, or `demo:NAME`.
+    /// A folder for each class, a manifest, an archive, a standard benchmark, or `demo:NAME`.
     #[arg(value_name = "D")]
     data: String,
 }
@@ -47,13 +47,13 @@ struct FewShotArguments {
     /// As for `gram data validate`.
     #[arg(value_name = "D")]
     data: String,
-    /// Training images of a class; validation images are as many, but at most 4.
+    /// Training images per class. Validation images are as many, but at most 4.
     #[arg(long, value_name = "K", default_value_t = 16)]
     shots: usize,
-    /// Whose draws they are: gram, or coop for those of CoOp's code from a shared split.
+    /// Sampling: gram, or coop for the images that CoOp's code draws from a shared split.
     #[arg(long, value_name = "WHOSE", default_value_t)]
     sampling: Sampling,
-    /// The file.
+    /// The file to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
@@ -62,7 +62,7 @@ struct FewShotArguments {
 #[derive(Serialize)]
 struct Report {
     dataset: String,
-    /// The dataset of the literature that it is.
+    /// The standard benchmark that it is.
     benchmark: Option<&'static str>,
     classes: usize,
     domains: Vec<String>,
@@ -156,7 +156,7 @@ fn report(dataset: &LabelledDataset) -> Result<Report> {
 
 fn print(report: &Report) -> Result<(), OutputError> {
     let Report { dataset, benchmark, classes, domains, images, fewest, .. } = report;
-    let kind = benchmark.map(|name| format!(" ({name} of the literature)")).unwrap_or_default();
+    let kind = benchmark.map(|name| format!(" (standard benchmark {name})")).unwrap_or_default();
     output::line(format!("{}{kind}: {classes} classes", shown(dataset)))?;
     images.iter().try_for_each(|(split, count)| output::line(format!("{count:8} {split} images")))?;
     if !domains.is_empty() {

@@ -18,19 +18,19 @@ use crate::progress::{Bar, bar};
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  gram demo --out runs/demo")]
 pub struct DemoArguments {
-    /// Where report.html, results.json and the artefacts go.
+    /// Folder for report.html, results.json and everything else that is made.
     #[arg(long, value_name = "DIR", default_value = "runs/demo")]
     out: PathBuf,
-    /// Whether it begins anew.
+    /// Whether the run begins anew.
     #[command(flatten)]
     anew: Anew,
-    /// Seeds of shots and tuning.
+    /// Number of seeds of shots and tuning.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     seeds: Option<u16>,
     /// Two datasets and one seed.
     #[arg(long, conflicts_with_all = ["full", "seeds"])]
     quick: bool,
-    /// Makes everything anew, the visual and joint starts too, with 3 seeds.
+    /// Makes everything anew, including the visual and joint initialisations, with 3 seeds.
     #[arg(long)]
     full: bool,
 }

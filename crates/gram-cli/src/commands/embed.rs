@@ -17,25 +17,25 @@ use crate::progress::bar;
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  gram embed --model ViT-B/16 --pairs shards --out features")]
 pub struct EmbedArguments {
-    /// A checkpoint, an id on the hub, or `tiny`, which is built in.
+    /// A checkpoint, an id on the hub, or the built-in `tiny`.
     #[arg(long, value_name = "M", default_value = "tiny")]
     model: String,
-    /// Side of the images in pixels, if not the model's own: position embeddings are interpolated.
+    /// Image size in pixels, if it is not the model's own. Position embeddings are interpolated.
     #[arg(long, value_name = "PIXELS")]
     image_size: Option<usize>,
     /// Image-text pairs: WebDataset shards, a folder of them, a manifest, or `demo`.
     #[arg(long, value_name = "SRC")]
     pairs: String,
-    /// Where the features go. A run that was stopped goes on from there.
+    /// Folder for the features. A run that was stopped continues from there.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Whether it begins anew.
+    /// Whether the run begins anew.
     #[command(flatten)]
     anew: Anew,
-    /// A Sentence-BERT folder whose embeddings of the captions are written, too: topics are found in them.
+    /// A Sentence-BERT folder. Its caption embeddings are written too, and topics are found in them.
     #[arg(long, value_name = "DIR")]
     sentence_bert: Option<PathBuf>,
-    /// Writes 32-bit numbers in the place of 16-bit ones.
+    /// Writes 32-bit numbers instead of 16-bit ones.
     #[arg(long)]
     full_precision: bool,
 }

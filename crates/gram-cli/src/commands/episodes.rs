@@ -23,16 +23,17 @@ pub struct EpisodesArguments {
     /// Topics and domains, from `gram cluster`.
     #[arg(long, value_name = "DIR")]
     clusters: PathBuf,
-    /// Episodes: the first that `gram meta-train` would draw with the same settings and seed.
+    /// Number of episodes. They are the first that `gram meta-train` would draw with the same settings and
+    /// seed.
     #[arg(long, value_name = "N")]
     count: usize,
-    /// The episodes, by the keys of pairs (JSON).
+    /// The file to write: episodes as keys of pairs (JSON).
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// The method whose defaults they are drawn with: coop, cocoop, vpt or joint.
+    /// The method whose defaults are used: coop, cocoop, vpt or joint.
     #[arg(long, default_value = "coop")]
     method: PromptKind,
-    /// Settings; those of episodes, topics and seed count.
+    /// Settings. Only those of episodes, topics and the seed matter.
     #[command(flatten)]
     settings: MetaSettings,
 }

@@ -26,10 +26,10 @@ pub struct EvalArguments {
     /// The model and its prompt.
     #[command(flatten)]
     prompting: PromptingArguments,
-    /// A folder for each class, a manifest, an archive, or `demo:NAME`.
+    /// A folder for each class, a manifest, an archive, a standard benchmark, or `demo:NAME`.
     #[arg(long, value_name = "D")]
     data: String,
-    /// The classes to choose from: all, base (the first half) or new (the second).
+    /// The candidate classes: all, base (the first half) or new (the second half).
     #[arg(long, default_value = "all")]
     classes: ClassSubset,
     /// The images to measure on: train, val or test.
@@ -115,11 +115,8 @@ fn print(evaluation: &Evaluation) -> Result<(), OutputError> {
         shown(&model.name)
     ))?;
     output::line(format!("{:8.2} %  accuracy", score.accuracy))?;
-    score
-        .top_five
-        .iter()
-        .try_for_each(|percent| output::line(format!("{percent:8.2} %  among the first five")))?;
-    output::line(format!("{:8.2} %  mean over classes", score.mean_per_class))?;
+    score.top_five.iter().try_for_each(|percent| output::line(format!("{percent:8.2} %  top-5 accuracy")))?;
+    output::line(format!("{:8.2} %  mean per-class recall", score.mean_per_class))?;
     domains
         .iter()
         .try_for_each(|(domain, accuracy)| output::line(format!("{accuracy:8.2} %  {}", shown(domain))))

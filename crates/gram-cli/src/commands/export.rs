@@ -28,10 +28,11 @@ pub struct ExportArguments {
     /// coop: CoOp's own file. classifier: a row of features for each class, .npy or .safetensors.
     #[arg(long)]
     to: Format,
-    /// The classes of a classifier, between commas, or a file with one on each line; else the prompt's own.
+    /// The classes of a classifier, separated by commas, or a file with one per line. Default: the prompt's
+    /// own.
     #[arg(long, value_name = "NAMES")]
     classes: Option<String>,
-    /// The file.
+    /// The file to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
@@ -76,8 +77,8 @@ fn classifier(arguments: &ExportArguments, common: &Common) -> Result<()> {
     if let Some((path, file)) = arguments.prompting.prompt(&device)? {
         ensure!(
             !file.header.kind.has(Part::Visual),
-            "{}: images are seen under its vectors too, and whoever reads the matrix has a plain image tower, which \
-             gives other answers: predict with the prompt itself, or export a textual one",
+            "{}: its prompt tokens enter the image tower too, and whoever reads the matrix has a plain image tower, \
+             which gives other answers: predict with the prompt itself, or export a textual one",
             path.display()
         );
     }

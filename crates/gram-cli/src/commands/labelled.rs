@@ -1,4 +1,5 @@
-//! Labelled datasets as commands open them: what is left out of them, and what is missing in them, is said once.
+//! Labelled datasets as commands open them: what is left out of them, and what is missing in them, is said
+//! once.
 
 use crate::output::{self, shown};
 use anyhow::Result;
@@ -30,8 +31,8 @@ pub fn tell_left_out(dataset: &LabelledDataset) {
     output::note(format!("{name}: {count} left out, no images of a class: {}{others}", names.join(", ")));
 }
 
-/// Says for how many classes fewer images are there than shots are asked for. Of several draws, each from a subset of the
-/// classes and, if it is given, a domain, the one with the smallest class.
+/// Says for how many classes fewer images are there than shots are asked for. Of several draws, each from a
+/// subset of the classes and, if it is given, a domain, the one with the smallest class.
 pub fn tell_shortfall(dataset: &LabelledDataset, draws: &[(ClassSubset, Option<usize>)], shots: usize) {
     if dataset.select(Split::Train, ClassSubset::All, None).is_empty() {
         return;

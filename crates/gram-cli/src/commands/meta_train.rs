@@ -1,4 +1,4 @@
-//! `gram meta-train`: topics to a start and a regulator, by the outer loop over episodes.
+//! `gram meta-train`: from topics to an initialisation and a regulator, by the outer loop over episodes.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,8 @@ use crate::progress::bar;
                   gram meta-train --pairs demo --episodes episodes.json --method coop --out replayed.safetensors"
 )]
 pub struct MetaTrainArguments {
-    /// A CLIP folder, or `tiny`, which is built in; else that of the start, of the clusters or of the episodes, or `tiny`.
+    /// A CLIP folder, or the built-in `tiny`. Default: the model that --init names, else that of the
+    /// clusters or episodes, else `tiny`.
     #[arg(long, value_name = "M")]
     model: Option<String>,
     /// The image-text pairs that were clustered.
@@ -46,41 +47,45 @@ pub struct MetaTrainArguments {
     /// Features of their images, from `gram embed` or clip-retrieval: a prompt that is not visual needs no more.
     #[arg(long, value_name = "DIR")]
     features: Option<PathBuf>,
-    /// Their topics and domains, from `gram cluster`: episodes are drawn from them.
+    /// Topics and domains from `gram cluster`, from which episodes are drawn.
     #[arg(long, value_name = "DIR", required_unless_present = "episodes", conflicts_with = "episodes")]
     clusters: Option<PathBuf>,
-    /// Episodes from `gram episodes`, one after the other, in the place of drawn ones.
+    /// Episodes from `gram episodes`, in their order, instead of drawn ones.
     #[arg(long, value_name = "FILE")]
     episodes: Option<PathBuf>,
     /// What is learned: coop (text), cocoop (text, moved by the image), vpt (vision) or joint.
     #[arg(long)]
     method: PromptKind,
-    /// A start, with its regulator if it has one, in the place of the usual one.
+    /// An initialisation, with its regulator if it has one, instead of the usual one.
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
-    /// Where class names stand in a start of CoOp's, whose file does not say it: end, middle or front.
+    /// Position of the class name in an initialisation in CoOp's format, whose file does not say it: end,
+    /// middle or front.
     #[arg(long, value_name = "WHERE", requires = "init")]
     class_position: Option<ClassPosition>,
-    /// The sentence around a name; a textual prompt starts from its words before the name,
-    /// unless --context-tokens says otherwise.
+    /// Prompt template. A textual prompt is initialised with its words before the class name, unless
+    /// --context-tokens is given.
     #[arg(long, default_value = "a picture of a {}")]
     template: Template,
-    /// Context tokens that start at random, as in the paper's algorithm 1; 0 for the template's words.
+    /// Context tokens with a random initialisation, as in the paper's algorithm 1; 0 uses the template's
+    /// words.
     #[arg(long, value_name = "M", default_value_t = 0)]
     context_tokens: usize,
-    /// Vectors of a visual prompt.
+    /// Prompt tokens of a visual prompt.
     #[arg(long, value_name = "N", default_value_t = 2)]
     visual_tokens: usize,
-    /// Layers of the vision tower with vectors of their own: 1 is shallow, 0 all of them.
+    /// Prompt depth: vision layers with prompt tokens of their own. 1 is shallow, 0 means all layers.
     #[arg(long, value_name = "N", default_value_t = 1)]
     visual_depth: usize,
-    /// The start with its regulator. The run's folder stands beside it, as .run: the same command goes on from it.
+    /// The initialisation with its regulator. Its run folder is beside it as .run, and the same command
+    /// continues from it.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Memory for pixels of a visual prompt's images, in MB; those that have no room are decoded again when they are drawn.
+    /// Memory for decoded images of a visual prompt, in MB. Images beyond it are decoded again when they are
+    /// drawn.
     #[arg(long, value_name = "MB", default_value_t = USUAL_ROOM >> 20)]
     pixel_memory: usize,
-    /// Whether it begins anew.
+    /// Whether the run begins anew.
     #[command(flatten)]
     anew: Anew,
     /// Settings.
@@ -91,17 +96,17 @@ pub struct MetaTrainArguments {
 /// Settings of meta-training: those of the file or the defaults, and what replaces single ones.
 #[derive(Args, Debug)]
 pub struct MetaSettings {
-    /// Settings (TOML), any part of them; a seed in it counts, not --seed.
+    /// Settings (TOML), any part of them. A seed in the file overrides --seed.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Outer steps; 0 writes the start as it is.
+    /// Outer steps; 0 writes the initialisation as it is.
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
-    /// Episodes of an outer step.
+    /// Meta-batch: episodes per outer step.
     #[arg(long, value_name = "B")]
     meta_batch: Option<usize>,
-    /// Episodes that pass the towers at once.
-    #[arg(long, value_name = "N")]
+    /// Task micro-batch: episodes that pass the towers together.
+    #[arg(long = "task-micro-batch", alias = "tasks-at-once", value_name = "N")]
     tasks_at_once: Option<usize>,
     /// Inner steps.
     #[arg(long, value_name = "K")]
@@ -109,46 +114,47 @@ pub struct MetaSettings {
     /// Momentum of the inner steps, as at test time.
     #[arg(long, value_name = "MU")]
     inner_momentum: Option<f32>,
-    /// Inner rate, or one for text and one for visual: TEXT/VISUAL.
-    #[arg(long, value_name = "ALPHA")]
+    /// Inner learning rate, or one for each tower: TEXT/VISUAL.
+    #[arg(long = "inner-lr", alias = "inner-rate", value_name = "ALPHA")]
     inner_rate: Option<Rates>,
-    /// Meta-learn the inner rates too.
-    #[arg(long)]
+    /// Meta-learns the inner learning rates too.
+    #[arg(long = "learn-inner-lr", alias = "learn-rates")]
     learn_rates: bool,
-    /// Leave the Hessian out of the meta-gradient.
+    /// First-order meta-gradient: leaves out the Hessian.
     #[arg(long)]
     first_order: bool,
-    /// How the regulator is applied: paper, unit, rescaled, or none for no regulator.
+    /// Form of the gradient regulator: paper, unit, rescaled, or none for no regulator.
     #[arg(long, value_name = "FORM")]
     regulator: Option<RegulatorName>,
-    /// Classes of an episode.
+    /// Classes per episode.
     #[arg(long, value_name = "N")]
     ways: Option<usize>,
-    /// Support images of a class.
+    /// Support images per class.
     #[arg(long, value_name = "N")]
     support_shots: Option<usize>,
-    /// Query images of a class.
+    /// Query images per class.
     #[arg(long, value_name = "N")]
     query_shots: Option<usize>,
-    /// Further classes, which are asked for and not supported; the paper has none.
-    #[arg(long, value_name = "N")]
+    /// Query-only classes: further classes of the query set that the support set does not show. The paper has
+    /// none.
+    #[arg(long = "query-only-classes", alias = "new-ways", value_name = "N")]
     new_ways: Option<usize>,
-    /// Outer optimiser.
+    /// Meta optimiser.
     #[arg(long)]
     optimizer: Option<OptimizerName>,
-    /// Outer rate, of prompt and regulator.
+    /// Meta learning rate, of prompt and regulator.
     #[arg(long, value_name = "RATE")]
     outer_lr: Option<f64>,
-    /// Norm that a longer meta-gradient is shortened to.
+    /// Clips the meta-gradient to this norm.
     #[arg(long, value_name = "NORM")]
     clip_norm: Option<f32>,
-    /// The part of the topics that is held out for validation.
+    /// Share of the topics that is held out for validation.
     #[arg(long, value_name = "PART")]
     validation_topics: Option<f64>,
     /// Outer steps between validations.
     #[arg(long, value_name = "N")]
     validation_steps: Option<usize>,
-    /// Validations without a gain after which it ends.
+    /// Early stopping: validations without improvement before training ends.
     #[arg(long, value_name = "N")]
     patience: Option<usize>,
 }
@@ -346,4 +352,29 @@ impl MetaSettings {
 
 fn put<T: Copy>(setting: &mut T, given: Option<T>) {
     *setting = given.unwrap_or(*setting);
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        settings: MetaSettings,
+    }
+
+    #[test]
+    fn flags_mean_the_same_under_their_old_names() {
+        let parsed = |line: &str| {
+            let words = std::iter::once("gram").chain(line.split(' '));
+            format!("{:?}", Line::try_parse_from(words).unwrap().settings)
+        };
+        assert_eq!(
+            parsed("--inner-lr 0.1 --learn-inner-lr --task-micro-batch 1 --query-only-classes 2"),
+            parsed("--inner-rate 0.1 --learn-rates --tasks-at-once 1 --new-ways 2")
+        );
+    }
 }

@@ -26,13 +26,13 @@ pub struct PredictArguments {
     /// The model and its prompt.
     #[command(flatten)]
     prompting: PromptingArguments,
-    /// Names to choose from, between commas, or a file with one on each line; else the prompt's own.
+    /// Candidate classes, separated by commas, or a file with one per line. Default: the prompt's own.
     #[arg(long, value_name = "NAMES")]
     classes: Option<String>,
-    /// Classes that are told for each image.
+    /// Most probable classes to print for each image.
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     top: u16,
-    /// Images, folders of images, or `-` for paths on standard input, one on each line.
+    /// Images, folders of images, or `-` for paths on standard input, one per line.
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
 }

@@ -24,16 +24,17 @@ pub struct PretrainArguments {
     /// Image-text pairs: WebDataset shards, a folder of them, or a manifest.
     #[arg(long, value_name = "SRC")]
     pairs: PathBuf,
-    /// Sizes and optimisation (TOML), any part of them over those of the built-in model; a seed in it counts, not --seed.
+    /// Model sizes and optimisation (TOML), any part of them; the rest is as for the built-in model. A seed
+    /// in the file overrides --seed.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// The run's folder; a run that was stopped goes on from its last checkpoint.
+    /// Run folder. A run that was stopped continues from its last checkpoint.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Whether it begins anew.
+    /// Whether the run begins anew.
     #[command(flatten)]
     anew: Anew,
-    /// Labelled datasets to report zero-shot accuracy on after every epoch.
+    /// A labelled dataset to report zero-shot accuracy on after every epoch. Can be given several times.
     #[arg(long, value_name = "D")]
     held_out: Vec<PathBuf>,
 }

@@ -20,26 +20,28 @@ use crate::progress::bar;
 /// The model and its prompt.
 #[derive(Args, Debug)]
 pub struct PromptingArguments {
-    /// A checkpoint, an id on the hub, or `tiny`, which is built in; else the one that the prompt or the classifier was made
-    /// with, or `tiny`.
+    /// A checkpoint, an id on the hub, or the built-in `tiny`. Default: the model that the prompt or the
+    /// classifier was made with, or `tiny`.
     #[arg(long, value_name = "M")]
     model: Option<String>,
-    /// Side of the images in pixels, if not the model's own: position embeddings are interpolated.
+    /// Image size in pixels, if it is not the model's own. Position embeddings are interpolated.
     #[arg(long, value_name = "PIXELS")]
     image_size: Option<usize>,
-    /// A learned prompt: a file of gram's, or CoOp's prompt_learner/model.pth.tar-N.
+    /// A learned prompt: gram's own file, or CoOp's prompt_learner/model.pth.tar-N.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["template", "templates"])]
     prompt: Option<PathBuf>,
-    /// Where class names stand in a prompt of CoOp's, whose file does not say it: end, middle or front.
+    /// Position of the class name in a prompt in CoOp's format, whose file does not say it: end, middle or
+    /// front.
     #[arg(long, value_name = "WHERE", requires = "prompt")]
     class_position: Option<ClassPosition>,
     /// A classifier: a matrix with a row for each class, .npy or .safetensors.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "template", "templates"])]
     weights: Option<PathBuf>,
-    /// The sentence around a name, else the dataset's own or `a photo of a {}`; of several, features are averaged.
+    /// Prompt template. Default: the dataset's own, or `a photo of a {}`. Given several times, text features
+    /// are averaged.
     #[arg(long, value_name = "TEXT")]
     template: Vec<Template>,
-    /// A file with a sentence on each line, or the built-in `imagenet-80` or `imagenet-7`.
+    /// A file with one prompt template per line, or the built-in `imagenet-80` or `imagenet-7`.
     #[arg(long, value_name = "FILE", conflicts_with = "template")]
     templates: Option<String>,
 }
@@ -73,8 +75,8 @@ impl PromptingArguments {
         Ok(Some((path, load_prompt(path, self.class_position, device)?)))
     }
 
-    /// The classifier of these classes; without names, of those that the prompt was tuned on. Where no sentence is given,
-    /// those of the dataset are `own`, if it has any.
+    /// The classifier of these classes; without names, of those that the prompt was tuned on. Where no
+    /// sentence is given, those of the dataset are `own`, if it has any.
     pub fn classifier<'a>(
         &self,
         model: &'a Model,
@@ -97,7 +99,8 @@ impl PromptingArguments {
     }
 }
 
-/// Reads a prompt whose class names stand where `class_position` says, and says on standard error what its file does not.
+/// Reads a prompt whose class names stand where `class_position` says, and says on standard error what its
+/// file does not.
 pub fn load_prompt(
     path: &Path,
     class_position: Option<ClassPosition>,
@@ -114,7 +117,8 @@ const LISTS: [&str; 6] = [".txt", ".csv", ".tsv", ".json", ".jsonl", ".names"];
 /// Class names: those of a file, or a list between commas.
 ///
 /// # Errors
-/// If what looks like a file is none, or a class is named twice. To CLIP's tokenizer, capitals are small letters.
+/// If what looks like a file is none, or a class is named twice. To CLIP's tokenizer, capitals are small
+/// letters.
 pub fn class_names(list_or_path: &str) -> Result<Vec<String>> {
     let path = Path::new(list_or_path);
     let names: Vec<String> = match path.is_file() {
@@ -123,7 +127,7 @@ pub fn class_names(list_or_path: &str) -> Result<Vec<String>> {
             ensure!(
                 !looks_like_a_file(list_or_path),
                 "--classes {list_or_path}: there is no such file: name one with a class on each line, or classes \
-                 between commas"
+                 separated by commas"
             );
             list_or_path.split(',').map(|name| name.trim().to_owned()).collect()
         }
@@ -141,7 +145,8 @@ pub fn class_names(list_or_path: &str) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Whether a name is a path, or ends as files with lists do. A list between commas may have a `/` in its names.
+/// Whether a name is a path, or ends as files with lists do. A list between commas may have a `/` in its
+/// names.
 fn looks_like_a_file(name: &str) -> bool {
     let lower = name.trim().to_ascii_lowercase();
     let is_path = !name.contains(',') && name.contains(['/', '\\']);

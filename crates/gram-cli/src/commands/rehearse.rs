@@ -1,4 +1,5 @@
-//! `gram rehearse`: questions of design, answered on topics that meta-training never saw.
+//! `gram rehearse`: hyper-parameter search on validation classes: topics that meta-training never saw, or
+//! base classes.
 
 use std::path::PathBuf;
 
@@ -36,40 +37,41 @@ use gram_experiments::tuning_settings::learned_template;
     after_help = "Example:\n  gram rehearse --clusters runs/clusters --method coop-gram --question regulator --seeds 5 --out runs/rehearsal"
 )]
 pub struct RehearseArguments {
-    /// A folder or file with a CLIP checkpoint, an id on the hub, or `tiny`, which is built in; else that of the clusters, or
-    /// `tiny`.
+    /// A folder or file with a CLIP checkpoint, an id on the hub, or the built-in `tiny`. Default: the model
+    /// of the clusters, or `tiny`.
     #[arg(long, value_name = "M")]
     model: Option<String>,
     /// The image-text pairs that were clustered.
     #[arg(long, value_name = "SRC", default_value = DEMO)]
     pairs: String,
-    /// Their topics and domains, from `gram cluster`.
+    /// Topics and domains from `gram cluster`.
     #[arg(long, value_name = "DIR")]
     clusters: PathBuf,
-    /// The method with GRAM that is rehearsed.
+    /// The method with GRAM whose hyper-parameters are searched.
     #[arg(long, default_value = "coop-gram", help = format!("The method with GRAM: {}", Method::list_with_gram()))]
     method: Method,
-    /// What is asked: regulator, regulator-start, momentum, inner-rate, inner-steps, inner-momentum, episodes, new-classes, length,
-    /// order, optimizer; may be given several times. Without one, the settings as they are are held against the usual start.
+    /// What is varied: regulator, regulator-start, momentum, inner-rate, inner-steps, inner-momentum,
+    /// episodes, new-classes, length, order, optimizer. Can be given several times. Without it, the settings
+    /// are compared with the usual initialisation as they are.
     #[arg(long, value_name = "NAME")]
     question: Vec<Question>,
-    /// Images of a class.
+    /// Training images per class.
     #[arg(long, value_name = "K", default_value_t = 2)]
     shots: usize,
-    /// How many seeds, from --seed on.
+    /// Number of seeds, counted from --seed.
     #[arg(long, value_name = "N", default_value_t = 5)]
     seeds: usize,
-    /// A labelled dataset, inside whose base classes it is rehearsed in the place of held-out topics, on training and validation
-    /// images; may be given several times. `demo` for those of the demo.
+    /// A labelled dataset whose base classes are the validation classes, with training and validation images
+    /// only, instead of held-out topics. Can be given several times. `demo` means the datasets of the demo.
     #[arg(long, value_name = "D")]
     data: Vec<String>,
-    /// Looks that the images of held-out topics are divided into.
+    /// Visual domains that the images of held-out topics are divided into.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(2..))]
     looks: u16,
-    /// The part of the topics that is held out.
+    /// Share of the topics that is held out.
     #[arg(long, value_name = "PART", default_value_t = 0.4)]
     held_out: f64,
-    /// Tuning rates that are tried, TEXT/VISUAL, between commas.
+    /// Learning rates of tuning to try, each TEXT/VISUAL, separated by commas.
     #[arg(
         long,
         value_name = "RATES",
@@ -77,16 +79,16 @@ pub struct RehearseArguments {
         default_value = "0.003/0.001,0.01/0.002,0.03/0.004"
     )]
     rates: Vec<Rates>,
-    /// The sentence around a name.
+    /// Prompt template.
     #[arg(long)]
     template: Option<Template>,
-    /// Starts, runs and the table; the same command goes on where it stopped.
+    /// Folder of initialisations, runs and the table. The same command continues where it stopped.
     #[arg(long, value_name = "DIR", default_value = "runs/rehearsal")]
     out: PathBuf,
-    /// Whether it begins anew.
+    /// Whether the run begins anew.
     #[command(flatten)]
     anew: Anew,
-    /// Settings of meta-training that the question starts from (TOML), any part of them.
+    /// Settings of meta-training that are varied (TOML), any part of them.
     #[arg(long, value_name = "FILE")]
     meta_config: Option<PathBuf>,
     /// Settings of tuning.
@@ -128,7 +130,7 @@ pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
         true => Stage::Topics { looks: usize::from(arguments.looks), held_out: arguments.held_out },
         false => Stage::Datasets(&datasets),
     };
-    let progress = bar("rehearsals");
+    let progress = bar("trials");
     let command = command_line();
     let rehearsal = Rehearsal {
         model: &model,
@@ -192,7 +194,8 @@ fn h(run: &Rehearsed) -> Option<f64> {
     Some(harmonic_mean(run.base, run.new))
 }
 
-/// Every candidate at the rates where its mean H is best, and what it wins over the usual start, at its own best rates.
+/// Every candidate at the rates where its mean H is best, and what it wins over the usual initialisation at
+/// its own best rates.
 fn table(method: Method, rates: &[Rates], candidates: &[Candidate], found: &[Vec<Rehearsed>]) -> Table {
     let best = |runs: &[Rehearsed]| {
         let mean =
@@ -208,13 +211,14 @@ fn table(method: Method, rates: &[Rates], candidates: &[Candidate], found: &[Vec
         "Base",
         "New",
         "H",
-        "Other looks",
+        "Other domains",
         "Base won",
         "New won",
         "H won",
         "Other won",
     ];
-    let mut table = Table::new(format!("{method}: rehearsed base to new (accuracy in %)"), header);
+    let mut table =
+        Table::new(format!("{method}: base to new on validation classes (accuracy in %)"), header);
     let usual = found.first().and_then(|runs| Some((runs, best(runs)?)));
     let values: [fn(&Rehearsed) -> Option<f64>; 4] =
         [|run| Some(run.base), |run| Some(run.new), h, |run| run.other];
@@ -230,15 +234,16 @@ fn table(method: Method, rates: &[Rates], candidates: &[Candidate], found: &[Vec
         let cells = std::iter::once(Cell::plain(rates.to_string())).chain(own).chain(won).collect();
         table.push(candidate.name.clone(), cells);
     }
-    table
-        .notes
-        .push("Each at the rates with its best mean H. Won: over the usual start, within seeds.".into());
+    table.notes.push(
+        "Each at the learning rates with its best mean H. Won: over the usual initialisation, within seeds."
+            .into(),
+    );
     table
 }
 
 /// Every candidate at every rate.
 fn by_rate(rates: &[Rates], candidates: &[Candidate], found: &[Vec<Rehearsed>]) -> Table {
-    let mut table = Table::new("By tuning rate", ["Candidate, rates", "Base", "New", "H"]);
+    let mut table = Table::new("By learning rate", ["Candidate, rates", "Base", "New", "H"]);
     let values: [fn(&Rehearsed) -> Option<f64>; 3] = [|run| Some(run.base), |run| Some(run.new), h];
     for (candidate, runs) in candidates.iter().zip(found) {
         for at in rates {

@@ -37,19 +37,19 @@ const QUARTERS: usize = 4;
 #[command(after_help = "Examples:\n  gram study table-6 --seeds 3 --shots 4 --out runs/table-6\n  \
                         gram study figure-1a --method coop-gram --initialisations 10 --shots 4 --out runs/figure-1a")]
 pub struct StudyArguments {
-    /// Which.
+    /// The study.
     which: Which,
-    /// A folder or file with a CLIP checkpoint, an id on the hub, or `tiny`, which is built in; else that of the clusters, or
-    /// `tiny`.
+    /// A folder or file with a CLIP checkpoint, an id on the hub, or the built-in `tiny`. Default: the model
+    /// of the clusters, or `tiny`.
     #[arg(long, value_name = "M")]
     model: Option<String>,
     /// The image-text pairs.
     #[arg(long, value_name = "SRC", default_value = DEMO)]
     pairs: String,
-    /// Their topics and domains, from `gram cluster`; found anew if it is not given.
+    /// Topics and domains from `gram cluster`. Default: they are found anew.
     #[arg(long, value_name = "DIR")]
     clusters: Option<PathBuf>,
-    /// A labelled dataset; may be given several times. Those of the demo if none is.
+    /// A labelled dataset. Can be given several times. Default: the datasets of the demo.
     #[arg(long, value_name = "D")]
     data: Vec<String>,
     /// The method with GRAM that is studied.
@@ -59,26 +59,26 @@ pub struct StudyArguments {
         help = format!("The method with GRAM that is studied: {}", Method::list_with_gram())
     )]
     method: Method,
-    /// Images of a class.
+    /// Training images per class.
     #[arg(long, value_name = "K", default_value_t = defaults::SHOTS)]
     shots: usize,
-    /// How many seeds, from --seed on.
+    /// Number of seeds, counted from --seed.
     #[arg(long, value_name = "N", default_value_t = 3)]
     seeds: usize,
-    /// Random starts of figure-1a.
+    /// Random initialisations of figure-1a.
     #[arg(long, value_name = "N", default_value_t = 5)]
     initialisations: u64,
     /// Outer steps of meta-training.
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
-    /// The sentence around a name.
+    /// Prompt template.
     #[arg(long)]
     template: Option<Template>,
-    /// Starts, runs and the table; the same command goes on where it stopped, and one with more seeds, shots, steps or epochs
-    /// keeps what is the same.
+    /// Folder of initialisations, runs and the table. The same command continues where it stopped; more
+    /// seeds, shots, steps or epochs keep what is the same.
     #[arg(long, value_name = "DIR", default_value = "runs/study")]
     out: PathBuf,
-    /// Whether it begins anew.
+    /// Whether the run begins anew.
     #[command(flatten)]
     anew: Anew,
     /// Settings.
@@ -96,19 +96,19 @@ pub fn kind_with_gram(method: Method) -> Result<PromptKind> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "kebab-case")]
 enum Which {
-    /// Parts of GRAM left out, one after another.
+    /// Ablation: parts of GRAM left out, one after another.
     #[value(name = "table-6")]
     Ablation,
-    /// 2, 4, 6 and 8 prompt vectors.
+    /// 2, 4, 6 and 8 prompt tokens.
     #[value(name = "table-7")]
     Tokens,
-    /// The spread over random starts beside GRAM's start.
+    /// The spread over random initialisations, compared with GRAM's initialisation.
     #[value(name = "figure-1a")]
     Initialisations,
     /// Base and new accuracy after every epoch, with and without GRAM (also figure 1b).
     #[value(name = "figure-3a")]
     Epochs,
-    /// How support and query gradients point the same way, with and without the regulator.
+    /// Alignment of support and query gradients, with and without the regulator.
     #[value(name = "figure-3b")]
     Alignment,
 }
@@ -209,8 +209,8 @@ pub fn run(arguments: &StudyArguments, common: &Common) -> Result<()> {
 fn accuracies(arguments: &StudyArguments, conditions: &[Condition], found: &[(Method, Results)]) -> Table {
     let title = match arguments.which {
         Which::Ablation => "Parts of GRAM left out",
-        Which::Tokens => "Numbers of prompt vectors",
-        Which::Initialisations | Which::Alignment | Which::Epochs => "Starts",
+        Which::Tokens => "Numbers of prompt tokens",
+        Which::Initialisations | Which::Alignment | Which::Epochs => "Initialisations",
     };
     let rows: Vec<StudyRow> = conditions
         .iter()

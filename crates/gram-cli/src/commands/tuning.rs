@@ -14,19 +14,19 @@ use gram_tune::adaptation::AdaptationSettings;
 /// Settings of tuning. A flag comes before the file, the file before the defaults.
 #[derive(Args, Debug)]
 pub struct TuningArguments {
-    /// Settings (TOML), any part of them. `--json` prints those in force.
+    /// Settings (TOML), any part of them. `--json` prints the settings in force.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Whose draws the shots are: gram, or coop for those of CoOp's code from a shared split.
+    /// Sampling of the shots: gram, or coop for the images that CoOp's code draws from a shared split.
     #[arg(long, value_name = "WHOSE")]
     sampling: Option<Sampling>,
     /// Passes over the shots.
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
-    /// Images of a step (CoCoOp: conditional_batch_size in the file).
+    /// Batch size (of CoCoOp: conditional_batch_size in the settings file).
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
-    /// Highest learning rate, or one for text and one for vision: TEXT/VISUAL.
+    /// Peak learning rate, or one for each tower: TEXT/VISUAL.
     #[arg(long, value_name = "RATE")]
     rate: Option<Rates>,
     /// SGD's momentum.
@@ -35,22 +35,23 @@ pub struct TuningArguments {
     /// SGD's weight decay.
     #[arg(long, value_name = "D")]
     weight_decay: Option<f32>,
-    /// Epochs at the small rate of the beginning.
+    /// Warm-up epochs, at a small constant learning rate.
     #[arg(long, value_name = "N")]
     warmup_epochs: Option<usize>,
-    /// Context tokens that start at random; 0 for the template's words.
+    /// Context tokens with a random initialisation; 0 uses the template's words.
     #[arg(long, value_name = "M")]
     context_tokens: Option<usize>,
-    /// Where the class name stands among the context, of a start in CoOp's file too: end, middle or front.
+    /// Position of the class name among the context tokens, also of an initialisation in CoOp's format: end,
+    /// middle or front.
     #[arg(long, value_name = "WHERE")]
     class_position: Option<ClassPosition>,
-    /// A context for each class.
+    /// Class-specific context (CSC): each class has context tokens of its own.
     #[arg(long)]
     class_specific: bool,
-    /// Vectors of a visual prompt.
+    /// Prompt tokens of a visual prompt.
     #[arg(long, value_name = "N")]
     visual_tokens: Option<usize>,
-    /// Layers of the vision tower with vectors of their own: 1 is shallow, 0 all of them.
+    /// Prompt depth: vision layers with prompt tokens of their own. 1 is shallow, 0 means all layers.
     #[arg(long, value_name = "N")]
     visual_depth: Option<usize>,
 }
@@ -90,7 +91,7 @@ impl TuningArguments {
         check(&settings)?;
         let (tokens, positions) =
             (settings.design.context_tokens, model.clip.config.text_config.max_position_embeddings);
-        // The start, a name and the end have a position each, too.
+        // The start token, a name and the end token have a position each, too.
         ensure!(
             tokens.saturating_add(3) <= positions,
             "context_tokens: {tokens}: {} reads {positions} tokens of a text, the name among them",

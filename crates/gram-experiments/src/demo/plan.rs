@@ -72,7 +72,9 @@ impl Plan {
             notes.push(format!("Accuracy by epoch was measured with the first seed on: {shown}."));
         }
         if !self.everything_live {
-            notes.push("The visual and joint starts are the shipped ones; --full trains them anew.".into());
+            notes.push(
+                "The visual and joint initialisations are the shipped ones; --full trains them anew.".into(),
+            );
         }
         if self.seeds.len() == 1 {
             notes.push("One seed was run: no intervals.".into());

@@ -75,7 +75,7 @@ impl MetaTrainingSettings {
         check(
             self.inner.steps >= 1 || self.regulator.is_none(),
             "inner.steps",
-            "1 or more, for a regulator bends the inner steps",
+            "1 or more, because a regulator acts on the inner steps",
         )?;
         check(self.inner.rates.are_positive(), "inner.rates", "above 0")?;
         check((0.0..1.0).contains(&self.inner.momentum), "inner.momentum", "at least 0 and below 1")?;
