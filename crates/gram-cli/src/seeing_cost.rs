@@ -81,7 +81,7 @@ mod tests {
         let mut seen = Vec::new();
         let cost = of(&model, &pairs, |model, some| {
             seen = some.pairs.iter().map(|pair| pair.key.clone()).collect();
-            PairFeatures::new(model, some, None, &TopicWordSettings::default(), &mut |_| ())
+            PairFeatures::new(model, some, None, &TopicWordSettings::default(), &())
         });
         assert_eq!(seen.len(), SEEN);
         assert_eq!((&seen[0], &seen[1]), (&pairs.pairs[0].key, &pairs.pairs[pairs.pairs.len() / SEEN].key));

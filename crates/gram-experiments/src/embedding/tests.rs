@@ -1,7 +1,19 @@
+use std::sync::Mutex;
+
 use gram_data::ImageFile;
 use safetensors::tensor::Metadata;
 
 use super::*;
+
+/// How far an embedding was, each time it said so.
+#[derive(Default)]
+struct Heard(Mutex<Vec<usize>>);
+
+impl Progress for Heard {
+    fn reach(&self, done: usize, _: &str) {
+        self.0.lock().unwrap().push(done);
+    }
+}
 
 /// What an embedding leaves.
 struct Left {
@@ -22,9 +34,10 @@ fn embedded_in_parts(size: usize) -> Left {
     let embedding = Embedding { model: &model, sentence_bert: None, precision: Precision::Single };
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path();
-    let mut told = Vec::new();
-    let summary = embed_in_parts(&embedding, &pairs, "demo", out, size, &mut |done| told.push(done)).unwrap();
-    assert_eq!((told.len(), told.last()), (150_usize.div_ceil(size), Some(&150)));
+    let heard = Heard::default();
+    let summary = embed_in_parts(&embedding, &pairs, "demo", out, size, &heard).unwrap();
+    let heard = heard.0.into_inner().unwrap();
+    assert_eq!((heard.len(), heard.last()), (150_usize.div_ceil(size), Some(&150)));
     let texts = ["pairs.jsonl", "unreadable.jsonl"].map(|name| fs::read_to_string(out.join(name)).unwrap());
     let file = fs::read(out.join("features.safetensors")).unwrap();
     let (header, metadata) = SafeTensors::read_metadata(&file).unwrap();
