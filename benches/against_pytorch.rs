@@ -1,11 +1,13 @@
-//! A CoOp step and an exact GRAM meta-step on ViT-B/16's text tower, beside PyTorch on the same machine in the same run.
+//! A CoOp step and an exact GRAM meta-step on ViT-B/16's text tower, beside PyTorch on the same machine in
+//! the same run.
 //!
 //!     cargo bench --workspace --bench against_pytorch
 //!
-//! Weights are drawn by a hash of their place, in the same way by the peer (`benches/peer/against_pytorch.py`), which runs
-//! where `python3`, or the interpreter that `PYTHON` names, has torch. Both print seconds (medians); their losses and
-//! gradients are compared. The share of the machine's peak is that of its fastest product of matrices. At the end the
-//! peak of memory for K = 1 and K = 16 inner steps, each in a process of its own.
+//! Weights are drawn by a hash of their place, in the same way by the peer
+//! (`benches/peer/against_pytorch.py`), which runs where `python3`, or the interpreter that `PYTHON` names,
+//! has torch. Both print seconds (medians); their losses and gradients are compared. The share of the
+//! machine's peak is that of its fastest product of matrices. At the end the peak of memory for K = 1 and K =
+//! 16 inner steps, each in a process of its own.
 
 #![allow(
     clippy::print_stdout,
@@ -229,12 +231,14 @@ fn main() {
     let (product, _) = timed(15, || square.clone().matmul(square.clone()).into_data());
     let peak = 2.0 * 1024.0_f64.powi(3) / product / 1e9;
 
-    // Multiplications and additions of the products of matrices at a position, forward: 12 squares of the width in each layer.
+    // Multiplications and additions of the products of matrices at a position, forward: 12 squares of the
+    // width in each layer.
     let position = 2.0 * 12.0 * (WIDTH * WIDTH * LAYERS) as f64;
     let own = NAME + 2;
     let positions =
         |contexts: usize, classes: usize| (contexts * (1 + CONTEXT_TOKENS) + classes * own) as f64;
-    // Backward as much as forward, for no weight has a gradient; as much again in dual numbers, values being known.
+    // Backward as much as forward, for no weight has a gradient; as much again in dual numbers, values being
+    // known.
     let step_rate = positions(1, 100) * position * 2.0 / step / 1e9;
     let meta_rate = positions(4, 20) * position * (2.0 + 2.0 + 2.0) / meta_step / 1e9;
     println!("peak of a product of matrices: {peak:.0} GFLOP/s");

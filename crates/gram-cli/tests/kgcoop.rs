@@ -1,4 +1,5 @@
-//! KgCoOp as its user meets it: a textual prompt like CoOp's, kept near the hand-written one by a weight of the settings.
+//! KgCoOp as its user meets it: a textual prompt like CoOp's, kept near the hand-written one by a weight of
+//! the settings.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;

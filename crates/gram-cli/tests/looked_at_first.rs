@@ -1,4 +1,5 @@
-//! What is looked at before the work: where the result goes, topics enough, steps enough, and what a settings file says.
+//! What is looked at before the work: where the result goes, topics enough, steps enough, and what a settings
+//! file says.
 #![allow(clippy::unwrap_used)]
 
 mod clustered;

@@ -1,4 +1,5 @@
-//! Meta-training as its user meets it: runs that are killed, episodes that are replayed, meta-gradients read from files.
+//! Meta-training as its user meets it: runs that are killed, episodes that are replayed, meta-gradients read
+//! from files.
 #![allow(clippy::unwrap_used)]
 
 mod clustered;
@@ -15,7 +16,8 @@ use gram_meta::{MetaState, Regulator};
 use gram_prompt::{Part, Prompt, PromptFile, PromptKind};
 use rand::RngExt;
 
-/// A meta-training of some steps on the few pairs, in `folder`: the command line is the same wherever that is.
+/// A meta-training of some steps on the few pairs, in `folder`: the command line is the same wherever that
+/// is.
 fn meta_train(folder: &Path, more: &[&str]) -> Command {
     let clustered = clustered();
     let (pairs, clusters) = (clustered.path("pairs.jsonl"), clustered.path("clusters"));

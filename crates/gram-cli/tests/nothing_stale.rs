@@ -1,5 +1,6 @@
-//! No command brings back a number that was computed under another setting, from other data, or with another model: every
-//! setting of every command with a run folder is changed, one at a time, and so is all that it reads.
+//! No command brings back a number that was computed under another setting, from other data, or with another
+//! model: every setting of every command with a run folder is changed, one at a time, and so is all that it
+//! reads.
 #![allow(clippy::unwrap_used)]
 
 mod changes;
@@ -17,8 +18,8 @@ use gram_prompt::PromptFile;
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 
-/// Squares of four colours by two hands: 2 to tune on, 1 to validate and 2 to test of each colour and hand, in two datasets
-/// of one name, `x/squares.csv` and `y/squares.csv`.
+/// Squares of four colours by two hands: 2 to tune on, 1 to validate and 2 to test of each colour and hand,
+/// in two datasets of one name, `x/squares.csv` and `y/squares.csv`.
 fn squares(folder: &Path) {
     for place in ["x", "y"] {
         let folder = folder.join(place);

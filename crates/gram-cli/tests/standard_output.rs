@@ -1,5 +1,5 @@
-//! What the program prints, where nobody reads it, where there is no room for it, and where names would command the terminal;
-//! and what it says when it is stopped.
+//! What the program prints, where nobody reads it, where there is no room for it, and where names would
+//! command the terminal; and what it says when it is stopped.
 #![allow(clippy::unwrap_used)]
 #![cfg(target_os = "linux")]
 

@@ -1,4 +1,5 @@
-//! Tuning and protocols as their user meets them: prompts, resumed benches, and test images that nothing is tuned on.
+//! Tuning and protocols as their user meets them: prompts, resumed benches, and test images that nothing is
+//! tuned on.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -28,7 +29,8 @@ fn error_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or_default().to_owned()
 }
 
-/// Squares of four colours, 4 to tune on, 2 to validate and 3 to test each; `test_label` names the class of a test image.
+/// Squares of four colours, 4 to tune on, 2 to validate and 3 to test each; `test_label` names the class of a
+/// test image.
 fn squares(folder: &Path, test_label: impl Fn(usize) -> usize) -> PathBuf {
     let colours =
         [("red", [200, 30, 30]), ("green", [30, 180, 40]), ("blue", [40, 60, 210]), ("grey", [120; 3])];

@@ -1,4 +1,5 @@
-//! Files belong to the model that made them: another one is refused by name, and where none is given it is their own.
+//! Files belong to the model that made them: another one is refused by name, and where none is given it is
+//! their own.
 #![allow(clippy::unwrap_used)]
 
 mod clustered;

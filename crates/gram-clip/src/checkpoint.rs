@@ -1,10 +1,11 @@
 //! Weights by name: what is in the files that people have, and what writes them.
 //!
-//! A [`Source`] is where a model that is built gets the values of its tensors from: a file ([`Weights`]), or a random
-//! start before training. Which tensors there are, `names.rs` says, in Hugging Face's words.
+//! A [`Source`] is where a model that is built gets the values of its tensors from: a file ([`Weights`]), or
+//! a random start before training. Which tensors there are, `names.rs` says, in Hugging Face's words.
 //!
 //! Files are told apart by what is in them, not by their names: safetensors, an index of several files, what
-//! `torch.save` writes, and TorchScript archives; with tensors named as in Hugging Face's or in OpenAI's layout.
+//! `torch.save` writes, and TorchScript archives; with tensors named as in Hugging Face's or in OpenAI's
+//! layout.
 
 mod contents;
 mod openai_names;
@@ -137,8 +138,8 @@ impl Weights {
         &self.file
     }
 
-    /// Why the tensor that Hugging Face calls `name` is not there: because something that is not read stands in its
-    /// place or around it, or because nothing does.
+    /// Why the tensor that Hugging Face calls `name` is not there: because something that is not read stands
+    /// in its place or around it, or because nothing does.
     pub fn missing(&self, name: &str) -> ClipError {
         let (file, name) = (self.file.clone(), name.to_owned());
         match self.unread_around(&name) {
@@ -242,8 +243,8 @@ impl Layout {
 pub fn map(path: &Path) -> Result<Bytes, ClipError> {
     let failed = |source| ClipError::File { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
-    // SAFETY: nothing here writes to the map; a model file that another process truncates while it is read ends this
-    // program, as it would end any reader of a mapped file.
+    // SAFETY: nothing here writes to the map; a model file that another process truncates while it is read
+    // ends this program, as it would end any reader of a mapped file.
     let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
     Ok(Arc::new(map))
 }

@@ -1,8 +1,9 @@
 //! `config.json` of a CLIP model, in Hugging Face's layout and with its names.
 //!
-//! Keys that are absent have the defaults of `transformers.CLIPConfig`, those of ViT-B/32; keys that say nothing about
-//! the towers are ignored. Before 2023 transformers wrote `text_config_dict` and `vision_config_dict` too. As there, what
-//! they say counts in the place of all of `text_config` and `vision_config`, defaults of absent keys included.
+//! Keys that are absent have the defaults of `transformers.CLIPConfig`, those of ViT-B/32; keys that say
+//! nothing about the towers are ignored. Before 2023 transformers wrote `text_config_dict` and
+//! `vision_config_dict` too. As there, what they say counts in the place of all of `text_config` and
+//! `vision_config`, defaults of absent keys included.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -120,7 +121,8 @@ impl ClipConfig {
     /// Reads and checks the text of `config.json`.
     ///
     /// # Errors
-    /// [`ClipError::Json`] where the text is no configuration, [`ClipError::Config`] where a size makes no sense.
+    /// [`ClipError::Json`] where the text is no configuration, [`ClipError::Config`] where a size makes no
+    /// sense.
     pub fn parse(text: &str) -> Result<Self, ClipError> {
         let wrong = |source| ClipError::Json { file: "config.json".into(), source };
         let mut file: Map<String, Value> = serde_json::from_str(text).map_err(wrong)?;
@@ -181,8 +183,8 @@ fn check(valid: bool, key: &'static str, value: usize, expected: impl Into<Strin
 }
 
 impl TextConfig {
-    /// Where the feature of a text is read: at its first EOS, or, in configurations older than the correction of
-    /// `eos_token_id` (they say 2), at its highest token id. The last position if there is no EOS.
+    /// Where the feature of a text is read: at its first EOS, or, in configurations older than the correction
+    /// of `eos_token_id` (they say 2), at its highest token id. The last position if there is no EOS.
     pub fn pooled_position(&self, ids: &[u32]) -> usize {
         let last = ids.len().saturating_sub(1);
         if self.eos_token_id == 2 {

@@ -1,12 +1,13 @@
 //! The fingerprint of a model's weights: what tells it from every other model, whatever the two are called.
 //!
-//! It is over what decides the features of given tokens and pixels: every tensor of both towers by name, shape and 32-bit
-//! values, the scale of the logits, and of the configuration the activations, heads, norm epsilons and the end-of-text
-//! rule. It is not over the name, the format of the files or the side of the images, so that one model has one
-//! fingerprint in Hugging Face's folder, open_clip's file and OpenAI's archive, as long as the values are the same.
+//! It is over what decides the features of given tokens and pixels: every tensor of both towers by name,
+//! shape and 32-bit values, the scale of the logits, and of the configuration the activations, heads, norm
+//! epsilons and the end-of-text rule. It is not over the name, the format of the files or the side of the
+//! images, so that one model has one fingerprint in Hugging Face's folder, open_clip's file and OpenAI's
+//! archive, as long as the values are the same.
 //!
-//! Files carry it, so it must stay what it is from release to release: tensors are named by the fields of [`Clip`], and
-//! hashed in the order of these names, as the fields hold them.
+//! Files carry it, so it must stay what it is from release to release: tensors are named by the fields of
+//! [`Clip`], and hashed in the order of these names, as the fields hold them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,8 +24,9 @@ use crate::error::ClipError;
 
 /// What tells one model's weights from another's; in files and messages 16 hexadecimal digits.
 ///
-/// XXH3, for a model has hundreds of megabytes: ViT-B/16's 600 take a third of a second on one core. Its 64 bits tell any
-/// number of models apart that chance makes; they are no proof against somebody who makes two models to collide.
+/// XXH3, for a model has hundreds of megabytes: ViT-B/16's 600 take a third of a second on one core. Its 64
+/// bits tell any number of models apart that chance makes; they are no proof against somebody who makes two
+/// models to collide.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Fingerprint(u64);
@@ -60,8 +62,9 @@ fn rules(clip: &Clip) -> String {
     )
 }
 
-/// The end-of-text rule. Where the token that ends a text is the last of the vocabulary, as in all published models, it is
-/// also the highest id of the text: files that say the one and files that say the other are of one model.
+/// The end-of-text rule. Where the token that ends a text is the last of the vocabulary, as in all published
+/// models, it is also the highest id of the text: files that say the one and files that say the other are of
+/// one model.
 fn end_of_text(text: &TextConfig) -> String {
     let end = text.eos_token_id as usize;
     if end == 2 || end + 1 == text.vocab_size { "highest".into() } else { end.to_string() }
@@ -85,7 +88,8 @@ impl Weight {
         let mut hash = Xxh3Default::new();
         hash.update(format!("{} {:?}", self.name, self.shape).as_bytes());
         let count = self.values.dims()[0];
-        // Piece by piece: the device hands out copies, and one of a whole matrix takes longer than hashing it.
+        // Piece by piece: the device hands out copies, and one of a whole matrix takes longer than hashing
+        // it.
         let mut bytes = Vec::with_capacity(4 * PIECE);
         for first in (0..count).step_by(PIECE) {
             let piece = self.values.clone().narrow(0, first, PIECE.min(count - first));

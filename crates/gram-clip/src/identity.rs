@@ -14,7 +14,8 @@ pub struct ModelIdentity {
     /// Its name.
     #[serde(rename = "model")]
     pub name: String,
-    /// The fingerprint of its weights; files of other programs, and those of gram before it had fingerprints, have none.
+    /// The fingerprint of its weights; files of other programs, and those of gram before it had
+    /// fingerprints, have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Fingerprint>,
     /// What it was opened by, as it was given: a path, a short name or an id on the hub.
@@ -33,8 +34,8 @@ impl ModelIdentity {
         self.source.as_deref().unwrap_or(&self.name)
     }
 
-    /// Checks that `model` has the weights of this one; where one of the two has no fingerprint, that is not known and
-    /// not an error.
+    /// Checks that `model` has the weights of this one; where one of the two has no fingerprint, that is not
+    /// known and not an error.
     ///
     /// # Errors
     /// [`OtherModel`] names both, and the way out.

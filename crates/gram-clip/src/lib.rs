@@ -1,8 +1,8 @@
 //! The frozen CLIP model: configuration, tokenizer, preprocessing, signals and towers.
 //!
-//! [`Clip`] classifies images by comparing them with sentences (eq. 1 of GRAM, arXiv 2303.06571). Its towers are
-//! written once, over [`signal::Signal`]s, so that they carry values or dual numbers. [`Model::open`] reads the files
-//! of Hugging Face, open_clip and OpenAI.
+//! [`Clip`] classifies images by comparing them with sentences (eq. 1 of GRAM, arXiv 2303.06571). Its towers
+//! are written once, over [`signal::Signal`]s, so that they carry values or dual numbers. [`Model::open`]
+//! reads the files of Hugging Face, open_clip and OpenAI.
 //!
 //! ```no_run
 //! use burn::tensor::Device;

@@ -66,8 +66,8 @@ impl Model {
         self.clip.logit_scale.val().device()
     }
 
-    /// The fingerprint of its weights, computed once for it and all copies of it. Those for images of other sizes have
-    /// that of the model they come from.
+    /// The fingerprint of its weights, computed once for it and all copies of it. Those for images of other
+    /// sizes have that of the model they come from.
     ///
     /// # Errors
     /// [`ClipError::Device`] if the device does not hand out a weight.
@@ -79,10 +79,10 @@ impl Model {
         Ok(*self.fingerprint.get_or_init(|| computed))
     }
 
-    /// Opens a checkpoint: a file, or a folder with one. What lies beside the weights counts too: Hugging Face's
-    /// `config.json`, `tokenizer.json`, `processor_config.json` and `preprocessor_config.json`, or open_clip's
-    /// `open_clip_config.json`. Without a configuration the sizes are read off the tensors. The folder's name, or the file's,
-    /// is the model's.
+    /// Opens a checkpoint: a file, or a folder with one. What lies beside the weights counts too: Hugging
+    /// Face's `config.json`, `tokenizer.json`, `processor_config.json` and `preprocessor_config.json`, or
+    /// open_clip's `open_clip_config.json`. Without a configuration the sizes are read off the tensors. The
+    /// folder's name, or the file's, is the model's.
     ///
     /// # Errors
     /// [`ClipError`] names the file that is missing or wrong.
@@ -94,8 +94,8 @@ impl Model {
         Ok(Self { notes, ..Self::new(name, clip, tokenizer, preprocess) })
     }
 
-    /// The model for images of `side` pixels: position embeddings are interpolated. Its weights are those that it was
-    /// opened with, and so is its fingerprint.
+    /// The model for images of `side` pixels: position embeddings are interpolated. Its weights are those
+    /// that it was opened with, and so is its fingerprint.
     ///
     /// # Errors
     /// [`ClipError::Config`] if patches do not fill such an image.
@@ -162,8 +162,8 @@ fn find_weights(folder: &Path) -> Result<PathBuf, ClipError> {
     }
 }
 
-/// Sizes and preprocessing, from the files that go with the layout of the weights, or from the tensors; and what had to
-/// be assumed.
+/// Sizes and preprocessing, from the files that go with the layout of the weights, or from the tensors; and
+/// what had to be assumed.
 fn describe(folder: &Path, weights: &Weights) -> Result<(ClipConfig, Preprocess, Vec<String>), ClipError> {
     let read = |name: &str| match fs::read_to_string(folder.join(name)) {
         Ok(text) => Ok(Some(text)),
@@ -190,8 +190,9 @@ fn describe(folder: &Path, weights: &Weights) -> Result<(ClipConfig, Preprocess,
     Ok((config, preprocess, assumed.into_iter().collect()))
 }
 
-/// How images are prepared, and the file that says so; as transformers, it takes `processor_config.json` first, where that
-/// speaks of images. Without a file, CLIP's settings, with the crop of the library that the layout is of.
+/// How images are prepared, and the file that says so; as transformers, it takes `processor_config.json`
+/// first, where that speaks of images. Without a file, CLIP's settings, with the crop of the library that the
+/// layout is of.
 fn preprocess(
     layout: Layout,
     side: u32,

@@ -1,7 +1,7 @@
 //! The names of the tensors of `model.safetensors`, which are Hugging Face's.
 //!
-//! Every part of the model lists its tensors once, in a `read` and a `write` that stand side by side. Hugging Face
-//! stores the matrix of an affine map as `[outputs, inputs]`; here it is `[inputs, outputs]`.
+//! Every part of the model lists its tensors once, in a `read` and a `write` that stand side by side. Hugging
+//! Face stores the matrix of an affine map as `[outputs, inputs]`; here it is `[inputs, outputs]`.
 
 use burn::module::{Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};

@@ -1,7 +1,7 @@
 //! `open_clip_config.json`: how open_clip describes its models, and how it prepares their images.
 //!
-//! Defaults are those of open_clip's `CLIPTextCfg` and `CLIPVisionCfg`. GELU is its rule; only models that were trained
-//! with quick-GELU, OpenAI's above all, say `quick_gelu`.
+//! Defaults are those of open_clip's `CLIPTextCfg` and `CLIPVisionCfg`. GELU is its rule; only models that
+//! were trained with quick-GELU, OpenAI's above all, say `quick_gelu`.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -14,7 +14,8 @@ use crate::signal::Activation;
 /// The file's name.
 pub const FILE: &str = "open_clip_config.json";
 
-/// Keys that change what a tower computes in ways that gram does not follow, with the only value that it does.
+/// Keys that change what a tower computes in ways that gram does not follow, with the only value that it
+/// does.
 const UNUSUAL: [(&str, &[&str]); 35] = [
     ("vision_cfg.timm_model_name", &["null", "\"\""]),
     ("vision_cfg.attentional_pool", &["false", "null"]),

@@ -1,7 +1,8 @@
 //! Images to pixel values, as a model's settings say: another size, the centre, and mean and deviation.
 //!
-//! With `v` the values of 0 to 255 of a resized and cropped image, the tower reads `(v * scale - mean) / deviation`.
-//! Resizing is Pillow's, to the byte; the libraries round the place of the crop in two ways ([`Centre`]).
+//! With `v` the values of 0 to 255 of a resized and cropped image, the tower reads `(v * scale - mean) /
+//! deviation`. Resizing is Pillow's, to the byte; the libraries round the place of the crop in two ways
+//! ([`Centre`]).
 
 mod preprocess_cfg;
 mod processor_config;
@@ -57,8 +58,8 @@ pub enum Resize {
 pub enum Centre {
     /// It is left out (transformers).
     Down,
-    /// The place is rounded to an even number, and a border too narrow is rounded down (torchvision, and so open_clip and
-    /// OpenAI).
+    /// The place is rounded to an even number, and a border too narrow is rounded down (torchvision, and so
+    /// open_clip and OpenAI).
     Even,
 }
 
@@ -97,8 +98,8 @@ impl Preprocess {
         processor_config::parse("preprocessor_config.json", text)
     }
 
-    /// Reads the text of a `processor_config.json`, as transformers 5 writes it; [`None`] if it says nothing of images, as
-    /// those of earlier versions.
+    /// Reads the text of a `processor_config.json`, as transformers 5 writes it; [`None`] if it says nothing
+    /// of images, as those of earlier versions.
     ///
     /// # Errors
     /// As [`Preprocess::parse`].
@@ -128,7 +129,8 @@ impl Preprocess {
         Ok(self.normalised(&self.resized(image)?))
     }
 
-    /// An image at the model's side, resized and cropped: all that the model reads of it, in a fraction of its bytes.
+    /// An image at the model's side, resized and cropped: all that the model reads of it, in a fraction of
+    /// its bytes.
     ///
     /// # Errors
     /// As [`Preprocess::pixels`].

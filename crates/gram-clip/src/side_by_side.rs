@@ -1,8 +1,9 @@
 //! Passes side by side, each on cores of its own.
 //!
-//! burn's CPU backend deals every large product out to all cores. Where each core has a pass of its own to make, the cores then
-//! wait for each other at every product. Here the cores are divided among the passes, and what a pass deals out stays on its
-//! own: two passes of ViT-B/16's text tower on two cores take a tenth less time.
+//! burn's CPU backend deals every large product out to all cores. Where each core has a pass of its own to
+//! make, the cores then wait for each other at every product. Here the cores are divided among the passes,
+//! and what a pass deals out stays on its own: two passes of ViT-B/16's text tower on two cores take a tenth
+//! less time.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -11,7 +12,8 @@ use std::thread;
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
-/// What `work` makes of every part, in their order. As many at once as there are cores, and the earlier first.
+/// What `work` makes of every part, in their order. As many at once as there are cores, and the earlier
+/// first.
 pub fn side_by_side<T: Send, R: Send>(parts: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
     match try_side_by_side(parts, |part| Ok::<_, Infallible>(work(part))) {
         Ok(found) => found,

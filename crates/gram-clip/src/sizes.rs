@@ -1,4 +1,5 @@
-//! The sizes of a model, read off the shapes of its tensors: for checkpoints that come without a configuration.
+//! The sizes of a model, read off the shapes of its tensors: for checkpoints that come without a
+//! configuration.
 
 use crate::checkpoint::{Layout, Weights};
 use crate::config::{ClipConfig, TextConfig, VisionConfig};
@@ -7,13 +8,13 @@ use crate::signal::Activation;
 
 /// Width of a head in OpenAI's models, and in nearly all of open_clip's.
 const HEAD: usize = 64;
-/// Towers with wider heads: ViT-H/14, ViT-g/14 and ViT-bigG/14 by their widths (open_clip's model configurations). Most
-/// of them were trained with GELU.
+/// Towers with wider heads: ViT-H/14, ViT-g/14 and ViT-bigG/14 by their widths (open_clip's model
+/// configurations). Most of them were trained with GELU.
 const WIDE_HEADS: [(usize, usize); 3] = [(1280, 80), (1408, 88), (1664, 104)];
 
-/// The configuration that the tensors show, and a line on what was assumed. What they do not show is as in OpenAI's
-/// models: heads of 64 values, quick-GELU unless the file names its activation, and the feature of a text at its highest
-/// token id; but open_clip's three largest towers are known by their widths.
+/// The configuration that the tensors show, and a line on what was assumed. What they do not show is as in
+/// OpenAI's models: heads of 64 values, quick-GELU unless the file names its activation, and the feature of a
+/// text at its highest token id; but open_clip's three largest towers are known by their widths.
 ///
 /// # Errors
 /// [`ClipError`] names a tensor that is missing, or has no shape that it could have.

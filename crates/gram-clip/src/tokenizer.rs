@@ -1,8 +1,8 @@
 //! Text to token ids.
 //!
-//! A vocabulary comes as `tokenizer.json` (the format of Hugging Face's `tokenizers`, which reads it here), as
-//! `vocab.json` with `merges.txt`, or as OpenAI's `bpe_simple_vocab_16e6.txt.gz`, which is also built in. With OpenAI's
-//! file goes OpenAI's cleaning of texts; the others say themselves how a text is prepared.
+//! A vocabulary comes as `tokenizer.json` (the format of Hugging Face's `tokenizers`, which reads it here),
+//! as `vocab.json` with `merges.txt`, or as OpenAI's `bpe_simple_vocab_16e6.txt.gz`, which is also built in.
+//! With OpenAI's file goes OpenAI's cleaning of texts; the others say themselves how a text is prepared.
 
 mod cleaning;
 pub mod pipeline;
@@ -38,8 +38,8 @@ const OPENAI_FILE: &str = "bpe_simple_vocab_16e6.txt.gz";
 const OPENAI_ENTRIES: usize = 49_408;
 
 impl ClipTokenizer {
-    /// Reads the vocabulary of a model folder. A folder without one, of a model with OpenAI's 49,408 entries, has
-    /// OpenAI's.
+    /// Reads the vocabulary of a model folder. A folder without one, of a model with OpenAI's 49,408 entries,
+    /// has OpenAI's.
     ///
     /// # Errors
     /// [`ClipError`] names the file that is missing or wrong.
@@ -118,8 +118,8 @@ impl ClipTokenizer {
         Ok(self.tokenizer.encode(text.as_ref(), false).map_err(failed)?.get_ids().to_vec())
     }
 
-    /// The ids of `text` and EOS: what follows the shared prefix. With `before` tokens in front of it (SOS and the
-    /// context) it must fit into `positions`.
+    /// The ids of `text` and EOS: what follows the shared prefix. With `before` tokens in front of it (SOS
+    /// and the context) it must fit into `positions`.
     ///
     /// # Errors
     /// [`ClipError::TooLong`] names the text.
@@ -146,7 +146,8 @@ mod tests {
     fn openai_s_vocabulary_gives_openai_s_ids() {
         let tokenizer = ClipTokenizer::openai().unwrap();
         assert_eq!((tokenizer.start(), tokenizer.end()), (49_406, 49_407));
-        // From the examples in OpenAI's repository and its papers' notebooks: "a photo of a cat" and "hello world!".
+        // From the examples in OpenAI's repository and its papers' notebooks: "a photo of a cat" and "hello
+        // world!".
         assert_eq!(tokenizer.encode("a photo of a cat").unwrap(), [320, 1125, 539, 320, 2368]);
         assert_eq!(tokenizer.encode("Hello  world!").unwrap(), [3306, 1002, 256]);
     }

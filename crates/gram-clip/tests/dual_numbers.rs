@@ -18,7 +18,8 @@ use gram_clip::text_tower::Batching;
 const STEP: f64 = 1e-5;
 const TOLERANCE: f64 = 1e-7;
 
-/// A device that computes in 64 bits. It takes the setting only before its first tensor, so every test begins here.
+/// A device that computes in 64 bits. It takes the setting only before its first tensor, so every test begins
+/// here.
 fn device() -> Device {
     static DEVICE: LazyLock<Device> = LazyLock::new(|| {
         let mut device = Device::default();

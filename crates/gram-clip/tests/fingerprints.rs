@@ -1,4 +1,5 @@
-//! A model is known by its weights: one fingerprint in every file that it is published in, another for every change.
+//! A model is known by its weights: one fingerprint in every file that it is published in, another for every
+//! change.
 #![allow(clippy::unwrap_used)]
 
 mod fixtures;

@@ -1,4 +1,5 @@
-//! Images are prepared as transformers and open_clip prepare them with the same files (`fixtures/make_preprocessing.py`).
+//! Images are prepared as transformers and open_clip prepare them with the same files
+//! (`fixtures/make_preprocessing.py`).
 #![allow(clippy::unwrap_used)]
 
 use std::fs;

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// The adjusted Rand index of two labellings of the same points: 1 if they divide them alike, 0 on average if by chance
-/// (Hubert and Arabie, "Comparing Partitions", Journal of Classification 2, 1985). Noise, where it has a label, is one more
-/// part.
+/// The adjusted Rand index of two labellings of the same points: 1 if they divide them alike, 0 on average if
+/// by chance (Hubert and Arabie, "Comparing Partitions", Journal of Classification 2, 1985). Noise, where it
+/// has a label, is one more part.
 pub fn adjusted_rand_index<T: Copy + Eq + Hash>(one: &[T], other: &[T]) -> f64 {
     let pairs = |count: usize| (count * count.saturating_sub(1)) as f64 / 2.0;
     let mut cells: HashMap<(T, T), usize> = HashMap::new();

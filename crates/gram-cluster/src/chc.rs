@@ -7,14 +7,14 @@
 //! 3. The word of highest cluster-wise TF-IDF names each topic (eq. 3), and no other.
 //! 4. k-means on CLIP's image features divides the images of each topic into domains.
 //!
-//! Beyond the paper, which says nothing of it: topics with too few images for one domain are dropped before any is
-//! named, and topics that no word is left for after; both are counted, and their pairs have no topic. Last, a
-//! two-dimensional layout of the same neighbour graph is made, to look at.
+//! Beyond the paper, which says nothing of it: topics with too few images for one domain are dropped before
+//! any is named, and topics that no word is left for after; both are counted, and their pairs have no topic.
+//! Last, a two-dimensional layout of the same neighbour graph is made, to look at.
 //!
 //! A seed gives one result, whatever the number of threads and the order in which pairs are given.
 //!
-//! Reference: Li et al., "Gradient-Regulated Meta-Prompt Learning for Generalizable Vision-Language Models", ICCV
-//! 2023, arXiv 2303.06571.
+//! Reference: Li et al., "Gradient-Regulated Meta-Prompt Learning for Generalizable Vision-Language Models",
+//! ICCV 2023, arXiv 2303.06571.
 
 mod finished_stages;
 mod input;
@@ -94,12 +94,12 @@ impl fmt::Display for Stage {
     }
 }
 
-/// Clusters pairs; `progress` hears of every stage as it begins. With a folder for `finished` stages, a clustering that was
-/// stopped goes on after the last of them when it is asked for again.
+/// Clusters pairs; `progress` hears of every stage as it begins. With a folder for `finished` stages, a
+/// clustering that was stopped goes on after the last of them when it is asked for again.
 ///
 /// # Errors
-/// If a setting is out of range, the input has holes, too few pairs pass the filter or there is nothing to filter by, no topic
-/// is found, or a stage cannot be written.
+/// If a setting is out of range, the input has holes, too few pairs pass the filter or there is nothing to
+/// filter by, no topic is found, or a stage cannot be written.
 pub fn cluster(
     input: &ChcInput,
     settings: &ChcSettings,

@@ -79,7 +79,8 @@ pub struct Counts {
     pub small_topics: usize,
     /// Topics dropped for having no word of their own.
     pub unnamed_topics: usize,
-    /// Topics dropped because they cannot give an episode both a support set from one domain and a query set.
+    /// Topics dropped because they cannot give an episode both a support set from one domain and a query
+    /// set.
     #[serde(default)]
     pub unfit_topics: usize,
     /// Pairs of dropped topics.
@@ -90,8 +91,8 @@ pub struct Counts {
 }
 
 impl Clusters {
-    /// What tells these topics and domains from others: 32 hexadecimal digits over the pairs' keys and places, and the
-    /// topics' labels.
+    /// What tells these topics and domains from others: 32 hexadecimal digits over the pairs' keys and
+    /// places, and the topics' labels.
     pub fn fingerprint(&self) -> String {
         let mut all = Fingerprinting::default();
         let place = |place: Option<usize>| place.map_or(0, |place| place + 1);
@@ -105,7 +106,8 @@ impl Clusters {
         digits(all.finish())
     }
 
-    /// The pairs of every domain of every topic: `members()[topic][domain]` are indices into `pairs`, ascending.
+    /// The pairs of every domain of every topic: `members()[topic][domain]` are indices into `pairs`,
+    /// ascending.
     pub fn members(&self) -> Vec<Vec<Vec<usize>>> {
         let mut members: Vec<Vec<Vec<usize>>> =
             self.topics.iter().map(|topic| vec![vec![]; topic.domains.len()]).collect();

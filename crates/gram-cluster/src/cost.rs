@@ -1,8 +1,9 @@
 //! What a clustering costs, before it is run.
 //!
-//! Every stage is run over thousands of made-up points on this machine, which takes a few seconds, and what that took is
-//! carried over to the number of points by how the stage grows: the search for neighbours by its count of products, each of
-//! the others by the exponent that `benches/clustering.rs` measures. Memory is counted, from what the stages keep of a point.
+//! Every stage is run over thousands of made-up points on this machine, which takes a few seconds, and what
+//! that took is carried over to the number of points by how the stage grows: the search for neighbours by its
+//! count of products, each of the others by the exponent that `benches/clustering.rs` measures. Memory is
+//! counted, from what the stages keep of a point.
 
 use std::time::Instant;
 
@@ -29,15 +30,15 @@ pub struct StageCost {
 
 /// Made-up points whose products are counted.
 const MULTIPLIED: usize = 4000;
-/// Made-up points that are laid out in the place of few, and in the place of many: enough to be dealt into blocks, which all
-/// cores move side by side.
+/// Made-up points that are laid out in the place of few, and in the place of many: enough to be dealt into
+/// blocks, which all cores move side by side.
 const LAID_OUT: [usize; 2] = [4000, 24_000];
 /// Their dimensions: as many as a topic's captions differ in, about.
 const DIMENSIONS: usize = 8;
 /// Passes over their graph, and more of them: what a pass takes is what the further ones take.
 const EPOCHS: [usize; 2] = [2, 12];
-/// How the layout in few dimensions grows with the number of points. This exponent and the next two are measured by
-/// `benches/clustering.rs` (docs/results.md, "Clustering").
+/// How the layout in few dimensions grows with the number of points. This exponent and the next two are
+/// measured by `benches/clustering.rs` (docs/results.md, "Clustering").
 const LAYOUT_EXPONENT: f64 = 1.14;
 /// How the search for topics grows: the tree of boxes is slower to reach the larger it is.
 const TOPICS_EXPONENT: f64 = 1.14;
@@ -132,7 +133,8 @@ impl Memory<'_> {
         self.others * self.settings.umap.neighbours as f64 * 8.0
     }
 
-    /// The embeddings, of the others a part at a time, and twice the candidates of every point, beside blocks of products.
+    /// The embeddings, of the others a part at a time, and twice the candidates of every point, beside blocks
+    /// of products.
     fn neighbours(&self) -> f64 {
         let candidates = (self.settings.umap.neighbours + 2) as f64 * 8.0 + 64.0;
         let others = self.others.min(OTHERS_AT_ONCE as f64);
@@ -140,7 +142,8 @@ impl Memory<'_> {
         BLOCKS + of_points + others * (4.0 * self.width + 2.0 * candidates) + self.others()
     }
 
-    /// The graph, by edges and by points for the start, then both directions of every edge, and when each is drawn.
+    /// The graph, by edges and by points for the start, then both directions of every edge, and when each is
+    /// drawn.
     fn layout(&self, components: usize) -> f64 {
         let of_edges = self.edges() * (12.0 + 2.0 * 24.0);
         of_edges + self.fitted * (12.0 * components as f64 + 24.0) + self.others()

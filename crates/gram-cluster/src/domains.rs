@@ -1,8 +1,9 @@
 //! Visual domains: the images of one topic, divided by how they look.
 //!
-//! k-means on L2-normalised image features divides a topic into at most U domains (section 3.2, "Visual Domain
-//! Clustering"). The paper does not say what becomes of tiny domains; here the smallest gives its images to the nearest
-//! of the others until every domain is large enough to draw an episode's support images from.
+//! k-means on L2-normalised image features divides a topic into at most U domains (section 3.2, "Visual
+//! Domain Clustering"). The paper does not say what becomes of tiny domains; here the smallest gives its
+//! images to the nearest of the others until every domain is large enough to draw an episode's support images
+//! from.
 
 use gram_data::random::Stream;
 use ndarray::{ArrayView2, Axis};
@@ -10,9 +11,10 @@ use ndarray::{ArrayView2, Axis};
 use crate::k_means::{KMeans, KMeansSettings, k_means};
 use crate::matrix::{normalised_rows, squared_distance};
 
-/// Divides a topic's `images` [images, width] into at most `domains` domains of at least `minimum_size` images:
-/// the row numbers of each, ascending, larger domains first. `None` if there are too few images for one. If the number is to
-/// be `chosen`, it is the one from 2 to `domains` that parts the images best, by Calinski and Harabasz's index.
+/// Divides a topic's `images` [images, width] into at most `domains` domains of at least `minimum_size`
+/// images: the row numbers of each, ascending, larger domains first. `None` if there are too few images for
+/// one. If the number is to be `chosen`, it is the one from 2 to `domains` that parts the images best, by
+/// Calinski and Harabasz's index.
 pub fn domains(
     images: ArrayView2<f32>,
     domains: usize,
@@ -39,8 +41,9 @@ pub fn domains(
     Some(members)
 }
 
-/// Of 2 to `most` clusters those with the largest ratio of variance between them to variance within them, each by its degrees
-/// of freedom (Calinski and Harabasz, "A dendrite method for cluster analysis", Communications in Statistics 3, 1974).
+/// Of 2 to `most` clusters those with the largest ratio of variance between them to variance within them,
+/// each by its degrees of freedom (Calinski and Harabasz, "A dendrite method for cluster analysis",
+/// Communications in Statistics 3, 1974).
 fn best_parted(images: ArrayView2<f32>, most: usize, random: &mut Stream) -> KMeans {
     let whole = k_means(images, &KMeansSettings::new(1), random);
     let ratio = |found: &KMeans| {

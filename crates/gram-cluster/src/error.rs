@@ -74,7 +74,8 @@ pub enum ClusterError {
         small: [usize; 2],
         /// The same of groups that no word is left for.
         unnamed: [usize; 2],
-        /// The same of groups that cannot give an episode both a support set from one domain and a query set.
+        /// The same of groups that cannot give an episode both a support set from one domain and a query
+        /// set.
         unfit: [usize; 2],
         /// What to do about the largest of these.
         advice: String,

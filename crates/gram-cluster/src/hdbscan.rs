@@ -1,20 +1,20 @@
 //! HDBSCAN: clusters of any shape and density, and noise, from the hierarchy of densities.
 //!
-//! 1. The **core distance** of a point is the distance of its `min_samples`-th neighbour; the **mutual reachability**
-//!    of two points is the largest of their distance and their core distances.
-//! 2. The minimum spanning tree of mutual reachability ([`spanning_tree`]), cut from its longest edge down, is a
-//!    hierarchy; splits that shed fewer than `min_cluster_size` points are points falling out of a cluster, not
-//!    clusters ([`condensed_tree`]).
+//! 1. The **core distance** of a point is the distance of its `min_samples`-th neighbour; the **mutual
+//!    reachability** of two points is the largest of their distance and their core distances.
+//! 2. The minimum spanning tree of mutual reachability ([`spanning_tree`]), cut from its longest edge down,
+//!    is a hierarchy; splits that shed fewer than `min_cluster_size` points are points falling out of a
+//!    cluster, not clusters ([`condensed_tree`]).
 //! 3. With `lambda = 1 / distance`, a cluster's stability is the sum over its points of how long they stay,
-//!    `lambda_leave - lambda_birth`. The flat clustering of greatest total stability is chosen (excess of mass); the
-//!    root is never a cluster.
+//!    `lambda_leave - lambda_birth`. The flat clustering of greatest total stability is chosen (excess of
+//!    mass); the root is never a cluster.
 //!
 //! Exact, so equal to Python's `hdbscan` with `approx_min_span_tree=False` but for ties, which here go by
 //! `(distance, smaller id, larger id)`.
 //!
 //! References: Campello, Moulavi, Zimek and Sander, "Hierarchical Density Estimates for Data Clustering,
-//! Visualization, and Outlier Detection", TKDD 2015; McInnes and Healy, "Accelerated Hierarchical Density Based
-//! Clustering", arXiv 1705.07321.
+//! Visualization, and Outlier Detection", TKDD 2015; McInnes and Healy, "Accelerated Hierarchical Density
+//! Based Clustering", arXiv 1705.07321.
 
 pub mod condensed_tree;
 mod kd_tree;
@@ -34,8 +34,8 @@ use kd_tree::KdTree;
 pub struct HdbscanSettings {
     /// The fewest points of a cluster. 2 or more.
     pub min_cluster_size: usize,
-    /// Neighbours that make a point dense, the point itself not counted: larger calls more points noise. 1 or more;
-    /// by default `min_cluster_size`.
+    /// Neighbours that make a point dense, the point itself not counted: larger calls more points noise. 1
+    /// or more; by default `min_cluster_size`.
     pub min_samples: Option<usize>,
 }
 
@@ -74,7 +74,8 @@ pub struct Clustering {
     pub clusters: usize,
 }
 
-/// Clusters `points` [points, dimensions] by Euclidean distance. Fewer points than make a neighbourhood are all noise.
+/// Clusters `points` [points, dimensions] by Euclidean distance. Fewer points than make a neighbourhood are
+/// all noise.
 pub fn hdbscan(points: ArrayView2<f32>, settings: &HdbscanSettings) -> Clustering {
     let count = points.nrows();
     if count <= settings.samples() {
@@ -84,9 +85,9 @@ pub fn hdbscan(points: ArrayView2<f32>, settings: &HdbscanSettings) -> Clusterin
     CondensedTree::new(&edges, settings.min_cluster_size).excess_of_mass()
 }
 
-/// Clusters `points` and says where in these clusters `others` belong, without moving them: approximate prediction, as Python's
-/// `hdbscan.approximate_predict`. A point goes where its nearest neighbour by mutual reachability was when the hierarchy
-/// had come down to that distance.
+/// Clusters `points` and says where in these clusters `others` belong, without moving them: approximate
+/// prediction, as Python's `hdbscan.approximate_predict`. A point goes where its nearest neighbour by mutual
+/// reachability was when the hierarchy had come down to that distance.
 pub fn hdbscan_with_others(
     points: ArrayView2<f32>,
     others: ArrayView2<f32>,

@@ -1,10 +1,11 @@
-//! k-means: greedy k-means++ starts, Lloyd's iterations over blocked matrix products, the best of several restarts.
+//! k-means: greedy k-means++ starts, Lloyd's iterations over blocked matrix products, the best of several
+//! restarts.
 //!
-//! Minimises the inertia `sum_i |x_i - c(x_i)|^2`. Blocks of rows are fixed and their sums joined in order: a seed gives
-//! one result at any number of threads.
+//! Minimises the inertia `sum_i |x_i - c(x_i)|^2`. Blocks of rows are fixed and their sums joined in order: a
+//! seed gives one result at any number of threads.
 //!
-//! References: Lloyd, "Least squares quantization in PCM", 1982; Arthur and Vassilvitskii, "k-means++: The Advantages
-//! of Careful Seeding", SODA 2007 (with several trials per centre, as they propose).
+//! References: Lloyd, "Least squares quantization in PCM", 1982; Arthur and Vassilvitskii, "k-means++: The
+//! Advantages of Careful Seeding", SODA 2007 (with several trials per centre, as they propose).
 
 use gram_data::random::Stream;
 use ndarray::{Array2, ArrayView2, Axis};
@@ -38,7 +39,8 @@ impl KMeansSettings {
 pub struct KMeans {
     /// Means: [clusters, dimensions].
     pub centroids: Array2<f32>,
-    /// Nearest centroid of every point. A cluster is empty only if there are fewer distinct points than clusters.
+    /// Nearest centroid of every point. A cluster is empty only if there are fewer distinct points than
+    /// clusters.
     pub labels: Vec<usize>,
     /// Sum of squared distances of the points from their centroids.
     pub inertia: f64,
@@ -71,7 +73,8 @@ impl<'a> Problem<'a> {
         Self { points, clusters }
     }
 
-    /// Every next centre is drawn by squared distance from those before; of a few draws the one that helps most.
+    /// Every next centre is drawn by squared distance from those before; of a few draws the one that helps
+    /// most.
     fn plus_plus(&self, random: &mut Stream) -> Array2<f32> {
         let trials = 2 + (self.clusters as f64).ln() as usize;
         let mut centroids = Array2::zeros((self.clusters, self.points.ncols()));

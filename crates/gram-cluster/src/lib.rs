@@ -1,9 +1,9 @@
 //! Cross-modal hierarchical clustering: captions into topics, images into domains.
 //!
-//! [`cluster`] is the whole of it (section 3.2 of the paper); [`chc`] tells the steps, and each step is a module that
-//! stands for itself: [`nearest_neighbours`] and [`umap`] make captions few-dimensional, [`hdbscan`] finds topics,
-//! [`topic_words`] names them, [`k_means`] and [`domains`] divide their images. [`Clusters`] is what comes out, in memory
-//! and as a folder of two files.
+//! [`cluster`] is the whole of it (section 3.2 of the paper); [`chc`] tells the steps, and each step is a
+//! module that stands for itself: [`nearest_neighbours`] and [`umap`] make captions few-dimensional,
+//! [`hdbscan`] finds topics, [`topic_words`] names them, [`k_means`] and [`domains`] divide their images.
+//! [`Clusters`] is what comes out, in memory and as a folder of two files.
 //!
 //! ```
 //! use gram_cluster::{ChcInput, ChcSettings, Clusters, cluster};

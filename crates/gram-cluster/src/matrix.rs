@@ -1,7 +1,7 @@
 //! The few matrix steps that nearest neighbours and k-means share. Matrices are row-major, one point a row.
 //!
-//! Products run on one thread each: callers run fixed blocks of rows side by side, so that no sum depends on the number of
-//! threads.
+//! Products run on one thread each: callers run fixed blocks of rows side by side, so that no sum depends on
+//! the number of threads.
 
 use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut2};
 
@@ -20,8 +20,8 @@ pub(crate) fn dot_products(left: ArrayView2<f32>, right: ArrayView2<f32>, mut pr
     assert!(inner == width && product.dim() == (rows, columns), "matrices of other shapes");
     let (of_left, of_right) = (left.strides(), right.strides());
     let [row_stride, column_stride] = [product.strides()[0], product.strides()[1]];
-    // SAFETY: the three views are valid for their dimensions and strides, and the one that is written is borrowed
-    // exclusively. What it held is not read.
+    // SAFETY: the three views are valid for their dimensions and strides, and the one that is written is
+    // borrowed exclusively. What it held is not read.
     unsafe {
         gemm::gemm(
             rows,

@@ -56,8 +56,8 @@ pub struct NearestNeighbours {
     pub distances: Array2<f32>,
 }
 
-/// The `k` of `points` that are nearest to each of some rows of `others`, by inverted lists. `k` is at most the number of
-/// points.
+/// The `k` of `points` that are nearest to each of some rows of `others`, by inverted lists. `k` is at most
+/// the number of points.
 pub fn nearest_to<'a>(
     points: impl Into<CowArray<'a, f32, Ix2>>,
     others: &dyn Rows,
@@ -107,8 +107,8 @@ impl NearestNeighbours {
     }
 }
 
-/// The `k` nearest other points of every row of `points` [points, dimensions]; fewer when there are fewer points. Points
-/// that are given away are not copied.
+/// The `k` nearest other points of every row of `points` [points, dimensions]; fewer when there are fewer
+/// points. Points that are given away are not copied.
 pub fn nearest_neighbours<'a>(
     points: impl Into<CowArray<'a, f32, Ix2>>,
     k: usize,

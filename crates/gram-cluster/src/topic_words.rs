@@ -1,17 +1,18 @@
 //! Topic words: the words that set a topic's captions apart, by cluster-wise TF-IDF (eq. 3).
 //!
-//! `TF-IDF(w, l) = N_wl / N_l * log(L / (L_w + 1))` with `N_wl` the occurrences of word w in cluster l, `N_l` the words
-//! of cluster l, `L` the number of clusters and `L_w` the number of clusters that hold w. A word in all clusters
-//! scores below zero, one in all but one scores zero; with one cluster every score is negative and the rarest word
-//! wins: the equation needs several clusters to mean something.
+//! `TF-IDF(w, l) = N_wl / N_l * log(L / (L_w + 1))` with `N_wl` the occurrences of word w in cluster l, `N_l`
+//! the words of cluster l, `L` the number of clusters and `L_w` the number of clusters that hold w. A word in
+//! all clusters scores below zero, one in all but one scores zero; with one cluster every score is negative
+//! and the rarest word wins: the equation needs several clusters to mean something.
 //!
-//! Words are runs of letters and digits (inner apostrophes kept, possessive endings dropped) in lower case. Stop words,
-//! words without a letter, and single ASCII letters are no words: neither counted nor named. A plural counts as its singular
-//! where that is somewhere said, too. Where phrases are asked for, two words that follow each other in several captions
-//! of a topic are a further word, in the place of its parts if these are hardly ever said apart.
+//! Words are runs of letters and digits (inner apostrophes kept, possessive endings dropped) in lower case.
+//! Stop words, words without a letter, and single ASCII letters are no words: neither counted nor named. A
+//! plural counts as its singular where that is somewhere said, too. Where phrases are asked for, two words
+//! that follow each other in several captions of a topic are a further word, in the place of its parts if
+//! these are hardly ever said apart.
 //!
-//! Beyond the paper: a word names one topic only, for two classes of one name cannot be told apart. The largest score
-//! of all takes its word first, and so on down.
+//! Beyond the paper: a word names one topic only, for two classes of one name cannot be told apart. The
+//! largest score of all takes its word first, and so on down.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -157,8 +158,8 @@ fn singular(word: &str, said: &HashSet<String>) -> Option<String> {
     candidates.into_iter().flatten().find(|candidate| said.contains(candidate))
 }
 
-/// Words and the phrases that are said often enough. A phrase's words are no words of their own where it is most of what
-/// both are said in.
+/// Words and the phrases that are said often enough. A phrase's words are no words of their own where it is
+/// most of what both are said in.
 fn add_phrases(
     mut words: BTreeMap<String, usize>,
     phrases: BTreeMap<[String; 2], usize>,

@@ -1,13 +1,13 @@
 //! UMAP: a low-dimensional layout that keeps neighbourhoods, so that density means something again.
 //!
-//! High-dimensional distances differ little from one another; HDBSCAN needs a space where they do not. UMAP joins
-//! every point to its nearest neighbours with weights that fall off at each point's own scale ([`graph`]), starts from
-//! the graph's smoothest functions ([`spectral`]), and moves points so that joined ones attract and random ones repel
-//! ([`layout`]) along a curve of a chosen tightness ([`curve`]).
+//! High-dimensional distances differ little from one another; HDBSCAN needs a space where they do not. UMAP
+//! joins every point to its nearest neighbours with weights that fall off at each point's own scale
+//! ([`graph`]), starts from the graph's smoothest functions ([`spectral`]), and moves points so that joined
+//! ones attract and random ones repel ([`layout`]) along a curve of a chosen tightness ([`curve`]).
 //!
 //! Reference: McInnes, Healy and Melville, "UMAP: Uniform Manifold Approximation and Projection for Dimension
-//! Reduction", arXiv 1802.03426; defaults as umap-learn's, but `components`, `minimum_distance` and `metric` as
-//! BERTopic sets them for clustering.
+//! Reduction", arXiv 1802.03426; defaults as umap-learn's, but `components`, `minimum_distance` and `metric`
+//! as BERTopic sets them for clustering.
 
 pub mod curve;
 pub mod graph;
@@ -26,7 +26,8 @@ use graph::FuzzyGraph;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct UmapSettings {
-    /// Neighbours per point, the point itself counted: larger sees more of the whole, less detail. 2 or more.
+    /// Neighbours per point, the point itself counted: larger sees more of the whole, less detail. 2 or
+    /// more.
     pub neighbours: usize,
     /// Dimensions of the layout. 1 or more.
     pub components: usize,
@@ -92,7 +93,8 @@ pub fn neighbours<'a>(
     nearest_neighbours(points, settings.neighbours - 1, settings.metric)
 }
 
-/// The neighbours among `points` [points, dimensions] of some rows of `others`, to be put [`graph::among`] them.
+/// The neighbours among `points` [points, dimensions] of some rows of `others`, to be put [`graph::among`]
+/// them.
 pub fn neighbours_of_others<'a>(
     points: impl Into<CowArray<'a, f32, Ix2>>,
     others: &dyn Rows,

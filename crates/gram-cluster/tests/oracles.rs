@@ -1,4 +1,5 @@
-//! Every stage held to the numbers of the Python library it stands for (`fixtures/make_fixtures.py` makes them).
+//! Every stage held to the numbers of the Python library it stands for (`fixtures/make_fixtures.py` makes
+//! them).
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -165,8 +166,8 @@ fn neighbours_kept(truth: &Array2<u32>, layout: &Array2<u32>, k: usize) -> f64 {
     rows.map(kept).sum::<usize>() as f64 / (k * truth.nrows()) as f64
 }
 
-/// 1 if no point is among the `k` nearest in the layout that is not so in truth; less by how far it is from being so
-/// (Venna and Kaski, 2001).
+/// 1 if no point is among the `k` nearest in the layout that is not so in truth; less by how far it is from
+/// being so (Venna and Kaski, 2001).
 fn trustworthiness(truth: &Array2<u32>, layout: &Array2<u32>, k: usize) -> f64 {
     let mut intrusion = 0;
     for (truth, layout) in rows(truth).zip(rows(layout)) {

@@ -1,8 +1,9 @@
 //! Members of a tar archive, plain or compressed, read one after the other within bounds.
 //!
-//! Archives that were glued one to the other (`cat a.tar b.tar`) are read to the last: behind an end mark, another archive
-//! may begin. Nothing is ever written to disk, so a member's path can do no harm; and no member takes in more than
-//! [`MEMBER_LIMIT`] bytes, nor its headers more than [`HEADER_LIMIT`], however well they compress.
+//! Archives that were glued one to the other (`cat a.tar b.tar`) are read to the last: behind an end mark,
+//! another archive may begin. Nothing is ever written to disk, so a member's path can do no harm; and no
+//! member takes in more than [`MEMBER_LIMIT`] bytes, nor its headers more than [`HEADER_LIMIT`], however well
+//! they compress.
 
 use std::cell::Cell;
 use std::io::{self, Cursor, ErrorKind, Read, Write};
@@ -84,8 +85,8 @@ pub(crate) fn read_members(
     Ok(members)
 }
 
-/// Shows all members of a tar archive but folders to `visit`, in the archive's order; what it does not read is passed over.
-/// Before an error, `visit` has seen all that comes before the damage.
+/// Shows all members of a tar archive but folders to `visit`, in the archive's order; what it does not read
+/// is passed over. Before an error, `visit` has seen all that comes before the damage.
 pub(crate) fn visit_members(
     name: &str,
     reader: impl Read,
@@ -174,8 +175,8 @@ fn member_path(entry: &Entry<'_, impl Read>) -> String {
     path.strip_prefix("./").unwrap_or(&path).to_owned()
 }
 
-/// The first block behind an end mark that is not empty: another archive begins there. Nothing at the end of the file,
-/// whose checksum, if it is compressed, has then been read.
+/// The first block behind an end mark that is not empty: another archive begins there. Nothing at the end of
+/// the file, whose checksum, if it is compressed, has then been read.
 fn next_archive(budget: &Budget, rest: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
     budget.allow(MEMBER_LIMIT);
     loop {

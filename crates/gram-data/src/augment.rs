@@ -1,8 +1,8 @@
 //! Augmentation of training images as in CoOp: a random resized crop, and a mirror image half of the time.
 //!
-//! A crop takes a random part `s` of the image's area, `s ~ U(scale)`, with a random ratio `r` of width to height,
-//! `log r ~ U(log 3/4, log 4/3)`; it is resized to a square by bicubic interpolation with antialiasing. The procedure
-//! is that of torchvision's `RandomResizedCrop`.
+//! A crop takes a random part `s` of the image's area, `s ~ U(scale)`, with a random ratio `r` of width to
+//! height, `log r ~ U(log 3/4, log 4/3)`; it is resized to a square by bicubic interpolation with
+//! antialiasing. The procedure is that of torchvision's `RandomResizedCrop`.
 
 use image::RgbImage;
 use image::imageops::{self, FilterType};
@@ -22,8 +22,8 @@ const ATTEMPTS: usize = 10;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Augmentation {
-    /// The smallest and the largest part of an image's area that a crop takes, in (0, 1]; (0.08, 1) in CoOp. With
-    /// (1, 1) nothing is drawn: the crop is the largest centred square.
+    /// The smallest and the largest part of an image's area that a crop takes, in (0, 1]; (0.08, 1) in CoOp.
+    /// With (1, 1) nothing is drawn: the crop is the largest centred square.
     pub scale: (f32, f32),
     /// Whether every other image, on average, is mirrored; true in CoOp.
     pub flip: bool,

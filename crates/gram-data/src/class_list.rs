@@ -10,12 +10,14 @@ use crate::{DataError, read_text};
 /// What a column of names may be called.
 const NAME: [&str; 8] = ["name", "names", "class", "classes", "class_name", "classname", "label", "category"];
 
-/// Reads the names of classes from a file: the column of names of a `.csv` or `.tsv` table, or its only one; a `.json` list,
-/// or an object from number to name (`id2label`), or to WordNet id and name (`imagenet_class_index.json`); else the lines
-/// of a text, whose WordNet ids are no part of the names where every line begins with one (CoOp's `classnames.txt`).
+/// Reads the names of classes from a file: the column of names of a `.csv` or `.tsv` table, or its only one;
+/// a `.json` list, or an object from number to name (`id2label`), or to WordNet id and name
+/// (`imagenet_class_index.json`); else the lines of a text, whose WordNet ids are no part of the names where
+/// every line begins with one (CoOp's `classnames.txt`).
 ///
 /// # Errors
-/// [`DataError`] names the file that cannot be read, or has no names or several columns of which none is that of the names.
+/// [`DataError`] names the file that cannot be read, or has no names or several columns of which none is that
+/// of the names.
 pub fn read_class_list(path: &Path) -> Result<Vec<String>, DataError> {
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let names = match extension.as_str() {

@@ -5,15 +5,16 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A class name as a model reads it: `great_white_shark` is `great white shark`, as in CoOp's code. Names come from
-/// folders, lists, files and the command line; all of them pass here before they are a text.
+/// A class name as a model reads it: `great_white_shark` is `great white shark`, as in CoOp's code. Names
+/// come from folders, lists, files and the command line; all of them pass here before they are a text.
 pub fn readable_name(name: &str) -> String {
     name.replace('_', " ")
 }
 
 /// A part of a dataset's classes, taken in their sorted order.
 ///
-/// The base classes are the first half, one more than the new ones if the number is odd, as in CoOp and CoCoOp.
+/// The base classes are the first half, one more than the new ones if the number is odd, as in CoOp and
+/// CoCoOp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClassSubset {

@@ -1,11 +1,12 @@
 //! Labelled datasets: what a prompt is tuned and tested on.
 //!
-//! A dataset is a folder per class, such folders inside `train`, `val` (or `valid`, `validation`) and `test`, a manifest (a
-//! table with columns `image`, `label` and, if known, `split` and `domain`), a dataset archive (a tar archive with a
-//! `manifest.csv` and the images it names), one of the literature's in CoOp's folders ([`Benchmark`]), a shared split
-//! (`split_zhou_*.json`), a folder of WebDataset shards as CLIP_benchmark keeps them, or one of Hugging Face's: Parquet
-//! tables with images and labels, or a `metadata` table beside images. Where the source divides nothing, a fixed, class-balanced division into
-//! 60 % training, 20 % validation and 20 % test images is made, the same on every machine.
+//! A dataset is a folder per class, such folders inside `train`, `val` (or `valid`, `validation`) and `test`,
+//! a manifest (a table with columns `image`, `label` and, if known, `split` and `domain`), a dataset archive
+//! (a tar archive with a `manifest.csv` and the images it names), one of the literature's in CoOp's folders
+//! ([`Benchmark`]), a shared split (`split_zhou_*.json`), a folder of WebDataset shards as CLIP_benchmark
+//! keeps them, or one of Hugging Face's: Parquet tables with images and labels, or a `metadata` table beside
+//! images. Where the source divides nothing, a fixed, class-balanced division into 60 % training, 20 %
+//! validation and 20 % test images is made, the same on every machine.
 
 mod archive;
 mod benchmark;
@@ -43,7 +44,8 @@ pub struct LabelledDataset {
     pub images: Vec<LabelledImage>,
     /// The benchmark that it is, if it is a known one.
     pub benchmark: Option<Benchmark>,
-    /// Sentences that the dataset brings for zero-shot classification, with `{c}` or `{}` where the name goes; mostly none.
+    /// Sentences that the dataset brings for zero-shot classification, with `{c}` or `{}` where the name
+    /// goes; mostly none.
     pub templates: Vec<String>,
     /// What lies among its folders and is left out, by path: files that are no images, or are in no class.
     pub left_out: Vec<String>,
@@ -66,7 +68,8 @@ pub struct LabelledImage {
 
 /// An image as its source describes it.
 struct Described {
-    /// Its path in the source with `/` on every platform: the source of its place in a division that is made here.
+    /// Its path in the source with `/` on every platform: the source of its place in a division that is made
+    /// here.
     key: String,
     image: ImageFile,
     label: String,
@@ -78,12 +81,12 @@ struct Described {
 
 impl LabelledDataset {
     /// Opens a dataset: a folder, a manifest (`*.csv`, `*.tsv`, `*.jsonl`, `*.parquet`), a shared split
-    /// (`split_zhou_*.json`) or a dataset archive (`*.tar`, `*.tar.gz`, `*.tgz`). What a folder is, its content says; a
-    /// `manifest.csv` in it comes first.
+    /// (`split_zhou_*.json`) or a dataset archive (`*.tar`, `*.tar.gz`, `*.tgz`). What a folder is, its
+    /// content says; a `manifest.csv` in it comes first.
     ///
     /// # Errors
-    /// If the source is of no known kind or cannot be read, a split is unknown, an image is missing or listed twice, or
-    /// there are no images or only one class. Images are not decoded.
+    /// If the source is of no known kind or cannot be read, a split is unknown, an image is missing or listed
+    /// twice, or there are no images or only one class. Images are not decoded.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DataError> {
         let path = path.as_ref();
         let kind = fs::metadata(path).map_err(DataError::at(path))?;
@@ -132,7 +135,8 @@ impl LabelledDataset {
     /// Reads a dataset archive, plain or compressed with gzip, from any reader.
     ///
     /// # Errors
-    /// As [`open`](Self::open); also if it is no tar archive, damaged, cut short, or has a member above 256 MB.
+    /// As [`open`](Self::open); also if it is no tar archive, damaged, cut short, or has a member above 256
+    /// MB.
     pub fn from_archive(name: &str, reader: impl Read) -> Result<Self, DataError> {
         Self::assemble(name, archive::read(name, reader)?)
     }
@@ -142,7 +146,8 @@ impl LabelledDataset {
         &self.classes[classes.indices(self.classes.len())]
     }
 
-    /// Indices into [`images`](Self::images) of a split's images, of some classes, and of one domain if it is given.
+    /// Indices into [`images`](Self::images) of a split's images, of some classes, and of one domain if it is
+    /// given.
     ///
     /// Labels inside the subset are given by [`ClassSubset::label`].
     pub fn select(&self, split: Split, classes: ClassSubset, domain: Option<usize>) -> Vec<usize> {
@@ -155,9 +160,10 @@ impl LabelledDataset {
         (0..self.images.len()).filter(|&index| chosen(&self.images[index])).collect()
     }
 
-    /// What tells these images of this dataset from any others: 32 hexadecimal digits over the names of all classes and
-    /// domains, and key, class, domain, split and content of each image, in the order given. Every image is read, side by
-    /// side, and not decoded; one that cannot be read counts as such. The dataset's name and place do not count.
+    /// What tells these images of this dataset from any others: 32 hexadecimal digits over the names of all
+    /// classes and domains, and key, class, domain, split and content of each image, in the order given.
+    /// Every image is read, side by side, and not decoded; one that cannot be read counts as such. The
+    /// dataset's name and place do not count.
     pub fn fingerprint_of(&self, images: &[usize]) -> String {
         let chosen: Vec<&LabelledImage> = images.iter().map(|&index| &self.images[index]).collect();
         let contents: Vec<&ImageFile> = chosen.iter().map(|image| &image.image).collect();

@@ -1,7 +1,7 @@
 //! Features of image-text pairs that [clip-retrieval](https://github.com/rom1504/clip-retrieval) computed.
 //!
-//! `clip-retrieval inference` writes its output in parts, as many as its `write_batch_size` makes of the pairs; the
-//! files of part 7 of 99 are
+//! `clip-retrieval inference` writes its output in parts, as many as its `write_batch_size` makes of the
+//! pairs; the files of part 7 of 99 are
 //!
 //! | file | what |
 //! |---|---|
@@ -9,8 +9,8 @@
 //! | `text_emb/text_emb_07.npy` | features of the captions, the same |
 //! | `metadata/metadata_07.parquet` | `image_path`, `caption` and, with `--enable_metadata`, more, such as `key` |
 //!
-//! Numbers are little-endian float16, or float32 where another model made them, row after row (`OutputSink` and
-//! `ClipMapper` of clip-retrieval 2.45). `image_path` is the pair's key if the pairs came from shards.
+//! Numbers are little-endian float16, or float32 where another model made them, row after row (`OutputSink`
+//! and `ClipMapper` of clip-retrieval 2.45). `image_path` is the pair's key if the pairs came from shards.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -46,9 +46,10 @@ pub struct EmbeddingsPart {
 }
 
 impl EmbeddingsFolder {
-    /// Opens a folder with `img_emb`, `text_emb` and `metadata`, and checks that every part has all three files, that
-    /// these have the same number of rows, and that all features of images have the same width, and all of captions. The two
-    /// widths may differ: captions may have been seen by another model, such as a Sentence-BERT.
+    /// Opens a folder with `img_emb`, `text_emb` and `metadata`, and checks that every part has all three
+    /// files, that these have the same number of rows, and that all features of images have the same width,
+    /// and all of captions. The two widths may differ: captions may have been seen by another model, such as
+    /// a Sentence-BERT.
     ///
     /// # Errors
     /// [`DataError::Embeddings`] names the file that is missing, damaged or does not fit the others;
@@ -133,7 +134,8 @@ impl EmbeddingsPart {
         self.images.rows
     }
 
-    /// Features of the images, row after row: [`rows`](Self::rows) times [`width`](EmbeddingsFolder::width) numbers.
+    /// Features of the images, row after row: [`rows`](Self::rows) times [`width`](EmbeddingsFolder::width)
+    /// numbers.
     ///
     /// # Errors
     /// [`DataError::File`] if they cannot be read.
@@ -141,8 +143,8 @@ impl EmbeddingsPart {
         self.images.read()
     }
 
-    /// Features of the captions, row after row: [`rows`](Self::rows) times [`text_width`](EmbeddingsFolder::text_width)
-    /// numbers.
+    /// Features of the captions, row after row: [`rows`](Self::rows) times
+    /// [`text_width`](EmbeddingsFolder::text_width) numbers.
     ///
     /// # Errors
     /// [`DataError::File`] if they cannot be read.

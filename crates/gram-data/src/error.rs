@@ -236,8 +236,8 @@ impl DataError {
         move |source| Self::File { path: path.to_path_buf(), source }
     }
 
-    /// Turns what a decoder said of the image `name` into an error that names it. Where memory is short, the format is not
-    /// to blame.
+    /// Turns what a decoder said of the image `name` into an error that names it. Where memory is short, the
+    /// format is not to blame.
     pub(crate) fn of_image(name: String, source: image::ImageError) -> Self {
         match source {
             image::ImageError::Limits(_) => Self::TooLarge { name, most: LARGEST >> 20 },

@@ -18,11 +18,12 @@ use crate::{ClassSubset, DataError, LabelledDataset, Split};
 
 pub use shortfall::Shortfall;
 
-/// Draws `shots` images of every class of a subset without replacement, of one domain if it is given: sorted indices
-/// into [`LabelledDataset::images`]. A class with fewer images gives them all.
+/// Draws `shots` images of every class of a subset without replacement, of one domain if it is given: sorted
+/// indices into [`LabelledDataset::images`]. A class with fewer images gives them all.
 ///
-/// Every class draws from a stream of its own, so that one class's images do not move another's, and base classes get
-/// the same images whether they are sampled alone or with all others. Fewer shots are a part of more shots.
+/// Every class draws from a stream of its own, so that one class's images do not move another's, and base
+/// classes get the same images whether they are sampled alone or with all others. Fewer shots are a part of
+/// more shots.
 pub fn sample(
     dataset: &LabelledDataset,
     split: Split,
@@ -48,7 +49,8 @@ pub fn sample(
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sampling {
-    /// Those of [`sample`]: a class's images do not depend on other classes, and fewer shots are a part of more.
+    /// Those of [`sample`]: a class's images do not depend on other classes, and fewer shots are a part of
+    /// more.
     #[default]
     Gram,
     /// Those of CoOp's code for the same seed, from a shared split.
@@ -109,8 +111,8 @@ pub fn validation_shots(shots: usize) -> usize {
     shots.min(4)
 }
 
-/// Few shots of a dataset, as a file of JSON: images by their paths in the dataset, classes by their names, so that the
-/// same images are found on any machine.
+/// Few shots of a dataset, as a file of JSON: images by their paths in the dataset, classes by their names,
+/// so that the same images are found on any machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FewShotSplit {
@@ -172,11 +174,12 @@ impl FewShotSplit {
         write_whole(path, (text + "\n").as_bytes()).map_err(DataError::at(path))
     }
 
-    /// Where the shots of some classes are among the images of `dataset`: those that are tuned on, and those that
-    /// settings are chosen on.
+    /// Where the shots of some classes are among the images of `dataset`: those that are tuned on, and those
+    /// that settings are chosen on.
     ///
     /// # Errors
-    /// [`DataError::Listing`] names a shot of the file `path` that is not there, is of another class, or is a test image.
+    /// [`DataError::Listing`] names a shot of the file `path` that is not there, is of another class, or is a
+    /// test image.
     pub fn find(
         &self,
         dataset: &LabelledDataset,

@@ -1,5 +1,5 @@
-//! What tells one pair, or one set of data, from another: 128 bits of SipHash over names, texts and what images hold.
-//! That any two of three million pairs that differ have the same has a probability of 10⁻²⁶.
+//! What tells one pair, or one set of data, from another: 128 bits of SipHash over names, texts and what
+//! images hold. That any two of three million pairs that differ have the same has a probability of 10⁻²⁶.
 
 use std::fs::{self, File};
 use std::hash::Hasher;
@@ -72,7 +72,8 @@ pub fn of_text(text: &str) -> String {
     digits(of(text.as_bytes()))
 }
 
-/// The fingerprint of the files in a folder and the folders in it, over their names and bytes, as it is written.
+/// The fingerprint of the files in a folder and the folders in it, over their names and bytes, as it is
+/// written.
 ///
 /// # Errors
 /// [`DataError::File`] if one cannot be read.
@@ -111,8 +112,8 @@ fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), DataError> {
     Ok(())
 }
 
-/// The fingerprints of what images hold, byte for byte; nothing for one that cannot be read. The images are read side by
-/// side, and the order is theirs.
+/// The fingerprints of what images hold, byte for byte; nothing for one that cannot be read. The images are
+/// read side by side, and the order is theirs.
 pub fn of_contents(images: &[&ImageFile]) -> Vec<Option<u128>> {
     images.par_iter().map(|image| image.bytes().ok().map(|bytes| of(&bytes))).collect()
 }

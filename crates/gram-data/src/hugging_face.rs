@@ -1,8 +1,9 @@
 //! Folders as Hugging Face's `datasets` reads and writes them.
 //!
-//! A folder of images has a `metadata.csv`, `metadata.jsonl` or `metadata.parquet`, whose column `file_name` names them
-//! (`ImageFolder`), itself or in the folders inside it, as `train` and `test`. A dataset of the hub is one or more
-//! Parquet tables, `train-00000-of-00002.parquet`, which hold the images, in its folder or in `data` inside it.
+//! A folder of images has a `metadata.csv`, `metadata.jsonl` or `metadata.parquet`, whose column `file_name`
+//! names them (`ImageFolder`), itself or in the folders inside it, as `train` and `test`. A dataset of the
+//! hub is one or more Parquet tables, `train-00000-of-00002.parquet`, which hold the images, in its folder or
+//! in `data` inside it.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -51,7 +51,8 @@ pub enum ImageFile {
 }
 
 impl ImageFile {
-    /// The images in a folder and the folders inside it, in the order of their paths; hidden ones are left out.
+    /// The images in a folder and the folders inside it, in the order of their paths; hidden ones are left
+    /// out.
     ///
     /// # Errors
     /// [`DataError::File`] names a folder that cannot be read.
@@ -98,18 +99,20 @@ impl ImageFile {
         }
     }
 
-    /// The decoded image, as it is meant to be seen: turned as its EXIF data say, what is transparent on white; of an
-    /// animation the first frame. This is what transformers makes of an image with Pillow.
+    /// The decoded image, as it is meant to be seen: turned as its EXIF data say, what is transparent on
+    /// white; of an animation the first frame. This is what transformers makes of an image with Pillow.
     ///
-    /// The format is told by the content, not by the name. Greys of 16 bits are brought to 8, where Pillow would
-    /// cut off all above 255 and leave the image white.
+    /// The format is told by the content, not by the name. Greys of 16 bits are brought to 8, where Pillow
+    /// would cut off all above 255 and leave the image white.
     ///
     /// # Errors
-    /// [`DataError::File`] if it cannot be read, [`DataError::Image`] if it cannot be decoded, [`DataError::Memory`] and
-    /// [`DataError::TooLarge`] if there is no room for its pixels; all name the image.
+    /// [`DataError::File`] if it cannot be read, [`DataError::Image`] if it cannot be decoded,
+    /// [`DataError::Memory`] and [`DataError::TooLarge`] if there is no room for its pixels; all name the
+    /// image.
     pub fn decode(&self) -> Result<RgbImage, DataError> {
         let bytes = self.bytes()?;
-        // Decoders, libjpeg's by design and others by mistake, may leave by unwinding when they meet what they cannot read.
+        // Decoders, libjpeg's by design and others by mistake, may leave by unwinding when they meet what
+        // they cannot read.
         let decoded = catch_unwind(|| decode(&bytes)).unwrap_or_else(|cause| Err(unreadable(cause.as_ref())));
         decoded.map_err(|source| DataError::of_image(self.name().into_owned(), source))
     }
@@ -117,8 +120,8 @@ impl ImageFile {
 
 /// `length` bytes of a file from `offset` on.
 ///
-/// The file is opened for every read: sources have thousands of shards, more than a process may hold open, and any
-/// thread may read without waiting for another. Beside decoding an image, opening costs nothing.
+/// The file is opened for every read: sources have thousands of shards, more than a process may hold open,
+/// and any thread may read without waiting for another. Beside decoding an image, opening costs nothing.
 fn read_range(path: &Path, offset: u64, length: u64) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(offset))?;
@@ -140,7 +143,8 @@ fn unreadable(cause: &(dyn Any + Send)) -> ImageError {
     ImageError::Decoding(DecodingError::new(ImageFormatHint::Unknown, said))
 }
 
-/// Whether so many bytes of pixels are allowed, and there at the moment. Decoders end the program where they are not.
+/// Whether so many bytes of pixels are allowed, and there at the moment. Decoders end the program where they
+/// are not.
 fn check_size(bytes: u64) -> ImageResult<()> {
     if bytes > LARGEST {
         return Err(ImageError::Limits(LimitError::from_kind(LimitErrorKind::DimensionError)));
@@ -191,7 +195,8 @@ fn on_white(image: DynamicImage) -> RgbImage {
     if image.color().has_alpha() { composite(&image.into_rgba8()) } else { image.into_rgb8() }
 }
 
-/// Colours of 16 bits cut to their higher 8, as Pillow does. (Greys of 16 bits are rounded to 8 by whoever reads them.)
+/// Colours of 16 bits cut to their higher 8, as Pillow does. (Greys of 16 bits are rounded to 8 by whoever
+/// reads them.)
 fn higher_bytes(image: DynamicImage) -> DynamicImage {
     let cut = |values: &[u16]| values.iter().map(|value| (value >> 8) as u8).collect();
     let (width, height) = (image.width(), image.height());

@@ -1,8 +1,9 @@
 //! Image-text pairs and labelled datasets: shards, manifests, looks, splits and few-shot sampling.
 //!
-//! [`read_pairs`] gives what is learned from without labels, [`EmbeddingsFolder`] what another program saw in such
-//! pairs, and [`LabelledDataset`] what a prompt is tuned and tested on; [`few_shot`] draws the shots, [`Augmentation`]
-//! varies them, and [`random`] keeps all draws apart. Images stay encoded until they are asked for.
+//! [`read_pairs`] gives what is learned from without labels, [`EmbeddingsFolder`] what another program saw in
+//! such pairs, and [`LabelledDataset`] what a prompt is tuned and tested on; [`few_shot`] draws the shots,
+//! [`Augmentation`] varies them, and [`random`] keeps all draws apart. Images stay encoded until they are
+//! asked for.
 //!
 //! ```
 //! use gram_data::{ClassSubset, LabelledDataset, Split, few_shot};

@@ -1,8 +1,9 @@
 //! What the members of a WebDataset shard are called.
 //!
-//! The convention is that of the library webdataset (`base_plus_ext`): a member's key is its path up to the first dot of
-//! its base name, and what follows says what it is. Members of one key make one sample, and what follows may have a name
-//! of its own before the extension: `0.input.jpg` and `0.outputs.txt` are the parts `input` and `outputs` of `0`.
+//! The convention is that of the library webdataset (`base_plus_ext`): a member's key is its path up to the
+//! first dot of its base name, and what follows says what it is. Members of one key make one sample, and what
+//! follows may have a name of its own before the extension: `0.input.jpg` and `0.outputs.txt` are the parts
+//! `input` and `outputs` of `0`.
 
 use crate::image_file::is_image_extension;
 

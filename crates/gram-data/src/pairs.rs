@@ -1,12 +1,14 @@
 //! Image-text pairs: what pre-training, clustering and meta-training learn from.
 //!
-//! A source is a WebDataset shard (a tar archive in which `dog.jpg`, `dog.txt` and, if there is one, `dog.json` are the
-//! image, caption and metadata of the pair `dog`), a folder of shards as img2dataset writes it, a manifest (a table with a
-//! column of images and one of captions), or a folder of images or tables as Hugging Face's `datasets` has them. What
-//! cannot be used is left out, and counted by its cause; no single pair, row or shard stops the reading.
+//! A source is a WebDataset shard (a tar archive in which `dog.jpg`, `dog.txt` and, if there is one,
+//! `dog.json` are the image, caption and metadata of the pair `dog`), a folder of shards as img2dataset
+//! writes it, a manifest (a table with a column of images and one of captions), or a folder of images or
+//! tables as Hugging Face's `datasets` has them. What cannot be used is left out, and counted by its cause;
+//! no single pair, row or shard stops the reading.
 //!
-//! Sources have millions of pairs. Images stay on disk until they are decoded. Metadata take more room than captions in
-//! web data, and only studies of labelled pairs ask for them: [`read_pairs_with_metadata`] alone keeps them.
+//! Sources have millions of pairs. Images stay on disk until they are decoded. Metadata take more room than
+//! captions in web data, and only studies of labelled pairs ask for them: [`read_pairs_with_metadata`] alone
+//! keeps them.
 
 mod collector;
 mod hugging_face;
@@ -80,17 +82,18 @@ pub enum SkipCause {
     EmptyCaption,
     /// The caption is not UTF-8.
     UnreadableCaption,
-    /// A row of a manifest has another number of fields than its first line, a quote that never closes, is no JSON object
-    /// or is not UTF-8, or the manifest breaks off there.
+    /// A row of a manifest has another number of fields than its first line, a quote that never closes, is no
+    /// JSON object or is not UTF-8, or the manifest breaks off there.
     BadRow,
-    /// A member of a shard is no part of a pair: its name has no extension or begins with a dot, or it is one of several
-    /// images or captions of a key and its name does not say of which pair.
+    /// A member of a shard is no part of a pair: its name has no extension or begins with a dot, or it is one
+    /// of several images or captions of a key and its name does not say of which pair.
     NoPart,
     /// A feature of the pair is zero, infinite or no number.
     BadFeature,
     /// A shard is damaged, cut short or cannot be opened: what it holds from there on is left out.
     DamagedShard,
-    /// An earlier pair has the same image, byte for byte (in a manifest: the same file), and the same caption.
+    /// An earlier pair has the same image, byte for byte (in a manifest: the same file), and the same
+    /// caption.
     Duplicate,
     /// An earlier pair was given this key, or this pair has its image, caption or metadata already.
     DuplicateKey,
@@ -138,8 +141,8 @@ impl Pairs {
         counts
     }
 
-    /// What was left out in words, for a log: "3 skipped: 2 no image, 1 empty caption". Where rows are bad, the first of
-    /// them is quoted.
+    /// What was left out in words, for a log: "3 skipped: 2 no image, 1 empty caption". Where rows are bad,
+    /// the first of them is quoted.
     pub fn skipped_summary(&self) -> String {
         let causes: Vec<_> =
             self.skipped_by_cause().iter().map(|(cause, count)| format!("{count} {cause}")).collect();
@@ -151,8 +154,8 @@ impl Pairs {
         }
     }
 
-    /// Writes what was left out into the file `path`, whole or not at all: a JSON object a line, with `name`, `cause`
-    /// in the words of [`skipped_summary`](Self::skipped_summary) and, where there is one, `detail`.
+    /// Writes what was left out into the file `path`, whole or not at all: a JSON object a line, with `name`,
+    /// `cause` in the words of [`skipped_summary`](Self::skipped_summary) and, where there is one, `detail`.
     ///
     /// # Errors
     /// [`DataError::File`] if it cannot be written.
@@ -165,9 +168,9 @@ impl Pairs {
         write_whole(path, &lines).map_err(DataError::at(path))
     }
 
-    /// What tells these pairs from all others: 32 hexadecimal digits over their keys, their captions and what their images
-    /// hold, in their order. Every image is read, side by side, and not decoded; one that cannot be read counts as such.
-    /// Metadata do not count, nor does where the images lie.
+    /// What tells these pairs from all others: 32 hexadecimal digits over their keys, their captions and what
+    /// their images hold, in their order. Every image is read, side by side, and not decoded; one that cannot
+    /// be read counts as such. Metadata do not count, nor does where the images lie.
     pub fn fingerprint(&self) -> String {
         let images: Vec<&ImageFile> = self.pairs.iter().map(|pair| &pair.image).collect();
         let mut all = Fingerprinting::default();
@@ -195,19 +198,21 @@ impl Pairs {
 
 /// Reads all pairs of `source`, without metadata:
 ///
-/// - a shard (`*.tar`, `*.tar.gz`, `*.tgz`), or a folder of shards, in the order of their names; a pair's key then begins
-///   with its shard's name,
-/// - a manifest (`*.tsv`, `*.csv`, `*.jsonl`, `*.json`, these also compressed as `*.gz`, or `*.parquet`), or the list of
-///   captions of Flickr8k or Flickr30k (`*.txt`, `*.token`),
-/// - a folder of images with `metadata.jsonl`, `metadata.csv` or `metadata.parquet`, or of Parquet tables, as Hugging
-///   Face's `datasets` has them; keys then begin with the name of the folder inside it, or of the table.
+/// - a shard (`*.tar`, `*.tar.gz`, `*.tgz`), or a folder of shards, in the order of their names; a pair's key
+///   then begins with its shard's name,
+/// - a manifest (`*.tsv`, `*.csv`, `*.jsonl`, `*.json`, these also compressed as `*.gz`, or `*.parquet`), or
+///   the list of captions of Flickr8k or Flickr30k (`*.txt`, `*.token`),
+/// - a folder of images with `metadata.jsonl`, `metadata.csv` or `metadata.parquet`, or of Parquet tables, as
+///   Hugging Face's `datasets` has them; keys then begin with the name of the folder inside it, or of the
+///   table.
 ///
-/// Images in plain shards stay in their files; those in compressed ones and in tables are held in memory, encoded. Other
-/// files in a folder of shards, such as img2dataset's `00000.parquet` and `00000_stats.json`, are not looked at.
+/// Images in plain shards stay in their files; those in compressed ones and in tables are held in memory,
+/// encoded. Other files in a folder of shards, such as img2dataset's `00000.parquet` and `00000_stats.json`,
+/// are not looked at.
 ///
-/// A manifest's images are relative to its folder, to one in it that has the first of them, or absolute. Several captions
-/// of an image are as many pairs. A column `key` names the pairs, else the image does, and pairs of one image are then
-/// called `a.jpg`, `a.jpg#1`, `a.jpg#2`, and so on.
+/// A manifest's images are relative to its folder, to one in it that has the first of them, or absolute.
+/// Several captions of an image are as many pairs. A column `key` names the pairs, else the image does, and
+/// pairs of one image are then called `a.jpg`, `a.jpg#1`, `a.jpg#2`, and so on.
 ///
 /// # Errors
 /// If the source is of no known kind, cannot be opened, lacks a column, or has no pair that can be used.
@@ -215,8 +220,9 @@ pub fn read_pairs(source: &Path) -> Result<Pairs, DataError> {
     read(source, false)
 }
 
-/// As [`read_pairs`], and keeps metadata: a shard's `.json`, or the further columns of a manifest. Metadata that is not
-/// JSON is left out, and its pair stays; numbers that are none, which Python writes as `NaN`, are null.
+/// As [`read_pairs`], and keeps metadata: a shard's `.json`, or the further columns of a manifest. Metadata
+/// that is not JSON is left out, and its pair stays; numbers that are none, which Python writes as `NaN`, are
+/// null.
 ///
 /// # Errors
 /// As [`read_pairs`].
@@ -243,12 +249,12 @@ fn read(source: &Path, keep_metadata: bool) -> Result<Pairs, DataError> {
     pairs.not_empty(&source.display().to_string())
 }
 
-/// Reads a WebDataset shard, plain or compressed with gzip, from any reader, with its metadata; `name` is for messages.
-/// Images are held in memory, encoded.
+/// Reads a WebDataset shard, plain or compressed with gzip, from any reader, with its metadata; `name` is for
+/// messages. Images are held in memory, encoded.
 ///
 /// # Errors
-/// If it has no pair that can be used. From a shard that is damaged, cut short, or has a member above 256 MB come the
-/// pairs before that.
+/// If it has no pair that can be used. From a shard that is damaged, cut short, or has a member above 256 MB
+/// come the pairs before that.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), gram_data::DataError> {

@@ -1,7 +1,7 @@
 //! One seed, many independent random streams.
 //!
-//! Every purpose (data order, initialisation, episodes, …) draws from a stream of its own, so that one more draw in
-//! one place moves nothing in another, and results do not depend on the number of threads.
+//! Every purpose (data order, initialisation, episodes, …) draws from a stream of its own, so that one more
+//! draw in one place moves nothing in another, and results do not depend on the number of threads.
 //!
 //! ```
 //! use gram_data::random::stream;
@@ -30,8 +30,8 @@ pub fn stream(seed: u64, purpose: &str) -> Stream {
     Stream::from_seed(key)
 }
 
-/// The stream of one item of a numbered sequence (an epoch, an episode, an image): item `index` can be drawn without
-/// drawing those before it.
+/// The stream of one item of a numbered sequence (an epoch, an episode, an image): item `index` can be drawn
+/// without drawing those before it.
 pub fn indexed_stream(seed: u64, purpose: &str, index: u64) -> Stream {
     let mut stream = stream(seed, purpose);
     stream.set_stream(index);

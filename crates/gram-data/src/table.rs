@@ -58,8 +58,8 @@ impl Wanted<'_> {
     }
 }
 
-/// One row: the line (or, in Parquet, the row) of the file it was read from, and a value for every column, up to the
-/// last that it fills.
+/// One row: the line (or, in Parquet, the row) of the file it was read from, and a value for every column, up
+/// to the last that it fills.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) line: usize,
@@ -91,7 +91,8 @@ impl Table {
         Format::of(path).is_some()
     }
 
-    /// Reads the wanted columns of a table; its format is told by the file's name. Rows that cannot be read are set aside.
+    /// Reads the wanted columns of a table; its format is told by the file's name. Rows that cannot be read
+    /// are set aside.
     pub(crate) fn read(path: &Path, wanted: Wanted<'_>) -> Result<Self, DataError> {
         let name = path.display().to_string();
         let file = File::open(path).map_err(DataError::at(path))?;

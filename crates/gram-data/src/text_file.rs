@@ -1,7 +1,7 @@
 //! Texts as editors, spreadsheets and shells leave them: UTF-8, with or without a byte order mark.
 //!
-//! The mark is no part of the text and is taken off; a text in UTF-16 is refused with the way out. Whoever reads a text
-//! file reads it here.
+//! The mark is no part of the text and is taken off; a text in UTF-16 is refused with the way out. Whoever
+//! reads a text file reads it here.
 
 use std::fs;
 use std::io::{self, Cursor, Read};

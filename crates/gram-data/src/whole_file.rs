@@ -1,8 +1,8 @@
 //! Files that are written whole or not at all.
 //!
-//! Everything is written under a temporary name of its own beside the file, brought to the disk, and then renamed: a reader
-//! sees all of it or what was there before. The temporary file goes when the writing fails; one that a crash left behind is
-//! found by its name ([`is_partial`]).
+//! Everything is written under a temporary name of its own beside the file, brought to the disk, and then
+//! renamed: a reader sees all of it or what was there before. The temporary file goes when the writing fails;
+//! one that a crash left behind is found by its name ([`is_partial`]).
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -41,7 +41,8 @@ pub fn write_whole_by<E: From<io::Error>>(
     Ok(())
 }
 
-/// Lets `write` make a file under the temporary path that it is given, as libraries do that open a file themselves.
+/// Lets `write` make a file under the temporary path that it is given, as libraries do that open a file
+/// themselves.
 ///
 /// # Errors
 /// What `write` says, or the file system.
@@ -62,8 +63,8 @@ pub fn write_whole_at<E: From<io::Error>>(
     Ok(())
 }
 
-/// `path` with a further ending: `start.run` beside `start.safetensors`, but `rate0.01.run` beside `rate0.01`, whose dot is
-/// part of its name.
+/// `path` with a further ending: `start.run` beside `start.safetensors`, but `rate0.01.run` beside
+/// `rate0.01`, whose dot is part of its name.
 pub fn beside(path: &Path, ending: &str) -> PathBuf {
     let stem = match path.extension() {
         Some(own) if own == "safetensors" => path.file_stem(),

@@ -1,5 +1,5 @@
-//! Folders of classes as torchvision's `ImageFolder` walks them, and what lies among them and is left out; shards as
-//! CLIP_benchmark writes them.
+//! Folders of classes as torchvision's `ImageFolder` walks them, and what lies among them and is left out;
+//! shards as CLIP_benchmark writes them.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;

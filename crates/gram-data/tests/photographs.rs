@@ -34,8 +34,8 @@ fn every_format_gives_pillow_s_pixels() {
     assert!(names.len() > 45);
     for name in &names {
         let (file, kind) = name.split_once(':').unwrap_or((name, ""));
-        // Pillow cuts greys of 16 bits off at 255, and colours to their higher byte: the first is of no use, the second
-        // what is done here too. Half an image is no image.
+        // Pillow cuts greys of 16 bits off at 255, and colours to their higher byte: the first is of no use,
+        // the second what is done here too. Half an image is no image.
         let grey = file == "grey-16.png" || file == "tiff-grey-16.tif";
         match kind {
             "" if grey => continue,
@@ -54,8 +54,8 @@ fn every_format_gives_pillow_s_pixels() {
     }
 }
 
-/// The JPEG files of `fixtures/make_jpegs.py`, each with width, height and checksum of what Pillow decodes; nothing where
-/// it says that the file is truncated.
+/// The JPEG files of `fixtures/make_jpegs.py`, each with width, height and checksum of what Pillow decodes;
+/// nothing where it says that the file is truncated.
 fn jpegs() -> BTreeMap<String, Option<[u32; 3]>> {
     serde_json::from_slice(&std::fs::read(folder().join("jpegs/pillow.json")).unwrap()).unwrap()
 }

@@ -1,8 +1,9 @@
 //! Protocols over datasets, methods, shots and seeds, run by run: what is finished is never repeated.
 //!
-//! Every run has a file below `runs/`, written whole or not at all, that also says what it was made from: the images that were
-//! tuned and tested on, and the start. Tables are made from these files alone, so that a bench that was killed and started
-//! again gives the same as one that was not, and one with further datasets, methods, shots or seeds keeps what it has.
+//! Every run has a file below `runs/`, written whole or not at all, that also says what it was made from: the
+//! images that were tuned and tested on, and the start. Tables are made from these files alone, so that a
+//! bench that was killed and started again gives the same as one that was not, and one with further datasets,
+//! methods, shots or seeds keeps what it has.
 
 mod names;
 mod outputs;
@@ -157,7 +158,8 @@ impl<'a> Bench<'a> {
     /// Runs what has no file yet; `progress` hears of every run.
     ///
     /// # Errors
-    /// If the folder belongs to a bench with other settings, a run was made from other data or another start, or one fails.
+    /// If the folder belongs to a bench with other settings, a run was made from other data or another start,
+    /// or one fails.
     pub fn run(&self, progress: &dyn Progress) -> Result<Vec<Results>> {
         names::check(self.datasets)?;
         require!(!self.seeds.is_empty(), "--seeds: 1 or more");
@@ -304,7 +306,8 @@ impl<'a> Bench<'a> {
         self.datasets.iter().take_while(|other| !std::ptr::eq(*other, dataset)).count()
     }
 
-    /// The sentences of zero-shot classification of a dataset: the one that is given, its own, or that of learned prompts.
+    /// The sentences of zero-shot classification of a dataset: the one that is given, its own, or that of
+    /// learned prompts.
     fn sentences_of(&self, dataset: &LabelledDataset) -> Result<Vec<Template>> {
         if let Some(given) = self.hand_written {
             return Ok(vec![given.clone()]);

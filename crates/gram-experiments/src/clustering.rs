@@ -40,9 +40,10 @@ pub struct PairFeatures {
 impl PairFeatures {
     /// Sees `pairs` through `model`.
     ///
-    /// Topics are found among Sentence-BERT embeddings of the whole captions if its folder is given, as in the paper.
-    /// Else the model's own text tower embeds what captions say of the thing shown: the stop words and caption words of
-    /// `words` are left out, for the tower of a model that was trained on looks puts captions of one look together.
+    /// Topics are found among Sentence-BERT embeddings of the whole captions if its folder is given, as in
+    /// the paper. Else the model's own text tower embeds what captions say of the thing shown: the stop words
+    /// and caption words of `words` are left out, for the tower of a model that was trained on looks puts
+    /// captions of one look together.
     ///
     /// # Errors
     /// If no image can be read, a caption cannot be tokenised, or the Sentence-BERT folder cannot be read.
@@ -71,8 +72,8 @@ impl PairFeatures {
         Ok(Self { model, rows, images, captions, similarities, cut_captions, unreadable })
     }
 
-    /// Clusters the pairs, which are those that were seen. Stages that are done are kept in the folder `finished`, if one is
-    /// given, and not done again.
+    /// Clusters the pairs, which are those that were seen. Stages that are done are kept in the folder
+    /// `finished`, if one is given, and not done again.
     ///
     /// # Errors
     /// If a setting is out of range, too few pairs pass the similarity filter, or no topic is found.

@@ -56,7 +56,8 @@ pub fn demo_clustering() -> ChcSettings {
 pub fn meta_training(kind: PromptKind, seed: u64) -> MetaTrainingSettings {
     // A visual prompt passes every image through the tower, forward and backward: fewer of everything.
     let textual = !kind.has(Part::Visual);
-    // New classes in the query set help the visual prompt; of others that could not be shown (docs/results.md).
+    // New classes in the query set help the visual prompt; of others that could not be shown
+    // (docs/results.md).
     let new_ways = if kind == PromptKind::Visual { 8 } else { 0 };
     MetaTrainingSettings {
         seed,
@@ -85,10 +86,12 @@ pub fn meta_training(kind: PromptKind, seed: u64) -> MetaTrainingSettings {
     }
 }
 
-/// How prompts are tuned and tested: 10 epochs of SGD with momentum 0.9 and weight decay 5e-4 in batches of 32, a warm-up
-/// epoch at 1e-5, then a cosine, as in CoCoOp. The rates are those that did best inside the base classes (`gram rehearse --data demo`).
+/// How prompts are tuned and tested: 10 epochs of SGD with momentum 0.9 and weight decay 5e-4 in batches of
+/// 32, a warm-up epoch at 1e-5, then a cosine, as in CoCoOp. The rates are those that did best inside the
+/// base classes (`gram rehearse --data demo`).
 pub fn protocol(shots: usize, image_size: u32) -> ProtocolSettings {
-    // Before momentum, what the regulator adds to every gradient alike would be taken ten times (docs/results.md).
+    // Before momentum, what the regulator adds to every gradient alike would be taken ten times
+    // (docs/results.md).
     let adaptation = |rates, joint_rates| AdaptationSettings {
         epochs: 10,
         batch_size: 32,
@@ -116,8 +119,8 @@ pub fn protocol(shots: usize, image_size: u32) -> ProtocolSettings {
     }
 }
 
-/// The settings of CoCoOp's paper, for models other than the built-in one: [`protocol`] with rate 0.002 and crops that take
-/// 8 % of an image or more.
+/// The settings of CoCoOp's paper, for models other than the built-in one: [`protocol`] with rate 0.002 and
+/// crops that take 8 % of an image or more.
 pub fn literature(shots: usize, image_size: u32) -> ProtocolSettings {
     let mut settings = protocol(shots, image_size);
     for adaptation in [&mut settings.baseline, &mut settings.regulated] {

@@ -1,6 +1,8 @@
-//! The whole paper in small: pairs → topics and domains → meta-training → few-shot adaptation → the two tables.
+//! The whole paper in small: pairs → topics and domains → meta-training → few-shot adaptation → the two
+//! tables.
 //!
-//! Every stage is the library's own; this file only says in which order, on how much, and writes down what came out.
+//! Every stage is the library's own; this file only says in which order, on how much, and writes down what
+//! came out.
 
 mod plan;
 mod topic_map;
@@ -35,8 +37,8 @@ pub use plan::Plan;
 /// What a demo makes in its folder.
 const MAKES: [&str; 6] = ["clusters", CLUSTERED, "starts", "bench", "results.json", "report.html"];
 
-/// Runs the plan and writes `results.json`, `report.html` and the artefacts into `out`; with `restart`, what an earlier demo
-/// left there is deleted.
+/// Runs the plan and writes `results.json`, `report.html` and the artefacts into `out`; with `restart`, what
+/// an earlier demo left there is deleted.
 ///
 /// # Errors
 /// If the folder is that of a demo with another seed or other settings; what any stage says.

@@ -1,9 +1,10 @@
 //! Features of image-text pairs in files, part by part, so that a run that is stopped goes on where it was.
 //!
-//! The folder holds `features.safetensors` (`image_features` and `text_features`, `[rows, joint width]`, 16-bit,
-//! normalised; with a caption encoder also `caption_features`), the same as `.npy`, `pairs.jsonl` (key, image and caption of
-//! every row), `unreadable.jsonl` (what was left out, and why) and `embedding.json` (what made it). It is a run folder
-//! ([`run_folder`](crate::run_folder)); until all is done, the parts lie in `parts/`.
+//! The folder holds `features.safetensors` (`image_features` and `text_features`, `[rows, joint width]`,
+//! 16-bit, normalised; with a caption encoder also `caption_features`), the same as `.npy`, `pairs.jsonl`
+//! (key, image and caption of every row), `unreadable.jsonl` (what was left out, and why) and
+//! `embedding.json` (what made it). It is a run folder ([`run_folder`](crate::run_folder)); until all is
+//! done, the parts lie in `parts/`.
 
 mod part;
 #[cfg(test)]
@@ -105,7 +106,8 @@ pub struct Summary {
     pub resumed: usize,
 }
 
-/// Writes the features of `pairs` into the folder `out`; with `restart`, what an earlier run left there is deleted.
+/// Writes the features of `pairs` into the folder `out`; with `restart`, what an earlier run left there is
+/// deleted.
 ///
 /// # Errors
 /// If the folder holds features of something else, or a file cannot be read or written.

@@ -1,8 +1,8 @@
 //! Episodes as a file, by the keys of pairs, so that anybody can compute the same step elsewhere.
 //!
-//! JSON: `version`, `settings` (what they were drawn with) and `episodes`, each with the names of its `classes`, and
-//! `support` and `query`: lists of a pair's key and the number of its class, from 0 on. Where they ask for new classes, too,
-//! `new_classes` and `new_query` are the same for those.
+//! JSON: `version`, `settings` (what they were drawn with) and `episodes`, each with the names of its
+//! `classes`, and `support` and `query`: lists of a pair's key and the number of its class, from 0 on. Where
+//! they ask for new classes, too, `new_classes` and `new_query` are the same for those.
 
 use std::collections::BTreeMap;
 use std::path::Path;

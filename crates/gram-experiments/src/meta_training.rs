@@ -31,7 +31,8 @@ use gram_features::matrix::tensor;
 use gram_features::{SeenImages, image_features};
 use ndarray::{Array2, ArrayView1};
 
-/// The prompt before meta-training: the template's words or random vectors in the text, random ones in the image.
+/// The prompt before meta-training: the template's words or random vectors in the text, random ones in the
+/// image.
 ///
 /// # Errors
 /// If a part that `kind` asks for would have no vectors.
@@ -54,7 +55,8 @@ pub fn start_prompt(
     Ok(start)
 }
 
-/// What episodes are made of. `images` are those of the clusters' pairs in their order, as from [`images_of`].
+/// What episodes are made of. `images` are those of the clusters' pairs in their order, as from
+/// [`images_of`].
 ///
 /// # Errors
 /// If a topic's name is too long for the text tower.
@@ -124,11 +126,12 @@ impl<'a> From<&'a Pairs> for PairSource<'a> {
     }
 }
 
-/// The images of the pairs with these keys: pixels if a visual prompt is learned, with `room` bytes for those that are kept,
-/// features otherwise.
+/// The images of the pairs with these keys: pixels if a visual prompt is learned, with `room` bytes for those
+/// that are kept, features otherwise.
 ///
 /// # Errors
-/// If a pair is not there, its image cannot be read, or its features are of another model or serve no visual prompt.
+/// If a pair is not there, its image cannot be read, or its features are of another model or serve no visual
+/// prompt.
 pub fn images_of<'a>(
     model: &Model,
     keys: &[String],
@@ -259,8 +262,8 @@ const EVENTS: &str = "events.out.tfevents.0.gram";
 const CHECKPOINT_STEPS: usize = 10;
 
 impl MetaRun<'_> {
-    /// Goes on where the run stood, or begins it, and writes the start to `out`. `observe` sees every step, those done before
-    /// among them.
+    /// Goes on where the run stood, or begins it, and writes the start to `out`. `observe` sees every step,
+    /// those done before among them.
     ///
     /// # Errors
     /// If the folder is another run's, a file cannot be written, or meta-training diverges.

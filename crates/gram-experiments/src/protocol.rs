@@ -1,10 +1,11 @@
 //! The paper's protocols: base-to-new, cross-domain and cross-dataset generalisation.
 //!
-//! **Base to new** (table 1): a few shots of the first half of the classes are tuned on; test images of these classes
-//! and, with names it has never seen, of the other half are classified. **Cross-domain** (table 2): the few shots
-//! are of all classes but of one domain; test images of every domain are classified. **Cross-dataset** (table 3): the few
-//! shots are of all classes of one dataset; test images of the others are classified under what was learned there. In all,
-//! each half, domain or dataset is classified among its own classes only.
+//! **Base to new** (table 1): a few shots of the first half of the classes are tuned on; test images of these
+//! classes and, with names it has never seen, of the other half are classified. **Cross-domain** (table 2):
+//! the few shots are of all classes but of one domain; test images of every domain are classified.
+//! **Cross-dataset** (table 3): the few shots are of all classes of one dataset; test images of the others
+//! are classified under what was learned there. In all, each half, domain or dataset is classified among its
+//! own classes only.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +41,8 @@ pub struct ProtocolSettings {
     pub baseline: AdaptationSettings,
     /// Tuning of methods with a meta-trained start and regulator.
     pub regulated: AdaptationSettings,
-    /// Memory in megabytes, about, that the text tower may take for a gradient: more classes are taken in parts.
+    /// Memory in megabytes, about, that the text tower may take for a gradient: more classes are taken in
+    /// parts.
     pub text_megabytes: usize,
     /// Images of a step of CoCoOp: each has its own text features.
     pub conditional_batch_size: usize,
@@ -163,7 +165,8 @@ impl<'a> Protocol<'a> {
         Ok(Shots { classes, chosen, validation, views, seed })
     }
 
-    /// Tunes a method on the shots: what it is after every epoch, its start first. `None` if its start is not there.
+    /// Tunes a method on the shots: what it is after every epoch, its start first. `None` if its start is not
+    /// there.
     ///
     /// # Errors
     /// [`EvaluationError`].
@@ -307,8 +310,8 @@ impl<'a> Protocol<'a> {
         images.iter().map(|image| dataset.images[*image].class - first).collect()
     }
 
-    /// Base-to-new generalisation of a method, and, if asked for, its course by epoch. `None` if the method's start is
-    /// not there.
+    /// Base-to-new generalisation of a method, and, if asked for, its course by epoch. `None` if the method's
+    /// start is not there.
     ///
     /// # Errors
     /// [`EvaluationError`].
@@ -338,8 +341,8 @@ impl<'a> Protocol<'a> {
         Ok(Some((run, if with_course { points } else { Vec::new() })))
     }
 
-    /// Cross-dataset generalisation of a method that was tuned on this dataset: accuracy here, then on each of `targets`.
-    /// `None` if the method's start is not there.
+    /// Cross-dataset generalisation of a method that was tuned on this dataset: accuracy here, then on each
+    /// of `targets`. `None` if the method's start is not there.
     ///
     /// # Errors
     /// [`EvaluationError`].
@@ -360,8 +363,8 @@ impl<'a> Protocol<'a> {
         Ok(Some(CrossDomainRun::new(source.clone(), method, shots.seed, source, measured)))
     }
 
-    /// Cross-domain generalisation of a method that was tuned on shots of the domain `source`. `None` if the method's
-    /// start is not there.
+    /// Cross-domain generalisation of a method that was tuned on shots of the domain `source`. `None` if the
+    /// method's start is not there.
     ///
     /// # Errors
     /// [`EvaluationError`].

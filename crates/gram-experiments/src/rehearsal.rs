@@ -1,13 +1,13 @@
 //! What a start is worth, told without a test image: how questions of design are answered.
 //!
-//! On [`Stage::Topics`] no labelled image is needed at all. Held-out topics stand for classes, half of them for
-//! base and half for new ones. A labelled dataset has one look, which its classes share, so their images are
-//! divided into looks first: by k-means on what is left of an image's features when the mean of its topic is taken
-//! away. Each look in turn is tuned in, on a few images of each base topic, by the same code and for as long as at
-//! test time; other images of the look are tested, of base and of new topics, and base topics in the other looks.
-//! [`Stage::Datasets`] rehearses inside the base classes of labelled datasets, on training and validation images.
-//! Every candidate is meta-trained once for each seed, which also draws topics and shots, and tuned at each of
-//! several rates.
+//! On [`Stage::Topics`] no labelled image is needed at all. Held-out topics stand for classes, half of them
+//! for base and half for new ones. A labelled dataset has one look, which its classes share, so their images
+//! are divided into looks first: by k-means on what is left of an image's features when the mean of its topic
+//! is taken away. Each look in turn is tuned in, on a few images of each base topic, by the same code and for
+//! as long as at test time; other images of the look are tested, of base and of new topics, and base topics
+//! in the other looks. [`Stage::Datasets`] rehearses inside the base classes of labelled datasets, on
+//! training and validation images. Every candidate is meta-trained once for each seed, which also draws
+//! topics and shots, and tuned at each of several rates.
 
 use std::path::{Path, PathBuf};
 
@@ -95,8 +95,8 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// What every rehearsal holds others against: the usual start, and `settings` as they are. The regulator bends `usual` at
-    /// adaptation.
+    /// What every rehearsal holds others against: the usual start, and `settings` as they are. The regulator
+    /// bends `usual` at adaptation.
     pub fn as_set(settings: &MetaTrainingSettings, usual: Regulated) -> [Self; 2] {
         [("usual start", None), ("as set", Some(settings))].map(|(name, settings)| Self {
             name: name.to_owned(),

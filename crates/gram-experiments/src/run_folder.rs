@@ -1,11 +1,13 @@
 //! Run folders: what takes long is known by what made it, and never computed twice.
 //!
-//! A run folder has a `run.json` that says which command began it and with what: its **identity**, which holds the settings in
-//! force, fingerprints of the model's weights and of the data, the device. The same command goes on where it was stopped;
-//! one with another identity is refused, and told what differs. Parts that are finished are files of their own, each with
-//! what it was **made from** beside what was made: a number that was computed under other settings is never shown.
+//! A run folder has a `run.json` that says which command began it and with what: its **identity**, which
+//! holds the settings in force, fingerprints of the model's weights and of the data, the device. The same
+//! command goes on where it was stopped; one with another identity is refused, and told what differs. Parts
+//! that are finished are files of their own, each with what it was **made from** beside what was made: a
+//! number that was computed under other settings is never shown.
 //!
-//! A process that works in a folder holds the lock on its `run.lock`, which the system takes back however it ends.
+//! A process that works in a folder holds the lock on its `run.lock`, which the system takes back however it
+//! ends.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -42,7 +44,8 @@ pub struct Run<'a> {
     pub command: &'a str,
     /// What decides its numbers: an object of settings and fingerprints.
     pub identity: &'a Value,
-    /// The files and folders that it makes in its folder, what a restart deletes; `*-shot` for all that end so.
+    /// The files and folders that it makes in its folder, what a restart deletes; `*-shot` for all that end
+    /// so.
     pub makes: &'a [&'a str],
     /// Whether to begin anew where another run was begun, or the same.
     pub restart: bool,
@@ -71,8 +74,8 @@ impl RunFolder {
     /// Begins a run in a folder, or goes on with it.
     ///
     /// # Errors
-    /// If another process works in the folder, another run was begun there, or it holds what no run vouches for; says what
-    /// differs, and the way out.
+    /// If another process works in the folder, another run was begun there, or it holds what no run vouches
+    /// for; says what differs, and the way out.
     pub fn claim(path: &Path, run: &Run) -> Result<Self> {
         fs::create_dir_all(path).with_context(|| path.display().to_string())?;
         let of = fingerprint::of_text(&format!("{} {}", run.command, run.identity));
@@ -323,8 +326,8 @@ pub fn beside_file(out: &Path) -> PathBuf {
     beside(out, "run")
 }
 
-/// Claims the run folder of a file, and checks that neither it nor `others` beside it stand there already without one: they
-/// may be anybody's.
+/// Claims the run folder of a file, and checks that neither it nor `others` beside it stand there already
+/// without one: they may be anybody's.
 ///
 /// # Errors
 /// As [`RunFolder::claim`]; names the file that would be overwritten.
@@ -344,8 +347,8 @@ pub fn claim_for_file(out: &Path, others: &[PathBuf], run: &Run) -> Result<RunFo
     RunFolder::claim(&folder, run)
 }
 
-/// What decides what a model makes of images and texts, for the identity of a run. Its name does not: the same weights may lie
-/// in another place.
+/// What decides what a model makes of images and texts, for the identity of a run. Its name does not: the
+/// same weights may lie in another place.
 ///
 /// # Errors
 /// If its weights cannot be read from the device.

@@ -1,7 +1,8 @@
-//! Settings in TOML files: a file says what it wants otherwise, and its keys go over the settings that are there.
+//! Settings in TOML files: a file says what it wants otherwise, and its keys go over the settings that are
+//! there.
 //!
-//! A key that no setting has is refused, with the file and the line. `"none"` takes an optional setting away, such as
-//! `regulator = "none"`, for TOML has no word for that.
+//! A key that no setting has is refused, with the file and the line. `"none"` takes an optional setting away,
+//! such as `regulator = "none"`, for TOML has no word for that.
 
 use std::path::{Path, PathBuf};
 

@@ -1,9 +1,10 @@
-//! The paper's studies: what becomes of GRAM when a part of it is left out (table 6, figure 3b), has other sizes (table 7),
-//! or starts elsewhere (figure 1a), and how base and new classes fare from epoch to epoch (figures 1b and 3a).
+//! The paper's studies: what becomes of GRAM when a part of it is left out (table 6, figure 3b), has other
+//! sizes (table 7), or starts elsewhere (figure 1a), and how base and new classes fare from epoch to epoch
+//! (figures 1b and 3a).
 //!
-//! Every condition has a start that is meta-trained once, `starts/NAME-N-steps.safetensors`, and a bench of its own,
-//! `conditions/NAME/N-steps-M-epochs`, so that a study that was killed goes on where it stopped, and one that is given more
-//! seeds, shots, steps or epochs keeps what is the same.
+//! Every condition has a start that is meta-trained once, `starts/NAME-N-steps.safetensors`, and a bench of
+//! its own, `conditions/NAME/N-steps-M-epochs`, so that a study that was killed goes on where it stopped, and
+//! one that is given more seeds, shots, steps or epochs keeps what is the same.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -209,8 +210,8 @@ impl Progress for Labelled<'_> {
     }
 }
 
-/// Begins a study in the folder `out`, or goes on with it. `clusters` says which they are: a fingerprint, or how they will be
-/// found.
+/// Begins a study in the folder `out`, or goes on with it. `clusters` says which they are: a fingerprint, or
+/// how they will be found.
 ///
 /// # Errors
 /// If the folder belongs to a study with another model, pairs, clusters, method or settings of meta-training.
@@ -320,8 +321,8 @@ impl Study<'_> {
         self.folder.path().join("starts").join(name)
     }
 
-    /// Figures 1b and 3a: base and new accuracy of each condition after every epoch, the start first, averaged over
-    /// datasets and seeds.
+    /// Figures 1b and 3a: base and new accuracy of each condition after every epoch, the start first,
+    /// averaged over datasets and seeds.
     ///
     /// # Errors
     /// As [`Study::run`].
@@ -380,8 +381,8 @@ impl Study<'_> {
         Ok(())
     }
 
-    /// Figure 3b: the mean normalised inner product of support and query gradients in each quarter of each condition's
-    /// meta-training.
+    /// Figure 3b: the mean normalised inner product of support and query gradients in each quarter of each
+    /// condition's meta-training.
     ///
     /// # Errors
     /// As [`Study::run`].

@@ -1,7 +1,8 @@
 //! TensorBoard's event files: scalars by step.
 //!
-//! A file is a sequence of records (TensorFlow's TFRecord: length, its checksum, bytes, their checksum; little endian,
-//! checksums CRC-32C, masked), each an `Event` message (`tensorflow/core/util/event.proto`) in protocol buffers' encoding.
+//! A file is a sequence of records (TensorFlow's TFRecord: length, its checksum, bytes, their checksum;
+//! little endian, checksums CRC-32C, masked), each an `Event` message (`tensorflow/core/util/event.proto`) in
+//! protocol buffers' encoding.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

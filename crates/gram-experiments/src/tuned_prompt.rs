@@ -24,8 +24,8 @@ pub struct TunedPrompt {
     pub losses: Vec<f32>,
 }
 
-/// The dataset's own hand-written templates, where they have a part in what the method minimises; else none, and that of
-/// the learned prompt is the hand-written one.
+/// The dataset's own hand-written templates, where they have a part in what the method minimises; else none,
+/// and that of the learned prompt is the hand-written one.
 ///
 /// # Errors
 /// If one of them is no template; names the dataset.
@@ -52,8 +52,8 @@ pub fn prepared<'a>(
 /// Tunes a method's prompt on `shots` of some classes. `command` is for the file, which says what made it.
 ///
 /// # Errors
-/// If the method leaves no prompt, its meta-trained initialisation is not there, an image cannot be read, or the descent
-/// diverges.
+/// If the method leaves no prompt, its meta-trained initialisation is not there, an image cannot be read, or
+/// the descent diverges.
 pub fn tune(
     protocol: &Protocol,
     method: Method,

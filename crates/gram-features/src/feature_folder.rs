@@ -36,8 +36,8 @@ pub struct FeatureFolder {
 }
 
 impl FeatureFolder {
-    /// Opens a folder. Pairs with a feature that is zero, infinite or no number are left out. A key that comes again, for
-    /// keys begin anew in every shard, becomes `key#1`, `key#2`, and so on.
+    /// Opens a folder. Pairs with a feature that is zero, infinite or no number are left out. A key that
+    /// comes again, for keys begin anew in every shard, becomes `key#1`, `key#2`, and so on.
     ///
     /// # Errors
     /// If it holds no features, or files that do not fit together; names the file and the way out.
@@ -153,15 +153,15 @@ impl FeatureFolder {
         self.encoded_captions.as_ref().unwrap_or(&self.texts)
     }
 
-    /// Bytes of features that are held in memory: those of clip-retrieval's parts, but nothing of a file, of which only what
-    /// is read is loaded.
+    /// Bytes of features that are held in memory: those of clip-retrieval's parts, but nothing of a file, of
+    /// which only what is read is loaded.
     pub fn bytes_in_memory(&self) -> usize {
         let matrices = [Some(&self.images), Some(&self.texts), self.encoded_captions.as_ref()];
         matrices.into_iter().flatten().map(Features::bytes_in_memory).sum()
     }
 
-    /// The cosine similarity of every pair's image and caption features; nothing if the two are of different widths, for
-    /// then two models saw them, which have no space in common.
+    /// The cosine similarity of every pair's image and caption features; nothing if the two are of different
+    /// widths, for then two models saw them, which have no space in common.
     pub fn similarities(&self) -> Option<Vec<f32>> {
         let width = self.images.shape().1;
         if self.texts.shape().1 != width {
@@ -177,11 +177,12 @@ impl FeatureFolder {
         Some((0..self.keys.len()).map(of).collect())
     }
 
-    /// Matches the features with the pairs that they are of, by their keys; the pairs may be more. Keys of clip-retrieval lack
-    /// the name of the shard, which is then added.
+    /// Matches the features with the pairs that they are of, by their keys; the pairs may be more. Keys of
+    /// clip-retrieval lack the name of the shard, which is then added.
     ///
     /// # Errors
-    /// If a key names none of the pairs, or one with another caption: they are of other pairs. Names the first.
+    /// If a key names none of the pairs, or one with another caption: they are of other pairs. Names the
+    /// first.
     pub fn match_with(&mut self, pairs: &Pairs) -> Result<(), FeatureError> {
         let by_key: HashMap<&str, &Pair> = pairs.pairs.iter().map(|pair| (pair.key.as_str(), pair)).collect();
         let by_name = by_name(pairs);

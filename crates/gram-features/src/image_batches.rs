@@ -14,8 +14,8 @@ use crate::pixel_cache::{at_model_side, pixels};
 
 /// Images that pass through the tower at once.
 pub const BATCH: usize = 64;
-/// Batches that wait for the tower, beside the one that is being decoded: 10 MB each for images of 224 pixels, whatever the
-/// size of their files' images.
+/// Batches that wait for the tower, beside the one that is being decoded: 10 MB each for images of 224
+/// pixels, whatever the size of their files' images.
 const WAITING: usize = 1;
 
 /// Some of the images, ready for the tower.
@@ -30,8 +30,8 @@ pub struct ImageBatch {
 
 /// Does `work` for the images, batch by batch and in order, while the next batches are decoded.
 ///
-/// Not for work that rayon's threads do side by side: all of them would wait for images that none of them decodes.
-/// [`each_batch`] is for that.
+/// Not for work that rayon's threads do side by side: all of them would wait for images that none of them
+/// decodes. [`each_batch`] is for that.
 ///
 /// # Errors
 /// What `work` says.
@@ -51,8 +51,8 @@ pub fn for_each_batch<E>(
     })
 }
 
-/// Gives `work` the batches in order, and decodes the next ones whatever `work` does meanwhile. What is to be a batch is
-/// told as the number of its first image and its images.
+/// Gives `work` the batches in order, and decodes the next ones whatever `work` does meanwhile. What is to be
+/// a batch is told as the number of its first image and its images.
 ///
 /// For the same work as [`for_each_batch`].
 pub fn with_batches<'a, T>(

@@ -19,7 +19,8 @@ pub struct SeenImages {
     pub unreadable: Vec<(usize, String)>,
 }
 
-/// Sees images through `model`, a few batches at a time. `progress` hears how many are done, unreadable ones among them.
+/// Sees images through `model`, a few batches at a time. `progress` hears how many are done, unreadable ones
+/// among them.
 ///
 /// # Errors
 /// [`FeatureError::NoneReadable`] if no image can be read; names the first.

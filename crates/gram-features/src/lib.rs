@@ -1,7 +1,8 @@
 //! From images to what a tower reads: batches that are decoded ahead of it, and pixels in bounded memory.
 //!
-//! [`image_batches`] brings each image to the model once and in order. Where a visual prompt is learned, the same images
-//! pass the tower again and again: [`PixelCache`] keeps as many as there is room for and decodes the others anew.
+//! [`image_batches`] brings each image to the model once and in order. Where a visual prompt is learned, the
+//! same images pass the tower again and again: [`PixelCache`] keeps as many as there is room for and decodes
+//! the others anew.
 
 pub mod feature_folder;
 pub mod image_batches;

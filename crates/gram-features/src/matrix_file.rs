@@ -1,5 +1,5 @@
-//! A matrix in a file that other programs read: NumPy's `.npy`, or safetensors. With a row for each class it is a
-//! classifier: what images are compared with.
+//! A matrix in a file that other programs read: NumPy's `.npy`, or safetensors. With a row for each class it
+//! is a classifier: what images are compared with.
 
 use std::fs;
 use std::io;
@@ -47,7 +47,8 @@ impl MatrixFile {
         write_whole(path, &bytes).map_err(|error| FeatureError::file(path, error))
     }
 
-    /// The file by hand: the library writes metadata in an order of chance, and the same matrix is to be the same bytes.
+    /// The file by hand: the library writes metadata in an order of chance, and the same matrix is to be the
+    /// same bytes.
     fn safetensors(&self) -> serde_json::Result<Vec<u8>> {
         let names = self.names.as_ref().map(serde_json::to_string).transpose()?;
         let model = self.model.as_ref().map(serde_json::to_string).transpose()?;

@@ -17,8 +17,8 @@ pub const USUAL_ROOM: usize = 1 << 30;
 
 /// Images at the model's side, 8 bits a channel, whatever their own size.
 ///
-/// Those that come first are kept while there is room; the others are decoded each time. Episodes draw images evenly, so
-/// no choice of which to keep would find more of them there. No number depends on the room.
+/// Those that come first are kept while there is room; the others are decoded each time. Episodes draw images
+/// evenly, so no choice of which to keep would find more of them there. No number depends on the room.
 #[derive(Clone, Debug)]
 pub struct PixelCache {
     shared: Arc<Shared>,
@@ -41,8 +41,8 @@ impl PixelCache {
         Self { shared: Arc::new(Shared { files, preprocess, kept, room }) }
     }
 
-    /// Decodes as many images as there is room for, on all cores, so that most of what cannot be read is known before the
-    /// work begins. `progress` hears how many are done.
+    /// Decodes as many images as there is room for, on all cores, so that most of what cannot be read is
+    /// known before the work begins. `progress` hears how many are done.
     ///
     /// # Errors
     /// [`FeatureError`] names an image that cannot be read.
@@ -110,7 +110,8 @@ fn bytes_of_image(preprocess: &Preprocess) -> usize {
     3 * (preprocess.crop as usize).pow(2).max(1)
 }
 
-/// An image at the model's side: decoded, resized and cropped at once, so that at full size there are as many as threads.
+/// An image at the model's side: decoded, resized and cropped at once, so that at full size there are as many
+/// as threads.
 ///
 /// # Errors
 /// [`FeatureError`] names the image.

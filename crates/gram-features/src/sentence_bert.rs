@@ -1,15 +1,18 @@
-//! Sentence-BERT: a caption becomes one vector, captions that mean the same become vectors that point the same way.
+//! Sentence-BERT: a caption becomes one vector, captions that mean the same become vectors that point the
+//! same way.
 //!
-//! A BERT encoder reads the tokens of a sentence; its last hidden states, averaged over the tokens that are no padding
-//! and scaled to length 1, are the embedding: `e = h / |h|`, `h = (sum_i m_i h_i) / (sum_i m_i)` with the attention
-//! mask `m`. CHC finds topics among these vectors (section 3.2 of GRAM, arXiv 2303.06571).
+//! A BERT encoder reads the tokens of a sentence; its last hidden states, averaged over the tokens that are
+//! no padding and scaled to length 1, are the embedding: `e = h / |h|`, `h = (sum_i m_i h_i) / (sum_i m_i)`
+//! with the attention mask `m`. CHC finds topics among these vectors (section 3.2 of GRAM, arXiv 2303.06571).
 //!
 //! Models come as folders in the layout of the library sentence-transformers, of any version: `modules.json`,
-//! `config.json`, `sentence_bert_config.json`, `model.safetensors`, `tokenizer.json`, `tokenizer_config.json` and the
-//! pooling's own `config.json`. BERT with mean pooling (such as all-MiniLM-L6-v2) is read here; anything else is refused
-//! by name. With all-MiniLM-L6-v2, embeddings are the library's (`tests/fixtures/compare_minilm.py`).
+//! `config.json`, `sentence_bert_config.json`, `model.safetensors`, `tokenizer.json`, `tokenizer_config.json`
+//! and the pooling's own `config.json`. BERT with mean pooling (such as all-MiniLM-L6-v2) is read here;
+//! anything else is refused by name. With all-MiniLM-L6-v2, embeddings are the library's
+//! (`tests/fixtures/compare_minilm.py`).
 //!
-//! Reference: Reimers and Gurevych, "Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks", EMNLP 2019.
+//! Reference: Reimers and Gurevych, "Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks", EMNLP
+//! 2019.
 //!
 //! ```no_run
 //! use burn::tensor::Device;
@@ -73,12 +76,12 @@ impl SentenceBert {
         self.width
     }
 
-    /// The embeddings of `sentences`, rows of length 1 in the same order: `[sentences, width]`. A sentence longer than
-    /// the model reads is cut.
+    /// The embeddings of `sentences`, rows of length 1 in the same order: `[sentences, width]`. A sentence
+    /// longer than the model reads is cut.
     ///
     /// # Errors
-    /// [`SentenceBertError::Tokenizer`] if a sentence cannot be tokenised, [`SentenceBertError::Readback`] if the device
-    /// does not hand out its result.
+    /// [`SentenceBertError::Tokenizer`] if a sentence cannot be tokenised, [`SentenceBertError::Readback`] if
+    /// the device does not hand out its result.
     pub fn embed(&self, sentences: &[&str]) -> Result<Array2<f32>, SentenceBertError> {
         let mut embeddings = Array2::zeros((sentences.len(), self.width));
         for (block, sentences) in sentences.chunks(BLOCK).enumerate() {
@@ -148,7 +151,8 @@ fn pad(ids: &[&[u32]], device: &Device) -> (Tensor<2, Int>, Tensor<2>) {
     (ids, Tensor::from_data(TensorData::new(mask, shape), device))
 }
 
-/// The mean of `hidden` `[sentences, positions, width]` where `mask` `[sentences, positions]` is 1: `[sentences, width]`.
+/// The mean of `hidden` `[sentences, positions, width]` where `mask` `[sentences, positions]` is 1:
+/// `[sentences, width]`.
 fn mean_pool(hidden: Tensor<3>, mask: Tensor<2>) -> Tensor<2> {
     // A sentence without any token has the mean zero.
     let count = mask.clone().sum_dim(1).clamp_min(1.0);

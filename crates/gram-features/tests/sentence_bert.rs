@@ -1,4 +1,5 @@
-//! Sentence-BERT against embeddings that transformers computed in float64 (tests/fixtures/make_sentence_bert.py).
+//! Sentence-BERT against embeddings that transformers computed in float64
+//! (tests/fixtures/make_sentence_bert.py).
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;

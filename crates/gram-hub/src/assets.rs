@@ -1,4 +1,5 @@
-//! The built-in model and data: they are part of the program, so that it can be tried with nothing else at hand.
+//! The built-in model and data: they are part of the program, so that it can be tried with nothing else at
+//! hand.
 
 use burn::tensor::Device;
 use gram_clip::{Clip, ClipTokenizer, Model, Preprocess};
@@ -91,8 +92,8 @@ pub struct ShippedStart {
     pub metrics: &'static str,
 }
 
-/// The start of a visual or joint prompt, made by `gram meta-train` at full length. A textual one takes a minute: the
-/// demo makes it anew.
+/// The start of a visual or joint prompt, made by `gram meta-train` at full length. A textual one takes a
+/// minute: the demo makes it anew.
 ///
 /// # Errors
 /// If none is shipped.

@@ -1,9 +1,9 @@
 //! Models by their id on the Hugging Face hub: from its cache if they are there, else downloaded into it.
 //!
-//! The cache is the one that Python's `huggingface_hub` uses, so nothing is downloaded twice. These variables are read:
-//! `HF_HOME` or `HF_HUB_CACHE` (where the cache is), `HF_ENDPOINT` (a mirror), `HF_TOKEN` (for models that ask for one),
-//! `HF_HUB_OFFLINE` (1: the cache alone), and `HTTPS_PROXY` and the like. A download that breaks goes on where it stopped
-//! when the command is given again.
+//! The cache is the one that Python's `huggingface_hub` uses, so nothing is downloaded twice. These variables
+//! are read: `HF_HOME` or `HF_HUB_CACHE` (where the cache is), `HF_ENDPOINT` (a mirror), `HF_TOKEN` (for
+//! models that ask for one), `HF_HUB_OFFLINE` (1: the cache alone), and `HTTPS_PROXY` and the like. A
+//! download that breaks goes on where it stopped when the command is given again.
 
 use std::path::{Path, PathBuf};
 
@@ -63,7 +63,8 @@ pub fn model_id(name: &str) -> Option<&str> {
 /// The folder in the cache that holds the model `id`, downloaded if it is not there yet.
 ///
 /// # Errors
-/// If the hub cannot be reached, knows no such model, or it has no weights; says where to put the files by hand.
+/// If the hub cannot be reached, knows no such model, or it has no weights; says where to put the files by
+/// hand.
 pub fn fetch(id: &str, progress: &dyn Progress) -> Result<PathBuf, OpenError> {
     let repo = Repo::new(id.to_owned(), RepoType::Model);
     let cache = std::env::var_os("HF_HUB_CACHE").map_or_else(Cache::from_env, |path| Cache::new(path.into()));

@@ -11,9 +11,9 @@ use crate::{OpenError, assets, hub};
 /// What the built-in data is called.
 pub const DEMO: &str = "demo";
 
-/// The model `tiny`; a folder or file with a checkpoint of Hugging Face, open_clip or OpenAI; a short name such as
-/// `ViT-B/16`, or an id on the hub. What lies on disk under that name comes first. What had to be assumed of it is said
-/// on standard error.
+/// The model `tiny`; a folder or file with a checkpoint of Hugging Face, open_clip or OpenAI; a short name
+/// such as `ViT-B/16`, or an id on the hub. What lies on disk under that name comes first. What had to be
+/// assumed of it is said on standard error.
 ///
 /// # Errors
 /// If it is none of those, or a file of it is missing or wrong.
@@ -47,7 +47,8 @@ fn opened(path: &Path, name: &str, device: &Device) -> Result<Model, OpenError> 
     Ok(model)
 }
 
-/// The model that is given, or, where none is, the one that a file was made with; `tiny` where there is no such file.
+/// The model that is given, or, where none is, the one that a file was made with; `tiny` where there is no
+/// such file.
 ///
 /// # Errors
 /// As [`open_model`]; where the model of a file cannot be opened any more, names both.
@@ -83,8 +84,8 @@ pub fn note_what_tiny_knows(model: &Model, is_a_user_s: bool) {
     }
 }
 
-/// Says that topics and domains are of another model than the prompt will be. They are groups of pairs, which any model may
-/// learn from: this is no error.
+/// Says that topics and domains are of another model than the prompt will be. They are groups of pairs, which
+/// any model may learn from: this is no error.
 ///
 /// # Errors
 /// If the model's fingerprint cannot be computed.

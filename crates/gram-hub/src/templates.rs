@@ -7,8 +7,8 @@ use gram_prompt::Template;
 
 use crate::OpenError;
 
-/// The ensembles that are built in: OpenAI's 80 templates for ImageNet, and the 7 of them that do nearly as well
-/// (notebooks of the CLIP repository).
+/// The ensembles that are built in: OpenAI's 80 templates for ImageNet, and the 7 of them that do nearly as
+/// well (notebooks of the CLIP repository).
 pub const ENSEMBLES: [(&str, &str); 2] = [
     ("imagenet-80", include_str!("../../../assets/templates/imagenet-80.txt")),
     ("imagenet-7", include_str!("../../../assets/templates/imagenet-7.txt")),
@@ -41,7 +41,8 @@ pub fn ensemble(name_or_path: &str) -> Result<Vec<Template>, OpenError> {
     Ok(templates)
 }
 
-/// The sentences that a dataset brings with it: those of its file, or the one that the literature uses; mostly none.
+/// The sentences that a dataset brings with it: those of its file, or the one that the literature uses;
+/// mostly none.
 ///
 /// # Errors
 /// If one is no template; names the dataset.

@@ -1,7 +1,7 @@
 //! Checkpoints of a meta-training: safetensors with a JSON header, all that a run goes on from.
 //!
-//! Tensors: `now.…` and `best.…` are states ([`MetaState::named`]), `log_rates` the logarithms of the inner rates,
-//! `first_moment.…` and `second_moment.…` Adam's. The header has the numbers, and what run it is.
+//! Tensors: `now.…` and `best.…` are states ([`MetaState::named`]), `log_rates` the logarithms of the inner
+//! rates, `first_moment.…` and `second_moment.…` Adam's. The header has the numbers, and what run it is.
 
 use std::collections::BTreeMap;
 

@@ -1,9 +1,10 @@
 //! Episodes: classification tasks drawn from clustered pairs (section 3.2).
 //!
-//! An episode has `ways` topics as classes. The support images of each come from one domain of its topic, the query
-//! images from all of its domains, and no image is in both: what is learned in one look must hold in others. With
-//! `new_ways` the query set also asks for topics that the support set does not show, among themselves, as new classes are
-//! asked for at test time: what is learned must not cost what was known. The paper has none.
+//! An episode has `ways` topics as classes. The support images of each come from one domain of its topic, the
+//! query images from all of its domains, and no image is in both: what is learned in one look must hold in
+//! others. With `new_ways` the query set also asks for topics that the support set does not show, among
+//! themselves, as new classes are asked for at test time: what is learned must not cost what was known. The
+//! paper has none.
 
 use gram_cluster::Clusters;
 use gram_data::random::{Stream, indexed_stream};
@@ -128,8 +129,8 @@ impl TopicPool {
         if found < settings.topics() { Err(TooFewTopics { found, ways, new_ways }) } else { Ok(()) }
     }
 
-    /// Divides the topics in two: a `fraction` of them for validation, the rest to learn from. Each topic draws its place by
-    /// its own number: a topic more or less moves no other.
+    /// Divides the topics in two: a `fraction` of them for validation, the rest to learn from. Each topic
+    /// draws its place by its own number: a topic more or less moves no other.
     pub fn hold_out(mut self, fraction: f64, seed: u64) -> (Self, Self) {
         let place =
             |topic: &EpisodeTopic| indexed_stream(seed, "validation topics", topic.topic as u64).next_u64();

@@ -1,7 +1,7 @@
 //! Episodes, the gradient regulating function, the exact meta-gradient and meta-training.
 //!
-//! [`episode`] draws tasks from clustered pairs, [`regulator`] bends gradients (eqs. 5, 6), [`meta_gradient`] is the
-//! inner loop (eq. 7) and the derivative through it (eqs. 8 to 10), [`meta_training`] the outer loop.
+//! [`episode`] draws tasks from clustered pairs, [`regulator`] bends gradients (eqs. 5, 6), [`meta_gradient`]
+//! is the inner loop (eq. 7) and the derivative through it (eqs. 8 to 10), [`meta_training`] the outer loop.
 //!
 //! ```
 //! use burn::tensor::Device;

@@ -67,15 +67,15 @@ impl Task {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InnerLoop {
-    /// `K`, steps on the support set. "One or a few" in the paper. With 0 nothing is meta-learned: the prompt
-    /// is trained on query sets as they are (the paper's "prompt pre-training").
+    /// `K`, steps on the support set. "One or a few" in the paper. With 0 nothing is meta-learned: the
+    /// prompt is trained on query sets as they are (the paper's "prompt pre-training").
     pub steps: usize,
     /// `alpha`, their rates. Above 0.
     pub rates: Rates,
     /// Whether the Hessian is left out of the meta-gradient.
     pub first_order: bool,
-    /// Whether the rates are meta-learned too, from what they are here, by their logarithms (Meta-SGD's idea,
-    /// a number for each tower).
+    /// Whether the rates are meta-learned too, from what they are here, by their logarithms (Meta-SGD's
+    /// idea, a number for each tower).
     #[serde(default)]
     pub learn_rates: bool,
     /// `mu`, momentum as at test time. 0 in the paper; at least 0 and below 1.

@@ -1,17 +1,20 @@
-//! The gradient regulating function (section 3.3): it bends the support gradient of a prompt before the prompt moves.
+//! The gradient regulating function (section 3.3): it bends the support gradient of a prompt before the
+//! prompt moves.
 //!
-//! One per modality, shared by all prompt vectors. For a gradient `g` `[vectors, width]`, rows as the paper's columns:
+//! One per modality, shared by all prompt vectors. For a gradient `g` `[vectors, width]`, rows as the paper's
+//! columns:
 //!
 //! ```text
 //! gamma = tanh(g W_gamma^T + b_gamma)     beta = tanh(g W_beta^T + b_beta)      (eq. 5)
 //! R(g)  = gamma * g + beta                                                      (eq. 6)
 //! ```
 //!
-//! It starts near the identity: small random weights, `b_gamma` so that gamma is close to one, `b_beta` zero. It is a
-//! gradient transformation: whoever descends passes the gradient through [`Regulator::regulate`] first.
+//! It starts near the identity: small random weights, `b_gamma` so that gamma is close to one, `b_beta` zero.
+//! It is a gradient transformation: whoever descends passes the gradient through [`Regulator::regulate`]
+//! first.
 //!
-//! A gradient's numbers are far smaller than one, beta's are not: [`RegulatorForm`] has two forms beside the paper's in which
-//! the size of a step stays that of the gradient.
+//! A gradient's numbers are far smaller than one, beta's are not: [`RegulatorForm`] has two forms beside the
+//! paper's in which the size of a step stays that of the gradient.
 
 use std::collections::BTreeMap;
 
@@ -70,7 +73,8 @@ pub struct RegulatorStart {
 }
 
 impl Regulator {
-    /// A start near the identity for the vectors of `prompt`. (CoCoOp's net has no modality of its own, nor a regulator.)
+    /// A start near the identity for the vectors of `prompt`. (CoCoOp's net has no modality of its own, nor a
+    /// regulator.)
     pub fn near_identity(prompt: &Prompt, start: RegulatorStart, seed: u64, device: &Device) -> Self {
         let mut parameters = BTreeMap::new();
         for (modality, part) in prompt.parts().filter(|(part, _)| part.is_of_tower()) {
@@ -222,7 +226,8 @@ impl Regulator {
     }
 }
 
-/// The root of the mean square of all numbers, `[1, 1]`. A gradient of zero stays zero when it is divided by it.
+/// The root of the mean square of all numbers, `[1, 1]`. A gradient of zero stays zero when it is divided by
+/// it.
 fn root_mean_square(g: Tensor<2>) -> Tensor<2> {
     let mean = g.square().mean();
     (mean + 1e-30).sqrt().unsqueeze::<2>()

@@ -1,4 +1,5 @@
-//! A tokenizer of CLIP's kind learned from captions: CLIP's pipeline around byte pairs that are frequent in them.
+//! A tokenizer of CLIP's kind learned from captions: CLIP's pipeline around byte pairs that are frequent in
+//! them.
 
 use std::collections::BTreeSet;
 
@@ -34,8 +35,9 @@ fn build(captions: &[&str], vocabulary: usize) -> tokenizers::Result<Tokenizer> 
 
 /// A trainer whose vocabulary begins with SOS, EOS, all bytes, and all bytes as the end of a word.
 ///
-/// Left to itself it knows only the word ends that it has seen, so that EOS, which stands for the unknown, would cut a
-/// text in its middle; and it numbers them in the order of a hash table, which is another one in every run.
+/// Left to itself it knows only the word ends that it has seen, so that EOS, which stands for the unknown,
+/// would cut a text in its middle; and it numbers them in the order of a hash table, which is another one in
+/// every run.
 fn trainer(vocabulary: usize) -> BpeTrainer {
     let bytes: BTreeSet<char> = ByteLevel::alphabet().into_iter().collect();
     let inside = bytes.iter().map(char::to_string);

@@ -1,7 +1,8 @@
 //! Checkpoints: a folder that appears whole or not at all.
 //!
-//! `OUT/checkpoint/` holds `state.json` (step and configuration), `weights.safetensors` (32-bit), `optimizer.bpk`
-//! (AdamW's moments) and `tokenizer.json`. A new one is written beside it and put in its place by renaming.
+//! `OUT/checkpoint/` holds `state.json` (step and configuration), `weights.safetensors` (32-bit),
+//! `optimizer.bpk` (AdamW's moments) and `tokenizer.json`. A new one is written beside it and put in its
+//! place by renaming.
 
 use std::fs;
 use std::path::Path;
@@ -60,8 +61,8 @@ pub fn save(
     })
 }
 
-/// Makes the folder called `name` in `out` as `make` fills it, whole: it is filled beside its place, where what stood there
-/// stays until then.
+/// Makes the folder called `name` in `out` as `make` fills it, whole: it is filled beside its place, where
+/// what stood there stays until then.
 pub(crate) fn replace(
     out: &Path,
     name: &str,

@@ -15,7 +15,8 @@ pub struct PretrainConfig {
     pub vocabulary: usize,
     /// The optimisation.
     pub training: TrainingConfig,
-    /// The sizes of the model, under the names of `config.json`; the vocabulary's is taken from the tokenizer.
+    /// The sizes of the model, under the names of `config.json`; the vocabulary's is taken from the
+    /// tokenizer.
     pub model: ClipConfig,
 }
 

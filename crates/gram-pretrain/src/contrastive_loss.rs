@@ -1,7 +1,8 @@
-//! The symmetric contrastive loss (InfoNCE) of CLIP, where pairs with equal captions are not each other's negatives.
+//! The symmetric contrastive loss (InfoNCE) of CLIP, where pairs with equal captions are not each other's
+//! negatives.
 //!
-//! With logits `s_ij = exp(scale) image_i . text_j` and targets `t_ij = [caption_i = caption_j]`, rows normalised to
-//! one, the loss is the mean of the cross-entropies of rows and columns.
+//! With logits `s_ij = exp(scale) image_i . text_j` and targets `t_ij = [caption_i = caption_j]`, rows
+//! normalised to one, the loss is the mean of the cross-entropies of rows and columns.
 
 use std::collections::HashMap;
 

@@ -1,10 +1,10 @@
 //! The gradient of a batch's contrastive loss, on all cores.
 //!
-//! The loss compares every image with every text, but a tower's gradient needs no more of the other pairs than the
-//! derivative of the loss by its own features. So the batch goes through the towers in parts, each on a thread of its
-//! own; the loss is taken over the features of all, and its derivative sent back through each part (as in GradCache,
-//! Gao et al. 2021, arXiv 2101.06983, but with the parts' activations kept). The parts and the order of their sum are
-//! fixed: the number of threads changes no number.
+//! The loss compares every image with every text, but a tower's gradient needs no more of the other pairs
+//! than the derivative of the loss by its own features. So the batch goes through the towers in parts, each
+//! on a thread of its own; the loss is taken over the features of all, and its derivative sent back through
+//! each part (as in GradCache, Gao et al. 2021, arXiv 2101.06983, but with the parts' activations kept). The
+//! parts and the order of their sum are fixed: the number of threads changes no number.
 
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
@@ -20,7 +20,8 @@ use crate::contrastive_loss::{contrastive_loss, targets};
 /// Pairs of a part: few enough that a layer's activations stay near the core.
 const PART: usize = 32;
 
-/// A part of the batch on its way through towers that share their weights, and nothing of the graph, with the others.
+/// A part of the batch on its way through towers that share their weights, and nothing of the graph, with the
+/// others.
 struct Part {
     clip: Clip,
     /// First pair.

@@ -1,9 +1,9 @@
 //! A random start for training from nothing, as CLIP's own (`initialize_parameters` in its code).
 //!
-//! Tokens N(0, 0.02²), positions of text N(0, 0.01²); in a tower of width `d` with `L` layers, queries, keys and values
-//! N(0, 1/d), projections back into the stream N(0, 1/(2 L d)), the perceptron's first matrix N(0, 1/(2 d)); joint
-//! projections, the class token and positions of patches N(0, 1/d); patches of `n` values N(0, 1/n); norms one, biases
-//! zero.
+//! Tokens N(0, 0.02²), positions of text N(0, 0.01²); in a tower of width `d` with `L` layers, queries, keys
+//! and values N(0, 1/d), projections back into the stream N(0, 1/(2 L d)), the perceptron's first matrix N(0,
+//! 1/(2 d)); joint projections, the class token and positions of patches N(0, 1/d); patches of `n` values
+//! N(0, 1/n); norms one, biases zero.
 
 use gram_data::random::{normal, stream};
 

@@ -83,7 +83,8 @@ pub struct Pretraining<'a> {
 }
 
 impl Pretraining<'_> {
-    /// Trains to the end, from the last checkpoint in the run's folder if there is one, and writes `OUT/model/`.
+    /// Trains to the end, from the last checkpoint in the run's folder if there is one, and writes
+    /// `OUT/model/`.
     ///
     /// # Errors
     /// [`PretrainError`]; the last checkpoint stays.

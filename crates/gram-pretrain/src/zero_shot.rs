@@ -1,5 +1,5 @@
-//! Zero-shot accuracy on a labelled dataset whose drawings were never trained on: reported as training goes, and never
-//! used to choose anything.
+//! Zero-shot accuracy on a labelled dataset whose drawings were never trained on: reported as training goes,
+//! and never used to choose anything.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::text_tower::Batching;
@@ -11,7 +11,8 @@ use crate::PretrainError;
 /// Images that pass through the tower at once.
 const BATCH: usize = 128;
 
-/// Accuracy in percent over all images of `dataset`, and by domain, with the sentences `template` (`{}` is the name).
+/// Accuracy in percent over all images of `dataset`, and by domain, with the sentences `template` (`{}` is
+/// the name).
 ///
 /// # Errors
 /// [`PretrainError`] names the image or class that cannot be read.

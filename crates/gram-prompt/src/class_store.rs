@@ -1,4 +1,5 @@
-//! Class names by number, as a prompt's text side wants them: features computed once, or tokens for the tower.
+//! Class names by number, as a prompt's text side wants them: features computed once, or tokens for the
+//! tower.
 
 use burn::tensor::{Device, Tensor};
 use gram_clip::layers::indices;

@@ -1,12 +1,12 @@
 //! CoOp's and CoCoOp's own files, `prompt_learner/model.pth.tar-N`, read and written.
 //!
-//! A file is a dictionary of `torch.save`; its `state_dict` has the context tokens as `ctx`, `[context tokens, width]`, or
-//! `[classes, context tokens, width]` where each class has its own (CSC), and for CoCoOp the net as
-//! `meta_net.linear{1|2}.{weight|bias}`. `token_prefix` and `token_suffix`, which follow from the class names, are passed
-//! over, and so is what lies beside the `state_dict`: optimiser, scheduler, epoch. Any other key of it is of another
-//! method, and refused by name. It does not say which model it is for, nor which classes, nor where they stand: whoever
-//! reads it says so ([`PromptFile::with_class_position`]), and the end is assumed, CoOp's default. Reference: CoOp's
-//! `trainers/coop.py` and `trainers/cocoop.py`.
+//! A file is a dictionary of `torch.save`; its `state_dict` has the context tokens as `ctx`, `[context
+//! tokens, width]`, or `[classes, context tokens, width]` where each class has its own (CSC), and for CoCoOp
+//! the net as `meta_net.linear{1|2}.{weight|bias}`. `token_prefix` and `token_suffix`, which follow from the
+//! class names, are passed over, and so is what lies beside the `state_dict`: optimiser, scheduler, epoch.
+//! Any other key of it is of another method, and refused by name. It does not say which model it is for, nor
+//! which classes, nor where they stand: whoever reads it says so ([`PromptFile::with_class_position`]), and
+//! the end is assumed, CoOp's default. Reference: CoOp's `trainers/coop.py` and `trainers/cocoop.py`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -43,7 +43,8 @@ const KEYS: usize = 4;
 /// Reads the bytes of the file called `path`.
 ///
 /// # Errors
-/// [`PromptFileError::Coop`] if it holds no context, a key that is not CoOp's, or tensors that do not fit one another.
+/// [`PromptFileError::Coop`] if it holds no context, a key that is not CoOp's, or tensors that do not fit one
+/// another.
 pub fn read(path: &Path, bytes: &[u8], device: &Device) -> Result<PromptFile, PromptFileError> {
     let wrong = |problem: String| PromptFileError::Coop { path: path.to_owned(), problem };
     let contents = read_contents(&path.display().to_string(), bytes)
@@ -163,7 +164,8 @@ pub fn write(path: &Path, file: &PromptFile) -> Result<Vec<u8>, PromptFileError>
     to_torch_bytes("model", &tensors, 0).map_err(|error| wrong(error.to_string()))
 }
 
-/// What CoOp's or CoCoOp's configuration must say for a written file to mean the same there, as `KEY VALUE` pairs.
+/// What CoOp's or CoCoOp's configuration must say for a written file to mean the same there, as `KEY VALUE`
+/// pairs.
 pub fn settings(header: &Header, prompt: &Prompt) -> Vec<(String, String)> {
     let Placement { class_position, contexts, .. } = header.placement;
     let conditional = header.kind == PromptKind::Conditional;

@@ -1,7 +1,9 @@
-//! What is learned and where it enters: textual, image-conditioned, visual and joint prompts, and the prompt file.
+//! What is learned and where it enters: textual, image-conditioned, visual and joint prompts, and the prompt
+//! file.
 //!
-//! A [`Prompt`] holds the vectors, [`PromptedClip`] gives the frozen model's logits, losses and derivatives under it,
-//! [`ClassStore`] and [`ImageStore`](gram_features::ImageStore) feed it, and a [`PromptFile`] keeps it.
+//! A [`Prompt`] holds the vectors, [`PromptedClip`] gives the frozen model's logits, losses and derivatives
+//! under it, [`ClassStore`] and [`ImageStore`](gram_features::ImageStore) feed it, and a [`PromptFile`] keeps
+//! it.
 //!
 //! ```
 //! use burn::tensor::Device;

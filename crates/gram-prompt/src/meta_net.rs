@@ -1,7 +1,8 @@
 //! CoCoOp's net: what an image adds to every context token.
 //!
-//! `pi(x) = W_2 relu(W_1 x + b_1) + b_2` of the normalised image feature `x`, through a hidden layer a sixteenth as wide
-//! (Zhou et al., "Conditional Prompt Learning for Vision-Language Models", CVPR 2022, section 3.2).
+//! `pi(x) = W_2 relu(W_1 x + b_1) + b_2` of the normalised image feature `x`, through a hidden layer a
+//! sixteenth as wide (Zhou et al., "Conditional Prompt Learning for Vision-Language Models", CVPR 2022,
+//! section 3.2).
 
 use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::Signal;
@@ -31,7 +32,8 @@ impl MetaNet {
         })
     }
 
-    /// A start as PyTorch's linear layers have it: weights and biases uniform within one over the root of the inputs.
+    /// A start as PyTorch's linear layers have it: weights and biases uniform within one over the root of the
+    /// inputs.
     pub fn start(joint_width: usize, text_width: usize, seed: u64, device: &Device) -> Prompt {
         let hidden = (joint_width / REDUCTION).max(1);
         let shapes = [

@@ -1,7 +1,8 @@
 //! What tuning minimises, from what a frozen CLIP answers under a prompt.
 //!
-//! An [`Objective`] sees the features and the logits of a batch, and need not know how they came about: whether classes
-//! pass the text tower at once or in parts, its derivative with respect to their features is sent back to the prompt.
+//! An [`Objective`] sees the features and the logits of a batch, and need not know how they came about:
+//! whether classes pass the text tower at once or in parts, its derivative with respect to their features is
+//! sent back to the prompt.
 
 use burn::tensor::{Int, Tensor};
 use gram_clip::Signal;
@@ -14,8 +15,8 @@ use crate::prompted_clip::{Classes, Gradient, LabelledImages, PromptedClip, accu
 pub struct Answer {
     /// Normalised features of the images, `[images, joint width]`.
     pub images: Tensor<2>,
-    /// Normalised features of the classes, `[classes, joint width]`; where the image moves the context (CoCoOp) those of each
-    /// image, one below the other.
+    /// Normalised features of the classes, `[classes, joint width]`; where the image moves the context
+    /// (CoCoOp) those of each image, one below the other.
     pub texts: Tensor<2>,
     /// Logits, `[images, classes]` (eq. 1).
     pub logits: Tensor<2>,

@@ -1,7 +1,7 @@
 //! What is learned: a few vectors for the text tower, for the vision tower, or for both, and CoCoOp's net.
 //!
-//! A [`Prompt`] is a point in the space of those numbers; gradients, directions and velocities are points of the same
-//! space and have the same type.
+//! A [`Prompt`] is a point in the space of those numbers; gradients, directions and velocities are points of
+//! the same space and have the same type.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -123,13 +123,13 @@ impl FromStr for PromptKind {
     }
 }
 
-/// The largest number of a prompt or a regulator, of either sign. CLIP's embeddings lie below 1, and the longest vectors that
-/// are tuned below 100: a number beyond this comes from a descent that diverged, or from a file that is damaged or of
-/// another kind, and drowns all others in the first norm.
+/// The largest number of a prompt or a regulator, of either sign. CLIP's embeddings lie below 1, and the
+/// longest vectors that are tuned below 100: a number beyond this comes from a descent that diverged, or from
+/// a file that is damaged or of another kind, and drowns all others in the first norm.
 pub const LARGEST: f32 = 1e4;
 
-/// Prompt vectors, `[vectors, width of the tower]` for a tower, and the matrices of CoCoOp's net; or anything of their
-/// shape. How several contexts, or vectors of several layers, lie below each other says the
+/// Prompt vectors, `[vectors, width of the tower]` for a tower, and the matrices of CoCoOp's net; or anything
+/// of their shape. How several contexts, or vectors of several layers, lie below each other says the
 /// [`Placement`](crate::Placement).
 #[derive(Clone, Debug, Default)]
 pub struct Prompt {

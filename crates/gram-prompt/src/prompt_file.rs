@@ -1,8 +1,9 @@
 //! The prompt file: safetensors with a JSON header that says what made it, enough to predict with.
 //!
-//! Tensors: `prompt.text` `[contexts * context tokens, width]`, `prompt.visual` `[depth * vectors, width]`, the matrices of
-//! CoCoOp's net (`prompt.meta_net.linear1.weight` `[hidden, joint width]`, …), and for a GRAM start the regulator's `regulator.{text|visual}.{gamma_weight|gamma_bias|beta_weight|beta_bias}`. The file's metadata holds one
-//! key, `gram`: a [`Header`] in JSON. All values are 32-bit.
+//! Tensors: `prompt.text` `[contexts * context tokens, width]`, `prompt.visual` `[depth * vectors, width]`,
+//! the matrices of CoCoOp's net (`prompt.meta_net.linear1.weight` `[hidden, joint width]`, …), and for a GRAM
+//! start the regulator's `regulator.{text|visual}.{gamma_weight|gamma_bias|beta_weight|beta_bias}`. The
+//! file's metadata holds one key, `gram`: a [`Header`] in JSON. All values are 32-bit.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,7 +33,8 @@ pub struct Header {
     /// The model it was made for.
     #[serde(flatten)]
     pub model: ModelIdentity,
-    /// The model whose features made the topics and domains that a start was meta-trained on, where that is known.
+    /// The model whose features made the topics and domains that a start was meta-trained on, where that is
+    /// known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clusters: Option<ModelIdentity>,
     /// The towers it speaks to.
@@ -40,7 +42,8 @@ pub struct Header {
     /// Where its vectors enter.
     #[serde(default)]
     pub placement: Placement,
-    /// The sentence around a name; its words before the name are replaced by the context tokens, if there are any.
+    /// The sentence around a name; its words before the name are replaced by the context tokens, if there
+    /// are any.
     pub template: String,
     /// How its regulator is applied, if it has one.
     #[serde(default)]
@@ -54,7 +57,8 @@ pub struct Header {
     pub command: String,
 }
 
-/// How a regulator (eqs. 5, 6) is applied to a gradient `g`; `|x|` is the root of the mean square of all numbers of a part.
+/// How a regulator (eqs. 5, 6) is applied to a gradient `g`; `|x|` is the root of the mean square of all
+/// numbers of a part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RegulatorForm {
@@ -254,8 +258,8 @@ impl PromptFile {
         Ok(Self { header, prompt, regulator, source: Source::Gram })
     }
 
-    /// The prompt with its class names where `given` says; as it is if that says nothing. CoOp's files do not say where
-    /// the names stand, so that it must be said beside them; gram's own and CoCoOp's do.
+    /// The prompt with its class names where `given` says; as it is if that says nothing. CoOp's files do not
+    /// say where the names stand, so that it must be said beside them; gram's own and CoCoOp's do.
     ///
     /// # Errors
     /// [`PromptFileError::ClassPosition`] if the file, called `path`, says another position.
@@ -279,11 +283,12 @@ impl PromptFile {
         Ok(self)
     }
 
-    /// Checks that the prompt is for a model: for its weights, where the file says for which, and for its sizes.
+    /// Checks that the prompt is for a model: for its weights, where the file says for which, and for its
+    /// sizes.
     ///
     /// # Errors
-    /// [`PromptFileError::OtherModel`], [`PromptFileError::Model`] and [`PromptFileError::Depth`] name the model it was
-    /// made for, and this one.
+    /// [`PromptFileError::OtherModel`], [`PromptFileError::Model`] and [`PromptFileError::Depth`] name the
+    /// model it was made for, and this one.
     pub fn check_model(&self, path: &Path, model: &Model) -> Result<(), PromptFileError> {
         let path = || path.to_owned();
         let identity = model.identity();
@@ -310,8 +315,8 @@ impl PromptFile {
         (self.source == Source::Gram).then_some(&self.header.model)
     }
 
-    /// What the file does not say and whoever uses it should know, in a sentence without the file's name: which weights it
-    /// is for, and of CoOp's where class names stand.
+    /// What the file does not say and whoever uses it should know, in a sentence without the file's name:
+    /// which weights it is for, and of CoOp's where class names stand.
     pub fn doubt(&self) -> Option<String> {
         let checked = "only widths and layers are checked";
         match (self.header.model.fingerprint, self.source) {

@@ -1,7 +1,8 @@
 //! Learning rates by tower.
 //!
-//! Text and visual prompts live at different scales: a token embedding and the first layer's patch tokens differ in
-//! size, and so do their gradients. One rate for both either leaves one still or throws the other about.
+//! Text and visual prompts live at different scales: a token embedding and the first layer's patch tokens
+//! differ in size, and so do their gradients. One rate for both either leaves one still or throws the other
+//! about.
 
 use std::fmt;
 use std::str::FromStr;

@@ -9,7 +9,8 @@ use gram_data::readable_name;
 
 use crate::placement::ClassSentence;
 
-/// A sentence with a place `{}` for the name, such as `a photo of a {}.`, or `{c}`, as CLIP_benchmark writes it.
+/// A sentence with a place `{}` for the name, such as `a photo of a {}.`, or `{c}`, as CLIP_benchmark writes
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     before: String,
@@ -39,8 +40,8 @@ impl fmt::Display for Template {
 }
 
 impl Template {
-    /// Token ids of the whole sentence about `name`, EOS included: what follows SOS in a hand-written prompt. The name is
-    /// read with blanks for underscores ([`readable_name`]).
+    /// Token ids of the whole sentence about `name`, EOS included: what follows SOS in a hand-written prompt.
+    /// The name is read with blanks for underscores ([`readable_name`]).
     ///
     /// # Errors
     /// [`ClipError::TooLong`] names the sentence.
@@ -55,8 +56,8 @@ impl Template {
         tokenizer.sentence(&format!("{} {name}{}", self.before, self.after), 1, positions)
     }
 
-    /// Token ids of the name, read with blanks for underscores, and what comes after it, EOS included: what stands with SOS and `context_tokens` learned
-    /// vectors in a sentence (eq. 2).
+    /// Token ids of the name, read with blanks for underscores, and what comes after it, EOS included: what
+    /// stands with SOS and `context_tokens` learned vectors in a sentence (eq. 2).
     ///
     /// # Errors
     /// [`ClipError::TooLong`] names the sentence.
@@ -73,8 +74,8 @@ impl Template {
         Ok(ClassSentence { ids, name: tokenizer.encode(&name)?.len() })
     }
 
-    /// Embeddings of the words before the name, `[context tokens, width]`: a learned prompt's start. `None` if there
-    /// are no words.
+    /// Embeddings of the words before the name, `[context tokens, width]`: a learned prompt's start. `None`
+    /// if there are no words.
     ///
     /// # Errors
     /// [`ClipError::Tokenizer`] if the words cannot be read.

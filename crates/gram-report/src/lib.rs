@@ -1,7 +1,7 @@
 //! Tables and pages, from results alone.
 //!
-//! [`results`] is what an experiment measured, as it stands in `results.json`; [`tables`] and the pages of [`report`] are
-//! computed from it, with the means and intervals of [`statistics`].
+//! [`results`] is what an experiment measured, as it stands in `results.json`; [`tables`] and the pages of
+//! [`report`] are computed from it, with the means and intervals of [`statistics`].
 //!
 //! ```
 //! use gram_report::results::{BaseToNewRun, Method, Results};

@@ -1,9 +1,9 @@
 //! What a run found, as HTML pages that open offline and load nothing.
 //!
-//! The report of a run is made from [`Results`] alone: tables, plots as inline SVG, the map of the topics with its
-//! pictures, times, and the command that repeats the run. A part that was not measured has no section.
-//! [`clusters_page()`] shows the topics and domains of up to millions of pairs. Style sheet and scripts stand in
-//! `report/` and are written into the pages.
+//! The report of a run is made from [`Results`] alone: tables, plots as inline SVG, the map of the topics
+//! with its pictures, times, and the command that repeats the run. A part that was not measured has no
+//! section. [`clusters_page()`] shows the topics and domains of up to millions of pairs. Style sheet and
+//! scripts stand in `report/` and are written into the pages.
 
 mod axis;
 mod centres;

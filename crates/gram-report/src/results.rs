@@ -46,7 +46,8 @@ pub struct Results {
     /// Cross-domain generalization (the paper's Table 2).
     #[serde(default)]
     pub cross_domain: Vec<CrossDomainRun>,
-    /// Cross-dataset generalization (the paper's Table 3): what [`CrossDomainRun`] calls domains are datasets.
+    /// Cross-dataset generalization (the paper's Table 3): what [`CrossDomainRun`] calls domains are
+    /// datasets.
     #[serde(default)]
     pub cross_dataset: Vec<CrossDomainRun>,
     /// Accuracy by epoch of adaptation (the paper's Figure 3a).

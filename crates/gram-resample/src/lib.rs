@@ -1,12 +1,14 @@
 //! Pictures at another size, byte for byte as Pillow's `Image.resize` makes them.
 //!
-//! CLIP models were trained on what Pillow makes of pictures (torchvision's `Resize` on a PIL image, transformers'
-//! `CLIPImageProcessor`), and a level of difference in the pixels shows in their features. With `w` the filter's weights,
-//! each output value is `round(sum_k w_k * value_k)`, across first and down after, with 8 bits a value in between; weights
-//! have 22 binary places, so that every sum is exact in 32 bits. As in Pillow 13, a picture that loses more than twice as
-//! many rows as columns goes down first; earlier versions go across first always.
+//! CLIP models were trained on what Pillow makes of pictures (torchvision's `Resize` on a PIL image,
+//! transformers' `CLIPImageProcessor`), and a level of difference in the pixels shows in their features. With
+//! `w` the filter's weights, each output value is `round(sum_k w_k * value_k)`, across first and down after,
+//! with 8 bits a value in between; weights have 22 binary places, so that every sum is exact in 32 bits. As
+//! in Pillow 13, a picture that loses more than twice as many rows as columns goes down first; earlier
+//! versions go across first always.
 //!
-//! Source: Pillow's `src/libImaging/Resample.c`, and `ImagingScaleAffine` in `Geometry.c` for [`Filter::Nearest`].
+//! Source: Pillow's `src/libImaging/Resample.c`, and `ImagingScaleAffine` in `Geometry.c` for
+//! [`Filter::Nearest`].
 
 mod filter;
 mod nearest;
@@ -54,8 +56,9 @@ pub fn resize(image: &RgbImage, size: (u32, u32), filter: Filter) -> Option<RgbI
     resize_part(image, Part::whole(image.dimensions()), size, Part::whole(size), filter)
 }
 
-/// The part `source` of `image` at another size, `(width, height)`, and of that the part `wanted`. What lies beside
-/// `source` has no influence, and what lies beside `wanted` is not computed. [`None`] if a part is empty or sticks out.
+/// The part `source` of `image` at another size, `(width, height)`, and of that the part `wanted`. What lies
+/// beside `source` has no influence, and what lies beside `wanted` is not computed. [`None`] if a part is
+/// empty or sticks out.
 pub fn resize_part(
     image: &RgbImage,
     source: Part,

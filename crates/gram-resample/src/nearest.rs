@@ -16,8 +16,9 @@ pub(crate) fn resize(image: &RgbImage, source: Part, size: (u32, u32), wanted: P
     }))
 }
 
-/// Where `wanted` output positions from `first` on lie on an axis of `from` pixels that becomes one of `to`. Pillow adds up
-/// steps, and so does this: the sum rounds otherwise than a product, and may end outside the picture, where it is black.
+/// Where `wanted` output positions from `first` on lie on an axis of `from` pixels that becomes one of `to`.
+/// Pillow adds up steps, and so does this: the sum rounds otherwise than a product, and may end outside the
+/// picture, where it is black.
 fn positions(from: u32, to: u32, first: u32, wanted: u32) -> Vec<Option<u32>> {
     let step = f64::from(from) / f64::from(to);
     let sums = std::iter::successors(Some(step * 0.5), |place| Some(place + step));

@@ -1,5 +1,5 @@
-//! Both passes. Their inner loops have a fixed length and no branch, so that the compiler makes them vectors; at run time
-//! those of the widest kind that the processor has are taken.
+//! Both passes. Their inner loops have a fixed length and no branch, so that the compiler makes them vectors;
+//! at run time those of the widest kind that the processor has are taken.
 
 use std::ops::Range;
 
@@ -54,14 +54,16 @@ pub(crate) fn across(picture: Pixels, rows: Range<usize>, weights: &Weights) -> 
     bytes
 }
 
-/// Writes pixels of one column next to each other, one column after the other, so that the memory is passed once.
+/// Writes pixels of one column next to each other, one column after the other, so that the memory is passed
+/// once.
 #[inline(always)]
 fn side_by_side(lines: &[&[u8]; ROWS], columns: &mut [[u8; LANES]]) {
     let Some((last, others)) = columns.split_last_mut() else { return };
     let end = 3 * others.len();
     for (index, column) in others.iter_mut().enumerate() {
         for (four, line) in column.as_chunks_mut::<4>().0.iter_mut().zip(lines) {
-            // Four values are moved at once. The fourth is the next pixel's, and what becomes of it is never looked at.
+            // Four values are moved at once. The fourth is the next pixel's, and what becomes of it is never
+            // looked at.
             if let Some(values) = line[3 * index..].first_chunk::<4>() {
                 *four = *values;
             }
@@ -118,8 +120,8 @@ fn down_columns(rows: &[u8], stride: usize, weights: &[i32], line: &mut [u8]) {
 
 /// Sums of the values that there are for each weight, to be rounded.
 ///
-/// Four weights at a time: of a shorter body the compiler would make vectors along the weights, not along the values, and
-/// gather these one by one.
+/// Four weights at a time: of a shorter body the compiler would make vectors along the weights, not along the
+/// values, and gather these one by one.
 #[inline(always)]
 fn weighted_sums<'a, const N: usize>(
     values: impl Fn(usize) -> Option<&'a [u8; N]>,

@@ -7,8 +7,8 @@
 pub(crate) fn widest<T>(work: impl FnOnce() -> T) -> T {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
-        // Sound, as the processor was asked. There is no safe way to call a function that needs more than every processor
-        // of the kind has.
+        // Sound, as the processor was asked. There is no safe way to call a function that needs more than
+        // every processor of the kind has.
         #[allow(unsafe_code)]
         return unsafe { with_avx2(work) };
     }

@@ -1,7 +1,8 @@
-//! Few-shot adaptation: descent from a start on a few labelled images, with the regulated gradient if there is a
-//! regulator.
+//! Few-shot adaptation: descent from a start on a few labelled images, with the regulated gradient if there
+//! is a regulator.
 //!
-//! SGD with momentum, the same shots, views, schedule and epochs for every method. With `g` the batch's gradient:
+//! SGD with momentum, the same shots, views, schedule and epochs for every method. With `g` the batch's
+//! gradient:
 //!
 //! ```text
 //! velocity <- momentum * velocity + R(g) + decay * theta,    theta <- theta - rate * velocity
@@ -13,8 +14,8 @@
 //! velocity <- momentum * velocity + g + decay * theta,       theta <- theta - rate * R(velocity)
 //! ```
 //!
-//! The rate is constant and small in the warm-up epochs, then falls along a cosine whose period is all epochs, as in CoOp:
-//! it does not reach zero.
+//! The rate is constant and small in the warm-up epochs, then falls along a cosine whose period is all
+//! epochs, as in CoOp: it does not reach zero.
 
 use burn::tensor::Device;
 pub use gram_meta::Regulated;
@@ -55,8 +56,8 @@ pub struct AdaptationSettings {
 }
 
 impl AdaptationSettings {
-    /// The descent of a prompt: regulator, weight decay, momentum and schedule, the regulator in front of momentum or
-    /// behind it.
+    /// The descent of a prompt: regulator, weight decay, momentum and schedule, the regulator in front of
+    /// momentum or behind it.
     pub fn descent<'a>(&'a self, phi: Option<&'a Regulator>, seed: u64) -> Descent<'a, Prompt> {
         let mut chain: Chain<'a, Prompt> =
             vec![Box::new(WeightDecay(self.weight_decay)), Box::new(Momentum(self.momentum))];
@@ -103,7 +104,8 @@ pub struct Tuner<'a> {
 }
 
 impl Tuner<'_> {
-    /// Tunes a prompt. `observe` sees the prompt and the losses of its batches after every epoch, numbered from 1.
+    /// Tunes a prompt. `observe` sees the prompt and the losses of its batches after every epoch, numbered
+    /// from 1.
     ///
     /// # Errors
     /// [`EvaluationError`] for an image that cannot be read.

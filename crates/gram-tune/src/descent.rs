@@ -5,8 +5,9 @@
 //! ```
 //!
 //! Every method that learns descends here: prompts ([`adaptation`](crate::adaptation)), Tip-Adapter's keys
-//! ([`tip_adapter`](crate::tip_adapter)), ProDA's collection ([`prompt_distribution`](crate::prompt_distribution)). They
-//! differ in what is learned, in the loss, and in the [chain](crate::gradient_chain). This code sees the tuning images only.
+//! ([`tip_adapter`](crate::tip_adapter)), ProDA's collection
+//! ([`prompt_distribution`](crate::prompt_distribution)). They differ in what is learned, in the loss, and in
+//! the [chain](crate::gradient_chain). This code sees the tuning images only.
 
 use burn::tensor::{Device, Tensor};
 use gram_clip::Clip;
@@ -61,8 +62,8 @@ pub struct Descent<'a, P> {
 }
 
 impl<P: Parameters> Descent<'_, P> {
-    /// Descends from `start`. `gradient` is asked for every batch, and `observe` sees what is learned and the losses of the
-    /// batches after every epoch, numbered from 1.
+    /// Descends from `start`. `gradient` is asked for every batch, and `observe` sees what is learned and the
+    /// losses of the batches after every epoch, numbered from 1.
     ///
     /// # Errors
     /// [`EvaluationError`] for an image that cannot be read.
@@ -102,7 +103,8 @@ pub fn batches(images: usize, batch_size: usize, seed: u64, epoch: usize) -> Vec
     order.chunks(batch_size).map(<[usize]>::to_vec).collect()
 }
 
-/// Features of images through the frozen vision tower, `[images, joint width]`: those that are there, or computed now.
+/// Features of images through the frozen vision tower, `[images, joint width]`: those that are there, or
+/// computed now.
 pub fn frozen_features(clip: &Clip, images: &Images) -> Tensor<2> {
     match images {
         Images::Features(features) => features.clone(),

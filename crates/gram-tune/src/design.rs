@@ -13,7 +13,8 @@ pub const DEVIATION: f32 = 0.02;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PromptDesign {
-    /// Context tokens that start at random, N(0, 0.02²); 0 for those of the template's words before the name.
+    /// Context tokens that start at random, N(0, 0.02²); 0 for those of the template's words before the
+    /// name.
     pub context_tokens: usize,
     /// Where the class name stands.
     pub class_position: ClassPosition,
@@ -55,8 +56,8 @@ impl PromptDesign {
         }
     }
 
-    /// The start that is not meta-learned: context tokens from the template's words or at random, visual vectors at
-    /// random, CoCoOp's net as PyTorch starts its layers. It is also where meta-training starts.
+    /// The start that is not meta-learned: context tokens from the template's words or at random, visual
+    /// vectors at random, CoCoOp's net as PyTorch starts its layers. It is also where meta-training starts.
     ///
     /// # Errors
     /// [`ClipError::Tokenizer`] if the template's words cannot be read.

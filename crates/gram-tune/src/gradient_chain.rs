@@ -1,24 +1,25 @@
 //! Gradient transformations, and chains of them.
 //!
-//! A transformation is a pair of functions, as in optax: [`init`](GradientTransformation::init) starts it for the
-//! parameters `theta` and returns its [`Update`]. That is called once for each step, takes the step as far as it is known,
-//! and gives it back changed; what it has to remember from step to step it keeps. With the gradient `g` at `theta` a chain
-//! begins and ends with
+//! A transformation is a pair of functions, as in optax: [`init`](GradientTransformation::init) starts it for
+//! the parameters `theta` and returns its [`Update`]. That is called once for each step, takes the step as
+//! far as it is known, and gives it back changed; what it has to remember from step to step it keeps. With
+//! the gradient `g` at `theta` a chain begins and ends with
 //!
 //! ```text
 //! step  <- { from: theta, along: g }
 //! theta <- from - along
 //! ```
 //!
-//! The order is that of the chain and nothing else: a [`Regulator`] in front of [`Momentum`] bends gradients, one behind it
-//! bends the velocity.
+//! The order is that of the chain and nothing else: a [`Regulator`] in front of [`Momentum`] bends gradients,
+//! one behind it bends the velocity.
 
 use burn::optim::{AdamW, AdamWConfig, Optimizer};
 use burn::tensor::Tensor;
 use gram_meta::Regulator;
 use gram_prompt::Prompt;
 
-/// What is learned: a point in a space of numbers. Gradients, directions and velocities are points of the same space.
+/// What is learned: a point in a space of numbers. Gradients, directions and velocities are points of the
+/// same space.
 pub trait Parameters: Clone + 'static {
     /// The origin.
     fn zeros_like(&self) -> Self;
@@ -90,7 +91,8 @@ pub type Update<'a, P> = Box<dyn FnMut(Step<P>, Moment) -> Step<P> + 'a>;
 
 /// What becomes of a gradient before what is learned moves: a link of a chain.
 pub trait GradientTransformation<P> {
-    /// Starts it for parameters of the shape of `theta`: what it returns is its update, with the state of its own.
+    /// Starts it for parameters of the shape of `theta`: what it returns is its update, with the state of its
+    /// own.
     fn init(&self, theta: &P) -> Update<'_, P>;
 }
 
@@ -141,7 +143,8 @@ impl<P: Parameters> GradientTransformation<P> for Momentum {
     }
 }
 
-/// Adam's moments: `along <- m / (sqrt(v) + epsilon)` with the corrected means `m` of gradients and `v` of their squares.
+/// Adam's moments: `along <- m / (sqrt(v) + epsilon)` with the corrected means `m` of gradients and `v` of
+/// their squares.
 #[derive(Clone)]
 pub struct AdaptiveMoments {
     /// Burn's, which here walks from the origin at a rate of one and does not decay.

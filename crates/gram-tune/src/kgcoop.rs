@@ -1,24 +1,26 @@
 //! KgCoOp: a textual prompt whose classes must not move far from the hand-written ones.
 //!
-//! Yao et al., "Visual-Language Prompt Tuning with Knowledge-guided Context Optimization", CVPR 2023. With `w_i` a class's
-//! normalised text feature under the learned prompt, `v_i` that under the hand-written prompt template, `C` classes:
+//! Yao et al., "Visual-Language Prompt Tuning with Knowledge-guided Context Optimization", CVPR 2023. With
+//! `w_i` a class's normalised text feature under the learned prompt, `v_i` that under the hand-written prompt
+//! template, `C` classes:
 //!
 //! ```text
 //! L = cross-entropy(logits, y) + weight * (1 - 1/C sum_i cos(w_i, v_i)),    weight = 8
 //! ```
 //!
-//! So the authors' code has it (`htyao89/KgCoOp`, `trainers/kgcoop.py`). The paper writes the mean of `|w_i - v_i|^2`, which
-//! of unit vectors is twice as much: its weight of 8 would be 4 there.
+//! So the authors' code has it (`htyao89/KgCoOp`, `trainers/kgcoop.py`). The paper writes the mean of `|w_i -
+//! v_i|^2`, which of unit vectors is twice as much: its weight of 8 would be 4 there.
 //!
 //! Where this differs from that code:
 //!
-//! - The hand-written template is the dataset's own, or the one of zero-shot classification that the command line gives.
-//!   Those of standard benchmarks are CoOp's, which are that code's but for one: Describable Textures has `{} texture.`
-//!   here and `a photo of a {}, a type of texture.` there. Where a dataset has several, their features are averaged. A
-//!   dataset that has none takes the template of the learned prompt.
-//! - That code starts from the words `a photo of a` whatever the dataset, and tunes for 100 epochs in batches of 128, in half
-//!   precision by default, and with hand-written features in half precision always. Here the initialisation, the epochs and
-//!   the batches are those of every other method, and all is in single precision.
+//! - The hand-written template is the dataset's own, or the one of zero-shot classification that the command
+//!   line gives. Those of standard benchmarks are CoOp's, which are that code's but for one: Describable
+//!   Textures has `{} texture.` here and `a photo of a {}, a type of texture.` there. Where a dataset has
+//!   several, their features are averaged. A dataset that has none takes the template of the learned prompt.
+//! - That code starts from the words `a photo of a` whatever the dataset, and tunes for 100 epochs in batches
+//!   of 128, in half precision by default, and with hand-written features in half precision always. Here the
+//!   initialisation, the epochs and the batches are those of every other method, and all is in single
+//!   precision.
 
 use burn::tensor::{Int, Tensor};
 use gram_prompt::{Answer, CrossEntropy, Objective};

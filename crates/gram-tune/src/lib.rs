@@ -1,8 +1,9 @@
 //! Few-shot tuning.
 //!
-//! [`method_table`] has a row of facts for each method. [`adaptation`] tunes its prompt on a few shots: [`descent`] is the one
-//! loop, and [`gradient_chain`] what it does with a gradient, GRAM's regulator among it. [`views`] are the images as each
-//! epoch sees them, [`prepared`] a dataset as a model sees it, and [`tuned`] what is left in the end.
+//! [`method_table`] has a row of facts for each method. [`adaptation`] tunes its prompt on a few shots:
+//! [`descent`] is the one loop, and [`gradient_chain`] what it does with a gradient, GRAM's regulator among
+//! it. [`views`] are the images as each epoch sees them, [`prepared`] a dataset as a model sees it, and
+//! [`tuned`] what is left in the end.
 
 pub mod adaptation;
 pub mod descent;

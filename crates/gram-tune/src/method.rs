@@ -52,8 +52,8 @@ impl Starts {
         method.baseline().is_none() || self.meta_trained(method).is_some()
     }
 
-    /// The start of `method` for so many classes; `None` if it needs a meta-trained one that is not here, or tunes no
-    /// prompt.
+    /// The start of `method` for so many classes; `None` if it needs a meta-trained one that is not here, or
+    /// tunes no prompt.
     ///
     /// # Errors
     /// [`ClipError::Tokenizer`] if the template's words cannot be read.

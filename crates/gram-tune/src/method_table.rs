@@ -1,7 +1,7 @@
 //! The methods: one table, a row of facts for each.
 //!
-//! Everything that lists, names or tells methods apart reads this table. A new method is a row here, a file of its own if
-//! it minimises something of its own, and a test that holds it to its paper.
+//! Everything that lists, names or tells methods apart reads this table. A new method is a row here, a file
+//! of its own if it minimises something of its own, and a test that holds it to its paper.
 
 mod names;
 
@@ -19,8 +19,8 @@ struct Facts {
     /// The name in tables and reports.
     name: &'static str,
     learned: Learned,
-    /// The method without GRAM, for one with it: such a method starts at a meta-trained prompt, and its gradient is
-    /// regulated.
+    /// The method without GRAM, for one with it: such a method starts at a meta-trained prompt, and its
+    /// gradient is regulated.
     baseline: Option<Method>,
     /// The method whose meta-trained initialisation it takes where it has none of its own.
     initialised_as: Option<Method>,
@@ -32,8 +32,8 @@ struct Facts {
     paper: &'static str,
 }
 
-/// From settings and the normalised features of classes under the hand-written prompt, `[classes, joint width]`, to what is
-/// minimised.
+/// From settings and the normalised features of classes under the hand-written prompt, `[classes, joint
+/// width]`, to what is minimised.
 type GuidedObjective = fn(&ObjectiveSettings, Tensor<2>) -> Box<dyn Objective>;
 
 /// Settings of what is minimised, by the method that minimises it.
@@ -87,8 +87,8 @@ pub enum Learned {
 pub enum Transformations {
     /// There is no gradient.
     None,
-    /// Stochastic gradient descent: weight decay, momentum, the schedule of the learning rate; with GRAM the regulator
-    /// before or behind momentum.
+    /// Stochastic gradient descent: weight decay, momentum, the schedule of the learning rate; with GRAM the
+    /// regulator before or behind momentum.
     Sgd,
     /// Adam's moments, the schedule of the learning rate, and weight decay apart from both.
     AdamW,
@@ -290,7 +290,8 @@ impl Method {
         self.facts().baseline
     }
 
-    /// The method whose meta-trained initialisation it takes where it has none of its own: itself, or another.
+    /// The method whose meta-trained initialisation it takes where it has none of its own: itself, or
+    /// another.
     pub fn initialised_as(self) -> Method {
         self.facts().initialised_as.unwrap_or(self)
     }
@@ -308,7 +309,8 @@ impl Method {
     /// What is minimised: cross-entropy, unless the method has an objective of its own.
     ///
     /// # Shapes
-    /// - hand_written: `[classes, joint width]`, normalised features of the classes under the hand-written prompt
+    /// - hand_written: `[classes, joint width]`, normalised features of the classes under the hand-written
+    ///   prompt
     pub fn objective(self, settings: &ObjectiveSettings, hand_written: Tensor<2>) -> Box<dyn Objective> {
         match self.facts().objective {
             Some(objective) => objective(settings, hand_written),

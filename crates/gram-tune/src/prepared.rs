@@ -1,4 +1,5 @@
-//! A labelled dataset with a model: class names ready for either tower, and features of test images computed once.
+//! A labelled dataset with a model: class names ready for either tower, and features of test images computed
+//! once.
 
 use burn::tensor::{Device, Tensor};
 use gram_clip::layers::indices;
@@ -75,7 +76,8 @@ pub struct TestSet {
 }
 
 impl<'a> Prepared<'a> {
-    /// Computes the features of the classes in the sentence `hand_written`. In `template` names stand in a learned prompt.
+    /// Computes the features of the classes in the sentence `hand_written`. In `template` names stand in a
+    /// learned prompt.
     ///
     /// # Errors
     /// [`EvaluationError`] names the image or class that cannot be read.
@@ -101,7 +103,8 @@ impl<'a> Prepared<'a> {
         Ok(self)
     }
 
-    /// Computes the features of all test images ahead, once for all methods that do not prompt the vision tower.
+    /// Computes the features of all test images ahead, once for all methods that do not prompt the vision
+    /// tower.
     ///
     /// # Errors
     /// [`EvaluationError`] names the image that cannot be read.
@@ -182,7 +185,8 @@ impl<'a> Prepared<'a> {
         Ok(tally.score())
     }
 
-    /// Logits `[images, classes]` of classes by their numbers, whose features are computed once if they can be.
+    /// Logits `[images, classes]` of classes by their numbers, whose features are computed once if they can
+    /// be.
     fn classifier<'b>(
         &'b self,
         tuned: &'b Tuned,
@@ -219,7 +223,8 @@ impl<'a> Prepared<'a> {
         })
     }
 
-    /// Classes for a prompt: sentences if it speaks to the text tower, features of the hand-written ones if not.
+    /// Classes for a prompt: sentences if it speaks to the text tower, features of the hand-written ones if
+    /// not.
     ///
     /// # Errors
     /// [`EvaluationError`] if a class is too long, or the prompt has a context for each of other classes.

@@ -1,18 +1,19 @@
 //! ProDA: a distribution of textual prompts.
 //!
-//! Lu et al., "Prompt Distribution Learning", CVPR 2022. Of a collection of `K` prompts, `P` give each class `P` features
-//! `w_p`, which are taken for samples of a normal distribution with mean `mu` and covariance `Sigma`. An upper bound of the
-//! expected cross-entropy is minimised (`f` the image's feature, `s = exp(scale)`, `y` its class):
+//! Lu et al., "Prompt Distribution Learning", CVPR 2022. Of a collection of `K` prompts, `P` give each class
+//! `P` features `w_p`, which are taken for samples of a normal distribution with mean `mu` and covariance
+//! `Sigma`. An upper bound of the expected cross-entropy is minimised (`f` the image's feature, `s =
+//! exp(scale)`, `y` its class):
 //!
 //! ```text
 //! logits_i = s f . mu_i + s^2/2 f^T A_iy f,    A_iy = Sigma_ii + Sigma_yy - Sigma_iy - Sigma_yi  (diagonal)
 //! L        = cross-entropy(logits, y) + weight * mean |u_j . u_k|, j != k
 //! ```
 //!
-//! `u` are the features of the prompts without a name: different prompts shall mean different things. Names stand before,
-//! between and behind the context tokens, in a quarter, a quarter and a half of the prompts. Tested is the mean of all
-//! prompts. The authors' code is not public; what the paper leaves open (covariances are divided by `P + 1`, the weight is
-//! 0.1) follows SADA's, by some of the same authors.
+//! `u` are the features of the prompts without a name: different prompts shall mean different things. Names
+//! stand before, between and behind the context tokens, in a quarter, a quarter and a half of the prompts.
+//! Tested is the mean of all prompts. The authors' code is not public; what the paper leaves open
+//! (covariances are divided by `P + 1`, the weight is 0.1) follows SADA's, by some of the same authors.
 
 use burn::tensor::{Device, Int, Tensor};
 use gram_clip::signal::leaf;
@@ -174,7 +175,8 @@ impl Turns {
     }
 }
 
-/// Tunes a collection. After every epoch, counted from 0, `observe` sees the collection with the loss of each batch.
+/// Tunes a collection. After every epoch, counted from 0, `observe` sees the collection with the loss of each
+/// batch.
 ///
 /// # Errors
 /// [`EvaluationError`] for an image that cannot be read.

@@ -18,9 +18,11 @@ pub struct Tally {
 pub struct Score {
     /// Images whose own class is the most probable (CLIP_benchmark's `acc1`).
     pub accuracy: f64,
-    /// Images whose own class is among the five most probable (`acc5`); none where there are fewer than five classes.
+    /// Images whose own class is among the five most probable (`acc5`); none where there are fewer than five
+    /// classes.
     pub top_five: Option<f64>,
-    /// The mean over the classes that have images of the part that is named rightly (`mean_per_class_recall`).
+    /// The mean over the classes that have images of the part that is named rightly
+    /// (`mean_per_class_recall`).
     pub mean_per_class: f64,
 }
 
@@ -30,8 +32,8 @@ impl Tally {
         Self { by_class: vec![(0, 0); classes], among_five: 0 }
     }
 
-    /// Counts an image by its logits or probabilities, one for each class, and the class that it is of. The first of
-    /// equals is the most probable.
+    /// Counts an image by its logits or probabilities, one for each class, and the class that it is of. The
+    /// first of equals is the most probable.
     pub fn add(&mut self, logits: &[f32], class: usize) {
         let own = logits[class];
         let before = |(other, logit): &(usize, &f32)| **logit > own || (**logit == own && *other < class);

@@ -1,14 +1,15 @@
 //! Tip-Adapter: a cache of the few shots beside the hand-written classifier.
 //!
-//! Zhang et al., "Tip-Adapter: Training-free Adaption of CLIP for Few-shot Classification", ECCV 2022. Keys are the
-//! normalised features of the shots, averaged over their views, values their classes. With `f` an image's feature:
+//! Zhang et al., "Tip-Adapter: Training-free Adaption of CLIP for Few-shot Classification", ECCV 2022. Keys
+//! are the normalised features of the shots, averaged over their views, values their classes. With `f` an
+//! image's feature:
 //!
 //! ```text
 //! logits = exp(scale) f W^T + alpha exp(-beta (1 - f K^T)) V
 //! ```
 //!
-//! Tip-Adapter-F also tunes the keys. `alpha` and `beta` are chosen on validation images; a class that has no key keeps the
-//! hand-written classifier's logits.
+//! Tip-Adapter-F also tunes the keys. `alpha` and `beta` are chosen on validation images; a class that has no
+//! key keeps the hand-written classifier's logits.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::layers::indices;
@@ -145,8 +146,8 @@ impl TipAdapter {
     }
 }
 
-/// Tunes the keys of a cache (Tip-Adapter-F) by AdamW, on features of the shots beside the hand-written classifier. After
-/// every epoch `observe` sees the cache with the loss of each batch.
+/// Tunes the keys of a cache (Tip-Adapter-F) by AdamW, on features of the shots beside the hand-written
+/// classifier. After every epoch `observe` sees the cache with the loss of each batch.
 ///
 /// # Errors
 /// [`EvaluationError`] for an image that cannot be read.

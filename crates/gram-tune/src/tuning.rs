@@ -1,11 +1,11 @@
-//! Where rates are chosen: inside the base classes, on training and validation images. Test images and new classes
-//! have no part in it.
+//! Where rates are chosen: inside the base classes, on training and validation images. Test images and new
+//! classes have no part in it.
 
 use gram_data::{ClassSubset, LabelledDataset, LabelledImage, Split};
 
-/// The base classes of a dataset as a dataset of their own, whose base and new halves are halves of them. In its base
-/// half training images are tuned on, and validation images stand in the place of test images; of its new half, which
-/// is not tuned on, both do. `None` if there are fewer than four base classes.
+/// The base classes of a dataset as a dataset of their own, whose base and new halves are halves of them. In
+/// its base half training images are tuned on, and validation images stand in the place of test images; of
+/// its new half, which is not tuned on, both do. `None` if there are fewer than four base classes.
 pub fn among_base_classes(dataset: &LabelledDataset) -> Option<LabelledDataset> {
     let base = ClassSubset::Base.indices(dataset.classes.len());
     if base.len() < 4 {

@@ -1,8 +1,9 @@
 //! The tuning images as every epoch sees them, augmented anew, the same for every method.
 //!
-//! Methods without a visual prompt read features: each view passes the frozen tower once. Pixels are kept at the model's
-//! side for as many epochs as there is room for, and those of later epochs are made again whenever they are asked for. A view
-//! has a random stream of its own, so that it is the same whether it was kept or not.
+//! Methods without a visual prompt read features: each view passes the frozen tower once. Pixels are kept at
+//! the model's side for as many epochs as there is room for, and those of later epochs are made again
+//! whenever they are asked for. A view has a random stream of its own, so that it is the same whether it was
+//! kept or not.
 
 use burn::tensor::{Device, Tensor};
 use gram_clip::Model;

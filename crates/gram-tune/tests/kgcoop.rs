@@ -1,5 +1,5 @@
-//! KgCoOp against an independent PyTorch computation in 64 bits (`fixtures/make_kgcoop.py`): loss, gradient, and a whole
-//! descent, with GRAM's regulator and without, on the model and the images of `fixtures/methods`.
+//! KgCoOp against an independent PyTorch computation in 64 bits (`fixtures/make_kgcoop.py`): loss, gradient,
+//! and a whole descent, with GRAM's regulator and without, on the model and the images of `fixtures/methods`.
 #![allow(clippy::unwrap_used)]
 
 use std::path::PathBuf;

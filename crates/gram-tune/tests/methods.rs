@@ -1,5 +1,5 @@
-//! Every method against an independent PyTorch computation in 64 bits: the same start, the same batches, the same losses
-//! and the same end (`fixtures/make_methods.py`).
+//! Every method against an independent PyTorch computation in 64 bits: the same start, the same batches, the
+//! same losses and the same end (`fixtures/make_methods.py`).
 #![allow(clippy::unwrap_used)]
 
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! Groups image-text pairs into topics and domains, meta-trains an initialisation on them, and tunes a prompt from it.
+//! Groups image-text pairs into topics and domains, meta-trains an initialisation on them, and tunes a prompt
+//! from it.
 //!
 //!     cargo run --release --example meta_train
 

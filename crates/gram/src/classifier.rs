@@ -1,4 +1,5 @@
-//! A classifier that is ready: class names under hand-written sentences or a learned prompt, and images against them.
+//! A classifier that is ready: class names under hand-written sentences or a learned prompt, and images
+//! against them.
 
 use std::path::Path;
 

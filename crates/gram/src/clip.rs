@@ -21,8 +21,8 @@ pub struct Clip {
 }
 
 impl Clip {
-    /// Opens a model: `tiny`, which is built in; a folder or file with a checkpoint of Hugging Face, open_clip or OpenAI; a
-    /// short name such as `ViT-B/16`; or an id on the hub.
+    /// Opens a model: `tiny`, which is built in; a folder or file with a checkpoint of Hugging Face,
+    /// open_clip or OpenAI; a short name such as `ViT-B/16`; or an id on the hub.
     ///
     /// # Errors
     /// If it is none of those, or a file of it is missing or wrong.
@@ -62,7 +62,8 @@ impl Clip {
         Ok(clusters)
     }
 
-    /// The prompt template that prompts of this model are learned in: the one that is given, or the command line's.
+    /// The prompt template that prompts of this model are learned in: the one that is given, or the command
+    /// line's.
     pub(crate) fn template(&self, given: Option<&str>) -> Result<Template, Error> {
         let given = given.map(str::parse).transpose()?;
         learned_template(given.as_ref(), &self.model)

@@ -11,8 +11,8 @@ use gram_tune::method::Starts;
 
 use crate::{Clip, Dataset, Error, Initialisation};
 
-/// Tunes and measures methods on a few shots of each dataset: base-to-new accuracy, with intervals over seeds. What is
-/// finished stays in a folder, and is not computed again.
+/// Tunes and measures methods on a few shots of each dataset: base-to-new accuracy, with intervals over
+/// seeds. What is finished stays in a folder, and is not computed again.
 #[derive(Clone, Debug)]
 pub struct Comparison<'a> {
     model: &'a Clip,

@@ -12,8 +12,8 @@ use crate::Error;
 pub struct Dataset(LabelledDataset);
 
 impl Dataset {
-    /// Opens a dataset: a folder for each class, a manifest, an archive, shards with labels, a standard benchmark as CoOp keeps
-    /// it, a folder of Hugging Face's, or one that is built in, as `demo:food`.
+    /// Opens a dataset: a folder for each class, a manifest, an archive, shards with labels, a standard
+    /// benchmark as CoOp keeps it, a folder of Hugging Face's, or one that is built in, as `demo:food`.
     ///
     /// # Errors
     /// If it is none of those, or cannot be read.
@@ -44,8 +44,8 @@ pub struct Pairs {
 }
 
 impl Pairs {
-    /// Opens pairs: a WebDataset shard or a folder of them, a table with columns `image` and `caption`, COCO's or Flickr's
-    /// captions, a folder or tables of Hugging Face's, or `demo`, which is built in.
+    /// Opens pairs: a WebDataset shard or a folder of them, a table with columns `image` and `caption`,
+    /// COCO's or Flickr's captions, a folder or tables of Hugging Face's, or `demo`, which is built in.
     ///
     /// # Errors
     /// If it is none of those, cannot be read, or holds no pair.

@@ -17,10 +17,10 @@
 //! # }
 //! ```
 //!
-//! [`Clip`] is the frozen model, [`Dataset`] and [`Pairs`] are what it sees. A [`Tuner`] learns a [`Prompt`] from a few
-//! labelled images, a [`Classifier`] asks for classes under it. [`Clip::cluster`] and [`MetaTrainer`] learn where prompts
-//! should start from pairs without labels, and a [`Comparison`] measures what that is worth. Each of the four examples in
-//! `examples/` is a whole program.
+//! [`Clip`] is the frozen model, [`Dataset`] and [`Pairs`] are what it sees. A [`Tuner`] learns a [`Prompt`]
+//! from a few labelled images, a [`Classifier`] asks for classes under it. [`Clip::cluster`] and
+//! [`MetaTrainer`] learn where prompts should start from pairs without labels, and a [`Comparison`] measures
+//! what that is worth. Each of the four examples in `examples/` is a whole program.
 
 mod classifier;
 mod clip;

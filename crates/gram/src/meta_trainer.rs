@@ -78,7 +78,8 @@ impl<'a> MetaTrainer<'a> {
     /// Meta-trains on episodes that are drawn from the topics and domains of `pairs`.
     ///
     /// # Errors
-    /// If a setting is out of its range, there are too few topics, an image cannot be read, or a step diverges.
+    /// If a setting is out of its range, there are too few topics, an image cannot be read, or a step
+    /// diverges.
     pub fn fit(&self, pairs: &Pairs, clusters: &Clusters) -> Result<Initialisation, Error> {
         self.settings.validate()?;
         let template = self.model.template(self.template.as_deref())?;

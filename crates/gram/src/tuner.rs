@@ -83,7 +83,8 @@ impl<'a> Tuner<'a> {
         self
     }
 
-    /// Starts from a meta-trained initialisation and regulates the gradient as it learned to: the method with GRAM.
+    /// Starts from a meta-trained initialisation and regulates the gradient as it learned to: the method with
+    /// GRAM.
     ///
     /// # Errors
     /// If the initialisation is of another kind of prompt, or there is no such method.

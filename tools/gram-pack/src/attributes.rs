@@ -79,7 +79,8 @@ impl Attributes {
         faded: false,
     };
 
-    /// Draws each attribute by itself; about a quarter of the results are plain, most others have one to three.
+    /// Draws each attribute by itself; about a quarter of the results are plain, most others have one to
+    /// three.
     pub fn random(average: Option<Rgb>, stream: &mut Stream) -> Self {
         let background = match stream.random_bool(0.4) {
             true => Colour::random_behind(average, stream),

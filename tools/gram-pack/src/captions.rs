@@ -1,4 +1,5 @@
-//! Captions that say what a picture shows and how it looks: "a blurry small drawing of a tiger on a green background".
+//! Captions that say what a picture shows and how it looks: "a blurry small drawing of a tiger on a green
+//! background".
 //!
 //! A caption may leave things out, as people do, but never says what is not so.
 
@@ -15,7 +16,8 @@ const MENTION: f64 = 0.75;
 const MENTION_STYLE: f64 = 0.35;
 /// How likely a white background, which most pictures have, is mentioned.
 const MENTION_WHITE: f64 = 0.12;
-/// How likely only the name is said, whatever the look; with plain looks this makes about a quarter of all captions.
+/// How likely only the name is said, whatever the look; with plain looks this makes about a quarter of all
+/// captions.
 const NAME_ONLY: f64 = 0.12;
 
 /// What a caption calls a picture; the empty word gives "a tiger" alone.
@@ -157,7 +159,8 @@ fn sounds_like_vowel(word: &str) -> bool {
         && word.starts_with(['a', 'e', 'i', 'o', 'u'])
 }
 
-/// Whether the noun that the phrase is about ends like a plural: "people with bunny ears" asks its first word.
+/// Whether the noun that the phrase is about ends like a plural: "people with bunny ears" asks its first
+/// word.
 fn is_plural(phrase: &str) -> bool {
     const SINGULAR: [&str; 12] = [
         "lens",

@@ -1,4 +1,5 @@
-//! Which concept an icon draws: the same concept in another vendor's hand is the same class in another domain.
+//! Which concept an icon draws: the same concept in another vendor's hand is the same class in another
+//! domain.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -52,7 +53,8 @@ struct Emoji {
 }
 
 impl Concepts {
-    /// Reads `unicode-emoji-json` from anywhere below `folder` and learns further names from the sets' aliases.
+    /// Reads `unicode-emoji-json` from anywhere below `folder` and learns further names from the sets'
+    /// aliases.
     pub fn read(folder: &Path, icon_sets: &[Package]) -> Result<Self, PackageError> {
         let what = "unicode-emoji-json (data-by-emoji.json)";
         let found = packages::folders_with(folder, "data-by-emoji.json")?;
@@ -73,7 +75,8 @@ impl Concepts {
         self.concepts.get(index)
     }
 
-    /// Whether the concept repeats a plainer one: a skin tone, a hair style, or a gender of a person's concept.
+    /// Whether the concept repeats a plainer one: a skin tone, a hair style, or a gender of a person's
+    /// concept.
     pub fn repeats(&self, slug: &str) -> bool {
         const VARIANTS: [&str; 9] = [
             "skin-tone",

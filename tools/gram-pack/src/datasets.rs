@@ -1,6 +1,7 @@
 //! The labelled datasets: which classes, drawn by whom, in which look.
 //!
-//! Each has sets and a look of its own, as the datasets of the paper's protocols each have their own kind of picture.
+//! Each has sets and a look of its own, as the datasets of the paper's protocols each have their own kind of
+//! picture.
 
 use crate::attributes::{Attributes, Sharpness, Size, Turn};
 use crate::colours::Colour;

@@ -1,4 +1,5 @@
-//! `gram-pack demo`: the data that the repository ships, pairs by the pool and labelled datasets by held-out vendors.
+//! `gram-pack demo`: the data that the repository ships, pairs by the pool and labelled datasets by held-out
+//! vendors.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -18,7 +18,8 @@ const ENDINGS: [(&str, Option<&str>); 12] = [
     ("simple", None),
 ];
 
-/// Words of icons that are crossed out: without the word the name would be wrong, and with it few pictures share it.
+/// Words of icons that are crossed out: without the word the name would be wrong, and with it few pictures
+/// share it.
 const CROSSED_OUT: [&str; 2] = ["off", "slash"];
 
 /// The most words that a useful name has.

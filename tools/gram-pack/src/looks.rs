@@ -38,7 +38,8 @@ pub struct Look {
 }
 
 impl Look {
-    /// A look with random attributes, for a drawing of this average colour (none: its ink follows the background).
+    /// A look with random attributes, for a drawing of this average colour (none: its ink follows the
+    /// background).
     pub fn random(average: Option<Rgb>, stream: &mut Stream) -> Self {
         let attributes = Attributes::random(average, stream);
         Self::vary(attributes, stream)

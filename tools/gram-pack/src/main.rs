@@ -1,7 +1,7 @@
 //! Renders open-licence icon packages into image-text pairs and labelled datasets.
 //!
-//! `gram-pack pretraining` makes the pairs that the default model is trained on, `gram-pack demo` the data that the
-//! repository ships. Both write the same bytes for the same packages and seed.
+//! `gram-pack pretraining` makes the pairs that the default model is trained on, `gram-pack demo` the data
+//! that the repository ships. Both write the same bytes for the same packages and seed.
 
 #![allow(
     clippy::print_stdout,

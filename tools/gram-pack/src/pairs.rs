@@ -42,7 +42,8 @@ pub struct PairSettings {
 }
 
 impl PairSettings {
-    /// The pairs numbered `variations` of one drawing; a pair depends on the seed, the drawing and its number alone.
+    /// The pairs numbered `variations` of one drawing; a pair depends on the seed, the drawing and its number
+    /// alone.
     pub fn pairs(
         self,
         drawing: &Drawing,

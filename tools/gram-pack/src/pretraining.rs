@@ -1,4 +1,5 @@
-//! `gram-pack pretraining`: the pool in random looks as shards, and a plain held-out dataset to watch progress on.
+//! `gram-pack pretraining`: the pool in random looks as shards, and a plain held-out dataset to watch
+//! progress on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

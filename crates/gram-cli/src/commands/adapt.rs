@@ -61,8 +61,8 @@ pub struct AdaptArguments {
     /// Prompt template. A textual prompt is initialised with its words before the class name.
     #[arg(long)]
     template: Option<Template>,
-    /// The prompt file. The loss of every epoch is written beside it as .metrics.jsonl, and the run folder as
-    /// .run.
+    /// The prompt file. The loss of every epoch is written beside it as .metrics.jsonl, and the run folder
+    /// as .run.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Whether the run begins anew.

@@ -68,7 +68,8 @@ pub struct ClusterArguments {
     /// Drops this share of the pairs, those whose image and caption are least similar.
     #[arg(long, value_name = "PART")]
     similarity_quantile: Option<f32>,
-    /// Embeds by UMAP and clusters only N of the pairs. The others join their nearest neighbours among these.
+    /// Embeds by UMAP and clusters only N of the pairs. The others join their nearest neighbours among
+    /// these.
     #[arg(long, value_name = "N")]
     fit_sample: Option<usize>,
     /// Largest number of domains per topic.

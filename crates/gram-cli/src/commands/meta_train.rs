@@ -44,7 +44,8 @@ pub struct MetaTrainArguments {
     /// The image-text pairs that were clustered.
     #[arg(long, value_name = "SRC", required_unless_present = "features", conflicts_with = "features")]
     pairs: Option<String>,
-    /// Features of their images, from `gram embed` or clip-retrieval: a prompt that is not visual needs no more.
+    /// Features of their images, from `gram embed` or clip-retrieval: a prompt that is not visual needs no
+    /// more.
     #[arg(long, value_name = "DIR")]
     features: Option<PathBuf>,
     /// Topics and domains from `gram cluster`, from which episodes are drawn.
@@ -135,8 +136,8 @@ pub struct MetaSettings {
     /// Query images per class.
     #[arg(long, value_name = "N")]
     query_shots: Option<usize>,
-    /// Query-only classes: further classes of the query set that the support set does not show. The paper has
-    /// none.
+    /// Query-only classes: further classes of the query set that the support set does not show. The paper
+    /// has none.
     #[arg(long = "query-only-classes", alias = "new-ways", value_name = "N")]
     new_ways: Option<usize>,
     /// Meta optimiser.

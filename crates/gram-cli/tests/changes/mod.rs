@@ -1,4 +1,5 @@
-//! A command whose settings are changed one at a time, in the folder of a run that was made before the change.
+//! A command whose settings are changed one at a time, in the folder of a run that was made before the
+//! change.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -119,8 +120,8 @@ impl Base {
         self.line_is(&self.line.with(flag, values), &format!("--{flag} {values:?}"));
     }
 
-    /// With another command line: in a copy of the folder it is refused, and nothing is lost, or gives what it gives in a fresh
-    /// folder.
+    /// With another command line: in a copy of the folder it is refused, and nothing is lost, or gives what
+    /// it gives in a fresh folder.
     pub fn line_is(&self, line: &CommandLine, what: &str) {
         assert_ne!(*line, self.line, "{what}: this is no change");
         self.in_a_copy(line, what);
@@ -150,7 +151,8 @@ impl Base {
         assert_eq!(found, (self.numbers)(&out, &printed), "{what}: numbers of another run");
     }
 
-    /// With the same command line, after `change` has changed what it reads, and before `back` has put it back.
+    /// With the same command line, after `change` has changed what it reads, and before `back` has put it
+    /// back.
     pub fn data(&self, what: &str, change: impl FnOnce(), back: impl FnOnce()) {
         change();
         self.in_a_copy(&self.line, what);

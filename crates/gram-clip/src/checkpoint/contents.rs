@@ -35,8 +35,8 @@ pub struct Contents {
     pub unread: BTreeMap<String, Unread>,
 }
 
-/// The contents of a file called `file`: what training scripts wrap around the names is taken away, and so is what lies
-/// beside a `state_dict`.
+/// The contents of a file called `file`: what training scripts wrap around the names is taken away, and so is
+/// what lies beside a `state_dict`.
 ///
 /// # Errors
 /// [`ClipError`] names the file.
@@ -66,8 +66,9 @@ pub fn read_tensors(file: &str, bytes: &[u8]) -> Result<Named, ClipError> {
     Ok(read_contents(file, bytes)?.tensors)
 }
 
-/// Without what training scripts wrap around the names: an outer `state_dict`, `module.` of parallel training, and
-/// `_orig_mod.` of compiled models. `is_tensor` says which of the values are tensors: no other is a reason to keep a name.
+/// Without what training scripts wrap around the names: an outer `state_dict`, `module.` of parallel
+/// training, and `_orig_mod.` of compiled models. `is_tensor` says which of the values are tensors: no other
+/// is a reason to keep a name.
 pub(super) fn unwrapped<T>(all: BTreeMap<String, T>, is_tensor: impl Fn(&T) -> bool) -> BTreeMap<String, T> {
     let within = |all: BTreeMap<String, T>, prefix: &str, others: bool| {
         let (inner, outer): (BTreeMap<_, _>, BTreeMap<_, _>) =
@@ -83,8 +84,8 @@ pub(super) fn unwrapped<T>(all: BTreeMap<String, T>, is_tensor: impl Fn(&T) -> b
     within(within(model, "module.", false), "_orig_mod.", false)
 }
 
-/// Reads every tensor of a file, and forgets it. Whatever the bytes are, that ends in values or in an error, and takes
-/// little more memory than the file: what fuzzing tries.
+/// Reads every tensor of a file, and forgets it. Whatever the bytes are, that ends in values or in an error,
+/// and takes little more memory than the file: what fuzzing tries.
 pub fn read_anything(bytes: &[u8]) {
     for entry in entries("fuzzed", bytes).unwrap_or_default().into_values() {
         match entry {

@@ -1,7 +1,8 @@
-//! The names of OpenAI's checkpoints, which open_clip kept, for the tensors that Hugging Face names otherwise.
+//! The names of OpenAI's checkpoints, which open_clip kept, for the tensors that Hugging Face names
+//! otherwise.
 //!
-//! Queries, keys and values are one matrix there, and the projections are stored `[inputs, outputs]`. Models with
-//! `custom_text` have `text.` before the names of the text tower.
+//! Queries, keys and values are one matrix there, and the projections are stored `[inputs, outputs]`. Models
+//! with `custom_text` have `text.` before the names of the text tower.
 
 /// Where a tensor of Hugging Face's layout is found in OpenAI's.
 #[derive(Clone, Debug, PartialEq, Eq)]

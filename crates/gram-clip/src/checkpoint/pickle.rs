@@ -1,11 +1,12 @@
 //! Pickles, parsed and never run.
 //!
-//! A pickle is a program for a stack machine; Python's own reader lets it import and call anything. This one builds
-//! nothing: what a call or a class would make stays [`Value::Made`], with the name of its maker, and whoever looks for
-//! tensors decides which makers it knows. Values live in an arena and refer to each other by number, so that a pickle of
-//! n bytes never takes more than a small multiple of n bytes here, however often it repeats itself. Opcodes:
-//! `pickletools` of Python; all that protocols 2 to 5 use are read, but those of the extension registry (`EXT1`, `EXT2`,
-//! `EXT4`) and of buffers outside the file, which mean nothing without the program that wrote them.
+//! A pickle is a program for a stack machine; Python's own reader lets it import and call anything. This one
+//! builds nothing: what a call or a class would make stays [`Value::Made`], with the name of its maker, and
+//! whoever looks for tensors decides which makers it knows. Values live in an arena and refer to each other
+//! by number, so that a pickle of n bytes never takes more than a small multiple of n bytes here, however
+//! often it repeats itself. Opcodes: `pickletools` of Python; all that protocols 2 to 5 use are read, but
+//! those of the extension registry (`EXT1`, `EXT2`, `EXT4`) and of buffers outside the file, which mean
+//! nothing without the program that wrote them.
 
 mod machine;
 #[cfg(test)]
@@ -101,7 +102,8 @@ impl<'a> Pickle<'a> {
     /// Module and name of a function or class, `os.system`; nothing for what is neither.
     pub fn name(&self, id: Id) -> Option<String> {
         let named = match self.get(id) {
-            // Before PyTorch 1.6 a file kept a module's source beside its class: `('module', class, file, source)`.
+            // Before PyTorch 1.6 a file kept a module's source beside its class: `('module', class, file,
+            // source)`.
             Value::Persistent(id) => match self.sequence(*id)?[..] {
                 [Value::Text("module"), class, ..] => class,
                 _ => return None,

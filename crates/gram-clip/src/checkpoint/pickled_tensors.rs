@@ -81,7 +81,8 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// What `maker` makes of the arguments `given` and a state: a tensor, an object of TorchScript, or what is not known.
+    /// What `maker` makes of the arguments `given` and a state: a tensor, an object of TorchScript, or what
+    /// is not known.
     fn made(
         &mut self,
         [maker, arguments]: [Id; 2],
@@ -148,8 +149,8 @@ impl<'a> Walk<'a> {
             .ok_or_else(|| "it repeats its values, or reaches beyond its storage".into())
     }
 
-    /// Key and kind of a storage: `('storage', kind, key, location, count)`. A sixth element is a part of a storage, as
-    /// PyTorch wrote it before 0.4, and is not known here.
+    /// Key and kind of a storage: `('storage', kind, key, location, count)`. A sixth element is a part of a
+    /// storage, as PyTorch wrote it before 0.4, and is not known here.
     fn storage(&self, id: Id) -> Option<(&'a str, &'a str)> {
         match self.pickle.sequence(id)?.as_slice() {
             [

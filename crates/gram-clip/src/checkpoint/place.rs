@@ -64,7 +64,8 @@ impl Place {
         (bytes.len() == size).then_some(Self { bytes, dtype, shape, strides: None })
     }
 
-    /// A tensor in a storage: its first element at `offset`, the others by `strides`; [`None`] if it leaves the storage.
+    /// A tensor in a storage: its first element at `offset`, the others by `strides`; [`None`] if it leaves
+    /// the storage.
     pub fn strided(
         storage: Range<usize>,
         dtype: Dtype,

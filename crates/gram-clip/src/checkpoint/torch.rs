@@ -1,9 +1,9 @@
 //! Files of `torch.save` and TorchScript archives.
 //!
-//! Since PyTorch 1.6 a file is a ZIP archive: `NAME/data.pkl` says which tensors there are, `NAME/data/KEY` holds the
-//! bytes of a storage, stored and never compressed, so that they are read where they lie. A TorchScript archive is the
-//! same with objects in the place of dictionaries, and code that is not read. Before, a file was a row of pickles with
-//! the storages behind them. Big-endian files are refused.
+//! Since PyTorch 1.6 a file is a ZIP archive: `NAME/data.pkl` says which tensors there are, `NAME/data/KEY`
+//! holds the bytes of a storage, stored and never compressed, so that they are read where they lie. A
+//! TorchScript archive is the same with objects in the place of dictionaries, and code that is not read.
+//! Before, a file was a row of pickles with the storages behind them. Big-endian files are refused.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Cursor;
@@ -55,9 +55,9 @@ fn is_legacy(bytes: &[u8]) -> bool {
         || (rest.first() == Some(&0x95) && rest.get(9..).is_some_and(|rest| rest.starts_with(MAGIC)))
 }
 
-/// What is in a file, by the path to it: keys and attributes, joined by dots. Tensors, and what is not read; numbers and
-/// texts are left out. A class or a function that is not known here is never run, and ends nothing: a scheduler or a
-/// namespace beside the weights is no part of them.
+/// What is in a file, by the path to it: keys and attributes, joined by dots. Tensors, and what is not read;
+/// numbers and texts are left out. A class or a function that is not known here is never run, and ends
+/// nothing: a scheduler or a namespace beside the weights is no part of them.
 ///
 /// # Errors
 /// [`TorchError`].
@@ -110,8 +110,8 @@ fn archive(bytes: &[u8]) -> Result<BTreeMap<String, Entry>, TorchError> {
     Walk::new(&pickle, &storages).run()
 }
 
-/// The activation that a TorchScript archive names among its classes: OpenAI's have `QuickGELU`, models that open_clip
-/// traced PyTorch's `GELU`. Nothing if it names neither, or both.
+/// The activation that a TorchScript archive names among its classes: OpenAI's have `QuickGELU`, models that
+/// open_clip traced PyTorch's `GELU`. Nothing if it names neither, or both.
 pub fn torch_script_activation(bytes: &[u8]) -> Option<Activation> {
     let (entries, root) = entries(bytes).ok()?;
     let pickle = Pickle::parse(&bytes[entries.get(&format!("{root}data.pkl"))?.clone()]).ok()?;
@@ -128,7 +128,8 @@ pub fn torch_script_activation(bytes: &[u8]) -> Option<Activation> {
     }
 }
 
-/// Magic number, version, system; the object; the keys of the storages; then every storage: a count and the bytes.
+/// Magic number, version, system; the object; the keys of the storages; then every storage: a count and the
+/// bytes.
 fn legacy(bytes: &[u8]) -> Result<BTreeMap<String, Entry>, TorchError> {
     let mut at = 0;
     let mut next = || -> Result<Pickle<'_>, PickleError> {

@@ -1,6 +1,7 @@
 //! What `torch.load` reads: a dictionary with the tensors under `state_dict`, as training scripts keep them.
 //!
-//! The archive is that of PyTorch 1.6 and later: a pickle of protocol 2, and the bytes of every tensor beside it.
+//! The archive is that of PyTorch 1.6 and later: a pickle of protocol 2, and the bytes of every tensor beside
+//! it.
 
 use std::io::{Cursor, Write};
 
@@ -9,7 +10,8 @@ use zip::{CompressionMethod, ZipWriter};
 
 use super::{Named, TorchError};
 
-/// The bytes of a checkpoint `{"state_dict": tensors, "epoch": epoch}`; `name` is the folder inside the archive.
+/// The bytes of a checkpoint `{"state_dict": tensors, "epoch": epoch}`; `name` is the folder inside the
+/// archive.
 ///
 /// # Errors
 /// [`TorchError::Zip`] if the archive cannot be written.

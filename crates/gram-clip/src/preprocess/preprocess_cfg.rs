@@ -8,8 +8,8 @@ use super::{Centre, Preprocess, Resize};
 use crate::error::ClipError;
 use crate::open_clip::FILE;
 
-/// What a `preprocess_cfg` says for a model that reads images of `side` pixels; keys that are absent or `null` have
-/// open_clip's default. Its own `size` is not read, as open_clip sets it to the model's.
+/// What a `preprocess_cfg` says for a model that reads images of `side` pixels; keys that are absent or
+/// `null` have open_clip's default. Its own `size` is not read, as open_clip sets it to the model's.
 ///
 /// # Errors
 /// [`ClipError::Config`] with the key that asks for what gram does not do.

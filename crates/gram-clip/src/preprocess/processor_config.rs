@@ -1,8 +1,8 @@
-//! The settings of transformers' `CLIPImageProcessor`: `preprocessor_config.json`, and what version 5 nests in
-//! `processor_config.json`.
+//! The settings of transformers' `CLIPImageProcessor`: `preprocessor_config.json`, and what version 5 nests
+//! in `processor_config.json`.
 //!
-//! Every key that changes pixels is followed, or refused; keys that change none (`data_format`, `return_tensors`) are
-//! passed over, as transformers passes over those that it does not know.
+//! Every key that changes pixels is followed, or refused; keys that change none (`data_format`,
+//! `return_tensors`) are passed over, as transformers passes over those that it does not know.
 
 use gram_resample::Filter;
 use serde_json::{Map, Value};
@@ -105,7 +105,8 @@ impl Settings<'_> {
         if self.flag("do_pad", false)? && self.keys.get("pad_size").is_some_and(|size| !size.is_null()) {
             return Err(self.wrong("pad_size", "absent: images have the model's side without it"));
         }
-        // Without it transformers refuses images of other than three channels, and does the same to those of three.
+        // Without it transformers refuses images of other than three channels, and does the same to those of
+        // three.
         self.flag("do_convert_rgb", true).map(|_| ())
     }
 

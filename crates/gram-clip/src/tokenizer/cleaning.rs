@@ -1,9 +1,9 @@
-//! The cleaning of texts that OpenAI's and open_clip's tokenizers do before anything else: `ftfy.fix_text`, and HTML
-//! entities twice over.
+//! The cleaning of texts that OpenAI's and open_clip's tokenizers do before anything else: `ftfy.fix_text`,
+//! and HTML entities twice over.
 //!
-//! Of ftfy 6.3's repairs all are made here; but text that was read in a wrong encoding is repaired only if the whole of it is
-//! UTF-8 that was read as Windows-1252 or Latin-1, by far the commonest case. (Lone surrogates cannot occur, and letters are
-//! composed by the tokenizer's normaliser.)
+//! Of ftfy 6.3's repairs all are made here; but text that was read in a wrong encoding is repaired only if
+//! the whole of it is UTF-8 that was read as Windows-1252 or Latin-1, by far the commonest case. (Lone
+//! surrogates cannot occur, and letters are composed by the tokenizer's normaliser.)
 
 use std::borrow::Cow;
 
@@ -43,7 +43,8 @@ pub fn clean(text: &str) -> Cow<'_, str> {
     if text.is_ascii() && !text.contains(|letter: char| letter == '&' || is_unwanted(letter)) {
         return Cow::Borrowed(text);
     }
-    // Where there are tags, ftfy leaves entities to whoever reads tags; the letters that they stand for stay as they are.
+    // Where there are tags, ftfy leaves entities to whoever reads tags; the letters that they stand for stay
+    // as they are.
     let text = if text.contains('<') { text.to_owned() } else { entities(text) };
     let text = well_read(without_terminal_colours(&text));
     let repaired: String = text.chars().flat_map(repaired).collect();
@@ -68,7 +69,8 @@ fn without_terminal_colours(text: &str) -> String {
     kept
 }
 
-/// UTF-8 that was read as Windows-1252 or Latin-1, perhaps more than once, read as what it is; any other text as it is.
+/// UTF-8 that was read as Windows-1252 or Latin-1, perhaps more than once, read as what it is; any other text
+/// as it is.
 fn well_read(mut text: String) -> String {
     while let Some(better) = read_again(&text) {
         text = better;
@@ -85,7 +87,8 @@ fn read_again(text: &str) -> Option<String> {
         return None;
     }
     let bytes: Vec<u8> = text.chars().map(byte).collect::<Option<_>>()?;
-    // Two letters may by chance be the bytes of a third; of a rare one, they are more likely meant as they stand.
+    // Two letters may by chance be the bytes of a third; of a rare one, they are more likely meant as they
+    // stand.
     let usual = |letter: char| {
         letter.is_ascii()
             || letter >= '\u{800}'

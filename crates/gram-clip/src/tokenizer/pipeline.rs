@@ -1,7 +1,7 @@
 //! What CLIP does around byte-pair encoding: lower case, splitting into words, and the alphabet of bytes.
 //!
-//! Reference: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", 2021, section
-//! 2.4; the pipeline is that of `CLIPTokenizerFast`.
+//! Reference: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", 2021,
+//! section 2.4; the pipeline is that of `CLIPTokenizerFast`.
 
 use tokenizers::models::bpe::{BPE, BpeBuilder};
 use tokenizers::normalizers::{NFC, Replace, Sequence, replace::ReplacePattern, utils::Lowercase};

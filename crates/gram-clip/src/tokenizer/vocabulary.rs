@@ -72,7 +72,8 @@ fn parse_merges(file: &str, text: &str, most: usize) -> Result<Vec<(String, Stri
     pairs.take(most).map(pair).collect()
 }
 
-/// The letters that stand for bytes, in OpenAI's order: bytes that can be printed stand for themselves, and come first.
+/// The letters that stand for bytes, in OpenAI's order: bytes that can be printed stand for themselves, and
+/// come first.
 fn byte_alphabet() -> Vec<char> {
     let printed = ['!'..='~', '\u{a1}'..='\u{ac}', '\u{ae}'..='\u{ff}'];
     let printed: Vec<char> = printed.into_iter().flatten().collect();

@@ -1,7 +1,7 @@
 //! Stages that are done, in files: a clustering that was stopped goes on after the last of them.
 //!
-//! A folder holds a safetensors file for every stage that takes long. Each names what it was made of (a checksum of settings,
-//! seed, keys and embeddings); what was made of something else is made anew.
+//! A folder holds a safetensors file for every stage that takes long. Each names what it was made of (a
+//! checksum of settings, seed, keys and embeddings); what was made of something else is made anew.
 
 use std::collections::HashMap;
 use std::fs;
@@ -23,7 +23,8 @@ pub(super) struct FinishedStages {
 }
 
 impl FinishedStages {
-    /// Of a clustering of the rows `kept` of the input, whose keys and embeddings are all that its stages work with.
+    /// Of a clustering of the rows `kept` of the input, whose keys and embeddings are all that its stages
+    /// work with.
     pub(super) fn new(
         folder: Option<&Path>,
         settings: &ChcSettings,

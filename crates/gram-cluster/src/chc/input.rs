@@ -19,8 +19,8 @@ pub struct ChcInput<'a> {
     pub captions: &'a [String],
     /// CLIP's image features; their lengths do not matter.
     pub image_features: &'a dyn Rows,
-    /// Cosine similarity of every pair's image and text features; nothing if these are of two models, which have no space
-    /// in common.
+    /// Cosine similarity of every pair's image and text features; nothing if these are of two models, which
+    /// have no space in common.
     pub similarities: Option<&'a [f32]>,
     /// Sentence embeddings of the captions.
     pub caption_embeddings: &'a dyn Rows,
@@ -30,7 +30,8 @@ impl ChcInput<'_> {
     /// Checks lengths, keys and values.
     ///
     /// # Errors
-    /// [`ClusterError::Length`], [`ClusterError::DuplicateKey`], [`ClusterError::NotFinite`], [`ClusterError::Zero`].
+    /// [`ClusterError::Length`], [`ClusterError::DuplicateKey`], [`ClusterError::NotFinite`],
+    /// [`ClusterError::Zero`].
     pub fn validate(&self) -> Result<(), ClusterError> {
         let same_length = |what, found| match self.keys.len() {
             expected if expected == found => Ok(()),
@@ -68,12 +69,12 @@ impl ChcInput<'_> {
         Ok(())
     }
 
-    /// The rows that pass the similarity filter, in the order of their keys: what follows does not depend on the
-    /// order in which pairs are given.
+    /// The rows that pass the similarity filter, in the order of their keys: what follows does not depend on
+    /// the order in which pairs are given.
     ///
     /// # Errors
-    /// [`ClusterError::TooFewPairs`] if too few are left, [`ClusterError::NoSimilarities`] if pairs are to be filtered by a
-    /// similarity that is not known.
+    /// [`ClusterError::TooFewPairs`] if too few are left, [`ClusterError::NoSimilarities`] if pairs are to be
+    /// filtered by a similarity that is not known.
     pub(super) fn kept_rows(&self, settings: &ChcSettings) -> Result<Vec<usize>, ClusterError> {
         let given = self.keys.len();
         let mut kept: Vec<usize> = match self.similarities {

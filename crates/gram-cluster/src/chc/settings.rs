@@ -7,7 +7,8 @@ use crate::hdbscan::HdbscanSettings;
 use crate::topic_words::TopicWordSettings;
 use crate::umap::UmapSettings;
 
-/// The smallest distance of points in the map, as a share of its spread: umap-learn's default, made to be looked at.
+/// The smallest distance of points in the map, as a share of its spread: umap-learn's default, made to be
+/// looked at.
 const MAP_MINIMUM_DISTANCE: f64 = 0.1;
 
 /// Every setting of cross-modal hierarchical clustering.
@@ -16,11 +17,11 @@ const MAP_MINIMUM_DISTANCE: f64 = 0.1;
 pub struct ChcSettings {
     /// The least similarity of image and caption, in [-1, 1]; by default none.
     pub minimum_similarity: Option<f32>,
-    /// The share of pairs of lowest similarity to leave out, in [0, 1). Pairs as similar as the first that stays
-    /// stay too.
+    /// The share of pairs of lowest similarity to leave out, in [0, 1). Pairs as similar as the first that
+    /// stays stay too.
     pub similarity_quantile: f32,
-    /// So many pairs are laid out and clustered, evenly apart in the order of their keys, and the others put where their nearest
-    /// neighbours among these are; by default all are laid out.
+    /// So many pairs are laid out and clustered, evenly apart in the order of their keys, and the others put
+    /// where their nearest neighbours among these are; by default all are laid out.
     pub fit_sample: Option<usize>,
     /// How caption embeddings are brought to few dimensions.
     pub umap: UmapSettings,
@@ -34,8 +35,8 @@ pub struct ChcSettings {
     pub choose_domains: bool,
     /// The fewest images of a domain; topics with fewer are dropped. 1 or more.
     pub minimum_domain_size: usize,
-    /// Images that an episode's support set takes from one domain of a topic; topics without such a domain are dropped. 0 or
-    /// more.
+    /// Images that an episode's support set takes from one domain of a topic; topics without such a domain
+    /// are dropped. 0 or more.
     pub support_shots: usize,
     /// Images that its query set takes from all domains, besides; topics with fewer are dropped. 0 or more.
     pub query_shots: usize,

@@ -65,8 +65,8 @@ impl Clusters {
     /// Reads the clusters that [`save`](Self::save) wrote.
     ///
     /// # Errors
-    /// [`ClusterError::Read`] if a file is not there or is damaged, [`ClusterError::Content`] if the two files do not
-    /// fit together or were written by another version.
+    /// [`ClusterError::Read`] if a file is not there or is damaged, [`ClusterError::Content`] if the two
+    /// files do not fit together or were written by another version.
     pub fn load(folder: &Path) -> Result<Self, ClusterError> {
         let path = folder.join(TOPICS);
         let text = fs::read_to_string(&path).map_err(|error| ClusterError::read(&path, error))?;

@@ -76,7 +76,8 @@ impl CondensedTree {
         Clustering { labels, strengths: self.leaves.iter().map(strength).collect(), clusters }
     }
 
-    /// Label and strength of a point that reaches `neighbour` at `lambda`: those of the cluster that the neighbour was in then.
+    /// Label and strength of a point that reaches `neighbour` at `lambda`: those of the cluster that the
+    /// neighbour was in then.
     pub(super) fn place_at(
         &self,
         labels: &[Option<(usize, f64)>],
@@ -94,7 +95,8 @@ impl CondensedTree {
         (labels[cluster].map(|(label, _)| label), strength(labels[cluster], lambda))
     }
 
-    /// For every cluster the chosen one that it is or is part of: its label, and the largest lambda at which anything left it.
+    /// For every cluster the chosen one that it is or is part of: its label, and the largest lambda at which
+    /// anything left it.
     pub(super) fn labels(&self) -> Vec<Option<(usize, f64)>> {
         let chosen = self.most_stable();
         let mut label_of = vec![None; self.clusters.len()];
@@ -111,8 +113,8 @@ impl CondensedTree {
         label_of
     }
 
-    /// Which clusters are more stable than the best choice among their descendants. Those below a chosen one may be
-    /// marked too.
+    /// Which clusters are more stable than the best choice among their descendants. Those below a chosen one
+    /// may be marked too.
     fn most_stable(&self) -> Vec<bool> {
         let mut chosen = vec![false; self.clusters.len()];
         let mut below = vec![0.0; self.clusters.len()];
@@ -126,7 +128,8 @@ impl CondensedTree {
     }
 }
 
-/// How strongly what leaves at `lambda` belongs to a chosen cluster, given with the largest lambda of all that left it.
+/// How strongly what leaves at `lambda` belongs to a chosen cluster, given with the largest lambda of all
+/// that left it.
 fn strength(chosen: Option<(usize, f64)>, lambda: f64) -> f64 {
     match chosen {
         None => 0.0,

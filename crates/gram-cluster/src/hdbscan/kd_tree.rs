@@ -1,9 +1,11 @@
 //! A kd-tree: points in boxes within boxes, so that whole boxes can be passed over.
 //!
-//! Points lie in the order of the tree, so that those of a box lie side by side. A box is halved along its longest side,
-//! between points in the order of `(coordinate, id)`: copies of a point are parted by their ids.
+//! Points lie in the order of the tree, so that those of a box lie side by side. A box is halved along its
+//! longest side, between points in the order of `(coordinate, id)`: copies of a point are parted by their
+//! ids.
 //!
-//! Reference: Bentley, "Multidimensional Binary Search Trees Used for Associative Searching", CACM 18(9), 1975.
+//! Reference: Bentley, "Multidimensional Binary Search Trees Used for Associative Searching", CACM 18(9),
+//! 1975.
 
 use ndarray::ArrayView2;
 use rayon::prelude::*;
@@ -110,8 +112,8 @@ impl KdTree {
         point.iter().zip(self.point(place)).map(|(one, other)| (one - other) * (one - other)).sum()
     }
 
-    /// The squared distance of a point from a box: no point in it is nearer, in floating-point numbers too, for rounding
-    /// never turns an order round.
+    /// The squared distance of a point from a box: no point in it is nearer, in floating-point numbers too,
+    /// for rounding never turns an order round.
     pub(super) fn squared_distance_of_box(&self, point: &[f64], node: u32) -> f64 {
         let bounds = &self.bounds[node as usize * 2 * self.dimensions..][..2 * self.dimensions];
         let (lower, upper) = bounds.split_at(self.dimensions);
@@ -122,7 +124,8 @@ impl KdTree {
         point.iter().zip(lower).zip(upper).map(gap).sum()
     }
 
-    /// For every place the squared distance of its `k`-th nearest point, itself counted. `k` is at most the number of points.
+    /// For every place the squared distance of its `k`-th nearest point, itself counted. `k` is at most the
+    /// number of points.
     pub(super) fn squared_distances_of_kth(&self, k: usize) -> Vec<f64> {
         let places = 0..self.ids.len();
         places
@@ -138,9 +141,9 @@ impl KdTree {
             .collect()
     }
 
-    /// Of the `2 samples` points around another that is not among them the nearest by mutual reachability: its id and the
-    /// squared reachability. `cores` are the squared core distances of the places, of the `samples`-th neighbour; the other's
-    /// own is that of its next neighbour, as Python's prediction has it.
+    /// Of the `2 samples` points around another that is not among them the nearest by mutual reachability:
+    /// its id and the squared reachability. `cores` are the squared core distances of the places, of the
+    /// `samples`-th neighbour; the other's own is that of its next neighbour, as Python's prediction has it.
     pub(super) fn nearest_reachable(&self, point: &[f64], samples: usize, cores: &[f64]) -> (u32, f64) {
         let (mut nearest, mut pending) = (Vec::new(), Vec::new());
         self.kth_nearest(point, (2 * samples).min(self.ids.len()), &mut nearest, &mut pending);

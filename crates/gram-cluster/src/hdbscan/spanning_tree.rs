@@ -1,12 +1,14 @@
 //! The minimum spanning tree of mutual reachability, by Borůvka's algorithm over a kd-tree.
 //!
-//! Every point begins as a tree of its own; in each round every tree takes the shortest edge that leaves it, until there is
-//! one. Edges are ordered by `(distance, smaller id, larger id)`, so the tree is unique, whatever finds it and in whichever
-//! order. A search passes over what cannot matter: boxes whose points are all in the same tree, boxes that are further than
-//! the best edge found by the point or by any other point of its tree, and points that were further than that in a round
-//! before (edges out of a growing tree only become longer).
+//! Every point begins as a tree of its own; in each round every tree takes the shortest edge that leaves it,
+//! until there is one. Edges are ordered by `(distance, smaller id, larger id)`, so the tree is unique,
+//! whatever finds it and in whichever order. A search passes over what cannot matter: boxes whose points are
+//! all in the same tree, boxes that are further than the best edge found by the point or by any other point
+//! of its tree, and points that were further than that in a round before (edges out of a growing tree only
+//! become longer).
 //!
-//! Reference: McInnes and Healy, "Accelerated Hierarchical Density Based Clustering", arXiv 1705.07321, section 3.
+//! Reference: McInnes and Healy, "Accelerated Hierarchical Density Based Clustering", arXiv 1705.07321,
+//! section 3.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -37,8 +39,8 @@ impl TreeEdge {
     }
 }
 
-/// The tree's edges, shortest first, for core distances to the `samples`-th neighbour (`samples` below the number of
-/// points).
+/// The tree's edges, shortest first, for core distances to the `samples`-th neighbour (`samples` below the
+/// number of points).
 pub fn minimum_spanning_tree(points: ArrayView2<f32>, samples: usize) -> Vec<TreeEdge> {
     let tree = KdTree::new(points);
     // The point itself, at distance zero, is the nearest.
@@ -118,7 +120,8 @@ impl<'a> Forest<'a> {
         }
     }
 
-    /// For every tree the shortest edge that leaves it, with the places of its ends; trees are named by a place of theirs.
+    /// For every tree the shortest edge that leaves it, with the places of its ends; trees are named by a
+    /// place of theirs.
     fn shortest_leaving(&mut self) -> Vec<Option<Leaving>> {
         let count = self.cores.len();
         // Squared distances are not negative: their bits are in the same order.
@@ -143,9 +146,9 @@ impl<'a> Forest<'a> {
         shortest
     }
 
-    /// The shortest edge from `place` out of its tree, if it is no longer than the shortest that other places of the tree
-    /// have found so far, the `limit`. Which others have searched before differs from run to run: it decides what is passed
-    /// over, never what is shortest.
+    /// The shortest edge from `place` out of its tree, if it is no longer than the shortest that other places
+    /// of the tree have found so far, the `limit`. Which others have searched before differs from run to run:
+    /// it decides what is passed over, never what is shortest.
     fn search(
         &self,
         place: usize,

@@ -1,8 +1,8 @@
 //! Exact k nearest neighbours by blocked matrix products.
 //!
-//! `|x - y|^2 = |x|^2 + |y|^2 - 2 x.y`: the products of a block of points with all points find the candidates, and
-//! every candidate's distance is computed anew from the differences, so that equal points are at distance zero and
-//! ties go to the smaller id. Time is quadratic in the number of points.
+//! `|x - y|^2 = |x|^2 + |y|^2 - 2 x.y`: the products of a block of points with all points find the
+//! candidates, and every candidate's distance is computed anew from the differences, so that equal points are
+//! at distance zero and ties go to the smaller id. Time is quadratic in the number of points.
 
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use rayon::prelude::*;
@@ -10,7 +10,8 @@ use rayon::prelude::*;
 use super::{Metric, NearestNeighbours};
 use crate::matrix::{block_rows, dot_products, squared_distance, squared_norms};
 
-/// The `k` nearest other points of every row of `points` (normalised, for the cosine metric); `k` below their number.
+/// The `k` nearest other points of every row of `points` (normalised, for the cosine metric); `k` below their
+/// number.
 pub(super) fn nearest_neighbours(points: ArrayView2<f32>, k: usize, metric: Metric) -> NearestNeighbours {
     let all: Vec<usize> = (0..points.nrows()).collect();
     let rows = of_rows(points, k, metric, &all).into_iter().map(|(_, neighbours)| neighbours);
@@ -62,7 +63,8 @@ impl<'a> Search<'a> {
         found.map(|(squared, id)| (id, self.metric.of_squared(squared))).collect()
     }
 
-    /// All points that may be among the k nearest, given the rounding of the products, with exact squared distances.
+    /// All points that may be among the k nearest, given the rounding of the products, with exact squared
+    /// distances.
     fn candidates(&self, point: usize, products: ArrayView1<f32>, k: usize) -> Vec<(f64, u32)> {
         // Short of |point|^2, which is the same for all.
         let mut approximate: Vec<f32> =
@@ -75,7 +77,8 @@ impl<'a> Search<'a> {
             .collect()
     }
 
-    /// How far rounding may move an approximate distance: both ends of a comparison, a random walk over the sum.
+    /// How far rounding may move an approximate distance: both ends of a comparison, a random walk over the
+    /// sum.
     fn tolerance(&self, point: usize) -> f32 {
         let terms = (self.points.ncols() as f32).sqrt();
         4.0 * f32::EPSILON * terms * (self.norms[point] + self.largest_norm)

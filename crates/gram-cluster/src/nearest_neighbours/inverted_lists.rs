@@ -1,18 +1,19 @@
 //! Approximate k nearest neighbours of many points, by inverted lists and neighbours of neighbours.
 //!
-//! 1. Centres are found by k-means on a sample, and every point goes into the list of its nearest centre; a list has about
-//!    [`POINTS_OF_A_LIST`] points, however many there are in all.
-//! 2. A point is compared with the points in the lists of the centres that are nearest to it, by products of matrices.
+//! 1. Centres are found by k-means on a sample, and every point goes into the list of its nearest centre; a
+//!    list has about [`POINTS_OF_A_LIST`] points, however many there are in all.
+//! 2. A point is compared with the points in the lists of the centres that are nearest to it, by products of
+//!    matrices.
 //! 3. What the borders of lists cut off is found among the neighbours of neighbours, in rounds.
-//! 4. A thousand points are searched exactly. Unless [`RECALL`] of their neighbours were found, points are compared with
-//!    those of further lists, twice as many each time.
+//! 4. A thousand points are searched exactly. Unless [`RECALL`] of their neighbours were found, points are
+//!    compared with those of further lists, twice as many each time.
 //!
-//! Blocks are fixed, every round reads what the round before left, and ties go to the smaller id: the number of threads
-//! changes nothing.
+//! Blocks are fixed, every round reads what the round before left, and ties go to the smaller id: the number
+//! of threads changes nothing.
 //!
-//! References: Jégou, Douze and Schmid, "Product Quantization for Nearest Neighbor Search", TPAMI 2011 (inverted lists);
-//! Dong, Moses and Li, "Efficient K-Nearest Neighbor Graph Construction for Generic Similarity Measures", WWW 2011
-//! (neighbours of neighbours).
+//! References: Jégou, Douze and Schmid, "Product Quantization for Nearest Neighbor Search", TPAMI 2011
+//! (inverted lists); Dong, Moses and Li, "Efficient K-Nearest Neighbor Graph Construction for Generic
+//! Similarity Measures", WWW 2011 (neighbours of neighbours).
 
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -41,7 +42,8 @@ pub const RECALL: f64 = 0.96;
 const ROUNDS: usize = 2;
 /// Rows that are compared at once.
 const ROWS: usize = 256;
-/// Neighbours that are kept beyond those asked for: products are rounded, and exact distances may order them anew.
+/// Neighbours that are kept beyond those asked for: products are rounded, and exact distances may order them
+/// anew.
 const SPARE: usize = 2;
 
 /// The `k` nearest other points of every row of `points` (normalised, for the cosine metric), nearest first.
@@ -68,22 +70,23 @@ pub(super) fn nearest_neighbours(points: ArrayView2<f32>, k: usize, metric: Metr
     }
 }
 
-/// Products of two points that a search among so many takes, if the first lists are enough: of samples and points with
-/// centres, and of points with those in lists.
+/// Products of two points that a search among so many takes, if the first lists are enough: of samples and
+/// points with centres, and of points with those in lists.
 pub(crate) fn products(points: usize) -> f64 {
     let lists = points as f64 / POINTS_OF_A_LIST as f64;
     let with_centres = lists * (lists * SAMPLED_OF_A_LIST as f64 * ITERATIONS as f64 + 3.0 * points as f64);
     with_centres + points as f64 * (PROBES * POINTS_OF_A_LIST + CHECKED) as f64
 }
 
-/// Those that a search for the neighbours of so many others among points takes: with centres, and with points in lists.
+/// Those that a search for the neighbours of so many others among points takes: with centres, and with points
+/// in lists.
 pub(crate) fn products_of_others(points: usize, others: usize) -> f64 {
     let lists = points as f64 / POINTS_OF_A_LIST as f64;
     others as f64 * (lists + (PROBES * POINTS_OF_A_LIST) as f64)
 }
 
-/// The part of the neighbours of some points (ids of points, and their neighbours) that was found; of points at the distance
-/// of the last neighbour, any will do.
+/// The part of the neighbours of some points (ids of points, and their neighbours) that was found; of points
+/// at the distance of the last neighbour, any will do.
 pub fn recall(found: &NearestNeighbours, exact: &[(usize, Vec<(u32, f32)>)]) -> f64 {
     let (mut right, mut all) = (0, 0);
     for (point, expected) in exact {
@@ -161,7 +164,8 @@ fn mean(points: ArrayView2<f32>, members: &[u32]) -> Option<Array1<f32>> {
     (!members.is_empty()).then(|| sum.mapv(|sum| (sum / members.len() as f64) as f32))
 }
 
-/// The nearest points found so far, nearest first, with their squared distances short of the own point's squared length.
+/// The nearest points found so far, nearest first, with their squared distances short of the own point's
+/// squared length.
 #[derive(Clone, Debug)]
 struct Nearest(Vec<(f32, u32)>);
 
@@ -220,8 +224,8 @@ impl<'a> Search<'a> {
         Self { points, norms: squared_norms(points), centres, lists }
     }
 
-    /// The `k` points that are nearest to each row of `queries` (normalised, for the cosine metric), in the first
-    /// [`PROBES`] lists.
+    /// The `k` points that are nearest to each row of `queries` (normalised, for the cosine metric), in the
+    /// first [`PROBES`] lists.
     pub(super) fn nearest_to(&self, queries: ArrayView2<f32>, k: usize, metric: Metric) -> NearestNeighbours {
         let found = vec![Nearest::new(k + SPARE); queries.nrows()];
         let queries = Queries { rows: queries, are_points: false };

@@ -1,7 +1,7 @@
 //! The curve `1 / (1 + a d^(2b))` that turns a distance in the layout into a degree of nearness.
 //!
-//! `a` and `b` are the least-squares fit to 1 up to the minimum distance and `exp(-(d - minimum) / spread)` beyond,
-//! at 300 distances up to three spreads.
+//! `a` and `b` are the least-squares fit to 1 up to the minimum distance and `exp(-(d - minimum) / spread)`
+//! beyond, at 300 distances up to three spreads.
 
 /// Parameters of the curve.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,8 +1,8 @@
 //! The fuzzy neighbour graph: how surely two points are neighbours, each point judging at its own scale.
 //!
-//! Point i sees neighbour j at strength `exp(-max(0, d_ij - rho_i) / sigma_i)`: `rho_i` is the distance of its nearest
-//! neighbour (not counting copies of itself), and `sigma_i` is such that the strengths add up to `log2(k)`. The
-//! strengths p and q that two points give each other join by the fuzzy union `p + q - p q`.
+//! Point i sees neighbour j at strength `exp(-max(0, d_ij - rho_i) / sigma_i)`: `rho_i` is the distance of
+//! its nearest neighbour (not counting copies of itself), and `sigma_i` is such that the strengths add up to
+//! `log2(k)`. The strengths p and q that two points give each other join by the fuzzy union `p + q - p q`.
 
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
@@ -55,8 +55,8 @@ impl FuzzyGraph {
     }
 }
 
-/// Where points lie whose `neighbours` have places in `layout` [points, components]: in the middle of them, weighted by how
-/// surely each is a neighbour.
+/// Where points lie whose `neighbours` have places in `layout` [points, components]: in the middle of them,
+/// weighted by how surely each is a neighbour.
 pub fn among(neighbours: &NearestNeighbours, layout: ArrayView2<f32>) -> Array2<f32> {
     let scales = scales(neighbours);
     let mut places = Array2::zeros((scales.len(), layout.ncols()));

@@ -1,14 +1,15 @@
 //! The layout: neighbours attract, random points repel, along the gradient of the curve.
 //!
-//! With nearness `q(d) = 1 / (1 + a d^2b)` the layout minimises the cross-entropy between edge weights and nearness by
-//! stochastic gradient descent. An edge is drawn in proportion to its weight: the strongest twice every epoch, once
-//! from either end. Both ends of a drawn edge move towards each other by
-//! `-2ab d^(2b-2) / (1 + a d^2b) (x - y)`, then the end it was drawn from moves away from a few random points by
-//! `2b / ((0.001 + d^2)(1 + a d^2b)) (x - y)`.
+//! With nearness `q(d) = 1 / (1 + a d^2b)` the layout minimises the cross-entropy between edge weights and
+//! nearness by stochastic gradient descent. An edge is drawn in proportion to its weight: the strongest twice
+//! every epoch, once from either end. Both ends of a drawn edge move towards each other by
+//! `-2ab d^(2b-2) / (1 + a d^2b) (x - y)`, then the end it was drawn from moves away from a few random points
+//! by `2b / ((0.001 + d^2)(1 + a d^2b)) (x - y)`.
 //!
-//! Many points are dealt into blocks. An edge belongs to the pair of blocks of its ends, and is drawn, with its random
-//! points, within that pair alone. Pairs that share no block run side by side, in a fixed order of rounds (that of a
-//! tournament), with a random stream for each pair: a seed gives one layout at any number of threads.
+//! Many points are dealt into blocks. An edge belongs to the pair of blocks of its ends, and is drawn, with
+//! its random points, within that pair alone. Pairs that share no block run side by side, in a fixed order of
+//! rounds (that of a tournament), with a random stream for each pair: a seed gives one layout at any number
+//! of threads.
 
 use gram_data::random::{Stream, indexed_stream};
 use ndarray::Array2;
@@ -93,7 +94,8 @@ impl Deal {
         (block..points).step_by(self.blocks)
     }
 
-    /// The pairs of every round, with the edges that are drawn in them: each block with itself, then with each other.
+    /// The pairs of every round, with the edges that are drawn in them: each block with itself, then with
+    /// each other.
     fn rounds(self, graph: &FuzzyGraph, epochs: usize, seed: u64) -> Vec<Vec<PairOfBlocks>> {
         let mut edges: Vec<Vec<(u32, u32, f32)>> = vec![Vec::new(); self.blocks * self.blocks];
         let strongest = graph.edges.iter().map(|edge| edge.weight).fold(0.0, f32::max);
@@ -128,8 +130,8 @@ impl Deal {
     }
 }
 
-/// Everyone meets everyone once, in rounds in which no one plays twice (the circle method), for an even number; none for
-/// one.
+/// Everyone meets everyone once, in rounds in which no one plays twice (the circle method), for an even
+/// number; none for one.
 fn tournament(players: usize) -> Vec<Vec<[usize; 2]>> {
     let last = players - 1;
     let of_round = |round: usize| {

@@ -1,8 +1,9 @@
 //! Where the layout starts: the smoothest functions on the graph.
 //!
-//! Random values are averaged over neighbours again and again, `x <- (x + D^-1/2 W D^-1/2 x) / 2`, and kept orthogonal
-//! to each other and to the constant: power iteration towards the normalised Laplacian's lowest eigenvectors. It stops
-//! after a fixed number of rounds: the start needs their smoothness, not their last digits.
+//! Random values are averaged over neighbours again and again, `x <- (x + D^-1/2 W D^-1/2 x) / 2`, and kept
+//! orthogonal to each other and to the constant: power iteration towards the normalised Laplacian's lowest
+//! eigenvectors. It stops after a fixed number of rounds: the start needs their smoothness, not their last
+//! digits.
 
 use gram_data::random::{normal, stream};
 use ndarray::{Array2, ArrayView1, ArrayViewMut1, Axis};

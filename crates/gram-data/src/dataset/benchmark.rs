@@ -1,8 +1,9 @@
 //! The datasets of the literature in the folders that CoOp keeps them in.
 //!
-//! Eleven datasets come with a shared split (`split_zhou_*.json`), FGVC Aircraft with lists of its own, ImageNet and its
-//! four variants with folders. Names, folders and sentences are those of CoOp and CoCoOp (Zhou et al., IJCV 2022 and CVPR
-//! 2022). A dataset is told by what is in its folder, not by the folder's name.
+//! Eleven datasets come with a shared split (`split_zhou_*.json`), FGVC Aircraft with lists of its own,
+//! ImageNet and its four variants with folders. Names, folders and sentences are those of CoOp and CoCoOp
+//! (Zhou et al., IJCV 2022 and CVPR 2022). A dataset is told by what is in its folder, not by the folder's
+//! name.
 
 use std::path::{Path, PathBuf};
 
@@ -234,7 +235,8 @@ fn classes(images: &Path, name: fn(&str) -> Option<&str>) -> Result<Vec<Describe
     Ok(described)
 }
 
-/// Caltech101's classes as CoOp calls them. The background is no class, and the easy faces are the faces once more.
+/// Caltech101's classes as CoOp calls them. The background is no class, and the easy faces are the faces once
+/// more.
 fn caltech_name(class: &str) -> Option<&str> {
     match class {
         "BACKGROUND_Google" | "Faces_easy" => None,
@@ -261,8 +263,8 @@ fn eurosat_name(class: &str) -> Option<&str> {
     })
 }
 
-/// FGVC Aircraft: `variants.txt` has a class on each line, `images_variant_{train,val,test}.txt` lines of an image's
-/// number and its variant, which has spaces in it.
+/// FGVC Aircraft: `variants.txt` has a class on each line, `images_variant_{train,val,test}.txt` lines of an
+/// image's number and its variant, which has spaces in it.
 fn aircraft(path: &Path) -> Result<Vec<Described>, DataError> {
     let folder = if path.join("variants.txt").is_file() { path.to_owned() } else { path.join("data") };
     let variants = lines(&folder.join("variants.txt"))?;
@@ -284,8 +286,8 @@ fn aircraft(path: &Path) -> Result<Vec<Described>, DataError> {
     Ok(described)
 }
 
-/// Oxford Pets: `annotations/{trainval,test}.txt` have lines of an image's name, its class from 1 on, and two numbers
-/// more; the breed is in the image's name. A fifth of what is not tested validates.
+/// Oxford Pets: `annotations/{trainval,test}.txt` have lines of an image's name, its class from 1 on, and two
+/// numbers more; the breed is in the image's name. A fifth of what is not tested validates.
 fn pets(path: &Path) -> Result<Vec<Described>, DataError> {
     let mut described = Vec::new();
     for (name, split) in [("trainval", Split::Train), ("test", Split::Test)] {
@@ -308,8 +310,8 @@ fn pets(path: &Path) -> Result<Vec<Described>, DataError> {
     Ok(described)
 }
 
-/// SUN397: `ClassName.txt` and the lists have lines such as `/a/abbey` and `/a/abbey/sun_1.jpg`. A class is called by the
-/// parts of its folder, the last first, without the letter.
+/// SUN397: `ClassName.txt` and the lists have lines such as `/a/abbey` and `/a/abbey/sun_1.jpg`. A class is
+/// called by the parts of its folder, the last first, without the letter.
 fn scenes(path: &Path) -> Result<Vec<Described>, DataError> {
     let classes = lines(&path.join("ClassName.txt"))?;
     let mut described = Vec::new();

@@ -1,8 +1,9 @@
-//! A dataset from a folder per class, or from such folders inside `train`, `val` (or `valid`, `validation`) and `test`.
+//! A dataset from a folder per class, or from such folders inside `train`, `val` (or `valid`, `validation`)
+//! and `test`.
 //!
-//! A class's folder is walked as torchvision's `ImageFolder` walks it: with the folders inside it, in the order of their
-//! paths, following links. What systems and programs leave behind (`__MACOSX`, `.DS_Store`, `Thumbs.db` and the like), files
-//! that are no images, and what lies in no class are left out and named.
+//! A class's folder is walked as torchvision's `ImageFolder` walks it: with the folders inside it, in the
+//! order of their paths, following links. What systems and programs leave behind (`__MACOSX`, `.DS_Store`,
+//! `Thumbs.db` and the like), files that are no images, and what lies in no class are left out and named.
 
 use std::ffi::OsStr;
 use std::fmt::Write;
@@ -58,7 +59,8 @@ pub(super) fn read(folder: &Path) -> Result<Found, DataError> {
 }
 
 impl Found {
-    /// Adds the images in a folder for each class. `prefix` is the way to `folder` in the dataset, with `/` behind it.
+    /// Adds the images in a folder for each class. `prefix` is the way to `folder` in the dataset, with `/`
+    /// behind it.
     pub(super) fn read_classes(
         &mut self,
         folder: &Path,
@@ -157,7 +159,8 @@ impl Listing {
         Ok(Self { folders, files })
     }
 
-    /// Whether some folder is named as a split and holds folders itself: one that holds images is a class of that name.
+    /// Whether some folder is named as a split and holds folders itself: one that holds images is a class of
+    /// that name.
     fn is_divided(&self) -> Result<bool, DataError> {
         for (_, path) in self.folders.iter().filter(|(name, _)| name.parse::<Split>().is_ok()) {
             if !Self::of(path, "", &mut Vec::new())?.folders.is_empty() {

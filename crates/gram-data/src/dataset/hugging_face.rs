@@ -1,5 +1,5 @@
-//! A dataset from a folder as Hugging Face's `datasets` reads and writes it: tables of images and labels, or a table beside
-//! images.
+//! A dataset from a folder as Hugging Face's `datasets` reads and writes it: tables of images and labels, or
+//! a table beside images.
 
 use std::path::Path;
 
@@ -9,8 +9,8 @@ use crate::hugging_face::{Tables, tables};
 
 /// Reads the dataset in `folder`, if it has such tables, and labels in them.
 ///
-/// Splits are in the names of the tables, `train-00000-of-00002.parquet` or `train/metadata.csv`. A column `split` comes
-/// first.
+/// Splits are in the names of the tables, `train-00000-of-00002.parquet` or `train/metadata.csv`. A column
+/// `split` comes first.
 pub(super) fn read(folder: &Path) -> Result<Option<Vec<Described>>, DataError> {
     let (all, are_parts) = match tables(folder)? {
         Some(Tables::Metadata(all)) => (all, false),

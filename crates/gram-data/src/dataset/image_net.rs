@@ -1,7 +1,8 @@
-//! ImageNet and its variants: a folder for each class, named by synset or number, and `classnames.txt` beside them.
+//! ImageNet and its variants: a folder for each class, named by synset or number, and `classnames.txt` beside
+//! them.
 //!
-//! `classnames.txt` has a line `n01440764 tench` for each of the 1,000 classes, in the order of their numbers. Variants have
-//! the names of ImageNet; A and R have 200 classes each, which keep ImageNet's order.
+//! `classnames.txt` has a line `n01440764 tench` for each of the 1,000 classes, in the order of their
+//! numbers. Variants have the names of ImageNet; A and R have 200 classes each, which keep ImageNet's order.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -32,8 +32,8 @@ struct Columns {
     class_names: Option<Vec<String>>,
 }
 
-/// Reads the manifest at `path`, whose images are in it, relative to its folder or to one in it that has the first of
-/// them, or absolute.
+/// Reads the manifest at `path`, whose images are in it, relative to its folder or to one in it that has the
+/// first of them, or absolute.
 pub(super) fn read(path: &Path) -> Result<Vec<Described>, DataError> {
     of_table(&Table::read(path, WANTED)?.whole()?, path)
 }

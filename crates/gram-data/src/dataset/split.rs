@@ -54,10 +54,11 @@ impl fmt::Display for Split {
     }
 }
 
-/// The split of every image: as the source says, else drawn class by class, 60 % to train, 20 % to validate and 20 % to
-/// test.
+/// The split of every image: as the source says, else drawn class by class, 60 % to train, 20 % to validate
+/// and 20 % to test.
 ///
-/// A class's division depends on its name and its images' keys only, not on other classes or the order of the source.
+/// A class's division depends on its name and its images' keys only, not on other classes or the order of the
+/// source.
 pub(super) fn divide(images: &[Described]) -> Vec<Split> {
     let mut splits: Vec<Split> = images.iter().map(|image| image.split.unwrap_or(Split::Train)).collect();
     let mut classes: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
@@ -79,7 +80,8 @@ pub(super) fn divide(images: &[Described]) -> Vec<Split> {
     splits
 }
 
-/// Makes a fifth of every class's training images validation images, where the source tells training from test only.
+/// Makes a fifth of every class's training images validation images, where the source tells training from
+/// test only.
 pub(super) fn validate_a_fifth(images: &mut [Described]) {
     let mut classes: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, image) in images.iter().enumerate().filter(|(_, image)| image.split == Some(Split::Train)) {
@@ -94,8 +96,8 @@ pub(super) fn validate_a_fifth(images: &mut [Described]) {
     chosen.into_iter().for_each(|index| images[index].split = Some(Split::Validation));
 }
 
-/// The number of test and validation images of a class: a fifth each, rounded to the nearest; two images are enough for
-/// a test image, one is kept for training.
+/// The number of test and validation images of a class: a fifth each, rounded to the nearest; two images are
+/// enough for a test image, one is kept for training.
 fn counts(images: usize) -> (usize, usize) {
     let fifth = (images + 2) / 5;
     if images == 2 { (1, 0) } else { (fifth, fifth) }

@@ -1,7 +1,7 @@
 //! Splits as CoOp and its successors share them, `split_zhou_*.json`.
 //!
-//! One object with the lists `train`, `val` and `test`; an entry is `[path of the image, number of the class, its name]`,
-//! the path relative to the dataset's image folder. The file does not say which folder that is.
+//! One object with the lists `train`, `val` and `test`; an entry is `[path of the image, number of the class,
+//! its name]`, the path relative to the dataset's image folder. The file does not say which folder that is.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,8 +39,8 @@ pub(super) fn is_split_file(path: &Path) -> bool {
     name.starts_with(PREFIX) && name.ends_with(".json")
 }
 
-/// Reads the split at `path`. Its images are looked for in the folder `images` beside it, if one is named, else in the
-/// folder of the file and those below it.
+/// Reads the split at `path`. Its images are looked for in the folder `images` beside it, if one is named,
+/// else in the folder of the file and those below it.
 pub(super) fn read(path: &Path, images: Option<&str>) -> Result<Vec<Described>, DataError> {
     let text = fs::read(path).map_err(DataError::at(path))?;
     let wrong = |problem: String| DataError::Listing { place: path.display().to_string(), problem };

@@ -1,8 +1,8 @@
 //! A dataset from WebDataset shards as CLIP_benchmark keeps them.
 //!
-//! Beside the folders `train` and `test` lies `classnames.txt`, a name on each line, and, if the dataset has sentences of its
-//! own, `zeroshot_classification_templates.txt`. A folder holds `0.tar`, `1.tar`, …, and their number in `nshards.txt`; the
-//! members of one key are an image and its class's number, `KEY.cls`.
+//! Beside the folders `train` and `test` lies `classnames.txt`, a name on each line, and, if the dataset has
+//! sentences of its own, `zeroshot_classification_templates.txt`. A folder holds `0.tar`, `1.tar`, …, and
+//! their number in `nshards.txt`; the members of one key are an image and its class's number, `KEY.cls`.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -44,7 +44,8 @@ pub(super) fn read(folder: &Path) -> Result<Vec<Described>, DataError> {
     Ok(described)
 }
 
-/// The sentences for zero-shot classification that lie beside the shards: a line each, with `{c}` where the name goes.
+/// The sentences for zero-shot classification that lie beside the shards: a line each, with `{c}` where the
+/// name goes.
 pub(super) fn templates(folder: &Path) -> Result<Vec<String>, DataError> {
     let path = folder.join(TEMPLATES);
     if !path.is_file() {

@@ -1,9 +1,9 @@
 //! The few shots that CoOp's code draws for a seed, image by image.
 //!
-//! Dassl seeds CPython's `random` and draws from the lists of the shared split, class by class in the order in which the
-//! classes first appear, `random.sample(images, K)` of each; then the validation images from the same generator. All classes
-//! are drawn for, base and new. So the published shots of seeds 1, 2 and 3 can be had anywhere; not for ImageNet, whose lists
-//! there come in the order of a directory.
+//! Dassl seeds CPython's `random` and draws from the lists of the shared split, class by class in the order
+//! in which the classes first appear, `random.sample(images, K)` of each; then the validation images from the
+//! same generator. All classes are drawn for, base and new. So the published shots of seeds 1, 2 and 3 can be
+//! had anywhere; not for ImageNet, whose lists there come in the order of a directory.
 
 use rand_mt::Mt;
 
@@ -11,7 +11,8 @@ use crate::{LabelledDataset, Split};
 
 use super::validation_shots;
 
-/// Training and validation images of a seed, as indices into [`LabelledDataset::images`], in their order there.
+/// Training and validation images of a seed, as indices into [`LabelledDataset::images`], in their order
+/// there.
 pub(super) fn draw(dataset: &LabelledDataset, shots: usize, seed: u64) -> (Vec<usize>, Vec<usize>) {
     let mut random = Python::new(seed);
     let mut sample = |split, shots| {
@@ -50,7 +51,8 @@ impl Python {
         Self(Mt::new_with_key(key.iter().copied()))
     }
 
-    /// A number below `bound`: as many of a word's upper bits as it needs, drawn anew while they are too large.
+    /// A number below `bound`: as many of a word's upper bits as it needs, drawn anew while they are too
+    /// large.
     fn below(&mut self, bound: usize) -> usize {
         let bits = usize::BITS - bound.leading_zeros();
         loop {

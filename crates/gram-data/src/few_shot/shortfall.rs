@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::{ClassSubset, LabelledDataset, Split};
 
-/// What is missing where a class has fewer training images than shots are asked for: it gives all that it has.
+/// What is missing where a class has fewer training images than shots are asked for: it gives all that it
+/// has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shortfall {
     /// The dataset.
@@ -22,8 +23,8 @@ pub struct Shortfall {
 }
 
 impl Shortfall {
-    /// What is missing for `shots` training images of every class of a subset, in one domain if it is given; nothing if
-    /// every class has them.
+    /// What is missing for `shots` training images of every class of a subset, in one domain if it is given;
+    /// nothing if every class has them.
     pub fn of(
         dataset: &LabelledDataset,
         classes: ClassSubset,

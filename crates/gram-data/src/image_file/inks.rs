@@ -24,8 +24,8 @@ fn rounded_product(one: u32, other: u32) -> u32 {
     ((product >> 8) + product) >> 8
 }
 
-/// The image in a TIFF file of four inks of 8 bits; none if the file is of another kind. (The reader of all other kinds
-/// rounds inks down.)
+/// The image in a TIFF file of four inks of 8 bits; none if the file is of another kind. (The reader of all
+/// other kinds rounds inks down.)
 pub(super) fn decode_tiff(bytes: &[u8]) -> ImageResult<Option<DynamicImage>> {
     let wrong =
         |error| ImageError::Decoding(DecodingError::new(ImageFormatHint::Exact(ImageFormat::Tiff), error));

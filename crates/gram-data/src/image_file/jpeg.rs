@@ -1,5 +1,5 @@
-//! JPEG through mozjpeg, whose decoder is libjpeg-turbo's: Pillow has the same, so the pixels are the same to the bit.
-//! Decoders differ by several levels in how they smooth colours that are stored at half the size.
+//! JPEG through mozjpeg, whose decoder is libjpeg-turbo's: Pillow has the same, so the pixels are the same to
+//! the bit. Decoders differ by several levels in how they smooth colours that are stored at half the size.
 
 use std::io::{self, BufRead, Read};
 use std::panic::catch_unwind;
@@ -17,8 +17,8 @@ const EXIF: &[u8] = b"Exif\0\0";
 
 /// The pixels, and how the image is to be turned.
 ///
-/// Whatever is behind the end of the image is left alone: phones put films there, and cameras further images. An image
-/// whose decoder asks for more than there is is cut short.
+/// Whatever is behind the end of the image is left alone: phones put films there, and cameras further images.
+/// An image whose decoder asks for more than there is is cut short.
 pub(super) fn decode(bytes: &[u8]) -> ImageResult<(DynamicImage, Orientation)> {
     let ended = AtomicBool::new(false);
     let read = catch_unwind(|| decompress(Watched { rest: bytes, ended: &ended }));
@@ -44,7 +44,8 @@ impl Read for Watched<'_> {
 impl BufRead for Watched<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.rest.is_empty() {
-            // With no bytes libjpeg would fill the rest of the image with grey and say nothing; with an error it stops.
+            // With no bytes libjpeg would fill the rest of the image with grey and say nothing; with an error
+            // it stops.
             self.ended.store(true, Ordering::Relaxed);
             return Err(io::ErrorKind::BrokenPipe.into());
         }

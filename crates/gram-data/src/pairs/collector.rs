@@ -16,8 +16,8 @@ pub(super) struct Collector {
 }
 
 impl Collector {
-    /// Adds `pair`, or notes under a name that it is there already. A key that the source gave names one pair alone; one
-    /// that was derived, from an image's name or a member's, is made unique.
+    /// Adds `pair`, or notes under a name that it is there already. A key that the source gave names one pair
+    /// alone; one that was derived, from an image's name or a member's, is made unique.
     pub(super) fn add(
         &mut self,
         mut pair: Pair,

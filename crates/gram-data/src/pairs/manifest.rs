@@ -11,7 +11,8 @@ use crate::table::{Cell, Row, Table, Wanted};
 use crate::{DataError, ImageFile};
 
 /// What the column of the images may be called, the better name first: by us, by open_clip's training, by
-/// clip-retrieval, by others, by `datasets` and COCO, in Flickr30k, and by `datasets` again where it reads shards.
+/// clip-retrieval, by others, by `datasets` and COCO, in Flickr30k, and by `datasets` again where it reads
+/// shards.
 const IMAGE: [&str; 12] = [
     "image",
     "filepath",
@@ -27,7 +28,8 @@ const IMAGE: [&str; 12] = [
     "webp",
 ];
 
-/// What the column of the captions may be called; the last two by Flickr30k and by `datasets` where it reads shards.
+/// What the column of the captions may be called; the last two by Flickr30k and by `datasets` where it reads
+/// shards.
 const CAPTION: [&str; 8] =
     ["caption", "title", "text", "captions", "sentence", "sentences", "comment", "txt"];
 
@@ -74,15 +76,16 @@ pub(super) fn is_manifest(path: &Path) -> bool {
     Table::is_table(path) || extension.is_some_and(|extension| extension == "txt" || extension == "token")
 }
 
-/// Reads the manifest at `path`. Further columns become metadata if they are to be kept; else they are not even read.
+/// Reads the manifest at `path`. Further columns become metadata if they are to be kept; else they are not
+/// even read.
 pub(super) fn read(path: &Path, keep_metadata: bool) -> Result<Pairs, DataError> {
     let mut collector = Collector::default();
     read_into(&mut collector, path, "", keep_metadata, &mut |_| ())?;
     Ok(collector.collected)
 }
 
-/// Adds the pairs of the manifest at `path`, whose keys then begin with `prefix`; `named` hears of every image that a row
-/// names.
+/// Adds the pairs of the manifest at `path`, whose keys then begin with `prefix`; `named` hears of every
+/// image that a row names.
 pub(super) fn read_into(
     collector: &mut Collector,
     path: &Path,
@@ -126,8 +129,8 @@ fn is_numbered_caption(name: &str) -> bool {
 }
 
 impl Columns {
-    /// The columns by their names; or, in two columns without names as in the tables of Conceptual Captions and the lists
-    /// of Flickr8k, by what they hold.
+    /// The columns by their names; or, in two columns without names as in the tables of Conceptual Captions
+    /// and the lists of Flickr8k, by what they hold.
     fn of(table: &mut Table, folder: &Path) -> Result<Self, DataError> {
         let captions: Vec<usize> = match table.first_column(&CAPTION) {
             Some(caption) => vec![caption],
@@ -150,8 +153,8 @@ impl Columns {
     }
 }
 
-/// Which of two columns names images: the one with a file or an address in it, or with what Flickr8k calls an image's
-/// captions, `a.jpg#0`.
+/// Which of two columns names images: the one with a file or an address in it, or with what Flickr8k calls an
+/// image's captions, `a.jpg#0`.
 fn column_of_images(table: &Table, folder: &Path) -> Option<usize> {
     let is_image =
         |text: &str| is_address(text) || without_number(text).is_some() || folder.join(text).is_file();
@@ -167,8 +170,8 @@ fn without_number(text: &str) -> Option<&str> {
     (is_number && crate::image_file::has_image_extension(image)).then_some(image)
 }
 
-/// The folder that images are relative to: the manifest's, or the one in it that has the first of them. Those of COCO lie
-/// beside the folder of its captions.
+/// The folder that images are relative to: the manifest's, or the one in it that has the first of them. Those
+/// of COCO lie beside the folder of its captions.
 fn image_folder(path: &Path, folder: &Path, rows: &[Row], column: usize) -> PathBuf {
     let is_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
     let beside = folder.join("..");

@@ -1,9 +1,9 @@
 //! Pairs from WebDataset shards.
 //!
-//! Members of one key make one sample, wherever in the shard they stand. A sample with one image and one caption is a
-//! pair, whatever its parts are called; of several images or captions those of one name belong together, as
-//! `photo.v1.png` and `photo.v1.txt`, and those without a name. A key that begins anew, behind others or in another
-//! archive that was glued to the first, begins another sample.
+//! Members of one key make one sample, wherever in the shard they stand. A sample with one image and one
+//! caption is a pair, whatever its parts are called; of several images or captions those of one name belong
+//! together, as `photo.v1.png` and `photo.v1.txt`, and those without a name. A key that begins anew, behind
+//! others or in another archive that was glued to the first, begins another sample.
 
 mod sample;
 
@@ -21,7 +21,8 @@ use crate::archive::{MemberReader, archive_stem, visit_members};
 use crate::member_name::MemberName;
 use sample::{Kind, Sample};
 
-/// Bytes of a shard that are read at once: shards are read side by side, and a disk is slow to go back and forth.
+/// Bytes of a shard that are read at once: shards are read side by side, and a disk is slow to go back and
+/// forth.
 const READ_AT_ONCE: usize = 1 << 20;
 
 /// What a shard holds: a pair with its fingerprint, or something that is none.
@@ -38,8 +39,8 @@ struct Shard<'a> {
     keep_metadata: bool,
 }
 
-/// Reads all shards of a folder, in parallel; pairs come in the order of the shards' names. A shard that cannot be
-/// opened or is damaged is noted as any other thing that is no pair.
+/// Reads all shards of a folder, in parallel; pairs come in the order of the shards' names. A shard that
+/// cannot be opened or is damaged is noted as any other thing that is no pair.
 pub(super) fn read_folder(folder: &Path, keep_metadata: bool) -> Result<Pairs, DataError> {
     let entries = fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let mut shards: Vec<(String, PathBuf)> = entries
@@ -103,8 +104,8 @@ struct Samples {
 }
 
 impl Samples {
-    /// The sample of a member: the last one of its key, or another if that has such a part already and other samples have
-    /// come since.
+    /// The sample of a member: the last one of its key, or another if that has such a part already and other
+    /// samples have come since.
     fn of(&mut self, archive: usize, name: MemberName<'_>, kind: Kind) -> &mut Sample {
         let place = (archive, name.key.to_owned());
         let known = self.last.get(&place).copied();
@@ -121,8 +122,8 @@ impl Samples {
 }
 
 impl Shard<'_> {
-    /// What the shard holds, up to its end or to where it is damaged; pairs in the order in which their keys first
-    /// appear.
+    /// What the shard holds, up to its end or to where it is damaged; pairs in the order in which their keys
+    /// first appear.
     fn read(&self, reader: impl Read) -> Vec<Found> {
         let mut samples = Samples::default();
         let mut others = Vec::new();
@@ -138,7 +139,8 @@ impl Shard<'_> {
             }
             Ok(())
         });
-        // Damage comes first, for it explains what else is missing; a member that was cut leaves a key without parts.
+        // Damage comes first, for it explains what else is missing; a member that was cut leaves a key
+        // without parts.
         let damage = ended.err().map(|error| damaged(self.name, &error));
         let pairs = samples.all.into_iter().flat_map(|sample| sample.pairs(self));
         damage.into_iter().chain(others).map(Err).chain(pairs).collect()

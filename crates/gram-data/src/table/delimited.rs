@@ -12,13 +12,13 @@ use super::{BadRow, Cell, Row, Table, Wanted, broken_off};
 const DELIMITERS: [u8; 4] = *b",\t;|";
 
 impl Table {
-    /// Reads delimited text whose first line names the columns. If it names none that is known, it may be a row itself:
-    /// all columns are kept.
+    /// Reads delimited text whose first line names the columns. If it names none that is known, it may be a
+    /// row itself: all columns are kept.
     ///
-    /// What divides the fields is told by the first line; `usual` is what the file's name says. Fields may be quoted (RFC
-    /// 4180), but not between bars. Text that is tab-separated by name is quoted only if all of it keeps the rules, as
-    /// pandas writes it: captions of Conceptual Captions begin with quotes that never close. Elsewhere a quote that never
-    /// closes costs its own line alone.
+    /// What divides the fields is told by the first line; `usual` is what the file's name says. Fields may be
+    /// quoted (RFC 4180), but not between bars. Text that is tab-separated by name is quoted only if all of
+    /// it keeps the rules, as pandas writes it: captions of Conceptual Captions begin with quotes that never
+    /// close. Elsewhere a quote that never closes costs its own line alone.
     pub(crate) fn delimited(name: String, reader: impl Read, usual: u8, wanted: Wanted<'_>) -> Self {
         let (text, broken) = whole_lines(reader);
         let delimiter = delimiter(&text, usual, wanted);
@@ -93,8 +93,8 @@ fn name(field: &[u8]) -> String {
     String::from_utf8_lossy(field).trim().trim_matches('"').to_owned()
 }
 
-/// What divides the fields of the first line: that which shows most columns of a known name; else the usual one if it
-/// divides the line at all, or that which divides it most.
+/// What divides the fields of the first line: that which shows most columns of a known name; else the usual
+/// one if it divides the line at all, or that which divides it most.
 fn delimiter(text: &[u8], usual: u8, wanted: Wanted<'_>) -> u8 {
     let start = text.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(0);
     let line = &text[start..start + line_length(&text[start..])];
@@ -125,8 +125,8 @@ fn whole_lines(mut reader: impl Read) -> (Vec<u8>, Option<BadRow>) {
     (text, Some(BadRow { line, problem: broken_off(&error) }))
 }
 
-/// Whether a text keeps the rules of quoted fields throughout, and each row then has as many fields as the first. A field
-/// that holds whole rows was closed by chance.
+/// Whether a text keeps the rules of quoted fields throughout, and each row then has as many fields as the
+/// first. A field that holds whole rows was closed by chance.
 fn is_quoted(text: &[u8], delimiter: u8) -> bool {
     let is_edge = |byte: u8| byte == delimiter || matches!(byte, b'\r' | b'\n');
     let begins_field = |pair: &[u8]| is_edge(pair[0]) && pair[1] == b'"';
@@ -153,8 +153,9 @@ enum Run {
 
 /// Takes a text apart where a quote never closes, so that it does not swallow the rows behind it.
 ///
-/// A quote closes where a quote is followed by the end of the field, and two quotes are one of the field's (RFC 4180). A
-/// row that breaks this rule ends with its line: there it is read as it comes, if every quote is closed there.
+/// A quote closes where a quote is followed by the end of the field, and two quotes are one of the field's
+/// (RFC 4180). A row that breaks this rule ends with its line: there it is read as it comes, if every quote
+/// is closed there.
 fn runs(text: &[u8], delimiter: u8) -> Vec<Run> {
     let mut runs = Vec::new();
     let (mut begun, mut at) = (0, 0);
@@ -177,8 +178,8 @@ fn runs(text: &[u8], delimiter: u8) -> Vec<Run> {
     runs
 }
 
-/// Where the row that begins at `at` ends, its line break included; nothing if a quote of it never closes. What follows a
-/// closed quote in its field is allowed only if the rule is not `strict`.
+/// Where the row that begins at `at` ends, its line break included; nothing if a quote of it never closes.
+/// What follows a closed quote in its field is allowed only if the rule is not `strict`.
 fn row_end(text: &[u8], mut at: usize, delimiter: u8, strict: bool) -> Option<usize> {
     loop {
         if text.get(at) == Some(&b'"') {
@@ -222,8 +223,8 @@ struct LineCounter<'a> {
 }
 
 impl LineCounter<'_> {
-    /// Where a record begins whose reader began at `run`: the position that the reader reports is that before the line
-    /// break or blank lines in front of it.
+    /// Where a record begins whose reader began at `run`: the position that the reader reports is that before
+    /// the line break or blank lines in front of it.
     fn start_of(&self, record: &ByteRecord, run: usize) -> usize {
         let reported = run + record.position().map_or(0, |position| position.byte() as usize);
         let rest = self.text.iter().skip(reported);

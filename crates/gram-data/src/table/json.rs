@@ -1,7 +1,7 @@
 //! Rows from JSON: an object a line, a list of objects, or the captions of COCO.
 //!
-//! Python writes numbers that are none as `NaN`, `Infinity` and `-Infinity`, which JSON does not have: they are read as
-//! null.
+//! Python writes numbers that are none as `NaN`, `Infinity` and `-Infinity`, which JSON does not have: they
+//! are read as null.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
@@ -88,8 +88,8 @@ impl Table {
     }
 }
 
-/// The captions of COCO, each with the file of its image: `images` have an `id` and a `file_name`, `annotations` an
-/// `image_id` and a `caption`. Nothing if the object is another.
+/// The captions of COCO, each with the file of its image: `images` have an `id` and a `file_name`,
+/// `annotations` an `image_id` and a `caption`. Nothing if the object is another.
 fn captions_of_coco(object: &Map<String, Value>) -> Option<Vec<Value>> {
     let images = object.get("images")?.as_array()?;
     let files: HashMap<i64, &str> = images

@@ -9,8 +9,8 @@ use super::ProtocolKind;
 
 use crate::error::{Result, require};
 
-/// Gives datasets that share a name names of their own, by the folders that they lie in: `x/set` and `y/set`. `paths` says
-/// where each comes from.
+/// Gives datasets that share a name names of their own, by the folders that they lie in: `x/set` and `y/set`.
+/// `paths` says where each comes from.
 ///
 /// # Errors
 /// If one dataset is given twice.

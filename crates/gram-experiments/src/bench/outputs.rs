@@ -23,7 +23,8 @@ struct Measured<'a> {
     score: Option<&'a Score>,
 }
 
-/// Writes `results.json`, `tables.md`, `tables.tex`, `runs.csv`, `summary.csv` and `clip_benchmark.jsonl` into `folder`, and names them.
+/// Writes `results.json`, `tables.md`, `tables.tex`, `runs.csv`, `summary.csv` and `clip_benchmark.jsonl`
+/// into `folder`, and names them.
 ///
 /// # Errors
 /// If a file cannot be written.
@@ -78,8 +79,8 @@ fn summary(measured: &[Measured], shots: usize) -> String {
     text
 }
 
-/// A text in a field of a CSV file. One that a spreadsheet would take for a formula gets an apostrophe before it, with which
-/// spreadsheets show it as it is.
+/// A text in a field of a CSV file. One that a spreadsheet would take for a formula gets an apostrophe before
+/// it, with which spreadsheets show it as it is.
 fn quoted(text: &str) -> String {
     let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let text = if is_formula { format!("'{text}") } else { text.to_owned() };
@@ -122,7 +123,8 @@ impl Measured<'_> {
         format!("{protocol},{},{shots},{seed},{tuned_on},{dataset},{part},{accuracy}\n", method.key())
     }
 
-    /// As CLIP_benchmark writes results: accuracies are fractions. What it does not know stands in keys of its own.
+    /// As CLIP_benchmark writes results: accuracies are fractions. What it does not know stands in keys of
+    /// its own.
     fn json(&self, results: &Results, shots: usize) -> Value {
         let mut metrics = Map::from_iter([("acc1".to_owned(), json!(self.accuracy / 100.0))]);
         if let Some(score) = self.score {

@@ -54,8 +54,8 @@ impl Plan {
         self.first_seed
     }
 
-    /// Whether a meta-training is run, or its start taken from those that are shipped. Textual meta-training takes
-    /// seconds.
+    /// Whether a meta-training is run, or its start taken from those that are shipped. Textual meta-training
+    /// takes seconds.
     pub fn is_live(&self, kind: PromptKind) -> bool {
         self.everything_live || kind == PromptKind::Textual
     }

@@ -18,8 +18,8 @@ fn a_folder_of_clip_retrieval_is_one_matrix_of_all_its_parts() {
     assert!(similarities.iter().all(|cosine| (-1.001..=1.001).contains(cosine)), "{similarities:?}");
 }
 
-/// A folder as `gram embed` writes it: image features, caption features of another width if they are given, keys and
-/// captions.
+/// A folder as `gram embed` writes it: image features, caption features of another width if they are given,
+/// keys and captions.
 fn written(images: &[Vec<f32>], texts: &[Vec<f32>], pairs: &[(String, String)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let bytes =

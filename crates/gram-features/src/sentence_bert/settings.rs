@@ -51,8 +51,8 @@ struct TokenizerConfig {
     model_max_length: Option<f64>,
 }
 
-/// The pooling's `config.json`: newer versions of the library name the mode, older ones have a switch for each, and any
-/// other mode joins in when it is on.
+/// The pooling's `config.json`: newer versions of the library name the mode, older ones have a switch for
+/// each, and any other mode joins in when it is on.
 #[derive(Deserialize)]
 struct PoolingConfig {
     pooling_mode: Option<Value>,
@@ -81,7 +81,8 @@ impl Settings {
     }
 }
 
-/// Tokens of a sentence that are read: `max_seq_length`, or else what the tokenizer says, no more than `most`.
+/// Tokens of a sentence that are read: `max_seq_length`, or else what the tokenizer says, no more than
+/// `most`.
 fn longest(folder: &Path, most: usize) -> Result<usize, SentenceBertError> {
     let reading_path = folder.join("sentence_bert_config.json");
     let reading: ReadingConfig = json_if_there(&reading_path)?;

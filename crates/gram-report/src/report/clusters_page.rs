@@ -1,8 +1,9 @@
 //! The page of clusters: a map of the pairs by topic, the domains of every topic side by side, and numbers.
 //!
-//! However many pairs there are, the page stays a page: of at most [`MOST_POINTS`] pairs, a share of every topic, it
-//! holds place and caption, and of some of these a small picture. A canvas is drawn from them by the scripts in
-//! `clusters_page/`. The work grows with the number of pairs, not faster, and the same clusters give the same page.
+//! However many pairs there are, the page stays a page: of at most [`MOST_POINTS`] pairs, a share of every
+//! topic, it holds place and caption, and of some of these a small picture. A canvas is drawn from them by
+//! the scripts in `clusters_page/`. The work grows with the number of pairs, not faster, and the same
+//! clusters give the same page.
 
 mod histogram;
 mod numbers;
@@ -37,8 +38,8 @@ const MOST_WORDS: usize = 10;
 /// Bytes of a caption that are shown at most.
 const LONGEST_CAPTION: usize = 160;
 
-/// The page of `clusters`, with pictures of the `pairs` they were made from. It is one file that loads nothing. A pair
-/// whose image cannot be read has no picture.
+/// The page of `clusters`, with pictures of the `pairs` they were made from. It is one file that loads
+/// nothing. A pair whose image cannot be read has no picture.
 pub fn clusters_page(clusters: &Clusters, pairs: &Pairs) -> String {
     let sample = Sample::of(clusters, MOST_POINTS);
     let domains: usize = clusters.topics.iter().map(|topic| topic.domains.len()).sum();
@@ -79,8 +80,8 @@ fn map(clusters: &Clusters, pairs: &Pairs, sample: &Sample) -> String {
     )
 }
 
-/// What the scripts need. Points stand in the order of [`Sample::points`], so that the number of points of every domain
-/// says which topic and domain each is of. The first topics are the largest.
+/// What the scripts need. Points stand in the order of [`Sample::points`], so that the number of points of
+/// every domain says which topic and domain each is of. The first topics are the largest.
 fn data(clusters: &Clusters, pairs: &Pairs, sample: &Sample) -> Value {
     let places = sample.places(clusters);
     let topics = clusters.topics.len();

@@ -1,7 +1,8 @@
 //! The paper's tables 1 to 5, dataset by dataset, beside runs on the same datasets.
 //!
-//! `paper.json` holds the printed numbers under the names that datasets and methods have here. In tables 3 and 5 the paper's
-//! order of datasets is CoCoOp's. (UNIGRAM's H on DTD is printed as 67.56; base and new give 67.54.)
+//! `paper.json` holds the printed numbers under the names that datasets and methods have here. In tables 3
+//! and 5 the paper's order of datasets is CoCoOp's. (UNIGRAM's H on DTD is printed as 67.56; base and new
+//! give 67.54.)
 
 use std::collections::BTreeMap;
 
@@ -31,8 +32,8 @@ impl Paper {
     }
 }
 
-/// Tables for what the results have in common with the paper: datasets by their names, ImageNet as the source, and the
-/// number of shots that stands in the settings.
+/// Tables for what the results have in common with the paper: datasets by their names, ImageNet as the
+/// source, and the number of shots that stands in the settings.
 pub fn by_dataset_beside_the_paper(results: &Results) -> Vec<Table> {
     let shots = results.settings.get("shots").and_then(serde_json::Value::as_u64);
     let (Some(paper), Some(shots)) = (Paper::read(), shots) else { return Vec::new() };

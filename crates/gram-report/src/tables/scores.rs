@@ -100,7 +100,8 @@ pub(super) struct CrossDomain {
 }
 
 impl CrossDomain {
-    /// For every seed that ran all datasets, the average over its settings: each seed may tune in domains of its own.
+    /// For every seed that ran all datasets, the average over its settings: each seed may tune in domains of
+    /// its own.
     pub(super) fn average(results: &Results, settings: &[Setting<'_>], method: Method) -> Self {
         let datasets = distinct(settings.iter().map(|setting| setting.dataset)).len();
         let (mut source, mut target) = (BySeed::new(), BySeed::new());

@@ -8,7 +8,8 @@ use gram_prompt::PromptKind;
 use super::{Learned, Method, Transformations};
 
 impl Method {
-    /// The names on the command line of the methods that `chosen` takes, as a list of words: `coop, vpt or joint`.
+    /// The names on the command line of the methods that `chosen` takes, as a list of words: `coop, vpt or
+    /// joint`.
     pub fn list(chosen: impl Fn(Method) -> bool) -> String {
         let keys: Vec<&str> = Self::ALL.into_iter().filter(|method| chosen(*method)).map(Self::key).collect();
         match keys.split_last() {
@@ -28,7 +29,8 @@ impl Method {
         Self::list(|method| method.baseline().is_some())
     }
 
-    /// A line for each method: its name on the command line and in tables, what is learned and how, and its paper.
+    /// A line for each method: its name on the command line and in tables, what is learned and how, and its
+    /// paper.
     pub fn table() -> String {
         let row = |method: Method| {
             let (key, name, paper) = (method.key(), method.name(), method.paper());

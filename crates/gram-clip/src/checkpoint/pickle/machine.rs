@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::{Id, Pickle, PickleError, Value};
 
-/// Dictionaries that are made by a call without arguments and filled afterwards, by module and name. A `defaultdict`,
-/// whose argument makes what is missing, is another.
+/// Dictionaries that are made by a call without arguments and filled afterwards, by module and name. A
+/// `defaultdict`, whose argument makes what is missing, is another.
 const DICTIONARIES: [(&str, &str); 3] =
     [("collections", "OrderedDict"), ("builtins", "dict"), ("__builtin__", "dict")];
 
@@ -273,8 +273,8 @@ impl<'a> Machine<'a> {
         self.take(usize::try_from(count).unwrap_or(usize::MAX))
     }
 
-    /// A text, or bytes. Python 2 wrote its texts as bytes, and Python 3 lets half a pair of UTF-16 stand in a text, as
-    /// in paths that are not UTF-8: what is UTF-8 is a text.
+    /// A text, or bytes. Python 2 wrote its texts as bytes, and Python 3 lets half a pair of UTF-16 stand in
+    /// a text, as in paths that are not UTF-8: what is UTF-8 is a text.
     fn binary(&mut self, width: usize) -> Result<(), PickleError> {
         let bytes = self.sized(width)?;
         self.push(std::str::from_utf8(bytes).map_or(Value::Bytes(bytes), Value::Text));

@@ -183,8 +183,8 @@ fn read_caption(bytes: &[u8]) -> Result<String, Cause> {
 }
 
 impl Shard<'_> {
-    /// An image and the fingerprint of its bytes. It stays in its file, unless that is compressed: millions of images
-    /// are more than memory holds.
+    /// An image and the fingerprint of its bytes. It stays in its file, unless that is compressed: millions
+    /// of images are more than memory holds.
     fn image(&self, member: &mut MemberReader<'_>) -> io::Result<(ImageFile, u128)> {
         if let (Some(archive), Some(offset)) = (&self.file, member.offset) {
             let mut hash = Fingerprinting::default();

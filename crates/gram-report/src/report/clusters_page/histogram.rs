@@ -20,8 +20,8 @@ pub(super) struct Histogram<'a> {
 }
 
 impl Histogram<'_> {
-    /// A `figure` with caption, drawing and legend. Values that are not finite are left out; without a finite one there
-    /// is no figure.
+    /// A `figure` with caption, drawing and legend. Values that are not finite are left out; without a finite
+    /// one there is no figure.
     pub(super) fn to_html(&self, values: impl Iterator<Item = f64> + Clone) -> String {
         let values = values.filter(|value| value.is_finite());
         let marked = self.mark.map(|(mark, _)| mark).filter(|mark| mark.is_finite());

@@ -16,8 +16,8 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    /// At most `most` pairs that have a place, and at least one of every topic that has one. (If there are more topics
-    /// than that, of the first ones.)
+    /// At most `most` pairs that have a place, and at least one of every topic that has one. (If there are
+    /// more topics than that, of the first ones.)
     pub(super) fn of(clusters: &Clusters, most: usize) -> Self {
         let mut groups = clusters.members();
         groups.push(vec![
