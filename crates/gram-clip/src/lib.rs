@@ -11,7 +11,8 @@
 //! # fn main() -> Result<(), gram_clip::ClipError> {
 //! let model = Model::open("clip-vit-base-patch16".as_ref(), &Device::default())?;
 //! let (clip, tokenizer) = (&model.clip, &model.tokenizer);
-//! let texts = [tokenizer.sentence("a photo of a tiger.", 1, 77)?, tokenizer.sentence("a photo of a cat.", 1, 77)?];
+//! let sentence = |text: &str| tokenizer.sentence(text, 1, 77);
+//! let texts = [sentence("a photo of a tiger.")?, sentence("a photo of a cat.")?];
 //! let features = clip.text.forward(tokenizer.start(), None, &texts, Batching::ByLength);
 //! assert_eq!(features.value.dims()[0], 2);
 //! # Ok(())

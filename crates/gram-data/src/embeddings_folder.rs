@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `img_emb/img_emb_07.npy` | features of the images, `[rows, width]`, normalised |
 //! | `text_emb/text_emb_07.npy` | features of the captions, the same |
-//! | `metadata/metadata_07.parquet` | `image_path`, `caption` and, with `--enable_metadata`, more, such as `key` |
+//! | `metadata/metadata_07.parquet` | `image_path`, `caption`; more with `--enable_metadata`, such as `key` |
 //!
 //! Numbers are little-endian float16, or float32 where another model made them, row after row (`OutputSink`
 //! and `ClipMapper` of clip-retrieval 2.45). `image_path` is the pair's key if the pairs came from shards.

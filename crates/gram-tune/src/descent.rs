@@ -1,7 +1,7 @@
 //! The one loop of tuning: batches of an epoch, the gradient of each, a step.
 //!
 //! ```text
-//! for each epoch, for each batch:   theta <- step(g(theta, batch)),    step as the chain of transformations says
+//! for each epoch, for each batch:   theta <- step(g(theta, batch)),   step by the chain of transformations
 //! ```
 //!
 //! Every method that learns descends here: prompts ([`adaptation`](crate::adaptation)), Tip-Adapter's keys

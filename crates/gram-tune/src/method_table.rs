@@ -176,7 +176,8 @@ methods! {
         learned: Learned::Prompt(PromptKind::Conditional),
         paper: "Zhou et al., CVPR 2022",
     }
-    /// The same, meta-learned initialisation and regulated gradient. A textual initialisation serves its context too.
+    /// The same, meta-learned initialisation and regulated gradient. A textual initialisation serves its
+    /// context too.
     CocoopGram {
         key: "cocoop-gram",
         name: "CoCoOp + GRAM",
