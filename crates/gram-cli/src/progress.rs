@@ -1,7 +1,6 @@
 //! Progress bars on standard error, with the time that is left.
 
 use std::ops::Deref;
-use std::time::Duration;
 
 use gram_data::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -20,13 +19,6 @@ pub fn bar(name: &str) -> Bar {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     })
-}
-
-/// A sign that work goes on whose steps are not counted; what is being done is its message.
-pub fn working(message: &'static str) -> ProgressBar {
-    let sign = ProgressBar::new_spinner().with_message(message);
-    sign.enable_steady_tick(Duration::from_millis(200));
-    sign
 }
 
 impl Progress for Bar {

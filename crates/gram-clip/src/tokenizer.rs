@@ -118,6 +118,15 @@ impl ClipTokenizer {
         Ok(self.tokenizer.encode(text.as_ref(), false).map_err(failed)?.get_ids().to_vec())
     }
 
+    /// All that decides the ids of a text, as one text: the vocabulary, the merges, every setting.
+    ///
+    /// # Errors
+    /// [`ClipError::Tokenizer`] if the library cannot write it.
+    pub fn description(&self) -> Result<String, ClipError> {
+        let tokenizer = self.tokenizer.to_string(false).map_err(failed)?;
+        Ok(format!("cleaned {} start {} end {} {tokenizer}", self.cleaned, self.start, self.end))
+    }
+
     /// The ids of `text` and EOS: what follows the shared prefix. With `before` tokens in front of it (SOS
     /// and the context) it must fit into `positions`.
     ///

@@ -4,11 +4,26 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::table::{Table, Wanted};
+use crate::table::{Row, Table, Wanted};
 use crate::{DataError, read_text};
 
 /// What a column of names may be called.
-const NAME: [&str; 8] = ["name", "names", "class", "classes", "class_name", "classname", "label", "category"];
+const NAME: [&str; 11] = [
+    "name",
+    "names",
+    "class_name",
+    "classname",
+    "label_name",
+    "category_name",
+    "class",
+    "classes",
+    "label",
+    "category",
+    "species",
+];
+
+/// What a column of their numbers may be called.
+const ID: [&str; 6] = ["id", "index", "idx", "number", "label", "class"];
 
 /// Reads the names of classes from a file: the column of names of a `.csv` or `.tsv` table, or its only one;
 /// a `.json` list, or an object from number to name (`id2label`), or to WordNet id and name
@@ -23,6 +38,9 @@ pub fn read_class_list(path: &Path) -> Result<Vec<String>, DataError> {
     let names = match extension.as_str() {
         "csv" | "tsv" => of_table(path)?,
         "json" => of_json(path)?,
+        "jsonl" | "yaml" | "yml" | "toml" | "parquet" | "npy" | "pkl" => {
+            return Err(listing(path, "a list of classes is a text, .csv, .tsv or .json"));
+        }
         _ => of_lines(&read_text(path)?),
     };
     let names: Vec<String> =
@@ -40,15 +58,38 @@ fn listing(path: &Path, problem: &str) -> DataError {
 fn of_table(path: &Path) -> Result<Vec<String>, DataError> {
     let is_name = |column: &str| NAME.iter().any(|name| name.eq_ignore_ascii_case(column));
     let mut table = Table::read(path, Wanted { known: &is_name, others: true })?.whole()?;
-    let column = match table.first_column(&NAME) {
-        Some(column) => column,
-        None if table.columns.len() > 1 => return Err(table.missing(&NAME)),
-        None => {
-            table.header_as_row();
-            0
-        }
+    let names = |table: &Table, column: usize| -> Vec<String> {
+        table.rows.iter().map(|row| row.text(column).map_or_else(String::new, Into::into)).collect()
     };
-    Ok(table.rows.iter().filter_map(|row| row.text(column)).map(Into::into).collect())
+    let named = |name: &&str| {
+        let names = names(&table, table.first_column(&[name])?);
+        // A column of numbers stands beside that of the names.
+        (!names.iter().all(|name| is_number(name))).then_some(names)
+    };
+    if let Some(names) = NAME.iter().find_map(|name| named(&name)) {
+        return Ok(in_order(&table, names));
+    }
+    if table.columns.len() > 1 {
+        return Err(table.missing(&NAME));
+    }
+    // pandas calls a column without a name 0.
+    if table.first_column(&NAME).is_none() && !is_number(&table.columns.concat()) {
+        table.header_as_row();
+    }
+    Ok(names(&table, 0))
+}
+
+/// The names in the order of their numbers, where a column has a number for each.
+fn in_order(table: &Table, names: Vec<String>) -> Vec<String> {
+    let number = |row: &Row| row.text(table.first_column(&ID)?)?.parse::<usize>().ok();
+    let Some(numbers) = table.rows.iter().map(number).collect::<Option<Vec<usize>>>() else { return names };
+    let mut numbered: Vec<(usize, String)> = numbers.into_iter().zip(names).collect();
+    numbered.sort_by_key(|(number, _)| *number);
+    numbered.into_iter().map(|(_, name)| name).collect()
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn of_json(path: &Path) -> Result<Vec<String>, DataError> {
@@ -62,7 +103,9 @@ fn of_json(path: &Path) -> Result<Vec<String>, DataError> {
         },
         _ => Err(wrong(&format!("{value} is none"))),
     };
-    match &value {
+    // A model's configuration holds the object.
+    let value = value.get("id2label").filter(|value| value.is_object()).unwrap_or(&value);
+    match value {
         Value::Array(names) => names.iter().map(name).collect(),
         Value::Object(by_number) => {
             let numbered = by_number.iter().map(|(number, value)| {
@@ -112,7 +155,12 @@ mod tests {
             ("c.csv", "id,Class\n0,tench\n1,\"great white shark, white shark\"\n"),
             ("c.csv", "\u{feff}id;label\n0;tench\n1;great white shark, white shark\n"),
             ("c.tsv", "class_name\tcount\ntench\t3\ngreat white shark, white shark\t4\n"),
+            ("c.csv", "0\ntench\n\"great white shark, white shark\"\n"),
+            ("c.csv", "id,name\n7,\"great white shark, white shark\"\n2,tench\n"),
+            ("c.csv", "class,label\n0,tench\n1,\"great white shark, white shark\"\n"),
+            ("c.csv", "label,label_name\n0,tench\n1,\"great white shark, white shark\"\n"),
             ("c.json", r#"["tench", "great white shark, white shark"]"#),
+            ("config.json", r#"{"id2label": {"0": "tench", "1": "great white shark, white shark"}, "x": 1}"#),
             ("id2label.json", r#"{"10": "great white shark, white shark", "9": "tench"}"#),
             (
                 "imagenet_class_index.json",
@@ -130,6 +178,7 @@ mod tests {
         for (name, text, told) in [
             ("c.txt", " \n", "no class is named there"),
             ("c.csv", "id,kind\n0,tench\n", "no column `name` or"),
+            ("c.jsonl", "{\"name\": \"cat\"}\n", "a list of classes is a text"),
             ("c.json", "[3]", "a list of names is expected: 3 is none"),
             ("c.json", r#"{"a": "tench"}"#, "`a` is no number"),
             ("c.json", "tench", "a list of names is expected"),

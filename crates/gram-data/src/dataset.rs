@@ -125,10 +125,10 @@ impl LabelledDataset {
             let templates = web_dataset::templates(path)?;
             return Ok(Self { templates, ..Self::assemble(&name, web_dataset::read(path)?)? });
         }
-        if let Some(described) = hugging_face::read(path)? {
-            return Self::assemble(&name, described);
-        }
-        let folder::Found { images, left_out } = folder::read(path)?;
+        let folder::Found { images, left_out } = match hugging_face::read(path)? {
+            Some(found) => found,
+            None => folder::read(path)?,
+        };
         Ok(Self { left_out, ..Self::assemble(&name, images)? })
     }
 

@@ -5,6 +5,7 @@
 //! hub is one or more Parquet tables, `train-00000-of-00002.parquet`, which hold the images, in its folder or
 //! in `data` inside it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -43,11 +44,36 @@ pub(crate) fn tables(folder: &Path) -> Result<Option<Tables>, DataError> {
     if !inside.is_empty() {
         return Ok(Some(Tables::Metadata(inside)));
     }
-    let mut whole = parquet(files);
-    if whole.is_empty() && folder.join(DATA).is_dir() {
-        whole = parquet(self::files(&folder.join(DATA))?);
+    // What lies beside `data` is no part of the dataset.
+    let inside = folder.join(DATA);
+    let mut whole = if inside.is_dir() { parquet(self::files(&inside)?) } else { Vec::new() };
+    if whole.is_empty() {
+        whole = parquet(files);
     }
+    check_parts(folder, &whole)?;
     Ok((!whole.is_empty()).then_some(Tables::Whole(whole)))
+}
+
+/// Checks that of tables like `train-00000-of-00002` as many are there as their names say.
+fn check_parts(folder: &Path, tables: &[(String, PathBuf)]) -> Result<(), DataError> {
+    let mut parts: BTreeMap<(&str, usize), usize> = BTreeMap::new();
+    for (name, _) in tables {
+        let part = || {
+            let (before, all) = name.trim_end_matches('/').split_once("-of-")?;
+            let (split, _) = before.rsplit_once('-')?;
+            Some((split, all.split('-').next()?.parse().ok()?))
+        };
+        if let Some(part) = part() {
+            *parts.entry(part).or_default() += 1;
+        }
+    }
+    match parts.iter().find(|((_, all), found)| *found != all) {
+        None => Ok(()),
+        Some(((split, all), found)) => Err(DataError::Listing {
+            place: folder.display().to_string(),
+            problem: format!("{found} of the {all} tables of `{split}` are there: fetch the others"),
+        }),
+    }
 }
 
 /// The files of a folder, sorted.

@@ -179,11 +179,11 @@ fn a_dataset_of_hugging_face_is_read_part_by_part() {
     fs::create_dir(&data).unwrap();
     fs::write(folder.path().join("README.md"), "").unwrap();
     let part = |name: &str| fs::copy(fixture("hugging_face/labelled.parquet"), data.join(name)).unwrap();
-    for name in
-        ["train-00000-of-00002.parquet", "train-00001-of-00002.parquet", "test-00000-of-00001.parquet"]
-    {
-        part(name);
-    }
+    part("train-00000-of-00002.parquet");
+    part("test-00000-of-00001.parquet");
+    let refused = LabelledDataset::open(folder.path()).unwrap_err().to_string();
+    assert!(refused.ends_with("1 of the 2 tables of `train` are there: fetch the others"), "{refused}");
+    part("train-00001-of-00002.parquet");
     for place in [folder.path(), &data] {
         let dataset = LabelledDataset::open(place).unwrap();
         assert_eq!(dataset.classes, ["owl", "dog", "cat"]);
@@ -218,6 +218,7 @@ fn a_folder_of_labelled_images_is_read_by_its_metadata() {
         ("validation/a.png", 0, Split::Validation),
     ];
     assert_eq!(found.collect::<Vec<_>>(), expected);
+    assert_eq!(dataset.left_out, ["validation/b.png"]);
     // Without labels, folders are classes.
     let folder = tempfile::tempdir().unwrap();
     for class in ["cat", "dog"] {

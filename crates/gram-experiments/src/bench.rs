@@ -5,7 +5,7 @@
 //! bench that was killed and started again gives the same as one that was not, and one with further datasets,
 //! methods, shots or seeds keeps what it has.
 
-mod names;
+pub(crate) mod names;
 mod outputs;
 
 use std::collections::BTreeMap;
@@ -222,8 +222,14 @@ impl<'a> Bench<'a> {
         tested: &BTreeMap<usize, String>,
     ) -> Result<Vec<Plan>> {
         let on = |dataset: &LabelledDataset| tested[&self.number(dataset)].as_str();
-        let targets: BTreeMap<&str, &str> =
-            task.targets.iter().map(|target| (target.name.as_str(), on(target))).collect();
+        let mut targets = BTreeMap::new();
+        for target in &task.targets {
+            let sentences: Vec<String> = self.sentences_of(target)?.iter().map(ToString::to_string).collect();
+            targets.insert(
+                target.name.as_str(),
+                json!({"tested_on": on(target), "zero_shot_template": sentences}),
+            );
+        }
         let sentences = self.sentences_of(task.dataset)?;
         let hand_written: Vec<String> = sentences.iter().map(ToString::to_string).collect();
         let mut plans = Vec::new();
@@ -363,7 +369,7 @@ impl<'a> Bench<'a> {
             if missing.is_empty() {
                 continue;
             }
-            let protocol = Protocol { prepared: of(task.dataset), settings, starts };
+            let protocol = Protocol { prepared: of(task.dataset), settings, starts, progress: &() };
             let methods: Vec<Method> = missing.iter().map(|plan| plan.method).collect();
             let domain = task.domain(*seed);
             let shots = protocol.shots(task.classes(), domain, &methods, *seed)?;

@@ -13,6 +13,7 @@ pub mod embedding;
 pub mod episodes;
 mod error;
 pub mod meta_training;
+pub mod pair_images;
 pub mod protocol;
 pub mod rehearsal;
 pub mod run_folder;

@@ -1,13 +1,12 @@
 //! Topics to a meta-trained start: the prompt before meta-training, the material of episodes, and the run.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
 use gram_clip::{Model, ModelIdentity};
 use gram_cluster::Clusters;
-use gram_data::{ImageFile, Pair, Pairs, Progress, fingerprint};
+use gram_data::fingerprint;
 use gram_features::ImageStore;
 use gram_meta::{
     EpisodeSource, Material, MetaState, MetaStep, MetaTraining, MetaTrainingSettings, Regulator, TopicPool,
@@ -20,16 +19,10 @@ use gram_prompt::{
 use gram_tune::design::PromptDesign;
 use serde_json::{Value, json};
 
-use crate::clustering::pixel_cache;
 use crate::error::{Context, Result, refuse, require};
 use crate::run_folder::{Run, beside_file, claim_for_file, model_identity};
 use crate::starts::start_of;
 use crate::{settings_file, tensorboard, whole_file};
-use gram_features::Rows;
-use gram_features::feature_folder::{self, FeatureFolder};
-use gram_features::matrix::tensor;
-use gram_features::{SeenImages, image_features};
-use ndarray::{Array2, ArrayView1};
 
 /// The prompt before meta-training: the template's words or random vectors in the text, random ones in the
 /// image.
@@ -56,7 +49,7 @@ pub fn start_prompt(
 }
 
 /// What episodes are made of. `images` are those of the clusters' pairs in their order, as from
-/// [`images_of`].
+/// [`images_of`](crate::pair_images::images_of).
 ///
 /// # Errors
 /// If a topic's name is too long for the text tower.
@@ -101,126 +94,6 @@ fn class_store(model: &Model, names: &[String], start: &Prompt, template: &Templ
 /// The keys of clustered pairs.
 pub fn keys(clusters: &Clusters) -> Vec<String> {
     clusters.pairs.iter().map(|pair| pair.key.clone()).collect()
-}
-
-/// Images of pairs, and what tells the pairs from others.
-#[derive(Clone, Debug)]
-pub struct PairImages {
-    /// The images.
-    pub store: ImageStore,
-    /// The fingerprint of the pairs ([`Pairs::fingerprint`]).
-    pub fingerprint: String,
-}
-
-/// Where what a prompt sees of pairs comes from.
-pub enum PairSource<'a> {
-    /// Their images.
-    Images(&'a Pairs),
-    /// The features of their images, which were computed before.
-    Features(&'a FeatureFolder),
-}
-
-impl<'a> From<&'a Pairs> for PairSource<'a> {
-    fn from(pairs: &'a Pairs) -> Self {
-        Self::Images(pairs)
-    }
-}
-
-/// The images of the pairs with these keys: pixels if a visual prompt is learned, with `room` bytes for those
-/// that are kept, features otherwise.
-///
-/// # Errors
-/// If a pair is not there, its image cannot be read, or its features are of another model or serve no visual
-/// prompt.
-pub fn images_of<'a>(
-    model: &Model,
-    keys: &[String],
-    source: impl Into<PairSource<'a>>,
-    kind: PromptKind,
-    room: usize,
-    progress: &dyn Progress,
-) -> Result<PairImages> {
-    let pairs = match source.into() {
-        PairSource::Images(pairs) => pairs,
-        PairSource::Features(folder) => return computed_before(model, keys, folder, kind),
-    };
-    let chosen = Pairs { pairs: pairs_of(keys, pairs)?, skipped: Vec::new() };
-    let fingerprint = chosen.fingerprint();
-    let store = store_of(model, &chosen.pairs, kind, room, progress)?;
-    Ok(PairImages { store, fingerprint })
-}
-
-fn store_of(
-    model: &Model,
-    chosen: &[Pair],
-    kind: PromptKind,
-    room: usize,
-    progress: &dyn Progress,
-) -> Result<ImageStore> {
-    if kind.has(Part::Visual) {
-        return Ok(ImageStore::Pixels(pixel_cache(model, chosen.iter(), room, progress)?));
-    }
-    let seen = features_of(model, chosen, progress)?;
-    require!(seen.unreadable.is_empty(), "{}", seen.unreadable[0].1);
-    Ok(ImageStore::Features(tensor(&seen.features, &model.device())))
-}
-
-/// The features of the pairs with these keys from a folder.
-fn computed_before(
-    model: &Model,
-    keys: &[String],
-    folder: &FeatureFolder,
-    kind: PromptKind,
-) -> Result<PairImages> {
-    let place = folder.path().display().to_string();
-    require!(
-        !kind.has(Part::Visual),
-        "{place}: a visual prompt sees pixels, not features: give the pairs' images with --pairs"
-    );
-    let width = model.clip.config.projection_dim;
-    match &folder.model {
-        Some(own) => own.check(&model.identity()?).context(&place)?,
-        None => log::warn!(
-            "{place}: it does not say which model its features are of: only their width is checked"
-        ),
-    }
-    let found = folder.images.shape().1;
-    require!(
-        found == width,
-        "{place}: features of {found} numbers, but {} has features of {width}",
-        model.name
-    );
-    let rows: HashMap<&str, usize> = folder.keys.iter().map(String::as_str).zip(0..).collect();
-    let mut features = Array2::zeros((keys.len(), width));
-    for (key, mut row) in keys.iter().zip(features.rows_mut()) {
-        let missing =
-            || format!("{place}: pair {key} was clustered, and has no features there: embed the same pairs");
-        let number = *rows.get(key.as_str()).with_context(missing)?;
-        let mut values = vec![0.0; width];
-        folder.images.read(number, &mut values);
-        row.assign(&ArrayView1::from(&values));
-    }
-    let fingerprint = feature_folder::fingerprint(folder.path())?;
-    Ok(PairImages { store: ImageStore::Features(tensor(&features, &model.device())), fingerprint })
-}
-
-/// What the model sees in the images of pairs.
-pub(crate) fn features_of(model: &Model, pairs: &[Pair], progress: &dyn Progress) -> Result<SeenImages> {
-    let files: Vec<&ImageFile> = pairs.iter().map(|pair| &pair.image).collect();
-    progress.begin("image features", files.len());
-    Ok(image_features(model, &files, &mut |done| progress.reach(done, ""))?)
-}
-
-/// The pairs with these keys.
-pub(crate) fn pairs_of(keys: &[String], pairs: &Pairs) -> Result<Vec<Pair>> {
-    let by_key: HashMap<&str, &Pair> = pairs.pairs.iter().map(|pair| (pair.key.as_str(), pair)).collect();
-    let find = |key: &String| {
-        let pair = by_key.get(key.as_str()).map(|pair| (*pair).clone());
-        pair.with_context(|| {
-            format!("pair {key} is asked for, but is not given: give the pairs that were clustered")
-        })
-    };
-    keys.iter().map(find).collect()
 }
 
 /// A meta-training as a run: a start that goes into a file, and the run's folder beside it (`start.run` of
@@ -295,7 +168,13 @@ impl MetaRun<'_> {
             )?;
             self.save(&folder.join("start.safetensors"), &self.start)?;
         }
-        if training.is_finished() && self.is_saved(out, training.result()) {
+        let was_finished = training.is_finished();
+        require!(
+            !was_finished || !out.exists() || self.is_saved(out, training.result()),
+            "{}: this is not what was meta-trained there: name another --out, or begin anew with --restart",
+            out.display()
+        );
+        if was_finished && out.exists() {
             // Nothing is written anew: the file says which command made it.
             steps_of(out)?.iter().for_each(observe);
             return Ok(training.result().clone());

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use gram_data::{Augmentation, ClassSubset, Sampling, Split};
+use gram_data::{Augmentation, ClassSubset, Progress, Sampling, Split};
 use gram_prompt::{Classes, Part, Placement, Prompt, PromptKind, PromptedClip};
 use serde::{Deserialize, Serialize};
 
@@ -70,7 +70,7 @@ impl ProtocolSettings {
     }
 
     /// What methods ask of the shots' views.
-    fn wanted(&self, methods: &[Method]) -> Wanted {
+    fn wanted(&self, methods: &[Method]) -> Wanted<'static> {
         let visual = |method: &&Method| method.prompts(Part::Visual);
         let epochs = methods.iter().map(|method| match method.learned() {
             Learned::Cache { .. } => self.tip_adapter.epochs,
@@ -101,6 +101,8 @@ pub struct Protocol<'a> {
     pub settings: &'a ProtocolSettings,
     /// Starts.
     pub starts: &'a Starts,
+    /// Hears of the epochs of images and of tuning.
+    pub progress: &'a dyn Progress,
 }
 
 /// Few shots of one seed, the same for every method.
@@ -152,7 +154,8 @@ impl<'a> Protocol<'a> {
             let (dataset, classes) = (dataset.name.clone(), format!("{classes:?}").to_lowercase());
             return Err(EvaluationError::Empty { dataset, split: Split::Train, classes });
         }
-        let (augmentation, wanted) = (self.settings.augmentation, self.settings.wanted(methods));
+        let augmentation = self.settings.augmentation;
+        let wanted = Wanted { progress: self.progress, ..self.settings.wanted(methods) };
         let views = Views::new(
             dataset,
             chosen.clone(),
@@ -212,6 +215,7 @@ impl<'a> Protocol<'a> {
         let mut course = vec![(Tuned::Prompt(start.theta.clone(), placement), f32::NAN)];
         let mut observe = |_: usize, theta: &Prompt, losses: &[f32]| {
             course.push((Tuned::Prompt(theta.clone(), placement), mean(losses)));
+            self.progress.advance(&format!("loss {:.3}", mean(losses)));
         };
         let clip = PromptedClip {
             classes_at_once: self.memory(&set.classes, &start.theta, placement).classes_at_once,
@@ -219,6 +223,7 @@ impl<'a> Protocol<'a> {
         };
         let objective = method.objective(&self.settings.objective, hand_written);
         let settings = self.settings.adaptation(method);
+        self.progress.begin("epochs", settings.epochs);
         let tuner = Tuner { clip: &clip, objective: objective.as_ref(), settings: &settings };
         tuner.tune(&set, start, shots.seed, self.prepared.device, &mut observe)?;
         Ok(course)

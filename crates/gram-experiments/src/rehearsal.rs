@@ -32,8 +32,10 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::bench::names;
 use crate::error::{Context, ExperimentError, Result};
-use crate::meta_training::{MetaRun, PairImages, features_of, images_of, keys, material, pairs_of};
+use crate::meta_training::{MetaRun, keys, material};
+use crate::pair_images::{PairImages, check_captions, features_of, images_of, pairs_of};
 use crate::run_folder::{Run, RunFolder, model_identity};
 use crate::starts::start_of;
 
@@ -129,6 +131,11 @@ impl Rehearsal<'_> {
     pub fn run(&self, candidates: &[Candidate]) -> Result<Vec<Vec<Rehearsed>>> {
         let kind =
             self.method.kind().context("the hyper-parameters of a method with a prompt are searched")?;
+        if let Stage::Datasets(datasets) = self.stage {
+            // What decides the numbers is written down by their names.
+            names::check(datasets)?;
+        }
+        check_captions(self.clusters, self.pairs)?;
         let folder = self.claim()?;
         let keys = keys(self.clusters);
         // Only looks are found by features.
@@ -233,7 +240,7 @@ impl Rehearsal<'_> {
         looks: usize,
     ) -> Result<Vec<Rehearsed>> {
         let Tuning { prepared, starts, method, seed } = tuning;
-        let protocol = Protocol { prepared, settings: &self.settings, starts };
+        let protocol = Protocol { prepared, settings: &self.settings, starts, progress: &() };
         let shots = protocol.shots(ClassSubset::Base, look, &[*method], *seed)?;
         let at = |rates: &Rates| {
             let mut settings = self.settings.clone();

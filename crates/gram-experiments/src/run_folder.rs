@@ -44,8 +44,8 @@ pub struct Run<'a> {
     pub command: &'a str,
     /// What decides its numbers: an object of settings and fingerprints.
     pub identity: &'a Value,
-    /// The files and folders that it makes in its folder, what a restart deletes; `*-shot` for all that end
-    /// so.
+    /// The files and folders that it makes in its folder, what a restart deletes; `*-shot` for all numbers
+    /// that end so.
     pub makes: &'a [&'a str],
     /// Whether to begin anew where another run was begun, or the same.
     pub restart: bool,
@@ -187,9 +187,10 @@ impl RunFolder {
 impl Run<'_> {
     /// What is there of the files and folders that it makes, in the order of their names.
     fn made_in(&self, folder: &Path) -> Result<Vec<PathBuf>> {
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let is_made = |name: &str| {
             self.makes.iter().any(|made| match made.strip_prefix('*') {
-                Some(ending) => name.ends_with(ending),
+                Some(ending) => name.strip_suffix(ending).is_some_and(is_number),
                 None => name == *made,
             })
         };
@@ -357,7 +358,7 @@ pub fn model_identity(model: &gram_clip::Model) -> Result<Value> {
         "weights": model.fingerprint()?.to_string(),
         "image_size": model.clip.config.vision_config.image_size,
         "preprocessing": format!("{:?}", model.preprocess),
-        "tokenizer": fingerprint::of_text(&format!("{:?}", model.tokenizer.encode(PROBE)?)),
+        "tokenizer": fingerprint::of_text(&model.tokenizer.description()?),
     }))
 }
 
@@ -371,9 +372,6 @@ pub fn encoder_identity(sentence_bert: Option<&Path>) -> Result<Option<String>> 
     };
     sentence_bert.map(of).transpose()
 }
-
-/// A text that tokenizers with other entries, or another way to clean a text, take apart in other ways.
-const PROBE: &str = "A photo of 42 naïve caf\u{e9}-goers' sn\u{f6}wleopards &amp; ICE cream, 雪🎉";
 
 #[cfg(test)]
 mod tests {
@@ -404,10 +402,11 @@ mod tests {
         run.keep("runs/a.json", &json!(1), 1).unwrap();
         run.keep("4-shot/a.json", &json!(1), 1).unwrap();
         fs::write(folder.path().join("photo.jpg"), "mine").unwrap();
+        fs::create_dir(folder.path().join("my-shot")).unwrap();
         drop(run);
         let run = claim(folder.path(), &json!({"seed": 2}), true).unwrap();
         assert_eq!(run.find::<i32>("runs/a.json", &json!(1)).unwrap(), None);
-        assert!(folder.path().join("photo.jpg").is_file());
+        assert!(folder.path().join("photo.jpg").is_file() && folder.path().join("my-shot").is_dir());
         assert!(["runs", "4-shot"].iter().all(|name| !folder.path().join(name).exists()));
         drop(run);
         assert!(claim(folder.path(), &json!({"seed": 1}), false).is_err());

@@ -25,7 +25,8 @@ use serde_json::{Value, json};
 use crate::bench::{Bench, Courses, ProtocolKind};
 use crate::clustering::CLUSTERED;
 use crate::error::{Context, Result, refuse};
-use crate::meta_training::{MetaRun, PairImages, images_of, keys, material, steps_of};
+use crate::meta_training::{MetaRun, keys, material, steps_of};
+use crate::pair_images::{PairImages, check_captions, images_of};
 use crate::run_folder::{Run, RunFolder, model_identity};
 use crate::starts::start_of;
 
@@ -248,6 +249,7 @@ impl Study<'_> {
 
     /// A bench of each condition, some of its runs with their course by epoch.
     fn bench(&self, conditions: &[Condition], courses: Courses) -> Result<Vec<(Method, Results)>> {
+        check_captions(self.clusters, self.pairs)?;
         let kind = self.method.kind().context("a method with a prompt is studied")?;
         let images =
             images_of(self.model, &keys(self.clusters), self.pairs, kind, USUAL_ROOM, self.progress)?;

@@ -133,7 +133,13 @@ pub fn open_dataset(name_or_path: &str) -> Result<LabelledDataset, OpenError> {
         None => {
             let what =
                 format!("dataset {name_or_path} (`demo:{}` and others are built in)", assets::DATASETS[0]);
-            LabelledDataset::open(name_or_path).map_err(OpenError::of(what))
+            let dataset = LabelledDataset::open(name_or_path).map_err(OpenError::of(what))?;
+            if dataset.classes.iter().all(|class| class.bytes().all(|byte| byte.is_ascii_digit())) {
+                log::warn!(
+                    "dataset {name_or_path}: its classes are numbers, and CLIP is asked for them as names"
+                );
+            }
+            Ok(dataset)
         }
     }
 }

@@ -130,7 +130,7 @@ fn only_coop_s(contents: &Contents) -> Result<(), String> {
 /// The bytes of a file that CoOp's or CoCoOp's `load_model` reads.
 ///
 /// # Errors
-/// [`PromptFileError::Coop`] if the prompt is not a textual one, or its sentence is not CoOp's.
+/// [`PromptFileError::Coop`] if the prompt is not a textual one, or its prompt template is not CoOp's.
 pub fn write(path: &Path, file: &PromptFile) -> Result<Vec<u8>, PromptFileError> {
     let wrong = |problem: String| PromptFileError::Coop { path: path.to_owned(), problem };
     let Header { kind, placement, .. } = file.header;
@@ -140,8 +140,8 @@ pub fn write(path: &Path, file: &PromptFile) -> Result<Vec<u8>, PromptFileError>
     let after = file.header.template.rsplit("{}").next().unwrap_or_default();
     if after != "." {
         return Err(wrong(format!(
-            "its sentence, `{}`, ends with `{after}` after the name, CoOp's with a full stop: tune it with a --template \
-             that ends so, or export it --to classifier",
+            "its prompt template is `{}`, and CoOp's has a full stop and nothing else behind the name: tune it with \
+             such a --template, or export it --to classifier",
             file.header.template
         )));
     }

@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 use gram_clip::Model;
 use gram_clip::layers::indices;
 use gram_data::random::indexed_stream;
-use gram_data::{Augmentation, LabelledDataset};
+use gram_data::{Augmentation, LabelledDataset, Progress};
 use gram_features::Images;
 use gram_features::pixel_cache;
 use image::RgbImage;
@@ -37,8 +37,8 @@ pub struct Views<'a> {
 }
 
 /// What methods ask of views.
-#[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
     /// Epochs.
     pub epochs: usize,
     /// Whether some method reads features.
@@ -47,12 +47,14 @@ pub struct Wanted {
     pub pixels: bool,
     /// Bytes of pixels that are kept, at most; no number depends on it.
     pub kept: usize,
+    /// Hears of every epoch's images.
+    pub progress: &'a dyn Progress,
 }
 
-impl Wanted {
+impl Wanted<'static> {
     /// So many epochs of both kinds or of one, with the usual room for pixels.
     pub fn new(epochs: usize, features: bool, pixels: bool) -> Self {
-        Self { epochs, features, pixels, kept: KEPT }
+        Self { epochs, features, pixels, kept: KEPT, progress: &() }
     }
 }
 
@@ -67,7 +69,7 @@ impl<'a> Views<'a> {
         augmentation: Augmentation,
         model: &'a Model,
         seed: u64,
-        wanted: Wanted,
+        wanted: Wanted<'_>,
         device: &Device,
     ) -> Result<Self, EvaluationError> {
         let mut views =
@@ -76,13 +78,18 @@ impl<'a> Views<'a> {
             let side = model.preprocess.crop as usize;
             let bytes_of_epoch = (views.chosen.len() * 3 * side * side).max(1);
             let epochs = wanted.epochs.min(wanted.kept / bytes_of_epoch);
-            views.pixels = (0..epochs)
-                .map(|epoch| views.views(epoch, 0..views.chosen.len()))
-                .collect::<Result<_, _>>()?;
+            wanted.progress.begin("augmented images", epochs);
+            for epoch in 0..epochs {
+                views.pixels.push(views.views(epoch, 0..views.chosen.len())?);
+                wanted.progress.advance("");
+            }
         }
         if wanted.features {
-            views.features =
-                (0..wanted.epochs).map(|epoch| views.features(epoch, device)).collect::<Result<_, _>>()?;
+            wanted.progress.begin("image features", wanted.epochs);
+            for epoch in 0..wanted.epochs {
+                views.features.push(views.features(epoch, device)?);
+                wanted.progress.advance("");
+            }
         }
         Ok(views)
     }

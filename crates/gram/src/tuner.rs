@@ -110,7 +110,8 @@ impl<'a> Tuner<'a> {
         let template = self.model.template(self.template.as_deref())?;
         let device = self.model.device();
         let prepared = prepared(self.method, dataset, self.model, &template, &device)?;
-        let protocol = Protocol { prepared: &prepared, settings: &self.settings, starts: &self.starts };
+        let protocol =
+            Protocol { prepared: &prepared, settings: &self.settings, starts: &self.starts, progress: &() };
         let shots = protocol.shots(self.classes, None, &[self.method], self.seed)?;
         let command = format!("{} on {}", self.method.key(), dataset.name);
         let TunedPrompt { file, losses } =

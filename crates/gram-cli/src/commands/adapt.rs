@@ -16,7 +16,7 @@ use gram_experiments::tuned_prompt::{hand_written, prepared, tune};
 use gram_experiments::tuning_settings::learned_template;
 use gram_experiments::whole_file;
 use gram_hub::model::{is_built_in, note_what_tiny_knows, open_model_or_own};
-use gram_prompt::{Part, PromptFile, Template};
+use gram_prompt::{Part, PromptFile, Source, Template};
 use gram_report::results::Method;
 use gram_tune::adaptation::AdaptationSettings;
 use gram_tune::method::Starts;
@@ -27,7 +27,7 @@ use crate::arguments::{Anew, Common};
 use crate::commands::prompting::load_prompt;
 use crate::commands::tuning::TuningArguments;
 use crate::commands::{command_line, labelled};
-use crate::progress::{bar, working};
+use crate::progress::bar;
 
 /// Arguments of `gram adapt`.
 #[derive(Args, Debug)]
@@ -94,7 +94,7 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
         open_model_or_own(arguments.model.as_deref(), own.transpose()?.flatten(), &device, &bar("download"))?;
     note_what_tiny_knows(&model, !is_built_in(&arguments.data));
     let settings = arguments.tuning.settings(&model, arguments.shots)?;
-    let template = learned_template(arguments.template.as_ref(), &model)?;
+    let template = arguments.template(&model)?;
     let dataset = labelled::open(&arguments.data)?;
     let starts = arguments.starts(&model)?;
     let (chosen, validation) = arguments.draw(&dataset, &settings, common.seed)?;
@@ -117,6 +117,11 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
     let run = Run { command: "adapt", identity: &identity, makes: &[ADAPTED], restart };
     let folder = claim_for_file(&arguments.out, &[beside(&arguments.out, METRICS)], &run)?;
     let done: Option<Adapted> = folder.find(ADAPTED, &Value::Null)?;
+    ensure!(
+        done.as_ref().is_none_or(|done| done.is_still_in(&arguments.out)) || !arguments.out.exists(),
+        "{}: this is not the prompt that was tuned there: name another --out, or begin anew with --restart",
+        arguments.out.display()
+    );
     let adapted = match done.filter(|done| done.is_still_in(&arguments.out)) {
         Some(adapted) => {
             output::note("this prompt is tuned already; --restart tunes it again");
@@ -124,7 +129,8 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
         }
         None => {
             let prepared = prepared(arguments.method, &dataset, &model, &template, &device)?;
-            let protocol = Protocol { prepared: &prepared, settings: &settings, starts: &starts };
+            let progress = &bar("images");
+            let protocol = Protocol { prepared: &prepared, settings: &settings, starts: &starts, progress };
             let tuning = Tuning { protocol, chosen, validation };
             let adapted = arguments.tune(tuning, common.seed)?;
             folder.keep(ADAPTED, &Value::Null, &adapted)?;
@@ -230,11 +236,8 @@ impl AdaptArguments {
                 "all epochs are warm-up, at the learning rate {warmup_rate}: give more --epochs, or --warmup-epochs 0"
             ));
         }
-        let working = working("preparing images");
         let shots = protocol.shots_of(classes, chosen, validation, &[method], seed)?;
-        working.set_message(format!("tuning, {} epochs", epochs));
         let tuned = tune(&protocol, method, classes, &shots, seed, &command_line())?;
-        working.finish_and_clear();
         tuned.file.save(&self.out)?;
         let line = |(epoch, loss)| json!({"epoch": epoch + 1, "loss": loss}).to_string() + "\n";
         let lines: String = tuned.losses.iter().enumerate().map(line).collect();
@@ -248,6 +251,18 @@ impl AdaptArguments {
         })
     }
 
+    /// The prompt template: the one that is given, else that of the initialisation, else the model's usual one.
+    fn template(&self, model: &Model) -> Result<Template> {
+        let initialisation = match (&self.template, &self.init) {
+            (None, Some(path)) => Some(load_prompt(path, self.tuning.class_position(), &model.device())?),
+            _ => None,
+        };
+        match initialisation.filter(|file| file.source == Source::Gram) {
+            Some(file) => Ok(file.header.template.parse()?),
+            None => Ok(learned_template(self.template.as_ref(), model)?),
+        }
+    }
+
     /// The start that the method asks for.
     fn starts(&self, model: &Model) -> Result<Starts> {
         let mut starts = Starts::default();
@@ -256,7 +271,7 @@ impl AdaptArguments {
             (Some(path), Some(_)) => {
                 let device = model.device();
                 let file = load_prompt(path, self.tuning.class_position(), &device)?;
-                add_start(&mut starts, self.method, path, &file, model)?;
+                add_start(&mut starts, self.method, path, &file, &self.template(model)?, model)?;
             }
             (Some(_), None) => bail!(
                 "--init: {} takes no meta-trained initialisation; the methods with GRAM do, such as coop-gram",
@@ -273,12 +288,14 @@ impl AdaptArguments {
     }
 }
 
-/// Adds the start of a file for a method, if it has the parts that the method tunes.
+/// Adds the start of a file for a method, if it has the parts that the method tunes. Says where it was meta-trained in
+/// another prompt template.
 pub fn add_start(
     starts: &mut Starts,
     method: Method,
     path: &Path,
     file: &PromptFile,
+    template: &Template,
     model: &Model,
 ) -> Result<()> {
     for part in [Part::Text, Part::Visual] {
@@ -289,6 +306,14 @@ pub fn add_start(
             file.header.kind,
             method.key()
         );
+    }
+    let (own, used) = (&file.header.template, template.to_string());
+    if file.source == Source::Gram && method.prompts(Part::Text) && *own != used {
+        output::note_once(format!(
+            "gram: {}: meta-trained in the prompt template `{own}`, tuned in `{used}`: give --template \"{own}\" if you \
+             do not mean this",
+            path.display()
+        ));
     }
     starts.insert(method, start_of(file, path, model)?, file.header.placement);
     Ok(())

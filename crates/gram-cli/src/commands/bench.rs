@@ -100,7 +100,7 @@ pub fn run(arguments: &BenchArguments, common: &Common) -> Result<()> {
     let template = learned_template(arguments.template.as_ref(), &model)?;
     let methods = names(&arguments.methods, &Method::ALL)?;
     let seeds: Vec<u64> = (common.seed..).take(arguments.seeds).collect();
-    let starts = arguments.starts(&methods, &seeds, &model)?;
+    let starts = arguments.starts(&methods, &seeds, &template, &model)?;
     let datasets = arguments.datasets()?;
     let protocols = names(&arguments.protocol, &ProtocolKind::ALL)?;
     let most = arguments.shots.iter().max().copied().unwrap_or(0);
@@ -217,7 +217,13 @@ impl BenchArguments {
     }
 
     /// The starts of every seed, those that are given or built in.
-    fn starts(&self, methods: &[Method], seeds: &[u64], model: &Model) -> Result<Vec<Starts>> {
+    fn starts(
+        &self,
+        methods: &[Method],
+        seeds: &[u64],
+        template: &Template,
+        model: &Model,
+    ) -> Result<Vec<Starts>> {
         let mut starts = Starts::default();
         let device = model.device();
         if assets::is_tiny(model) {
@@ -239,7 +245,7 @@ impl BenchArguments {
             for (seed, starts) in seeds.iter().zip(&mut of_seeds) {
                 let path = PathBuf::from(path.replace(SEED, &seed.to_string()));
                 let file = load_prompt(&path, self.tuning.class_position(), &device)?;
-                add_start(starts, method, &path, &file, model)?;
+                add_start(starts, method, &path, &file, template, model)?;
             }
         }
         Ok(of_seeds)

@@ -46,6 +46,7 @@ enum Format {
 /// Runs the command.
 pub fn run(arguments: &ExportArguments, common: &Common) -> Result<()> {
     destination::file(&arguments.out)?;
+    arguments.prompting.check_out(&arguments.out)?;
     match arguments.to {
         Format::Coop => coop(arguments, common)?,
         Format::Classifier => classifier(arguments, common)?,

@@ -10,11 +10,11 @@ use clap::{Args, ValueEnum};
 use gram_cluster::Clusters;
 use gram_experiments::defaults;
 use gram_experiments::episodes::{EpisodesFile, check_topics};
-use gram_experiments::meta_training::{
-    MetaRun, PairSource, images_of, keys, listed_material, material, start_prompt,
-};
+use gram_experiments::meta_training::{MetaRun, keys, listed_material, material, start_prompt};
+use gram_experiments::pair_images::{PairSource, check_captions, images_of};
 use gram_experiments::settings_file;
 use gram_experiments::starts::{model_of, start_of};
+use gram_experiments::tuning_settings::learned_template;
 use gram_features::FeatureFolder;
 use gram_features::pixel_cache::USUAL_ROOM;
 use gram_hub::model::{
@@ -65,9 +65,9 @@ pub struct MetaTrainArguments {
     #[arg(long, value_name = "WHERE", requires = "init")]
     class_position: Option<ClassPosition>,
     /// Prompt template. A textual prompt is initialised with its words before the class name, unless
-    /// --context-tokens is given.
-    #[arg(long, default_value = "a picture of a {}")]
-    template: Template,
+    /// --context-tokens is given. Default: `a photo of a {}.`, or `a picture of a {}` for the built-in model.
+    #[arg(long)]
+    template: Option<Template>,
     /// Context tokens with a random initialisation, as in the paper's algorithm 1; 0 uses the template's
     /// words.
     #[arg(long, value_name = "M", default_value_t = 0)]
@@ -188,7 +188,7 @@ pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
     destination::file(&arguments.out)?;
     let device = common.device()?;
     let settings = arguments.settings.in_force(arguments.method, common.seed)?;
-    let (kind, template) = (arguments.method, &arguments.template);
+    let kind = arguments.method;
     let clusters = arguments.clusters.as_deref().map(Clusters::load).transpose()?;
     let listed = arguments.episodes.as_deref().map(EpisodesFile::read).transpose()?;
     if let Some(clusters) = &clusters {
@@ -216,6 +216,7 @@ pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
     if let Some((path, grouped_by)) = &grouped_by {
         note_other_clusters(&model, path, grouped_by)?;
     }
+    let template = &learned_template(arguments.template.as_ref(), &model)?;
     let pairs = arguments.pairs.as_deref().map(open_pairs).transpose()?;
     let features = arguments.features.as_deref().map(FeatureFolder::open).transpose()?;
 
@@ -244,6 +245,10 @@ pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
     };
     let (material, seen, episodes) = match (&clusters, &listed) {
         (Some(clusters), _) => {
+            pairs.iter().try_for_each(|pairs| check_captions(clusters, pairs))?;
+            features
+                .iter()
+                .try_for_each(|features| check_captions(clusters, PairSource::Features(features)))?;
             let images = images(&keys(clusters))?;
             let material = material(&model, clusters, images.store, &start.theta, template, &settings)?;
             output::note(format!(

@@ -15,6 +15,7 @@ use gram_hub::model::open_model_or_own;
 use gram_hub::templates::ensemble;
 use gram_prompt::{ClassPosition, PromptFile, Template};
 
+use crate::output;
 use crate::progress::bar;
 
 /// The model and its prompt.
@@ -67,6 +68,18 @@ impl PromptingArguments {
             (None, Some(path)) => MatrixFile::read(path)?.model.map(|own| (path.as_path(), own)),
             (None, None) => None,
         })
+    }
+
+    /// Checks that a result does not go where it comes from.
+    pub fn check_out(&self, out: &Path) -> Result<()> {
+        let real = |path: &Path| std::fs::canonicalize(path).ok();
+        let is_out = |path: &&PathBuf| real(path).is_some() && real(path) == real(out);
+        match self.prompt.iter().chain(&self.weights).find(is_out) {
+            Some(path) => {
+                bail!("--out {}: it would replace what it is made from: name another file", path.display())
+            }
+            None => Ok(()),
+        }
     }
 
     /// The learned prompt and its path, if one is given.
@@ -134,6 +147,11 @@ pub fn class_names(list_or_path: &str) -> Result<Vec<String>> {
     };
     let names: Vec<String> = names.into_iter().filter(|name| !name.is_empty()).collect();
     ensure!(!names.is_empty(), "--classes {list_or_path}: no class is named there");
+    if names.iter().all(|name| name.bytes().all(|byte| byte.is_ascii_digit())) {
+        output::note_once(format!(
+            "gram: --classes {list_or_path}: its classes are numbers, and CLIP is asked for them as names"
+        ));
+    }
     let mut known = BTreeMap::new();
     for name in &names {
         match known.insert(readable_name(name).to_lowercase(), name) {

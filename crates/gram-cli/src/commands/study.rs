@@ -1,6 +1,6 @@
 //! `gram study`: the paper's studies, on the demo's data or on your own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::destination;
 use crate::output;
@@ -125,6 +125,15 @@ pub fn run(arguments: &StudyArguments, common: &Common) -> Result<()> {
         which != Which::Alignment || meta_training.steps >= QUARTERS,
         "--steps {}: figure-3b has a mean for every quarter of the steps: {QUARTERS} or more are expected",
         meta_training.steps
+    );
+    let inside = |path: &Path| {
+        let real = |path: &Path| std::fs::canonicalize(path).ok();
+        real(path).zip(real(&arguments.out)).is_some_and(|(path, out)| path.starts_with(out))
+    };
+    ensure!(
+        !(arguments.anew.restart && arguments.clusters.as_deref().is_some_and(inside)),
+        "--clusters lies in --out {}, which --restart clears: name another --out",
+        arguments.out.display()
     );
     let given =
         arguments.clusters.as_deref().map(|path| anyhow::Ok((path, Clusters::load(path)?))).transpose()?;

@@ -38,13 +38,28 @@ pub(super) fn read(path: &Path) -> Result<Vec<Described>, DataError> {
     of_table(&Table::read(path, WANTED)?.whole()?, path)
 }
 
-/// As [`read`], if the table has a column of labels.
-pub(super) fn read_if_labelled(path: &Path) -> Result<Option<Vec<Described>>, DataError> {
+/// A table of images with labels; nothing if it lacks a column of either.
+pub(super) fn labelled_table(path: &Path) -> Result<Option<Table>, DataError> {
     let table = Table::read(path, WANTED)?.whole()?;
-    table.first_column(&LABEL).map(|_| of_table(&table, path)).transpose()
+    let is_one = table.first_column(&LABEL).is_some() && table.first_column(&IMAGE).is_some();
+    Ok(is_one.then_some(table))
 }
 
-fn of_table(table: &Table, path: &Path) -> Result<Vec<Described>, DataError> {
+/// The names that a table has for its labels, which are then numbers.
+pub(super) fn class_names(table: &Table) -> Option<&Vec<String>> {
+    let label = &table.columns[table.first_column(&LABEL)?];
+    table.class_names.iter().find(|(column, _)| column == label).map(|(_, names)| names)
+}
+
+/// Gives a table names for its labels, which are numbers.
+pub(super) fn name_classes(table: &mut Table, names: &[String]) {
+    if let Some(label) = table.first_column(&LABEL) {
+        table.class_names = vec![(table.columns[label].clone(), names.to_vec())];
+    }
+}
+
+/// The images of the table at `path`.
+pub(super) fn of_table(table: &Table, path: &Path) -> Result<Vec<Described>, DataError> {
     let beside = path.parent().unwrap_or(Path::new(""));
     let first = table.first_column(&IMAGE).and_then(|column| table.rows.first()?.filled(Some(column)));
     let folder = first.and_then(|image| with_image(beside, &image)).unwrap_or_else(|| beside.to_owned());

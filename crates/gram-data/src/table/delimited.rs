@@ -16,15 +16,15 @@ impl Table {
     /// row itself: all columns are kept.
     ///
     /// What divides the fields is told by the first line; `usual` is what the file's name says. Fields may be
-    /// quoted (RFC 4180), but not between bars. Text that is tab-separated by name is quoted only if all of
+    /// quoted (RFC 4180), but not between bars. Text between tabs is quoted only if all of
     /// it keeps the rules, as pandas writes it: captions of Conceptual Captions begin with quotes that never
     /// close. Elsewhere a quote that never closes costs its own line alone.
     pub(crate) fn delimited(name: String, reader: impl Read, usual: u8, wanted: Wanted<'_>) -> Self {
         let (text, broken) = whole_lines(reader);
         let delimiter = delimiter(&text, usual, wanted);
-        let quoting = match (delimiter, usual) {
-            (b'|', _) => false,
-            (b'\t', b'\t') => is_quoted(&text, delimiter),
+        let quoting = match delimiter {
+            b'|' => false,
+            b'\t' => is_quoted(&text, delimiter),
             _ => true,
         };
         let mut table = Self { header: Some(1), ..Self::empty(name) };

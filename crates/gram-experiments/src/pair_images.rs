@@ -1,0 +1,171 @@
+//! What a prompt sees of image-text pairs: features that are computed now or were before, or pixels.
+
+use std::collections::HashMap;
+
+use gram_clip::Model;
+use gram_cluster::Clusters;
+use gram_data::{ImageFile, Pair, Pairs, Progress};
+use gram_features::feature_folder::{self, FeatureFolder};
+use gram_features::matrix::tensor;
+use gram_features::{ImageStore, Rows, SeenImages, image_features};
+use gram_prompt::{Part, PromptKind};
+use ndarray::{Array2, ArrayView1};
+
+use crate::clustering::pixel_cache;
+use crate::error::{Context, Result, require};
+
+/// Images of pairs, and what tells the pairs from others.
+#[derive(Clone, Debug)]
+pub struct PairImages {
+    /// The images.
+    pub store: ImageStore,
+    /// The fingerprint of the pairs ([`Pairs::fingerprint`]).
+    pub fingerprint: String,
+}
+
+/// Where what a prompt sees of pairs comes from.
+pub enum PairSource<'a> {
+    /// Their images.
+    Images(&'a Pairs),
+    /// The features of their images, which were computed before.
+    Features(&'a FeatureFolder),
+}
+
+impl<'a> From<&'a Pairs> for PairSource<'a> {
+    fn from(pairs: &'a Pairs) -> Self {
+        Self::Images(pairs)
+    }
+}
+
+/// Checks that pairs are those that were clustered, by their keys and captions.
+///
+/// # Errors
+/// Names the first that has another caption.
+pub fn check_captions<'a>(clusters: &Clusters, source: impl Into<PairSource<'a>>) -> Result<()> {
+    let captions: HashMap<&str, &str> = match source.into() {
+        PairSource::Images(pairs) => {
+            pairs.pairs.iter().map(|pair| (pair.key.as_str(), pair.caption.as_str())).collect()
+        }
+        PairSource::Features(folder) => {
+            folder.keys.iter().map(String::as_str).zip(folder.captions.iter().map(String::as_str)).collect()
+        }
+    };
+    for pair in &clusters.pairs {
+        // One that is not there is named when its image is asked for.
+        let found = captions.get(pair.key.as_str()).copied().unwrap_or(&pair.caption);
+        require!(
+            found.trim() == pair.caption.trim(),
+            "pair {}: its caption is `{found}`, and was `{}` when the pairs were clustered: give the pairs that were \
+             clustered, or cluster these",
+            pair.key,
+            pair.caption
+        );
+    }
+    Ok(())
+}
+
+/// The images of the pairs with these keys: pixels if a visual prompt is learned, with `room` bytes for those
+/// that are kept, features otherwise.
+///
+/// # Errors
+/// If a pair is not there, its image cannot be read, or its features are of another model or serve no visual
+/// prompt.
+pub fn images_of<'a>(
+    model: &Model,
+    keys: &[String],
+    source: impl Into<PairSource<'a>>,
+    kind: PromptKind,
+    room: usize,
+    progress: &dyn Progress,
+) -> Result<PairImages> {
+    let pairs = match source.into() {
+        PairSource::Images(pairs) => pairs,
+        PairSource::Features(folder) => return computed_before(model, keys, folder, kind),
+    };
+    let chosen = Pairs { pairs: pairs_of(keys, pairs)?, skipped: Vec::new() };
+    let fingerprint = chosen.fingerprint();
+    let store = store_of(model, &chosen.pairs, kind, room, progress)?;
+    Ok(PairImages { store, fingerprint })
+}
+
+fn store_of(
+    model: &Model,
+    chosen: &[Pair],
+    kind: PromptKind,
+    room: usize,
+    progress: &dyn Progress,
+) -> Result<ImageStore> {
+    if kind.has(Part::Visual) {
+        return Ok(ImageStore::Pixels(pixel_cache(model, chosen.iter(), room, progress)?));
+    }
+    let seen = features_of(model, chosen, progress)?;
+    require!(seen.unreadable.is_empty(), "{}", seen.unreadable[0].1);
+    Ok(ImageStore::Features(tensor(&seen.features, &model.device())))
+}
+
+/// How far from 1 the length of a normalised feature may be, in 16 bits.
+const NEARLY: f32 = 0.01;
+
+/// The features of the pairs with these keys from a folder, normalised.
+fn computed_before(
+    model: &Model,
+    keys: &[String],
+    folder: &FeatureFolder,
+    kind: PromptKind,
+) -> Result<PairImages> {
+    let place = folder.path().display().to_string();
+    require!(
+        !kind.has(Part::Visual),
+        "{place}: a visual prompt sees pixels, not features: give the pairs' images with --pairs"
+    );
+    let width = model.clip.config.projection_dim;
+    match &folder.model {
+        Some(own) => own.check(&model.identity()?).context(&place)?,
+        None => log::warn!(
+            "{place}: it does not say which model its features are of: only their width is checked"
+        ),
+    }
+    let found = folder.images.shape().1;
+    require!(
+        found == width,
+        "{place}: features of {found} numbers, but {} has features of {width}",
+        model.name
+    );
+    let rows: HashMap<&str, usize> = folder.keys.iter().map(String::as_str).zip(0..).collect();
+    let mut features = Array2::zeros((keys.len(), width));
+    for (key, mut row) in keys.iter().zip(features.rows_mut()) {
+        let missing = || {
+            format!(
+                "{place}: pair {key} was clustered, and has no features there, or such as are no direction: embed the same pairs"
+            )
+        };
+        let number = *rows.get(key.as_str()).with_context(missing)?;
+        let mut values = vec![0.0; width];
+        folder.images.read(number, &mut values);
+        let norm = values.iter().map(|value| value * value).sum::<f32>().sqrt();
+        // What is normalised but for the rounding of its format stays as it is.
+        let scale = if (norm - 1.0).abs() > NEARLY { 1.0 / norm } else { 1.0 };
+        row.assign(&(&ArrayView1::from(&values) * scale));
+    }
+    let fingerprint = feature_folder::fingerprint(folder.path())?;
+    Ok(PairImages { store: ImageStore::Features(tensor(&features, &model.device())), fingerprint })
+}
+
+/// What the model sees in the images of pairs.
+pub(crate) fn features_of(model: &Model, pairs: &[Pair], progress: &dyn Progress) -> Result<SeenImages> {
+    let files: Vec<&ImageFile> = pairs.iter().map(|pair| &pair.image).collect();
+    progress.begin("image features", files.len());
+    Ok(image_features(model, &files, &mut |done| progress.reach(done, ""))?)
+}
+
+/// The pairs with these keys.
+pub(crate) fn pairs_of(keys: &[String], pairs: &Pairs) -> Result<Vec<Pair>> {
+    let by_key: HashMap<&str, &Pair> = pairs.pairs.iter().map(|pair| (pair.key.as_str(), pair)).collect();
+    let find = |key: &String| {
+        let pair = by_key.get(key.as_str()).map(|pair| (*pair).clone());
+        pair.with_context(|| {
+            format!("pair {key} is asked for, but is not given: give the pairs that were clustered")
+        })
+    };
+    keys.iter().map(find).collect()
+}
