@@ -28,12 +28,3 @@ fn the_help_of_every_command_is_as_it_was_read_last() {
         insta::assert_snapshot!(command.clone(), help(&command));
     }
 }
-
-#[test]
-fn no_help_has_a_line_that_is_wider_than_a_terminal() {
-    for command in commands() {
-        let help = help(&command);
-        let widest = help.lines().max_by_key(|line| line.chars().count()).unwrap();
-        assert!(widest.chars().count() <= 120, "{command}: {widest}");
-    }
-}
