@@ -146,6 +146,46 @@ fn features_that_were_computed_before_give_the_same_start_without_an_image() {
 }
 
 #[test]
+fn pairs_with_other_captions_than_the_clustered_ones_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let pairs = clustered().path("pairs.jsonl");
+    let images = Path::new(&pairs).parent().unwrap().display().to_string();
+    let others = fs::read_to_string(&pairs)
+        .unwrap()
+        .replace("\"image\":\"", &format!("\"image\":\"{images}/"))
+        .replace("\"caption\":\"", "\"caption\":\"no ");
+    let path = folder.path().join("others.jsonl");
+    fs::write(&path, others).unwrap();
+    let (out, clusters) = (folder.path().join("start.safetensors"), clustered().path("clusters"));
+    let arguments =
+        ["meta-train", "--method", "coop", "--ways", "2", "--steps", "0", "--clusters", &clusters];
+    let places = ["--pairs", path.to_str().unwrap(), "--out", out.to_str().unwrap()];
+    let output = gram(&[&arguments[..], &places].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains("when the pairs were clustered") && !out.exists(), "{said}");
+}
+
+#[test]
+fn a_prompt_is_tuned_in_the_template_of_its_initialisation() {
+    let folder = tempfile::tempdir().unwrap();
+    finish(&mut meta_train(folder.path(), &["--method", "coop", "--steps", "0", "--template", "a small {}"]));
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let (start, out) = (at("start.safetensors"), at("food.safetensors"));
+    let arguments =
+        ["adapt", "--data", "demo:food", "--method", "coop-gram", "--shots", "1", "--epochs", "1"];
+    let tuned = gram(&[&arguments[..], &["--init", &start, "--out", &out]].concat());
+    assert!(tuned.status.success(), "{}", text(&tuned.stderr));
+    let file = PromptFile::load(Path::new(&out), &Device::default()).unwrap();
+    assert_eq!(file.header.template, "a small {}");
+    let other = at("other.safetensors");
+    let given = ["--init", &start, "--template", "a {} here", "--out", &other];
+    let tuned = gram(&[&arguments[..], &given].concat());
+    assert!(tuned.status.success(), "{}", text(&tuned.stderr));
+    assert!(text(&tuned.stderr).contains("meta-trained in the prompt template `a small {}`"));
+}
+
+#[test]
 fn images_that_have_no_room_give_the_same_start() {
     let (kept, decoded) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let settings = ["--method", "vpt", "--steps", "2", "--new-ways", "0"];

@@ -66,7 +66,7 @@ fn of_table(path: &Path) -> Result<Vec<String>, DataError> {
         // A column of numbers stands beside that of the names.
         (!names.iter().all(|name| is_number(name))).then_some(names)
     };
-    if let Some(names) = NAME.iter().find_map(|name| named(&name)) {
+    if let Some(names) = NAME.iter().find_map(named) {
         return Ok(in_order(&table, names));
     }
     if table.columns.len() > 1 {
