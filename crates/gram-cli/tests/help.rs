@@ -1,5 +1,5 @@
-//! The help of every command as its user reads it. `INSTA_UPDATE=always cargo test --release --workspace --test help`
-//! accepts what changed.
+//! The help of every command as its user reads it. `INSTA_UPDATE=always cargo test --release --workspace
+//! --test help` accepts what changed.
 #![allow(clippy::unwrap_used)]
 
 use std::process::Command;

@@ -251,7 +251,8 @@ impl AdaptArguments {
         })
     }
 
-    /// The prompt template: the one that is given, else that of the initialisation, else the model's usual one.
+    /// The prompt template: the one that is given, else that of the initialisation, else the model's usual
+    /// one.
     fn template(&self, model: &Model) -> Result<Template> {
         let initialisation = match (&self.template, &self.init) {
             (None, Some(path)) => Some(load_prompt(path, self.tuning.class_position(), &model.device())?),
@@ -288,8 +289,8 @@ impl AdaptArguments {
     }
 }
 
-/// Adds the start of a file for a method, if it has the parts that the method tunes. Says where it was meta-trained in
-/// another prompt template.
+/// Adds the start of a file for a method, if it has the parts that the method tunes. Says where it was
+/// meta-trained in another prompt template.
 pub fn add_start(
     starts: &mut Starts,
     method: Method,

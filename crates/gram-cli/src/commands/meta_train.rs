@@ -65,7 +65,8 @@ pub struct MetaTrainArguments {
     #[arg(long, value_name = "WHERE", requires = "init")]
     class_position: Option<ClassPosition>,
     /// Prompt template. A textual prompt is initialised with its words before the class name, unless
-    /// --context-tokens is given. Default: `a photo of a {}.`, or `a picture of a {}` for the built-in model.
+    /// --context-tokens is given. Default: `a photo of a {}.`, or `a picture of a {}` for the built-in
+    /// model.
     #[arg(long)]
     template: Option<Template>,
     /// Context tokens with a random initialisation, as in the paper's algorithm 1; 0 uses the template's

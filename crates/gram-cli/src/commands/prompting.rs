@@ -38,8 +38,8 @@ pub struct PromptingArguments {
     /// A classifier: a matrix with a row for each class, .npy or .safetensors.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "template", "templates"])]
     weights: Option<PathBuf>,
-    /// Prompt template. Default: the dataset's own where there is one, else `a photo of a {}`. Given several times, text features
-    /// are averaged.
+    /// Prompt template. Default: the dataset's own where there is one, else `a photo of a {}`. Given several
+    /// times, text features are averaged.
     #[arg(long, value_name = "TEXT")]
     template: Vec<Template>,
     /// A file with one prompt template per line, or the built-in `imagenet-80` or `imagenet-7`.
