@@ -28,7 +28,7 @@ impl Contents {
         self.0.update(data.as_bytes());
     }
 
-    /// What all that was taken in is told from other contents by.
+    /// What tells all that was taken in from other contents.
     pub fn digest(&self) -> u128 {
         self.0.digest128()
     }

@@ -64,7 +64,7 @@ fn of_table(path: &Path) -> Result<Vec<String>, DataError> {
     let named = |name: &&str| {
         let names = names(&table, table.first_column(&[name])?);
         // A column of numbers stands beside that of the names.
-        (!names.iter().all(|name| is_number(name))).then_some(names)
+        (!are_numbers(&names)).then_some(names)
     };
     if let Some(names) = NAME.iter().find_map(named) {
         return Ok(in_order(&table, names));
@@ -86,6 +86,11 @@ fn in_order(table: &Table, names: Vec<String>) -> Vec<String> {
     let mut numbered: Vec<(usize, String)> = numbers.into_iter().zip(names).collect();
     numbered.sort_by_key(|(number, _)| *number);
     numbered.into_iter().map(|(_, name)| name).collect()
+}
+
+/// Whether all of some class names are numbers, which CLIP is asked for as names.
+pub fn are_numbers(names: &[String]) -> bool {
+    names.iter().all(|name| is_number(name))
 }
 
 fn is_number(text: &str) -> bool {
@@ -124,7 +129,7 @@ fn of_lines(text: &str) -> Vec<String> {
     let lines = text.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty());
     let without_id = |line: &str| {
         let (id, name) = line.split_once([' ', '\t'])?;
-        let is_id = id.len() == 9 && id.starts_with('n') && id[1..].bytes().all(|byte| byte.is_ascii_digit());
+        let is_id = id.len() == 9 && id.strip_prefix('n').is_some_and(is_number);
         is_id.then(|| name.to_owned())
     };
     let names: Option<Vec<String>> = lines.clone().map(without_id).collect();

@@ -2,7 +2,7 @@
 //!
 //! A dataset is a folder per class, such folders inside `train`, `val` (or `valid`, `validation`) and `test`,
 //! a manifest (a table with columns `image`, `label` and, if known, `split` and `domain`), a dataset archive
-//! (a tar archive with a `manifest.csv` and the images it names), one of the literature's in CoOp's folders
+//! (a tar archive with a `manifest.csv` and the images it names), a standard benchmark in CoOp's folders
 //! ([`Benchmark`]), a shared split (`split_zhou_*.json`), a folder of WebDataset shards as CLIP_benchmark
 //! keeps them, or one of Hugging Face's: Parquet tables with images and labels, or a `metadata` table beside
 //! images. Where the source divides nothing, a fixed, class-balanced division into 60 % training, 20 %

@@ -102,7 +102,7 @@ impl ImageFile {
     /// The decoded image, as it is meant to be seen: turned as its EXIF data say, what is transparent on
     /// white; of an animation the first frame. This is what transformers makes of an image with Pillow.
     ///
-    /// The format is told by the content, not by the name. Greys of 16 bits are brought to 8, where Pillow
+    /// The content says the format, not the name. Greys of 16 bits are brought to 8, where Pillow
     /// would cut off all above 255 and leave the image white.
     ///
     /// # Errors

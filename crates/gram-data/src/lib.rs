@@ -39,7 +39,7 @@ mod text_file;
 pub mod whole_file;
 
 pub use augment::Augmentation;
-pub use class_list::read_class_list;
+pub use class_list::{are_numbers, read_class_list};
 pub use classes::{ClassSubset, UnknownSubsetName, readable_name};
 pub use dataset::{Benchmark, LabelledDataset, LabelledImage, Split, UnknownSplitName};
 pub use embeddings_folder::{EmbeddingsFolder, EmbeddingsPart};

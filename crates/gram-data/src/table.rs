@@ -91,7 +91,7 @@ impl Table {
         Format::of(path).is_some()
     }
 
-    /// Reads the wanted columns of a table; its format is told by the file's name. Rows that cannot be read
+    /// Reads the wanted columns of a table; the file's name says its format. Rows that cannot be read
     /// are set aside.
     pub(crate) fn read(path: &Path, wanted: Wanted<'_>) -> Result<Self, DataError> {
         let name = path.display().to_string();

@@ -54,10 +54,7 @@ impl PairFeatures {
         words: &TopicWordSettings,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let files: Vec<&ImageFile> = pairs.pairs.iter().map(|pair| &pair.image).collect();
-        progress.begin("image features", files.len());
-        let mut show = |done| progress.reach(done, "");
-        let SeenImages { rows, features: images, unreadable } = image_features(model, &files, &mut show)?;
+        let SeenImages { rows, features: images, unreadable } = features_of(model, &pairs.pairs, progress)?;
         progress.begin("captions", 1);
         let captions: Vec<&str> = rows.iter().map(|row| pairs.pairs[*row].caption.as_str()).collect();
         let (texts, cut_captions) = text_features(model, &captions)?;
@@ -209,6 +206,13 @@ fn things_shown(captions: &[&str], settings: &TopicWordSettings) -> Vec<String> 
         if kept.is_empty() { (*caption).to_owned() } else { kept.join(" ") }
     };
     captions.iter().map(shown).collect()
+}
+
+/// What the model sees in the images of pairs.
+pub(crate) fn features_of(model: &Model, pairs: &[Pair], progress: &dyn Progress) -> Result<SeenImages> {
+    let files: Vec<&ImageFile> = pairs.iter().map(|pair| &pair.image).collect();
+    progress.begin("image features", files.len());
+    Ok(image_features(model, &files, &mut |done| progress.reach(done, ""))?)
 }
 
 /// The images of `pairs` as pixels, as many of them decoded as have room in so many bytes.

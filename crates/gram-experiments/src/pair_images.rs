@@ -4,15 +4,16 @@ use std::collections::HashMap;
 
 use gram_clip::Model;
 use gram_cluster::Clusters;
-use gram_data::{ImageFile, Pair, Pairs, Progress};
+use gram_data::{Pair, Pairs, Progress};
 use gram_features::feature_folder::{self, FeatureFolder};
 use gram_features::matrix::tensor;
-use gram_features::{ImageStore, Rows, SeenImages, image_features};
+use gram_features::{ImageStore, Rows};
 use gram_prompt::{Part, PromptKind};
 use ndarray::{Array2, ArrayView1};
 
-use crate::clustering::pixel_cache;
+use crate::clustering::{features_of, pixel_cache};
 use crate::error::{Context, Result, require};
+use crate::meta_training::keys;
 
 /// Images of pairs, and what tells the pairs from others.
 #[derive(Clone, Debug)]
@@ -24,6 +25,7 @@ pub struct PairImages {
 }
 
 /// Where what a prompt sees of pairs comes from.
+#[derive(Clone, Copy)]
 pub enum PairSource<'a> {
     /// Their images.
     Images(&'a Pairs),
@@ -106,6 +108,23 @@ fn store_of(
 /// How far from 1 the length of a normalised feature may be, in 16 bits.
 const NEARLY: f32 = 0.01;
 
+/// The images of clustered pairs, as [`images_of`] gives them.
+///
+/// # Errors
+/// As [`check_captions`] and [`images_of`].
+pub fn images_of_clusters<'a>(
+    model: &Model,
+    clusters: &Clusters,
+    source: impl Into<PairSource<'a>>,
+    kind: PromptKind,
+    room: usize,
+    progress: &dyn Progress,
+) -> Result<PairImages> {
+    let source = source.into();
+    check_captions(clusters, source)?;
+    images_of(model, &keys(clusters), source, kind, room, progress)
+}
+
 /// The features of the pairs with these keys from a folder, normalised.
 fn computed_before(
     model: &Model,
@@ -149,13 +168,6 @@ fn computed_before(
     }
     let fingerprint = feature_folder::fingerprint(folder.path())?;
     Ok(PairImages { store: ImageStore::Features(tensor(&features, &model.device())), fingerprint })
-}
-
-/// What the model sees in the images of pairs.
-pub(crate) fn features_of(model: &Model, pairs: &[Pair], progress: &dyn Progress) -> Result<SeenImages> {
-    let files: Vec<&ImageFile> = pairs.iter().map(|pair| &pair.image).collect();
-    progress.begin("image features", files.len());
-    Ok(image_features(model, &files, &mut |done| progress.reach(done, ""))?)
 }
 
 /// The pairs with these keys.

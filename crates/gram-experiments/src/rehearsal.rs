@@ -33,9 +33,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::bench::names;
+use crate::clustering::features_of;
 use crate::error::{Context, ExperimentError, Result};
 use crate::meta_training::{MetaRun, keys, material};
-use crate::pair_images::{PairImages, check_captions, features_of, images_of, pairs_of};
+use crate::pair_images::{PairImages, check_captions, images_of, pairs_of};
 use crate::run_folder::{Run, RunFolder, model_identity};
 use crate::starts::start_of;
 

@@ -25,8 +25,8 @@ use serde_json::{Value, json};
 use crate::bench::{Bench, Courses, ProtocolKind};
 use crate::clustering::CLUSTERED;
 use crate::error::{Context, Result, refuse};
-use crate::meta_training::{MetaRun, keys, material, steps_of};
-use crate::pair_images::{PairImages, check_captions, images_of};
+use crate::meta_training::{MetaRun, material, steps_of};
+use crate::pair_images::{PairImages, images_of_clusters};
 use crate::run_folder::{Run, RunFolder, model_identity};
 use crate::starts::start_of;
 
@@ -249,10 +249,9 @@ impl Study<'_> {
 
     /// A bench of each condition, some of its runs with their course by epoch.
     fn bench(&self, conditions: &[Condition], courses: Courses) -> Result<Vec<(Method, Results)>> {
-        check_captions(self.clusters, self.pairs)?;
         let kind = self.method.kind().context("a method with a prompt is studied")?;
         let images =
-            images_of(self.model, &keys(self.clusters), self.pairs, kind, USUAL_ROOM, self.progress)?;
+            images_of_clusters(self.model, self.clusters, self.pairs, kind, USUAL_ROOM, self.progress)?;
         conditions.iter().map(|condition| self.condition(condition, kind, &images, courses)).collect()
     }
 
@@ -391,7 +390,7 @@ impl Study<'_> {
     pub fn alignments(&self, conditions: &[Condition]) -> Result<Vec<[f64; 4]>> {
         let kind = self.method.kind().context("a method with a prompt is studied")?;
         let images =
-            images_of(self.model, &keys(self.clusters), self.pairs, kind, USUAL_ROOM, self.progress)?;
+            images_of_clusters(self.model, self.clusters, self.pairs, kind, USUAL_ROOM, self.progress)?;
         let of = |condition: &Condition| {
             self.start(condition, kind, &images)?;
             self.alignment(condition)

@@ -52,7 +52,7 @@ pub fn for_each_batch<E>(
 }
 
 /// Gives `work` the batches in order, and decodes the next ones whatever `work` does meanwhile. What is to be
-/// a batch is told as the number of its first image and its images.
+/// a batch is given as the number of its first image and its images.
 ///
 /// For the same work as [`for_each_batch`].
 pub fn with_batches<'a, T>(

@@ -11,6 +11,7 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use crate::FeatureError;
+use crate::image_batches::BATCH;
 
 /// Bytes of pixels that are kept where nothing else is said: 7,000 images of 224 pixels.
 pub const USUAL_ROOM: usize = 1 << 30;
@@ -49,7 +50,7 @@ impl PixelCache {
     pub fn fill(&self, mut progress: impl FnMut(usize)) -> Result<(), FeatureError> {
         let all: Vec<usize> = (0..self.len().min(self.shared.room.load(Ordering::Relaxed))).collect();
         let mut done = 0;
-        for some in all.chunks(64) {
+        for some in all.chunks(BATCH) {
             some.par_iter().try_for_each(|image| self.image(*image).map(drop))?;
             done += some.len();
             progress(done);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use gram_clip::{Model, ModelIdentity};
-use gram_data::{LabelledDataset, Pairs, Progress, read_pairs, read_pairs_with_metadata};
+use gram_data::{LabelledDataset, Pairs, Progress, are_numbers, read_pairs, read_pairs_with_metadata};
 
 use crate::{OpenError, assets, hub};
 
@@ -134,7 +134,7 @@ pub fn open_dataset(name_or_path: &str) -> Result<LabelledDataset, OpenError> {
             let what =
                 format!("dataset {name_or_path} (`demo:{}` and others are built in)", assets::DATASETS[0]);
             let dataset = LabelledDataset::open(name_or_path).map_err(OpenError::of(what))?;
-            if dataset.classes.iter().all(|class| class.bytes().all(|byte| byte.is_ascii_digit())) {
+            if are_numbers(&dataset.classes) {
                 log::warn!(
                     "dataset {name_or_path}: its classes are numbers, and CLIP is asked for them as names"
                 );

@@ -7,9 +7,6 @@
 use burn::tensor::{Int, Tensor};
 use gram_clip::Signal;
 
-use crate::prompt::Prompt;
-use crate::prompted_clip::{Classes, Gradient, LabelledImages, PromptedClip, accuracy};
-
 /// What a frozen CLIP answers to a batch under a prompt.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -38,28 +35,5 @@ pub struct CrossEntropy;
 impl Objective for CrossEntropy {
     fn loss(&self, answer: Answer, labels: Tensor<1, Int>) -> Tensor<1> {
         Signal::from(answer.logits).cross_entropy(labels).value
-    }
-}
-
-impl PromptedClip<'_> {
-    /// Loss, accuracy and gradient at `prompt`, all classes at once.
-    pub(crate) fn gradient_at_once(
-        &self,
-        objective: &dyn Objective,
-        prompt: &Prompt,
-        classes: &Classes,
-        set: &LabelledImages,
-    ) -> Gradient {
-        let leaves = prompt.leaf();
-        let answer = self.answer(&leaves, classes, &set.images);
-        let accuracy = accuracy(answer.logits.clone().inner(), set.labels.clone());
-        let loss = objective.loss(answer, set.labels.clone());
-        let gradients = loss.backward();
-        let of = |tensor: Tensor<2>| tensor.grad(&gradients).unwrap_or_else(|| tensor.inner().zeros_like());
-        Gradient {
-            loss: loss.inner().into_scalar::<f32>(),
-            accuracy,
-            gradient: leaves.map(|_, tensor| of(tensor)),
-        }
     }
 }

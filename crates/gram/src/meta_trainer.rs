@@ -2,8 +2,8 @@
 
 use gram_cluster::Clusters;
 use gram_experiments::defaults;
-use gram_experiments::meta_training::{keys, material, start_prompt};
-use gram_experiments::pair_images::{check_captions, images_of};
+use gram_experiments::meta_training::{material, start_prompt};
+use gram_experiments::pair_images::images_of_clusters;
 use gram_features::pixel_cache::USUAL_ROOM;
 use gram_meta::{EpisodeSource, MetaState, MetaTraining, MetaTrainingSettings};
 use gram_prompt::{Placement, PromptKind, PromptedClip};
@@ -87,8 +87,7 @@ impl<'a> MetaTrainer<'a> {
         let (device, design) = (self.model.device(), PromptDesign::default());
         let placement = design.placement(self.kind, self.model, 1);
         let start = start_prompt(self.model, self.kind, &template, design, self.settings.seed)?;
-        check_captions(clusters, &**pairs)?;
-        let images = images_of(self.model, &keys(clusters), &**pairs, self.kind, USUAL_ROOM, &())?;
+        let images = images_of_clusters(self.model, clusters, &**pairs, self.kind, USUAL_ROOM, &())?;
         let material = material(self.model, clusters, images.store, &start, &template, &self.settings)?;
         let start = MetaState::start(start, &self.settings, &device);
         let clip = PromptedClip::new(self.model, placement);

@@ -96,7 +96,7 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
     let settings = arguments.tuning.settings(&model, arguments.shots)?;
     let template = arguments.template(&model)?;
     let dataset = labelled::open(&arguments.data)?;
-    let starts = arguments.starts(&model)?;
+    let starts = arguments.starts(&template, &model)?;
     let (chosen, validation) = arguments.draw(&dataset, &settings, common.seed)?;
     let hand_written = hand_written(arguments.method, &dataset)?;
     let mut identity = json!({
@@ -265,14 +265,14 @@ impl AdaptArguments {
     }
 
     /// The start that the method asks for.
-    fn starts(&self, model: &Model) -> Result<Starts> {
+    fn starts(&self, template: &Template, model: &Model) -> Result<Starts> {
         let mut starts = Starts::default();
         match (&self.init, self.method.baseline()) {
             (None, None) => {}
             (Some(path), Some(_)) => {
                 let device = model.device();
                 let file = load_prompt(path, self.tuning.class_position(), &device)?;
-                add_start(&mut starts, self.method, path, &file, &self.template(model)?, model)?;
+                add_start(&mut starts, self.method, path, &file, template, model)?;
             }
             (Some(_), None) => bail!(
                 "--init: {} takes no meta-trained initialisation; the methods with GRAM do, such as coop-gram",

@@ -10,8 +10,8 @@ use clap::{Args, ValueEnum};
 use gram_cluster::Clusters;
 use gram_experiments::defaults;
 use gram_experiments::episodes::{EpisodesFile, check_topics};
-use gram_experiments::meta_training::{MetaRun, keys, listed_material, material, start_prompt};
-use gram_experiments::pair_images::{PairSource, check_captions, images_of};
+use gram_experiments::meta_training::{MetaRun, listed_material, material, start_prompt};
+use gram_experiments::pair_images::{PairSource, images_of, images_of_clusters};
 use gram_experiments::settings_file;
 use gram_experiments::starts::{model_of, start_of};
 use gram_experiments::tuning_settings::learned_template;
@@ -236,21 +236,15 @@ pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
         (start, placement) = (start_of(&file, path, &model)?, file.header.placement);
     }
     let room = arguments.pixel_memory.saturating_mul(1 << 20);
-    let images = |keys: &[String]| {
-        let source = match (&pairs, &features) {
-            (Some(pairs), _) => PairSource::Images(pairs),
-            (_, Some(features)) => PairSource::Features(features),
-            (None, None) => bail!("name the pairs with --pairs, or their features with --features"),
-        };
-        Ok(images_of(&model, keys, source, kind, room, &bar("images"))?)
+    let source = match (&pairs, &features) {
+        (Some(pairs), _) => PairSource::Images(pairs),
+        (_, Some(features)) => PairSource::Features(features),
+        (None, None) => bail!("name the pairs with --pairs, or their features with --features"),
     };
+    let progress = bar("images");
     let (material, seen, episodes) = match (&clusters, &listed) {
         (Some(clusters), _) => {
-            pairs.iter().try_for_each(|pairs| check_captions(clusters, pairs))?;
-            features
-                .iter()
-                .try_for_each(|features| check_captions(clusters, PairSource::Features(features)))?;
-            let images = images(&keys(clusters))?;
+            let images = images_of_clusters(&model, clusters, source, kind, room, &progress)?;
             let material = material(&model, clusters, images.store, &start.theta, template, &settings)?;
             output::note(format!(
                 "{} topics, {} more are too small",
@@ -261,13 +255,14 @@ pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
         }
         (None, Some(listed)) => {
             let (names, keys, episodes) = listed.numbered();
-            let images = images(&keys)?;
+            let images = images_of(&model, &keys, source, kind, room, &progress)?;
             let material = listed_material(&model, &names, images.store, &start.theta, template)?;
             (material, images.fingerprint, EpisodeSource::Listed(episodes))
         }
         (None, None) => bail!("name topics with --clusters, or episodes with --episodes"),
     };
 
+    drop(progress);
     let progress = bar("meta-training");
     progress.set_length(settings.steps as u64);
     let (mut last, mut held_out) = (None, String::new());

@@ -8,7 +8,7 @@ use burn::tensor::Device;
 use clap::Args;
 use gram::Classifier;
 use gram_clip::{Model, ModelIdentity};
-use gram_data::{read_class_list, readable_name};
+use gram_data::{are_numbers, read_class_list, readable_name};
 use gram_experiments::starts::{model_of, note_doubt};
 use gram_features::matrix_file::MatrixFile;
 use gram_hub::model::open_model_or_own;
@@ -147,7 +147,7 @@ pub fn class_names(list_or_path: &str) -> Result<Vec<String>> {
     };
     let names: Vec<String> = names.into_iter().filter(|name| !name.is_empty()).collect();
     ensure!(!names.is_empty(), "--classes {list_or_path}: no class is named there");
-    if names.iter().all(|name| name.bytes().all(|byte| byte.is_ascii_digit())) {
+    if are_numbers(&names) {
         output::note_once(format!(
             "gram: --classes {list_or_path}: its classes are numbers, and CLIP is asked for them as names"
         ));

@@ -2,7 +2,7 @@
 //!
 //! Eleven datasets come with a shared split (`split_zhou_*.json`), FGVC Aircraft with lists of its own,
 //! ImageNet and its four variants with folders. Names, folders and sentences are those of CoOp and CoCoOp
-//! (Zhou et al., IJCV 2022 and CVPR 2022). A dataset is told by what is in its folder, not by the folder's
+//! (Zhou et al., IJCV 2022 and CVPR 2022). What is in its folder says which dataset it is, not the folder's
 //! name.
 
 use std::path::{Path, PathBuf};

@@ -15,7 +15,7 @@ impl Table {
     /// Reads delimited text whose first line names the columns. If it names none that is known, it may be a
     /// row itself: all columns are kept.
     ///
-    /// What divides the fields is told by the first line; `usual` is what the file's name says. Fields may be
+    /// The first line says what divides the fields; `usual` is what the file's name says. Fields may be
     /// quoted (RFC 4180), but not between bars. Text between tabs is quoted only if all of
     /// it keeps the rules, as pandas writes it: captions of Conceptual Captions begin with quotes that never
     /// close. Elsewhere a quote that never closes costs its own line alone.

@@ -54,6 +54,22 @@ impl PromptedClip<'_> {
         self.gradient_at_once(objective, prompt, classes, set)
     }
 
+    /// Loss, accuracy and gradient at `prompt`, all classes at once.
+    fn gradient_at_once(
+        &self,
+        objective: &dyn Objective,
+        prompt: &Prompt,
+        classes: &Classes,
+        set: &LabelledImages,
+    ) -> Gradient {
+        let leaf = prompt.leaf();
+        let answer = self.answer(&leaf, classes, &set.images);
+        let accuracy = accuracy(answer.logits.clone().inner(), set.labels.clone());
+        let loss = objective.loss(answer, set.labels.clone());
+        let gradient = derivatives(&loss.backward(), &[leaf]).remove(0);
+        Gradient { loss: loss.inner().into_scalar::<f32>(), accuracy, gradient }
+    }
+
     /// Loss, accuracy and gradient of each of several tasks at its own prompt: as
     /// [`gradient`](Self::gradient) gives them one by one, from one pass through each tower. The prompts are
     /// of one kind and size.
