@@ -51,6 +51,11 @@ impl Augmentation {
         Self { scale: (1.0, 1.0), flip: false, size }
     }
 
+    /// Whether nothing is varied. What tunes then sees an image as the model's preprocessing brings it.
+    pub fn is_none(&self) -> bool {
+        self.scale == (1.0, 1.0) && !self.flip
+    }
+
     /// Checks the settings.
     ///
     /// # Errors

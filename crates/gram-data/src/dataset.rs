@@ -108,6 +108,26 @@ impl LabelledDataset {
         }
     }
 
+    /// Opens the labels of a dataset whose images need not be there, for their features are: a table of them
+    /// (`*.csv`, `*.tsv`, `*.jsonl`, `*.parquet`), of which images are not looked for, or what
+    /// [`open`](Self::open) opens.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_labels(path: impl AsRef<Path>) -> Result<Self, DataError> {
+        let path = path.as_ref();
+        if !Self::is_table(path) {
+            return Self::open(path);
+        }
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        Self::assemble(&stem, manifest::read_labels(path)?)
+    }
+
+    /// Whether a path is that of a table of images and labels.
+    pub fn is_table(path: &Path) -> bool {
+        path.is_file() && !split_file::is_split_file(path) && Table::is_table(path)
+    }
+
     fn open_folder(path: &Path) -> Result<Self, DataError> {
         let listed = path.join("manifest.csv");
         if listed.is_file() {
@@ -165,15 +185,24 @@ impl LabelledDataset {
     /// Every image is read, side by side, and not decoded; one that cannot be read counts as such. The
     /// dataset's name and place do not count.
     pub fn fingerprint_of(&self, images: &[usize]) -> String {
-        let chosen: Vec<&LabelledImage> = images.iter().map(|&index| &self.images[index]).collect();
-        let contents: Vec<&ImageFile> = chosen.iter().map(|image| &image.image).collect();
+        let contents: Vec<&ImageFile> = images.iter().map(|&index| &self.images[index].image).collect();
+        self.fingerprint_with(images, fingerprint::of_contents(&contents))
+    }
+
+    /// As [`fingerprint_of`](Self::fingerprint_of), where something else stands for the content of each
+    /// image.
+    pub fn fingerprint_with(
+        &self,
+        images: &[usize],
+        contents: impl IntoIterator<Item = Option<u128>>,
+    ) -> String {
         let mut all = Fingerprinting::default();
         for names in [&self.classes, &self.domains] {
             all.number(names.len());
             names.iter().for_each(|name| all.text(name));
         }
-        all.number(chosen.len());
-        for (image, content) in chosen.iter().zip(fingerprint::of_contents(&contents)) {
+        all.number(images.len());
+        for (image, content) in images.iter().map(|&index| &self.images[index]).zip(contents) {
             all.text(&image.key);
             all.number(image.class);
             all.number(image.domain.map_or(0, |domain| domain + 1));

@@ -6,7 +6,7 @@
 //! | file | what |
 //! |---|---|
 //! | `img_emb/img_emb_07.npy` | features of the images, `[rows, width]`, normalised |
-//! | `text_emb/text_emb_07.npy` | features of the captions, the same |
+//! | `text_emb/text_emb_07.npy` | features of the captions, the same; not with `--enable_text False` |
 //! | `metadata/metadata_07.parquet` | `image_path`, `caption`; more with `--enable_metadata`, such as `key` |
 //!
 //! Numbers are little-endian float16, or float32 where another model made them, row after row (`OutputSink`
@@ -34,22 +34,24 @@ const READ_AT_ONCE: u64 = 1 << 20;
 pub struct EmbeddingsFolder {
     parts: Vec<EmbeddingsPart>,
     width: usize,
-    text_width: usize,
+    /// None where captions have no features.
+    text_width: Option<usize>,
+    text_folder: PathBuf,
 }
 
 /// One part of an [`EmbeddingsFolder`]: features and descriptions of the same pairs in the same order.
 #[derive(Clone, Debug)]
 pub struct EmbeddingsPart {
     images: Matrix,
-    texts: Matrix,
+    texts: Option<Matrix>,
     metadata: PathBuf,
 }
 
 impl EmbeddingsFolder {
-    /// Opens a folder with `img_emb`, `text_emb` and `metadata`, and checks that every part has all three
-    /// files, that these have the same number of rows, and that all features of images have the same width,
-    /// and all of captions. The two widths may differ: captions may have been seen by another model, such as
-    /// a Sentence-BERT.
+    /// Opens a folder with `img_emb`, `metadata` and, unless it was made of images alone, `text_emb`. Checks
+    /// that every part has all of these files, that they have the same number of rows, and that all features
+    /// of images have the same width, and all of captions. The two widths may differ: captions may have been
+    /// seen by another model, such as a Sentence-BERT.
     ///
     /// # Errors
     /// [`DataError::Embeddings`] names the file that is missing, damaged or does not fit the others;
@@ -57,10 +59,15 @@ impl EmbeddingsFolder {
     pub fn open(folder: impl AsRef<Path>) -> Result<Self, DataError> {
         let folder = folder.as_ref();
         let images = numbered(folder, "img_emb", "npy")?;
-        let texts = numbered(folder, "text_emb", "npy")?;
+        let text_folder = folder.join("text_emb");
+        let texts = text_folder.is_dir().then(|| numbered(folder, "text_emb", "npy")).transpose()?;
         let metadata = numbered(folder, "metadata", "parquet")?;
-        let numbers: BTreeSet<u64> =
-            images.keys().chain(texts.keys()).chain(metadata.keys()).copied().collect();
+        let numbers: BTreeSet<u64> = images
+            .keys()
+            .chain(texts.iter().flat_map(BTreeMap::keys))
+            .chain(metadata.keys())
+            .copied()
+            .collect();
         let mut parts = Vec::with_capacity(numbers.len());
         for number in numbers {
             let file = |files: &BTreeMap<u64, PathBuf>, kind: &str| {
@@ -70,18 +77,18 @@ impl EmbeddingsFolder {
                     DataError::Embeddings { path: folder.join(kind), problem }
                 })
             };
-            parts.push(EmbeddingsPart::open(
-                &file(&images, "img_emb")?,
-                &file(&texts, "text_emb")?,
-                file(&metadata, "metadata")?,
-            )?);
+            let texts = texts.as_ref().map(|texts| file(texts, "text_emb")).transpose()?;
+            let (images, metadata) = (file(&images, "img_emb")?, file(&metadata, "metadata")?);
+            parts.push(EmbeddingsPart::open(&images, texts.as_deref(), metadata)?);
         }
         let Some(first) = parts.first() else {
             let problem = "holds no features: give a folder that `clip-retrieval inference` wrote".to_owned();
             return Err(DataError::Embeddings { path: folder.to_path_buf(), problem });
         };
-        let (images, texts) = (&first.images, &first.texts);
-        let of_parts = parts.iter().flat_map(|part| [(&part.images, images), (&part.texts, texts)]);
+        let images = &first.images;
+        let of_images = parts.iter().map(|part| (&part.images, images));
+        let of_texts = parts.iter().filter_map(|part| part.texts.as_ref().zip(first.texts.as_ref()));
+        let of_parts = of_images.chain(of_texts);
         if let Some((other, first)) = of_parts.into_iter().find(|(one, first)| one.width != first.width) {
             return Err(other.wrong(format!(
                 "features of width {}, those of {} have {}: keep those of one model",
@@ -90,7 +97,8 @@ impl EmbeddingsFolder {
                 first.width
             )));
         }
-        Ok(Self { width: images.width, text_width: texts.width, parts })
+        let text_width = first.texts.as_ref().map(|texts| texts.width);
+        Ok(Self { width: images.width, text_width, text_folder, parts })
     }
 
     /// The parts, in the order of their numbers.
@@ -109,17 +117,21 @@ impl EmbeddingsFolder {
     }
 
     /// Numbers of a caption's feature.
-    pub fn text_width(&self) -> usize {
-        self.text_width
+    ///
+    /// # Errors
+    /// [`DataError::Embeddings`] where captions have no features.
+    pub fn text_width(&self) -> Result<usize, DataError> {
+        self.text_width.ok_or_else(|| no_folder(&self.text_folder))
     }
 }
 
 impl EmbeddingsPart {
-    fn open(images: &Path, texts: &Path, metadata: PathBuf) -> Result<Self, DataError> {
-        let (images, texts) = (Matrix::open(images)?, Matrix::open(texts)?);
+    fn open(images: &Path, texts: Option<&Path>, metadata: PathBuf) -> Result<Self, DataError> {
+        let (images, texts) = (Matrix::open(images)?, texts.map(Matrix::open).transpose()?);
         let file = File::open(&metadata).map_err(DataError::at(&metadata))?;
         let described = parquet_rows::count(&metadata.display().to_string(), file)?;
-        for (path, rows) in [(&texts.path, texts.rows), (&metadata, described)] {
+        let of_texts = texts.iter().map(|texts| (&texts.path, texts.rows));
+        for (path, rows) in of_texts.chain([(&metadata, described)]) {
             if rows != images.rows {
                 let (found, expected) = (images.path.display(), images.rows);
                 let problem = format!("{rows} rows, {found} has {expected}: make this part again");
@@ -144,12 +156,12 @@ impl EmbeddingsPart {
     }
 
     /// Features of the captions, row after row: [`rows`](Self::rows) times
-    /// [`text_width`](EmbeddingsFolder::text_width) numbers.
+    /// [`text_width`](EmbeddingsFolder::text_width) numbers; none where captions have no features.
     ///
     /// # Errors
     /// [`DataError::File`] if they cannot be read.
     pub fn text_features(&self) -> Result<Vec<f32>, DataError> {
-        self.texts.read()
+        self.texts.as_ref().map_or_else(|| Ok(Vec::new()), Matrix::read)
     }
 
     /// The captions; an empty one where there is none.
@@ -177,15 +189,18 @@ impl EmbeddingsPart {
     }
 }
 
+/// That a folder of features is not there.
+fn no_folder(path: &Path) -> DataError {
+    let problem = "no such folder: run `clip-retrieval inference` with --enable_image, --enable_text and their output here";
+    DataError::Embeddings { path: path.to_path_buf(), problem: problem.to_owned() }
+}
+
 /// The files `KIND_N.ENDING` in the folder `KIND`, by `N`, which zeros may precede.
 fn numbered(folder: &Path, kind: &str, ending: &str) -> Result<BTreeMap<u64, PathBuf>, DataError> {
     let inside = folder.join(kind);
     let wrong = |problem: String| DataError::Embeddings { path: inside.clone(), problem };
     if !inside.is_dir() {
-        return Err(wrong(
-            "no such folder: run `clip-retrieval inference` with --enable_image, --enable_text and their output here"
-                .to_owned(),
-        ));
+        return Err(no_folder(&inside));
     }
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(&inside).map_err(DataError::at(&inside))? {

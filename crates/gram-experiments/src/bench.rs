@@ -7,6 +7,7 @@
 
 pub(crate) mod names;
 mod outputs;
+mod task;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -15,9 +16,8 @@ use std::path::Path;
 use std::str::FromStr;
 
 use crate::protocol::{Protocol, ProtocolSettings};
-use burn::tensor::Device;
-use gram_clip::Model;
-use gram_data::{Benchmark, ClassSubset, LabelledDataset, Progress, Split};
+use gram_data::{ClassSubset, Split};
+use gram_features::Dataset;
 use gram_prompt::Template;
 use gram_report::results::{BaseToNewRun, CrossDomainRun, CurvePoint, Method, Results};
 use gram_tune::method::Starts;
@@ -26,9 +26,11 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::error::{Context, ExperimentError, Result, refuse, require};
+use crate::error::{Context, ExperimentError, Result, require};
 use crate::run_folder::{Run, RunFolder, model_identity};
+use crate::workbench::Workbench;
 use gram_hub::templates;
+use task::Task;
 
 pub use names::distinct_names;
 pub use outputs::write_outputs;
@@ -71,38 +73,45 @@ impl FromStr for ProtocolKind {
     }
 }
 
-/// What is run.
+/// A bench: methods on datasets, in a folder.
 pub struct Bench<'a> {
-    /// The model.
-    pub model: &'a Model,
-    /// The sentence of learned prompts; its words before the name are where they start.
-    pub template: &'a Template,
-    /// The sentence of zero-shot classification and of unprompted text, where it is not the dataset's own.
-    pub hand_written: Option<&'a Template>,
-    /// Meta-trained starts, for each of `seeds`.
+    /// The model, the template and the settings, whose number of shots is replaced by each of the plan's.
+    pub workbench: Workbench<'a>,
+    /// Datasets.
+    pub datasets: &'a [Dataset],
+    /// Meta-trained initialisations, for each of the seeds.
     pub starts: &'a [Starts],
-    /// Settings; the number of shots is replaced by each of `shots`.
-    pub settings: &'a ProtocolSettings,
+    /// What is measured.
+    pub plan: BenchPlan<'a>,
+    /// Where runs and tables go.
+    pub out: &'a Path,
+    /// Whether what an earlier bench left there is deleted.
+    pub restart: bool,
+}
+
+/// What a bench measures.
+#[derive(Clone, Debug)]
+pub struct BenchPlan<'a> {
     /// Protocols.
     pub protocols: Vec<ProtocolKind>,
     /// Methods.
     pub methods: Vec<Method>,
     /// Images of a class.
     pub shots: Vec<usize>,
-    /// Seeds.
-    pub seeds: Vec<u64>,
-    /// Datasets.
-    pub datasets: &'a [LabelledDataset],
+    /// The template of zero-shot classification and of unprompted text, where it is not the dataset's own.
+    pub hand_written: Option<&'a Template>,
     /// The dataset that cross-dataset prompts are tuned on; the first, or ImageNet where it is among them.
     pub source: Option<&'a str>,
     /// Which base-to-new runs are also tested after every epoch.
     pub courses: Courses,
-    /// Where runs and tables go.
-    pub out: &'a Path,
-    /// Whether what an earlier bench left there is deleted.
-    pub restart: bool,
-    /// Where tensors live.
-    pub device: &'a Device,
+}
+
+impl BenchPlan<'_> {
+    /// Base-to-new accuracy of methods at a number of shots.
+    pub fn base_to_new(methods: Vec<Method>, shots: usize) -> Self {
+        let (protocols, shots) = (vec![ProtocolKind::BaseToNew], vec![shots]);
+        Self { protocols, methods, shots, hand_written: None, source: None, courses: Courses::default() }
+    }
 }
 
 /// Runs that are tested after every epoch: those of the first datasets and seeds, so many.
@@ -131,55 +140,33 @@ struct Finished {
     course: Vec<CurvePoint>,
 }
 
-/// Where prompts of a protocol are tuned and tested.
-#[derive(Clone, Debug)]
-struct Task<'a> {
-    protocol: ProtocolKind,
-    dataset: &'a LabelledDataset,
-    /// Other datasets that are tested.
-    targets: Vec<&'a LabelledDataset>,
-}
-
-impl Task<'_> {
-    /// The domain that a seed tunes in: each seed in another one, the same for the demo and every bench.
-    fn domain(&self, seed: u64) -> Option<usize> {
-        let domains = self.dataset.domains.len().max(1) as u64;
-        let one_dataset = self.protocol == ProtocolKind::CrossDomain && self.targets.is_empty();
-        one_dataset.then(|| (seed % domains) as usize)
-    }
-
-    /// The classes that are tuned on.
-    fn classes(&self) -> ClassSubset {
-        if self.protocol == ProtocolKind::BaseToNew { ClassSubset::Base } else { ClassSubset::All }
-    }
-}
-
 impl<'a> Bench<'a> {
-    /// Runs what has no file yet; `progress` hears of every run.
+    /// Runs what has no file yet; the workbench's progress hears of every run.
     ///
     /// # Errors
     /// If the folder belongs to a bench with other settings, a run was made from other data or another start,
     /// or one fails.
-    pub fn run(&self, progress: &dyn Progress) -> Result<Vec<Results>> {
+    pub fn run(&self) -> Result<Vec<Results>> {
+        let Workbench { model, settings, seeds, progress, .. } = &self.workbench;
         names::check(self.datasets)?;
-        require!(!self.seeds.is_empty(), "--seeds: 1 or more");
-        require!(!self.shots.contains(&0), "--shots: 1 or more");
+        require!(!seeds.is_empty(), "--seeds: 1 or more");
+        require!(!self.plan.shots.contains(&0), "--shots: 1 or more");
         let tasks = self.tasks()?;
         let identity = self.identity()?;
         let makes = ["runs", "*-shot"];
         let run = Run { command: "bench", identity: &identity, makes: &makes, restart: self.restart };
         let folder = RunFolder::claim(self.out, &run)?;
-        let all = self.shots.len() * tasks.len() * self.seeds.len() * self.methods.len();
+        let all = self.plan.shots.len() * tasks.len() * seeds.len() * self.plan.methods.len();
         progress.begin("runs", all);
         let note = |name: &str| progress.advance(name);
         let tested = self.tested_on(&tasks);
         let mut prepared = BTreeMap::new();
         let mut results = Vec::new();
-        for shots in &self.shots {
-            let settings = ProtocolSettings { shots: *shots, ..self.settings.clone() };
+        for shots in &self.plan.shots {
+            let settings = ProtocolSettings { shots: *shots, ..(**settings).clone() };
             let started = json!({"bench": identity, "shots": shots});
-            let mut of_shots = Results::new("gram bench", self.model.name.clone(), started);
-            of_shots.seeds.clone_from(&self.seeds);
+            let mut of_shots = Results::new("gram bench", model.name.clone(), started);
+            of_shots.seeds.clone_from(seeds);
             for task in &tasks {
                 let plans = self.plans(task, &settings, &tested)?;
                 let place = || format!("{}, dataset {}", task.protocol, task.dataset.name);
@@ -194,13 +181,14 @@ impl<'a> Bench<'a> {
 
     /// What all runs have in common: another folder is needed where it differs.
     fn identity(&self) -> Result<Value> {
-        let without_shots = ProtocolSettings { shots: 0, ..self.settings.clone() };
+        let Workbench { model, template, settings, .. } = &self.workbench;
+        let without_shots = ProtocolSettings { shots: 0, ..(**settings).clone() };
         Ok(json!({
-            "model": model_identity(self.model)?,
-            "template": self.template.to_string(),
-            "zero_shot_template": self.hand_written.map(ToString::to_string),
+            "model": model_identity(model)?,
+            "template": template.to_string(),
+            "zero_shot_template": self.plan.hand_written.map(ToString::to_string),
             "settings": without_shots,
-            "device": format!("{:?}", self.device),
+            "device": format!("{:?}", self.workbench.device()),
         }))
     }
 
@@ -221,7 +209,7 @@ impl<'a> Bench<'a> {
         settings: &ProtocolSettings,
         tested: &BTreeMap<usize, String>,
     ) -> Result<Vec<Plan>> {
-        let on = |dataset: &LabelledDataset| tested[&self.number(dataset)].as_str();
+        let on = |dataset: &Dataset| tested[&self.number(dataset)].as_str();
         let mut targets = BTreeMap::new();
         for target in &task.targets {
             let sentences: Vec<String> = self.sentences_of(target)?.iter().map(ToString::to_string).collect();
@@ -233,15 +221,15 @@ impl<'a> Bench<'a> {
         let sentences = self.sentences_of(task.dataset)?;
         let hand_written: Vec<String> = sentences.iter().map(ToString::to_string).collect();
         let mut plans = Vec::new();
-        for (place, (seed, starts)) in self.seeds.iter().zip(self.starts).enumerate() {
+        for (place, (seed, starts)) in self.workbench.seeds.iter().zip(self.starts).enumerate() {
             let domain = task.domain(*seed);
             let (chosen, validation) =
                 settings.sampling.draw(task.dataset, task.classes(), domain, settings.shots, *seed);
             let tuned_on = task.dataset.fingerprint_of(&[chosen, validation].concat());
             for method in self.runnable() {
-                let with_course = place < self.courses.seeds
+                let with_course = place < self.plan.courses.seeds
                     && task.protocol == ProtocolKind::BaseToNew
-                    && self.number(task.dataset) < self.courses.datasets;
+                    && self.number(task.dataset) < self.plan.courses.datasets;
                 let run = names::of_run(task.protocol, &task.dataset.name, settings.shots, *seed, *method);
                 let name = run + if with_course { ".course.json" } else { ".json" };
                 let made_from = json!({
@@ -259,74 +247,26 @@ impl<'a> Bench<'a> {
         Ok(plans)
     }
 
-    /// What the protocols ask for, in the order of the datasets.
-    fn tasks(&self) -> Result<Vec<Task<'a>>> {
-        let is_variant = |dataset: &&LabelledDataset| {
-            let trained = dataset.images.iter().any(|image| image.split == Split::Train);
-            !trained
-        };
-        let image_net = self.datasets.iter().find(|dataset| dataset.benchmark == Some(Benchmark::Imagenet));
-        let mut tasks = Vec::new();
-        for protocol in &self.protocols {
-            let protocol = *protocol;
-            let sources = self.datasets.iter().filter(|dataset| !is_variant(dataset));
-            let before = tasks.len();
-            match protocol {
-                ProtocolKind::BaseToNew => {
-                    tasks.extend(sources.map(|dataset| Task { protocol, dataset, targets: Vec::new() }));
-                }
-                ProtocolKind::CrossDomain => {
-                    let several = sources.filter(|dataset| dataset.domains.len() > 1);
-                    tasks.extend(several.map(|dataset| Task { protocol, dataset, targets: Vec::new() }));
-                    let variants: Vec<_> = self.datasets.iter().filter(is_variant).collect();
-                    if let (Some(dataset), false) = (image_net, variants.is_empty()) {
-                        tasks.push(Task { protocol, dataset, targets: variants });
-                    }
-                }
-                ProtocolKind::CrossDataset => {
-                    let dataset = match self.source {
-                        Some(name) => self.datasets.iter().find(|dataset| dataset.name == name),
-                        None => image_net.or_else(|| self.datasets.first()),
-                    };
-                    let Some(dataset) = dataset else {
-                        refuse!("--source {}: no dataset has that name", self.source.unwrap_or_default())
-                    };
-                    let others = self.datasets.iter().filter(|other| other.name != dataset.name);
-                    let targets: Vec<_> = others.filter(|other| !is_variant(other)).collect();
-                    if !targets.is_empty() {
-                        tasks.push(Task { protocol, dataset, targets });
-                    }
-                }
-            }
-            require!(
-                tasks.len() > before,
-                "{protocol}: none of the datasets serves it: base-to-new needs training images, cross-domain several \
-                 domains or ImageNet with its variants, cross-dataset two datasets"
-            );
-        }
-        Ok(tasks)
-    }
-
     /// A dataset's number.
-    fn number(&self, dataset: &LabelledDataset) -> usize {
+    fn number(&self, dataset: &Dataset) -> usize {
         self.datasets.iter().take_while(|other| !std::ptr::eq(*other, dataset)).count()
     }
 
     /// The sentences of zero-shot classification of a dataset: the one that is given, its own, or that of
     /// learned prompts.
-    fn sentences_of(&self, dataset: &LabelledDataset) -> Result<Vec<Template>> {
-        if let Some(given) = self.hand_written {
+    fn sentences_of(&self, dataset: &Dataset) -> Result<Vec<Template>> {
+        if let Some(given) = self.plan.hand_written {
             return Ok(vec![given.clone()]);
         }
         let own = templates::of_dataset(dataset)?;
-        Ok(if own.is_empty() { vec![self.template.clone()] } else { own })
+        Ok(if own.is_empty() { vec![self.workbench.template.clone()] } else { own })
     }
 
     /// The dataset with the features of its test images, which every protocol and number of shots uses.
-    fn prepare(&self, dataset: &'a LabelledDataset) -> Result<Prepared<'a>> {
+    fn prepare(&self, dataset: &'a Dataset) -> Result<Prepared<'a>> {
         let sentences = self.sentences_of(dataset)?;
-        let one = sentences.first().unwrap_or(self.template);
-        let mut prepared = Prepared::new(dataset, self.model, self.template, one, self.device)?;
+        let one = sentences.first().unwrap_or(self.workbench.template);
+        let mut prepared = Prepared::new(dataset, self.workbench.model, self.workbench.template, one)?;
         if sentences.len() > 1 {
             prepared = prepared.asked_in(&sentences)?;
         }
@@ -344,7 +284,7 @@ impl<'a> Bench<'a> {
         note: &(dyn Fn(&str) + Sync),
     ) -> Result<()> {
         let title = |plan: &Plan| {
-            let seed = self.seeds[plan.seed];
+            let seed = self.workbench.seeds[plan.seed];
             format!("{}, {}, seed {seed}, {}", task.protocol, task.dataset.name, plan.method)
         };
         let mut missing = Vec::new();
@@ -362,9 +302,9 @@ impl<'a> Bench<'a> {
                 place.insert(self.prepare(dataset)?);
             }
         }
-        let of = |dataset: &LabelledDataset| &prepared[&self.number(dataset)];
+        let of = |dataset: &Dataset| &prepared[&self.number(dataset)];
         let targets: Vec<&Prepared> = task.targets.iter().map(|target| of(target)).collect();
-        for (place, (seed, starts)) in self.seeds.iter().zip(self.starts).enumerate() {
+        for (place, (seed, starts)) in self.workbench.seeds.iter().zip(self.starts).enumerate() {
             let missing: Vec<&Plan> = missing.iter().copied().filter(|plan| plan.seed == place).collect();
             if missing.is_empty() {
                 continue;
@@ -400,12 +340,13 @@ impl<'a> Bench<'a> {
 
     /// The methods whose starts are there.
     fn runnable(&self) -> impl Iterator<Item = &Method> {
-        self.methods.iter().filter(|method| self.starts.iter().all(|starts| starts.has(**method)))
+        self.plan.methods.iter().filter(|method| self.starts.iter().all(|starts| starts.has(**method)))
     }
 
     /// What is said of methods that are not run.
     fn left_out(&self) -> Option<String> {
-        let left_out = self.methods.iter().filter(|method| self.runnable().all(|other| other != *method));
+        let left_out =
+            self.plan.methods.iter().filter(|method| self.runnable().all(|other| other != *method));
         let names: Vec<&str> = left_out.map(|method| method.name()).collect();
         (!names.is_empty()).then(|| {
             let names = names.join(", ");

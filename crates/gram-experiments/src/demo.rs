@@ -14,22 +14,23 @@ use burn::tensor::Device;
 use gram_clip::Model;
 use gram_cluster::Clusters;
 use gram_data::{Pairs, Progress};
-use gram_features::ImageStore;
 use gram_features::pixel_cache::USUAL_ROOM;
-use gram_meta::{EpisodeSource, MetaState};
+use gram_features::{Dataset, ImageStore};
+use gram_meta::MetaStep;
 use gram_prompt::{Part, PromptKind, Template};
 use gram_report::results::{MetaCurve, Method, Results, StageTime};
 use gram_tune::design::PromptDesign;
 use gram_tune::method::Starts;
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, Courses, ProtocolKind};
+use crate::bench::{Bench, BenchPlan, Courses, ProtocolKind};
 use crate::clustering::{CLUSTERED, PairFeatures, once_clustered};
 use crate::defaults;
 use crate::error::{Context, Result};
-use crate::meta_training::{MetaRun, material, start_prompt};
+use crate::pair_images::PairImages;
 use crate::run_folder::{Run, RunFolder, model_identity};
 use crate::starts::{TrainedStart, curve_point, shipped_start};
+use crate::workbench::{CheckedSettings, Workbench};
 use gram_hub::assets;
 
 pub use plan::Plan;
@@ -68,7 +69,6 @@ struct Demo<'a> {
     command: &'a str,
     model: Model,
     template: Template,
-    device: &'a Device,
     progress: &'a dyn Progress,
     results: Results,
 }
@@ -87,7 +87,7 @@ impl<'a> Demo<'a> {
         results.notes = plan.notes();
         results.datasets = plan.datasets.clone();
         results.seeds = plan.seeds.clone();
-        Ok(Self { plan, command, model, template: defaults::TEMPLATE.parse()?, device, progress, results })
+        Ok(Self { plan, command, model, template: defaults::TEMPLATE.parse()?, progress, results })
     }
 
     /// What decides its numbers. More datasets, seeds and methods are told apart by the bench.
@@ -103,7 +103,7 @@ impl<'a> Demo<'a> {
             "protocol": defaults::protocol(plan.shots, self.model.preprocess.crop),
             "clustering": defaults::demo_clustering(),
             "meta_training": kinds.map(|kind| defaults::meta_training(kind, plan.seed())),
-            "device": format!("{:?}", self.device),
+            "device": format!("{:?}", self.model.device()),
         }))
     }
 
@@ -137,7 +137,7 @@ impl<'a> Demo<'a> {
             let Some(kind) = method.kind().filter(|_| self.plan.methods.contains(&method)) else { continue };
             let start = match self.plan.is_live(kind) {
                 true => self.meta_train_live(kind, clusters, features, pairs, out)?,
-                false => shipped_start(kind, &self.model, self.device)?,
+                false => shipped_start(kind, &self.model, &self.model.device())?,
             };
             let TrainedStart { source, state, placement, course } = start;
             self.results.meta_training.push(MetaCurve { method, source, points: course });
@@ -155,60 +155,49 @@ impl<'a> Demo<'a> {
         out: &Path,
     ) -> Result<TrainedStart> {
         let settings = defaults::meta_training(kind, self.plan.seed());
-        let images = match kind.has(Part::Visual) {
+        let store = match kind.has(Part::Visual) {
             true => ImageStore::Pixels(features.pixels(pairs, &self.model, USUAL_ROOM)?),
-            false => ImageStore::Features(features.image_tensor(self.device)),
+            false => ImageStore::Features(features.image_tensor(&self.model.device())),
         };
-        let design = PromptDesign::default();
-        let start = start_prompt(&self.model, kind, &self.template, design, settings.seed)?;
-        let placement = design.placement(kind, &self.model, 1);
-        let material = material(&self.model, clusters, images, &start, &self.template, &settings)?;
+        let images = PairImages { store, fingerprint: pairs.fingerprint() };
         self.progress.begin(&format!("meta-training {kind}"), settings.steps);
         let mut course = Vec::new();
-        let run = MetaRun {
-            model: &self.model,
-            kind,
-            placement,
-            template: &self.template,
-            clusters: clusters.model.as_ref(),
-            material: &material,
-            images: &pairs.fingerprint(),
-            start: MetaState::start(start, &settings, self.device),
-            episodes: EpisodeSource::Sampled,
-            settings: &settings,
-            command: self.command,
-            restart: false,
-        };
-        let state = run.run(&out.join("starts").join(format!("{kind}.safetensors")), &mut |step| {
+        let out = out.join("starts").join(format!("{kind}.safetensors"));
+        let mut observe = |step: &MetaStep| {
             self.progress.advance(&format!("query loss {:.3}", step.query_loss));
             course.push(curve_point(step));
-        })?;
+        };
+        let (workbench, source) = (self.workbench()?, (clusters, &images));
+        let (state, placement) =
+            workbench.meta_train(kind, PromptDesign::default(), source, &settings, &out, &mut observe)?;
         Ok(TrainedStart { source: "trained live".into(), state, placement, course })
+    }
+
+    fn workbench(&self) -> Result<Workbench<'_>> {
+        let Self { plan, command, model, template, progress, .. } = self;
+        let settings = defaults::protocol(plan.shots, model.preprocess.crop);
+        let settings = CheckedSettings::new(settings, model)?;
+        Ok(Workbench { model, template, settings, seeds: plan.seeds.clone(), command, progress: *progress })
     }
 
     fn protocols(&mut self, starts: &Starts, out: &Path) -> Result<()> {
         let plan = self.plan;
-        let datasets =
-            plan.datasets.iter().map(|name| assets::dataset(name)).collect::<Result<Vec<_>, _>>()?;
-        let settings = defaults::protocol(plan.shots, self.model.preprocess.crop);
+        let datasets = plan.datasets.iter().map(|name| Ok(assets::dataset(name)?.into()));
+        let datasets = datasets.collect::<Result<Vec<Dataset>>>()?;
         let bench = Bench {
-            model: &self.model,
-            template: &self.template,
-            hand_written: Some(&self.template),
-            starts: &vec![starts.clone(); plan.seeds.len()],
-            settings: &settings,
-            protocols: vec![ProtocolKind::BaseToNew, ProtocolKind::CrossDomain],
-            methods: plan.methods.clone(),
-            shots: vec![plan.shots],
-            seeds: plan.seeds.clone(),
+            workbench: self.workbench()?,
             datasets: &datasets,
-            source: None,
-            courses: Courses { datasets: plan.course_datasets, seeds: 1 },
+            starts: &vec![starts.clone(); plan.seeds.len()],
+            plan: BenchPlan {
+                protocols: vec![ProtocolKind::BaseToNew, ProtocolKind::CrossDomain],
+                hand_written: Some(&self.template),
+                courses: Courses { datasets: plan.course_datasets, seeds: 1 },
+                ..BenchPlan::base_to_new(plan.methods.clone(), plan.shots)
+            },
             out,
             restart: false,
-            device: self.device,
         };
-        let found = bench.run(self.progress)?.pop().context("no number of shots")?;
+        let found = bench.run()?.pop().context("no number of shots")?;
         self.results.base_to_new = found.base_to_new;
         self.results.cross_domain = found.cross_domain;
         self.results.curves = found.curves;

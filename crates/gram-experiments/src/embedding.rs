@@ -3,7 +3,9 @@
 //! The folder holds `features.safetensors` (`image_features` and `text_features`, `[rows, joint width]`,
 //! 16-bit, normalised; with a caption encoder also `caption_features`), the same as `.npy`, `pairs.jsonl`
 //! (key, image and caption of every row), `unreadable.jsonl` (what was left out, and why) and
-//! `embedding.json` (what made it). It is a run folder ([`run_folder`](crate::run_folder)); until all is
+//! `embedding.json` (what made it). Of a labelled dataset there are image features only, and `images.jsonl`
+//! (key, class, domain and split of every row) and `dataset.json` (its names) make it a
+//! [`Dataset`](gram_features::Dataset) without images. It is a run folder ([`run_folder`](crate::run_folder)); until all is
 //! done, the parts lie in `parts/`.
 
 mod part;
@@ -16,15 +18,17 @@ use std::path::Path;
 
 use gram_clip::{Model, ModelIdentity};
 use gram_data::whole_file::{write_whole_at, write_whole_by};
-use gram_data::{Pair, Pairs, Progress, fingerprint};
+use gram_data::{ImageFile, LabelledDataset, Pairs, Progress, fingerprint};
+use gram_features::dataset::{DATASET, DatasetDescription, IMAGES, ImageRow};
 use gram_features::image_batches::with_batches;
+use gram_features::pixel_cache::at_model_side;
 use gram_features::sentence_bert::SentenceBert;
 use half::f16;
 use npyz::WriterBuilder;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::error::{Context, Result, refuse};
 use crate::run_folder::{Run, RunFolder, encoder_identity, model_identity};
@@ -106,20 +110,87 @@ pub struct Summary {
     pub resumed: usize,
 }
 
-/// Writes the features of `pairs` into the folder `out`; with `restart`, what an earlier run left there is
-/// deleted.
+/// What is embedded.
+#[derive(Clone, Copy)]
+pub enum Embedded<'a> {
+    /// Images and captions. A pair whose image cannot be read is left out and counted.
+    Pairs(&'a Pairs),
+    /// The images of a labelled dataset, every one of which counts.
+    Dataset(&'a LabelledDataset),
+}
+
+impl<'a> Embedded<'a> {
+    /// What tells it from anything else.
+    fn fingerprint(self) -> String {
+        match self {
+            Self::Pairs(pairs) => pairs.fingerprint(),
+            Self::Dataset(dataset) => {
+                let all: Vec<usize> = (0..dataset.images.len()).collect();
+                dataset.fingerprint_of(&all)
+            }
+        }
+    }
+
+    /// The file that says what every row is.
+    fn rows_file(self) -> &'static str {
+        match self {
+            Self::Pairs(_) => "pairs.jsonl",
+            Self::Dataset(_) => IMAGES,
+        }
+    }
+
+    /// Its images, a row each.
+    fn rows(self) -> Vec<Row<'a>> {
+        match self {
+            Self::Pairs(Pairs { pairs, .. }) => pairs
+                .iter()
+                .map(|pair| Row {
+                    key: &pair.key,
+                    image: &pair.image,
+                    caption: Some(&pair.caption),
+                    line: Box::new(
+                        move || json!({"key": pair.key, "image": pair.image.name(), "caption": pair.caption}),
+                    ),
+                })
+                .collect(),
+            Self::Dataset(dataset) => dataset
+                .images
+                .iter()
+                .map(|image| Row {
+                    key: &image.key,
+                    image: &image.image,
+                    caption: None,
+                    line: Box::new(move || json!(ImageRow::of(dataset, image))),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// An image that is embedded.
+struct Row<'a> {
+    key: &'a str,
+    image: &'a ImageFile,
+    /// None where the image alone is embedded, and counts.
+    caption: Option<&'a str>,
+    /// What its line in the file of rows says.
+    line: Box<dyn Fn() -> Value + Sync + 'a>,
+}
+
+/// Writes features into the folder `out`; with `restart`, what an earlier run left there is deleted.
 ///
 /// # Errors
-/// If the folder holds features of something else, or a file cannot be read or written.
+/// If the folder holds features of something else, a file cannot be read or written, or an image of a
+/// labelled dataset cannot be read.
 pub fn embed(
     embedding: &Embedding,
-    pairs: &Pairs,
+    embedded: Embedded,
     source: &str,
     out: &Path,
     restart: bool,
     progress: &dyn Progress,
 ) -> Result<Summary> {
-    let identity = embedding.identity(pairs)?;
+    let identity = embedding.identity(embedded)?;
     let run = Run { command: "embed", identity: &identity, makes: &MAKES, restart };
     let claimed = RunFolder::claim(out, &run)?;
     let before: Option<BTreeMap<String, String>> = claimed.find(WRITTEN, &Value::Null)?;
@@ -132,8 +203,14 @@ pub fn embed(
             );
         }
     }
-    progress.begin("pairs", pairs.pairs.len());
-    let summary = embed_in_parts(embedding, &pairs.pairs, source, out, PART, progress)?;
+    if let Embedded::Dataset(dataset) = embedded {
+        let description = serde_json::to_string_pretty(&DatasetDescription::of(dataset))?;
+        write(&out.join(DATASET), format!("{description}\n").as_bytes())?;
+    }
+    let rows = embedded.rows();
+    progress.begin("images", rows.len());
+    let names = (source, embedded.rows_file());
+    let summary = embed_in_parts(embedding, &rows, names, out, PART, progress)?;
     if before.is_none() {
         claimed.keep(WRITTEN, &Value::Null, written(out))?;
     }
@@ -151,7 +228,7 @@ fn written(out: &Path) -> BTreeMap<String, String> {
 }
 
 /// What an embedding makes in its folder.
-const MAKES: [&str; 11] = [
+const MAKES: [&str; 13] = [
     WRITTEN,
     "parts",
     "embedding.json",
@@ -160,6 +237,8 @@ const MAKES: [&str; 11] = [
     "text_features.npy",
     "caption_features.npy",
     "pairs.jsonl",
+    IMAGES,
+    DATASET,
     "unreadable.jsonl",
     "left_out.jsonl",
     SUMMARY,
@@ -168,25 +247,26 @@ const SUMMARY: &str = "summary.json";
 /// What was written, to know it again.
 const WRITTEN: &str = "written.json";
 
-/// [`embed`], by parts of so many pairs, in a folder that is claimed.
+/// [`embed`], by parts of so many images, in a folder that is claimed. They come from `source`, and what they
+/// are goes into the file `rows_file`.
 fn embed_in_parts(
     embedding: &Embedding,
-    pairs: &[Pair],
-    source: &str,
+    rows: &[Row],
+    (source, rows_file): (&str, &str),
     out: &Path,
     size: usize,
     progress: &dyn Progress,
 ) -> Result<Summary> {
     let folder = out.join("parts");
     let finished = out.join("features.safetensors").is_file();
-    let parts = Part::all(pairs, size, &folder, finished);
-    let done_before = parts.iter().filter(|part| part.is_done).map(|part| part.pairs.len());
+    let parts = Part::all(rows, size, &folder, finished);
+    let done_before = parts.iter().filter(|part| part.is_done).map(|part| part.rows.len());
     let mut summary = Summary { resumed: done_before.sum(), ..Summary::default() };
     if finished {
         let path = out.join(SUMMARY);
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let told: Summary = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-        progress.reach(pairs.len(), "");
+        progress.reach(rows.len(), "");
         summary = Summary { resumed: told.rows + told.unreadable, ..told };
     } else {
         let open = |folder: &Path| {
@@ -194,11 +274,11 @@ fn embed_in_parts(
             SentenceBert::open(folder, &embedding.model.device()).with_context(told)
         };
         let sentence_bert = embedding.sentence_bert.map(open).transpose()?;
-        write_parts(embedding, sentence_bert.as_ref(), &parts, progress)?;
-        let provenance = Provenance::new(embedding, pairs, source)?;
+        write_parts(embedding, sentence_bert.as_ref(), rows, &parts, progress)?;
+        let provenance = Provenance::new(embedding, rows.len(), source)?;
         let text = format!("{}\n", serde_json::to_string_pretty(&provenance)?);
         write(&out.join("embedding.json"), text.as_bytes())?;
-        join(embedding.precision, pairs, &parts, out, &mut summary)?;
+        join(embedding.precision, (rows, rows_file), &parts, out, &mut summary)?;
     }
     // A run that was stopped between its last file and this left them.
     match fs::remove_dir_all(&folder) {
@@ -210,11 +290,11 @@ fn embed_in_parts(
 }
 
 impl Embedding<'_> {
-    /// What decides the features of `pairs`.
-    fn identity(&self, pairs: &Pairs) -> Result<serde_json::Value> {
+    /// What decides the features.
+    fn identity(&self, embedded: Embedded) -> Result<serde_json::Value> {
         Ok(serde_json::json!({
             "model": model_identity(self.model)?,
-            "pairs": pairs.fingerprint(),
+            "pairs": embedded.fingerprint(),
             "caption_encoder": encoder_identity(self.sentence_bert)?,
             "precision": self.precision,
             "device": format!("{:?}", self.model.device()),
@@ -226,30 +306,32 @@ impl Embedding<'_> {
 fn write_parts(
     embedding: &Embedding,
     sentence_bert: Option<&SentenceBert>,
+    rows: &[Row],
     parts: &[Part],
     progress: &dyn Progress,
 ) -> Result<()> {
     let Embedding { model, .. } = *embedding;
+    let decode = |number: usize| at_model_side(rows[number].image, &model.preprocess);
     // One stream for all parts: images of the next one are decoded while the captions of this one are read.
     let batches = parts.iter().filter(|part| !part.is_done).flat_map(Part::batches);
-    with_batches(batches, &model.preprocess, &model.device(), |batches| {
+    with_batches(batches, &decode, &model.preprocess, &model.device(), |batches| {
         parts.iter().try_for_each(|part| {
             if !part.is_done {
                 part.write(embedding, sentence_bert, batches)?;
             }
-            progress.reach(part.first + part.pairs.len(), "");
+            progress.reach(part.first + part.rows.len(), "");
             Ok(())
         })
     })
 }
 
 impl Provenance {
-    fn new(embedding: &Embedding, pairs: &[Pair], source: &str) -> Result<Self> {
+    fn new(embedding: &Embedding, count: usize, source: &str) -> Result<Self> {
         let Embedding { model, sentence_bert, precision } = *embedding;
         Ok(Self {
             model: model.identity()?,
             pairs: source.to_owned(),
-            count: pairs.len(),
+            count,
             image_size: model.preprocess.crop as usize,
             sentence_bert: sentence_bert.map(|folder| folder.display().to_string()),
             precision,
@@ -260,7 +342,7 @@ impl Provenance {
 /// Joins the parts into the files that stay.
 fn join(
     precision: Precision,
-    pairs: &[Pair],
+    (all, rows_file): (&[Row], &str),
     parts: &[Part],
     out: &Path,
     summary: &mut Summary,
@@ -276,14 +358,11 @@ fn join(
             header.metadata().as_ref().and_then(|metadata| metadata.get("part")).with_context(told)?;
         let contents: Contents = serde_json::from_str(written).with_context(told)?;
         for row in &contents.rows {
-            let pair = pairs.get(*row).with_context(told)?;
-            let line =
-                serde_json::json!({"key": pair.key, "image": pair.image.name(), "caption": pair.caption});
-            rows += &format!("{line}\n");
+            rows += &format!("{}\n", (all.get(*row).with_context(told)?.line)());
         }
         for (row, problem) in &contents.unreadable {
-            let pair = pairs.get(*row).with_context(told)?;
-            unreadable += &format!("{}\n", serde_json::json!({"key": pair.key, "problem": problem}));
+            let key = all.get(*row).with_context(told)?.key;
+            unreadable += &format!("{}\n", json!({"key": key, "problem": problem}));
         }
         summary.rows += contents.rows.len();
         summary.unreadable += contents.unreadable.len();
@@ -297,10 +376,10 @@ fn join(
         }
     }
     if summary.rows == 0 {
-        refuse!("none of {} images can be read: see {}", pairs.len(), out.join("unreadable.jsonl").display());
+        refuse!("none of {} images can be read: see {}", all.len(), out.join("unreadable.jsonl").display());
     }
     tensors.retain(|(_, shape, _)| shape[0] > 0);
-    write(&out.join("pairs.jsonl"), rows.as_bytes())?;
+    write(&out.join(rows_file), rows.as_bytes())?;
     write(&out.join("unreadable.jsonl"), unreadable.as_bytes())?;
     for (name, shape, bytes) in &tensors {
         write_npy(precision, &out.join(format!("{name}.npy")), shape, bytes)?;

@@ -24,5 +24,6 @@ pub mod tensorboard;
 pub mod tuned_prompt;
 pub mod tuning_settings;
 pub mod whole_file;
+pub mod workbench;
 
 pub use error::{ExperimentError, Result};

@@ -7,12 +7,12 @@ use gram_cluster::Clusters;
 use gram_data::{Pair, Pairs, Progress};
 use gram_features::feature_folder::{self, FeatureFolder};
 use gram_features::matrix::tensor;
+use gram_features::rows::{check_model, directions};
 use gram_features::{ImageStore, Rows};
 use gram_prompt::{Part, PromptKind};
-use ndarray::{Array2, ArrayView1};
 
 use crate::clustering::{features_of, pixel_cache};
-use crate::error::{Context, Result, require};
+use crate::error::{Context, Result, refused, require};
 use crate::meta_training::keys;
 
 /// Images of pairs, and what tells the pairs from others.
@@ -105,9 +105,6 @@ fn store_of(
     Ok(ImageStore::Features(tensor(&seen.features, &model.device())))
 }
 
-/// How far from 1 the length of a normalised feature may be, in 16 bits.
-const NEARLY: f32 = 0.01;
-
 /// The images of clustered pairs, as [`images_of`] gives them.
 ///
 /// # Errors
@@ -137,35 +134,18 @@ fn computed_before(
         !kind.has(Part::Visual),
         "{place}: a visual prompt sees pixels, not features: give the pairs' images with --pairs"
     );
-    let width = model.clip.config.projection_dim;
-    match &folder.model {
-        Some(own) => own.check(&model.identity()?).context(&place)?,
-        None => log::warn!(
-            "{place}: it does not say which model its features are of: only their width is checked"
-        ),
-    }
-    let found = folder.images.shape().1;
-    require!(
-        found == width,
-        "{place}: features of {found} numbers, but {} has features of {width}",
-        model.name
-    );
+    check_model(folder.model.as_ref(), folder.images.shape().1, model, folder.path())?;
     let rows: HashMap<&str, usize> = folder.keys.iter().map(String::as_str).zip(0..).collect();
-    let mut features = Array2::zeros((keys.len(), width));
-    for (key, mut row) in keys.iter().zip(features.rows_mut()) {
-        let missing = || {
+    let row = |key: &String| {
+        rows.get(key.as_str()).copied().with_context(|| {
             format!(
                 "{place}: pair {key} was clustered, and has no features there, or such as are no direction: embed the same pairs"
             )
-        };
-        let number = *rows.get(key.as_str()).with_context(missing)?;
-        let mut values = vec![0.0; width];
-        folder.images.read(number, &mut values);
-        let norm = values.iter().map(|value| value * value).sum::<f32>().sqrt();
-        // What is normalised but for the rounding of its format stays as it is.
-        let scale = if (norm - 1.0).abs() > NEARLY { 1.0 / norm } else { 1.0 };
-        row.assign(&(&ArrayView1::from(&values) * scale));
-    }
+        })
+    };
+    let chosen = keys.iter().map(row).collect::<Result<Vec<usize>>>()?;
+    let features = directions(&folder.images, &chosen, &|place| keys[place].clone())
+        .map_err(|problem| refused!("{place}: {problem}"))?;
     let fingerprint = feature_folder::fingerprint(folder.path())?;
     Ok(PairImages { store: ImageStore::Features(tensor(&features, &model.device())), fingerprint })
 }

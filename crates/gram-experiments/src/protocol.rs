@@ -156,15 +156,7 @@ impl<'a> Protocol<'a> {
         }
         let augmentation = self.settings.augmentation;
         let wanted = Wanted { progress: self.progress, ..self.settings.wanted(methods) };
-        let views = Views::new(
-            dataset,
-            chosen.clone(),
-            augmentation,
-            self.prepared.model,
-            seed,
-            wanted,
-            self.prepared.device,
-        )?;
+        let views = Views::new(dataset, chosen.clone(), augmentation, self.prepared.model, seed, wanted)?;
         Ok(Shots { classes, chosen, validation, views, seed })
     }
 
@@ -209,7 +201,7 @@ impl<'a> Protocol<'a> {
         let pixels = method.prompts(Part::Visual);
         let set = TuningSet {
             classes: self.prepared.classes(&start.theta, placement, numbers)?,
-            images: &|epoch, chosen| shots.views.images(epoch, chosen, pixels, self.prepared.device),
+            images: &|epoch, chosen| shots.views.images(epoch, chosen, pixels, &self.prepared.device),
             labels: self.labels(shots, &shots.chosen),
         };
         let mut course = vec![(Tuned::Prompt(start.theta.clone(), placement), f32::NAN)];
@@ -225,7 +217,7 @@ impl<'a> Protocol<'a> {
         let settings = self.settings.adaptation(method);
         self.progress.begin("epochs", settings.epochs);
         let tuner = Tuner { clip: &clip, objective: objective.as_ref(), settings: &settings };
-        tuner.tune(&set, start, shots.seed, self.prepared.device, &mut observe)?;
+        tuner.tune(&set, start, shots.seed, &self.prepared.device, &mut observe)?;
         Ok(course)
     }
 
@@ -265,10 +257,10 @@ impl<'a> Protocol<'a> {
     ) -> Result<Vec<Point>, EvaluationError> {
         let collection = self.settings.collection;
         let start =
-            PromptCollection::random(&collection, self.prepared.model, shots.seed, self.prepared.device);
+            PromptCollection::random(&collection, self.prepared.model, shots.seed, &self.prepared.device);
         let set = TuningSet {
             classes: Classes::Sentences(self.prepared.sentences(start.tokens(), numbers)?),
-            images: &|epoch, chosen| shots.views.images(epoch, chosen, false, self.prepared.device),
+            images: &|epoch, chosen| shots.views.images(epoch, chosen, false, &self.prepared.device),
             labels: self.labels(shots, &shots.chosen),
         };
         let mut course = vec![(Tuned::Collection(start.clone()), f32::NAN)];
@@ -288,13 +280,13 @@ impl<'a> Protocol<'a> {
         let labels = self.labels(shots, &shots.chosen);
         let Classes::Features(text) = self.prepared.hand_written(numbers) else { return Ok(Vec::new()) };
         let clip = &self.prepared.model.clip;
-        let views = &shots.views.all_features()[..settings.epochs];
+        let views = shots.views.features(settings.epochs);
         let mut cache = TipAdapter::new(views, &labels, numbers.len(), settings.alpha, settings.beta);
         let mut losses = Vec::new();
         if tuned {
             let set = TuningSet {
                 classes: Classes::Features(text.clone()),
-                images: &|epoch, chosen| shots.views.images(epoch, chosen, false, self.prepared.device),
+                images: &|epoch, chosen| shots.views.images(epoch, chosen, false, &self.prepared.device),
                 labels,
             };
             let mut observe = |_: &TipAdapter, loss: f32| losses.push(loss);

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::protocol::{Protocol, Shots};
-use burn::tensor::Device;
 use gram_clip::Model;
 use gram_data::{ClassSubset, LabelledDataset};
+use gram_features::Dataset;
 use gram_hub::templates::of_dataset;
 use gram_prompt::prompt_file::VERSION;
 use gram_prompt::{Header, PromptFile, Source, Template};
@@ -39,12 +39,11 @@ pub fn hand_written(method: Method, dataset: &LabelledDataset) -> Result<Vec<Tem
 /// If a class is longer than the model reads, or a template is none.
 pub fn prepared<'a>(
     method: Method,
-    dataset: &'a LabelledDataset,
+    dataset: &'a Dataset,
     model: &'a Model,
     template: &'a Template,
-    device: &'a Device,
 ) -> Result<Prepared<'a>> {
-    let prepared = Prepared::new(dataset, model, template, template, device)?;
+    let prepared = Prepared::new(dataset, model, template, template)?;
     let hand_written = hand_written(method, dataset)?;
     Ok(if hand_written.is_empty() { prepared } else { prepared.asked_in(&hand_written)? })
 }

@@ -54,7 +54,7 @@ const MOST_VISUAL_TOKENS: usize = 1000;
 ///
 /// # Errors
 /// Names the setting and its range.
-pub fn check(settings: &ProtocolSettings) -> Result<()> {
+pub(crate) fn check(settings: &ProtocolSettings) -> Result<()> {
     settings.augmentation.validate()?;
     settings.objective.validate()?;
     require!(settings.shots > 0, "shots: 0: a class needs 1 image or more");

@@ -16,6 +16,10 @@ use crate::{FeatureError, Rows};
 
 pub use features::Features;
 
+/// What is said of a folder without features.
+const NO_FEATURES: &str = "holds neither features.safetensors nor img_emb: give a folder that `gram embed` has \
+                           finished, or one by `clip-retrieval inference`";
+
 /// Features of pairs, a row each, as `gram embed` wrote them, or clip-retrieval.
 pub struct FeatureFolder {
     /// Names of the pairs, no two alike.
@@ -47,9 +51,7 @@ impl FeatureFolder {
         }
         let path = folder.join("features.safetensors");
         if !path.is_file() {
-            let problem = "holds neither features.safetensors nor img_emb: give a folder that `gram embed` has finished, \
-                           or one by `clip-retrieval inference`";
-            return Err(FeatureError::file(folder, problem));
+            return Err(FeatureError::file(folder, NO_FEATURES));
         }
         let file = map(&path).map_err(|error| FeatureError::file(&path, error))?;
         let wrong = |problem: &str| FeatureError::file(&path, format!("embed the pairs again: {problem}"));
@@ -72,6 +74,7 @@ impl FeatureFolder {
     /// The parts of a folder by clip-retrieval, one below the other.
     fn of_clip_retrieval(folder: &Path) -> Result<Self, FeatureError> {
         let parts = EmbeddingsFolder::open(folder)?;
+        let text_width = parts.text_width()?;
         let (mut images, mut texts) = (Vec::new(), Vec::new());
         let (mut keys, mut captions) = (Vec::new(), Vec::new());
         for part in parts.parts() {
@@ -85,7 +88,7 @@ impl FeatureFolder {
             keys: keys.into_iter().map(|key| unique.unique(key)).collect(),
             captions,
             images: Features::in_memory(images, (parts.rows(), parts.width())),
-            texts: Features::in_memory(texts, (parts.rows(), parts.text_width())),
+            texts: Features::in_memory(texts, (parts.rows(), text_width)),
             model: None,
             encoded_captions: None,
             skipped: Vec::new(),
@@ -229,13 +232,25 @@ fn by_name(pairs: &Pairs) -> HashMap<&str, Option<&Pair>> {
 }
 
 /// The model that the description of a folder names.
-fn model_of(path: &Path) -> Result<Option<ModelIdentity>, FeatureError> {
+pub(crate) fn model_of(path: &Path) -> Result<Option<ModelIdentity>, FeatureError> {
     if !path.is_file() {
         return Ok(None);
     }
     let wrong = |problem: String| FeatureError::file(path, format!("embed the pairs again: {problem}"));
     let text = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
     serde_json::from_slice(&text).map(Some).map_err(|error| wrong(error.to_string()))
+}
+
+/// A matrix of the file of features in a folder.
+pub(crate) fn matrix_of(folder: &Path, name: &str) -> Result<Features, FeatureError> {
+    let path = folder.join("features.safetensors");
+    if !path.is_file() {
+        return Err(FeatureError::file(folder, NO_FEATURES));
+    }
+    let file = map(&path).map_err(|error| FeatureError::file(&path, error))?;
+    let wrong = |problem: String| FeatureError::file(&path, format!("embed again: {problem}"));
+    let features = Features::of_tensor(&file, name).map_err(wrong)?;
+    features.ok_or_else(|| wrong(format!("{name} is not in it")))
 }
 
 /// The fingerprint of what is read of a folder.

@@ -1,10 +1,11 @@
-//! Images on their way to the tower: decoded and prepared on all cores, a batch ahead of it.
+//! Images on their way to the tower, the one way: decoded and prepared on all cores, a batch ahead of it.
 
+use std::ops::Range;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use burn::tensor::{Device, Tensor};
-use gram_clip::Preprocess;
+use gram_clip::{Model, Preprocess};
 use gram_data::ImageFile;
 use image::RgbImage;
 use rayon::prelude::*;
@@ -28,22 +29,43 @@ pub struct ImageBatch {
     pub unreadable: Vec<(usize, String)>,
 }
 
-/// Does `work` for the images, batch by batch and in order, while the next batches are decoded.
-///
-/// Not for work that rayon's threads do side by side: all of them would wait for images that none of them
-/// decodes. [`each_batch`] is for that.
+impl ImageBatch {
+    /// Normalised features of the images through the frozen tower, `[rows, joint width]`; [`None`] if no
+    /// image of the batch could be read.
+    pub fn features(&self, model: &Model) -> Option<Tensor<2>> {
+        self.pixels.clone().map(|pixels| model.clip.vision.features(pixels, None))
+    }
+
+    /// The batch, if all of its images could be read: where every image counts.
+    ///
+    /// # Errors
+    /// [`FeatureError::Unreadable`] names the first that cannot.
+    pub fn complete(self) -> Result<Self, FeatureError> {
+        match self.unreadable.into_iter().next() {
+            Some((_, problem)) => Err(FeatureError::Unreadable(problem)),
+            None => Ok(Self { unreadable: Vec::new(), ..self }),
+        }
+    }
+}
+
+/// The numbers of so many images in batches of `size`.
+pub fn batches(images: usize, size: usize) -> impl Iterator<Item = Range<usize>> + Send {
+    (0..images).step_by(size.max(1)).map(move |first| first..images.min(first + size.max(1)))
+}
+
+/// Does `work` for the images, in batches of `size` and in order, while the next batches are decoded.
 ///
 /// # Errors
 /// What `work` says.
 pub fn for_each_batch<E>(
     images: &[ImageFile],
+    size: usize,
     preprocess: &Preprocess,
     device: &Device,
     mut work: impl FnMut(ImageBatch) -> Result<(), E>,
 ) -> Result<(), E> {
-    let batches = images.chunks(BATCH).enumerate();
-    let batches = batches.map(|(index, batch)| (index * BATCH, batch.iter().collect()));
-    with_batches(batches, preprocess, device, |batches| {
+    let decode = |number: usize| at_model_side(&images[number], preprocess);
+    with_batches(batches(images.len(), size), &decode, preprocess, device, |batches| {
         for batch in batches {
             work(batch)?;
         }
@@ -51,46 +73,53 @@ pub fn for_each_batch<E>(
     })
 }
 
-/// Gives `work` the batches in order, and decodes the next ones whatever `work` does meanwhile. What is to be
-/// a batch is given as the number of its first image and its images.
+/// Gives `work` the batches in order, and decodes the next ones whatever `work` does meanwhile. A batch is
+/// the numbers of its images, and `decode` brings one of them to the model's side.
 ///
-/// For the same work as [`for_each_batch`].
-pub fn with_batches<'a, T>(
-    batches: impl Iterator<Item = (usize, Vec<&'a ImageFile>)> + Send,
+/// A thread of rayon's decodes its batches itself: were all of these threads to wait for images, nobody would
+/// be left to decode them.
+pub fn with_batches<T>(
+    batches: impl Iterator<Item = Range<usize>> + Send,
+    decode: &(impl Fn(usize) -> Result<RgbImage, FeatureError> + Sync),
     preprocess: &Preprocess,
     device: &Device,
     work: impl FnOnce(&mut dyn Iterator<Item = ImageBatch>) -> T,
 ) -> T {
+    let decoded = |numbers: Range<usize>| {
+        (numbers.start, numbers.into_par_iter().map(decode).collect::<Vec<Result<RgbImage, FeatureError>>>())
+    };
+    let assembled = |(first, images)| assemble(first, images, preprocess, device);
+    if rayon::current_thread_index().is_some() {
+        return work(&mut batches.map(decoded).map(assembled));
+    }
     thread::scope(|scope| {
         let (send, receive) = sync_channel(WAITING);
         scope.spawn(move || {
-            for (first, images) in batches {
-                let prepared: Vec<_> =
-                    images.par_iter().map(|image| at_model_side(image, preprocess)).collect();
-                // The other end is gone when the work has failed.
-                if send.send((first, prepared)).is_err() {
-                    return;
-                }
-            }
+            // The other end is gone when the work has failed.
+            batches.map(decoded).try_for_each(|batch| send.send(batch))
         });
-        let assembled = |(first, prepared)| assemble(first, prepared, preprocess, device);
         work(&mut receive.into_iter().map(assembled))
     })
 }
 
-/// Does `work` for the images, batch by batch and in order. Nothing is decoded ahead.
+/// Normalised features of so many images through the frozen tower, `[images, joint width]`, on the model's
+/// device, in batches of `size`. `decode` brings an image to the model's side.
 ///
 /// # Errors
-/// What `work` says.
-pub fn each_batch<E>(
-    images: &[ImageFile],
-    preprocess: &Preprocess,
-    device: &Device,
-    mut work: impl FnMut(ImageBatch) -> Result<(), E>,
-) -> Result<(), E> {
-    images.chunks(BATCH).enumerate().try_for_each(|(index, batch)| {
-        let prepared = batch.par_iter().map(|image| at_model_side(image, preprocess)).collect();
-        work(assemble(index * BATCH, prepared, preprocess, device))
+/// [`FeatureError`] for the first image that cannot be read.
+pub fn frozen_features(
+    model: &Model,
+    images: usize,
+    size: usize,
+    decode: &(impl Fn(usize) -> Result<RgbImage, FeatureError> + Sync),
+) -> Result<Tensor<2>, FeatureError> {
+    let device = model.device();
+    let none = Tensor::zeros([0, model.clip.config.projection_dim], &device);
+    with_batches(batches(images, size), decode, &model.preprocess, &device, |batches| {
+        let parts = batches.map(|batch| Ok(batch.complete()?.features(model)));
+        let parts: Vec<Option<Tensor<2>>> = parts.collect::<Result<_, FeatureError>>()?;
+        let parts: Vec<Tensor<2>> = parts.into_iter().flatten().collect();
+        Ok(if parts.is_empty() { none } else { Tensor::cat(parts, 0) })
     })
 }
 
@@ -120,13 +149,34 @@ mod tests {
 
     use super::*;
 
+    /// Finds no image.
+    fn nowhere(_: usize) -> Result<RgbImage, FeatureError> {
+        at_model_side(&ImageFile::Path("nowhere.png".into()), &Preprocess::clip(8))
+    }
+
+    #[test]
+    fn batches_cover_all_images_and_the_last_may_be_smaller() {
+        assert_eq!(batches(5, 2).collect::<Vec<_>>(), [0..2, 2..4, 4..5]);
+        assert_eq!(batches(0, 2).count(), 0);
+    }
+
+    #[test]
+    fn threads_of_a_pool_decode_for_themselves_and_none_waits_for_ever() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let numbers = pool.install(|| {
+            let (preprocess, device) = (Preprocess::clip(8), Device::default());
+            with_batches(batches(5, 2), &nowhere, &preprocess, &device, |batches| {
+                batches.flat_map(|batch| batch.unreadable).map(|(number, _)| number).collect::<Vec<_>>()
+            })
+        });
+        assert_eq!(numbers, [0, 1, 2, 3, 4]);
+    }
+
     #[test]
     fn two_batches_are_decoded_ahead_whatever_the_work_does_and_no_more() {
-        let images = vec![ImageFile::Path("nowhere.png".into()); 6];
         let (begin, begun) = channel();
-        let batches = images.iter().enumerate().map(|(first, image)| (first, vec![image]));
-        let batches = batches.inspect(move |(first, _)| begin.send(*first).unwrap());
-        with_batches(batches, &Preprocess::clip(8), &Device::default(), |batches| {
+        let batches = super::batches(6, 1).inspect(move |numbers| begin.send(numbers.start).unwrap());
+        with_batches(batches, &nowhere, &Preprocess::clip(8), &Device::default(), |batches| {
             let number = |batch: ImageBatch| batch.unreadable[0].0;
             assert_eq!(batches.next().map(number), Some(0));
             assert_eq!([(); 3].map(|()| begun.recv().unwrap()), [0, 1, 2]);

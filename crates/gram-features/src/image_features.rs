@@ -5,8 +5,9 @@ use gram_data::ImageFile;
 use ndarray::Array2;
 
 use crate::FeatureError;
-use crate::image_batches::{BATCH, with_batches};
+use crate::image_batches::{BATCH, batches, with_batches};
 use crate::matrix::values;
+use crate::pixel_cache::at_model_side;
 
 /// What a model sees in images.
 #[derive(Clone, Debug)]
@@ -31,12 +32,12 @@ pub fn image_features(
 ) -> Result<SeenImages, FeatureError> {
     let (mut rows, mut numbers, mut unreadable) = (Vec::with_capacity(images.len()), Vec::new(), Vec::new());
     progress(0);
-    let chunks = images.chunks(BATCH).enumerate();
-    let batches = chunks.map(|(index, chunk)| (index * BATCH, chunk.to_vec()));
-    with_batches(batches, &model.preprocess, &model.device(), |batches| {
+    let decode = |number: usize| at_model_side(images[number], &model.preprocess);
+    let batches = batches(images.len(), BATCH);
+    with_batches(batches, &decode, &model.preprocess, &model.device(), |batches| {
         for batch in batches {
-            if let Some(pixels) = batch.pixels {
-                numbers.extend(values(model.clip.vision.features(pixels, None))?);
+            if let Some(features) = batch.features(model) {
+                numbers.extend(values(features)?);
             }
             rows.extend(batch.rows);
             unreadable.extend(batch.unreadable);

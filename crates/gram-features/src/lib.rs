@@ -4,6 +4,7 @@
 //! same images pass the tower again and again: [`PixelCache`] keeps as many as there is room for and decodes
 //! the others anew.
 
+pub mod dataset;
 pub mod feature_folder;
 pub mod image_batches;
 pub mod image_features;
@@ -15,6 +16,7 @@ pub mod rows;
 pub mod sentence_bert;
 pub mod text_features;
 
+pub use dataset::Dataset;
 pub use feature_folder::FeatureFolder;
 pub use image_features::{SeenImages, image_features};
 pub use image_store::{ImageStore, Images};
@@ -44,6 +46,9 @@ pub enum FeatureError {
         /// Why.
         source: ClipError,
     },
+    /// One of the images that all count cannot be read.
+    #[error("{0}: every image of a labelled dataset counts; replace it, or leave it out of the dataset")]
+    Unreadable(String),
     /// None of some images can be read.
     #[error("none of {images} images can be read: {first}")]
     NoneReadable {

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use gram_clip::{Model, ModelIdentity};
-use gram_data::{LabelledDataset, Pairs, Progress, are_numbers, read_pairs, read_pairs_with_metadata};
+use gram_data::{
+    DataError, LabelledDataset, Pairs, Progress, are_numbers, read_pairs, read_pairs_with_metadata,
+};
 
 use crate::{OpenError, assets, hub};
 
@@ -115,7 +117,7 @@ pub fn open_pairs_with_metadata(name_or_path: &str) -> Result<Pairs, OpenError> 
 
 fn open_pairs_by(
     name_or_path: &str,
-    read: impl FnOnce(&Path) -> Result<Pairs, gram_data::DataError>,
+    read: impl FnOnce(&Path) -> Result<Pairs, DataError>,
 ) -> Result<Pairs, OpenError> {
     match name_or_path {
         DEMO => assets::pairs(),
@@ -128,20 +130,30 @@ fn open_pairs_by(
 /// # Errors
 /// If it is none of those, or cannot be read.
 pub fn open_dataset(name_or_path: &str) -> Result<LabelledDataset, OpenError> {
-    match name_or_path.strip_prefix("demo:") {
-        Some(name) => assets::dataset(name),
-        None => {
-            let what =
-                format!("dataset {name_or_path} (`demo:{}` and others are built in)", assets::DATASETS[0]);
-            let dataset = LabelledDataset::open(name_or_path).map_err(OpenError::of(what))?;
-            if are_numbers(&dataset.classes) {
-                log::warn!(
-                    "dataset {name_or_path}: its classes are numbers, and CLIP is asked for them as names"
-                );
-            }
-            Ok(dataset)
-        }
+    dataset_by(name_or_path, |path| LabelledDataset::open(path))
+}
+
+/// As [`open_dataset`], where images that a table names need not be there, for their features are.
+///
+/// # Errors
+/// As [`open_dataset`].
+pub fn open_labels(name_or_path: &str) -> Result<LabelledDataset, OpenError> {
+    dataset_by(name_or_path, |path| LabelledDataset::open_labels(path))
+}
+
+fn dataset_by(
+    name_or_path: &str,
+    read: impl FnOnce(&Path) -> Result<LabelledDataset, DataError>,
+) -> Result<LabelledDataset, OpenError> {
+    if let Some(name) = name_or_path.strip_prefix("demo:") {
+        return assets::dataset(name);
     }
+    let what = format!("dataset {name_or_path} (`demo:{}` and others are built in)", assets::DATASETS[0]);
+    let dataset = read(Path::new(name_or_path)).map_err(OpenError::of(what))?;
+    if are_numbers(&dataset.classes) {
+        log::warn!("dataset {name_or_path}: its classes are numbers, and CLIP is asked for them as names");
+    }
+    Ok(dataset)
 }
 
 #[cfg(test)]

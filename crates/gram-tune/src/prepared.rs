@@ -4,16 +4,16 @@
 use burn::tensor::{Device, Tensor};
 use gram_clip::layers::indices;
 use gram_clip::{ClipError, Model};
-use gram_data::{ClassSubset, DataError, ImageFile, LabelledDataset, Split};
-use gram_features::Images;
+use gram_data::{ClassSubset, DataError, Split};
+use gram_features::image_batches::{BATCH, batches, with_batches};
+use gram_features::{Dataset, FeatureError, Images};
 use gram_prompt::{ClassSentence, ClassStore, Classes, Part, Placement, Prompt, PromptedClip, Template};
 
 use crate::score::{Score, Tally};
 use crate::tuned::Tuned;
-use gram_features::image_batches::each_batch;
 
-/// Images that are classified at once.
-const BATCH: usize = 60;
+/// Images whose features are classified at once.
+const CLASSIFIED: usize = 60;
 
 /// Why a dataset could not be prepared or run.
 #[derive(Debug, thiserror::Error)]
@@ -25,9 +25,9 @@ pub enum EvaluationError {
     /// The model cannot read a class or image.
     #[error(transparent)]
     Clip(#[from] ClipError),
-    /// An image that is measured on cannot be read.
-    #[error("{0}: every test image counts; replace it, or leave it out of the dataset")]
-    Image(String),
+    /// An image that is tuned or measured on cannot be read, or its features cannot.
+    #[error(transparent)]
+    Feature(#[from] FeatureError),
     /// There are no images to tune on or to test.
     #[error(
         "dataset {dataset}: no {split} images of the {classes} classes: check the split and domain columns"
@@ -56,13 +56,13 @@ type Classifier<'a> = Box<dyn Fn(&Images) -> Tensor<2> + 'a>;
 /// A dataset, ready for any method.
 pub struct Prepared<'a> {
     /// The dataset.
-    pub dataset: &'a LabelledDataset,
+    pub dataset: &'a Dataset,
     /// The model.
     pub model: &'a Model,
     /// The sentence of a learned prompt.
     pub template: &'a Template,
-    /// Where tensors live.
-    pub device: &'a Device,
+    /// Where tensors live: the model's device.
+    pub device: Device,
     /// The test images, sorted, and their features through the frozen tower, `[images, joint width]`.
     tested: Option<(Vec<usize>, Tensor<2>)>,
     hand_written: ClassStore,
@@ -80,17 +80,18 @@ impl<'a> Prepared<'a> {
     /// learned prompt.
     ///
     /// # Errors
-    /// [`EvaluationError`] names the image or class that cannot be read.
+    /// [`EvaluationError`] names the class that cannot be read; features of the dataset that were computed
+    /// before may be of another model.
     pub fn new(
-        dataset: &'a LabelledDataset,
+        dataset: &'a Dataset,
         model: &'a Model,
         template: &'a Template,
         hand_written: &Template,
-        device: &'a Device,
     ) -> Result<Self, EvaluationError> {
+        dataset.check(model)?;
         let hand_written =
             ClassStore::hand_written(&dataset.classes, hand_written, &model.clip, &model.tokenizer)?;
-        Ok(Self { dataset, model, template, device, tested: None, hand_written })
+        Ok(Self { dataset, model, template, device: model.device(), tested: None, hand_written })
     }
 
     /// Asks for the classes in an ensemble of sentences, in the place of the one hand-written.
@@ -120,12 +121,12 @@ impl<'a> Prepared<'a> {
     /// # Errors
     /// [`EvaluationError`] names the image that cannot be read.
     pub fn features(&self, images: &[usize]) -> Result<Tensor<2>, EvaluationError> {
-        features(self.dataset, images, self.model, self.device)
+        Ok(self.dataset.features(images, self.model)?)
     }
 
     /// Features of the hand-written sentences of classes, `[classes, joint width]`.
     pub fn hand_written(&self, classes: &[usize]) -> Classes {
-        self.hand_written.classes(classes, self.device)
+        self.hand_written.classes(classes, &self.device)
     }
 
     /// Names of classes.
@@ -163,22 +164,22 @@ impl<'a> Prepared<'a> {
         };
         match &self.tested {
             Some((tested, features)) if tuned.visual().is_none() => {
-                for (images, labels) in set.images.chunks(BATCH).zip(set.labels.chunks(BATCH)) {
+                for (images, labels) in set.images.chunks(CLASSIFIED).zip(set.labels.chunks(CLASSIFIED)) {
                     let row = |image: &usize| tested.partition_point(|tested| tested < image);
-                    let rows = indices(&images.iter().map(row).collect::<Vec<_>>(), self.device);
+                    let rows = indices(&images.iter().map(row).collect::<Vec<_>>(), &self.device);
                     count(&Images::Features(features.clone().select(0, rows)), labels);
                 }
             }
             _ => {
-                let files: Vec<ImageFile> =
-                    set.images.iter().map(|image| self.dataset.images[*image].image.clone()).collect();
-                each_batch(&files, &self.model.preprocess, self.device, |batch| {
-                    if let Some((_, problem)) = batch.unreadable.into_iter().next() {
-                        return Err(EvaluationError::Image(problem));
+                let decode = |place: usize| self.dataset.at_model_side(set.images[place], self.model);
+                let (batches, preprocess) = (batches(set.images.len(), BATCH), &self.model.preprocess);
+                with_batches(batches, &decode, preprocess, &self.device, |batches| {
+                    for batch in batches {
+                        let batch = batch.complete()?;
+                        let labels: Vec<usize> = batch.rows.iter().map(|row| set.labels[*row]).collect();
+                        batch.pixels.into_iter().for_each(|pixels| count(&Images::Pixels(pixels), &labels));
                     }
-                    let labels: Vec<usize> = batch.rows.iter().map(|row| set.labels[*row]).collect();
-                    batch.pixels.into_iter().for_each(|pixels| count(&Images::Pixels(pixels), &labels));
-                    Ok(())
+                    Ok::<_, FeatureError>(())
                 })?;
             }
         }
@@ -252,26 +253,5 @@ impl<'a> Prepared<'a> {
             self.template.name(name, tokens, &self.model.clip, &self.model.tokenizer)
         };
         chosen.iter().map(name).collect()
-    }
-}
-
-fn features(
-    dataset: &LabelledDataset,
-    images: &[usize],
-    model: &Model,
-    device: &Device,
-) -> Result<Tensor<2>, EvaluationError> {
-    let files: Vec<ImageFile> = images.iter().map(|image| dataset.images[*image].image.clone()).collect();
-    let mut parts = Vec::new();
-    each_batch(&files, &model.preprocess, device, |batch| {
-        if let Some((_, problem)) = batch.unreadable.into_iter().next() {
-            return Err(EvaluationError::Image(problem));
-        }
-        parts.extend(batch.pixels.map(|pixels| model.clip.vision.features(pixels, None)));
-        Ok(())
-    })?;
-    match parts.is_empty() {
-        true => Ok(Tensor::zeros([0, model.clip.config.projection_dim], device)),
-        false => Ok(Tensor::cat(parts, 0)),
     }
 }

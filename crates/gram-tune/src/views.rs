@@ -1,4 +1,6 @@
-//! The tuning images as every epoch sees them, augmented anew, the same for every method.
+//! The tuning images as every epoch sees them, augmented anew, the same for every method. Where nothing is
+//! augmented all epochs see the same: each image once, as the model's preprocessing brings it, or its
+//! features that were computed before.
 //!
 //! Methods without a visual prompt read features: each view passes the frozen tower once. Pixels are kept at
 //! the model's side for as many epochs as there is room for, and those of later epochs are made again
@@ -9,9 +11,10 @@ use burn::tensor::{Device, Tensor};
 use gram_clip::Model;
 use gram_clip::layers::indices;
 use gram_data::random::indexed_stream;
-use gram_data::{Augmentation, LabelledDataset, Progress};
-use gram_features::Images;
+use gram_data::{Augmentation, Progress};
+use gram_features::image_batches::frozen_features;
 use gram_features::pixel_cache;
+use gram_features::{Dataset, FeatureError, Images};
 use image::RgbImage;
 
 use rayon::prelude::*;
@@ -25,15 +28,17 @@ const BATCH: usize = 256;
 
 /// Views of chosen images.
 pub struct Views<'a> {
-    dataset: &'a LabelledDataset,
+    dataset: &'a Dataset,
     chosen: Vec<usize>,
     augmentation: Augmentation,
     seed: u64,
     model: &'a Model,
     /// Of the first epochs.
     pixels: Vec<Vec<RgbImage>>,
-    /// By epoch, `[images, joint width]`.
+    /// By epoch, `[images, joint width]`; of the first alone where all are the same.
     features: Vec<Tensor<2>>,
+    /// Whether no epoch is different.
+    all_the_same: bool,
 }
 
 /// What methods ask of views.
@@ -64,20 +69,21 @@ impl<'a> Views<'a> {
     /// # Errors
     /// [`EvaluationError`] for an image that cannot be read.
     pub fn new(
-        dataset: &'a LabelledDataset,
+        dataset: &'a Dataset,
         chosen: Vec<usize>,
         augmentation: Augmentation,
         model: &'a Model,
         seed: u64,
         wanted: Wanted<'_>,
-        device: &Device,
     ) -> Result<Self, EvaluationError> {
-        let mut views =
-            Self { dataset, chosen, augmentation, seed, model, pixels: Vec::new(), features: Vec::new() };
+        let all_the_same = augmentation.is_none() || dataset.has_features();
+        let (pixels, features) = (Vec::new(), Vec::new());
+        let mut views = Self { dataset, chosen, augmentation, seed, model, pixels, features, all_the_same };
+        let epochs = if all_the_same { wanted.epochs.min(1) } else { wanted.epochs };
         if wanted.pixels {
             let side = model.preprocess.crop as usize;
             let bytes_of_epoch = (views.chosen.len() * 3 * side * side).max(1);
-            let epochs = wanted.epochs.min(wanted.kept / bytes_of_epoch);
+            let epochs = epochs.min(wanted.kept / bytes_of_epoch);
             wanted.progress.begin("augmented images", epochs);
             for epoch in 0..epochs {
                 views.pixels.push(views.views(epoch, 0..views.chosen.len())?);
@@ -85,13 +91,18 @@ impl<'a> Views<'a> {
             }
         }
         if wanted.features {
-            wanted.progress.begin("image features", wanted.epochs);
-            for epoch in 0..wanted.epochs {
-                views.features.push(views.features(epoch, device)?);
+            wanted.progress.begin("image features", epochs);
+            for epoch in 0..epochs {
+                views.features.push(views.features_of(epoch)?);
                 wanted.progress.advance("");
             }
         }
         Ok(views)
+    }
+
+    /// The epoch whose views an epoch sees.
+    fn source(&self, epoch: usize) -> usize {
+        if self.all_the_same { 0 } else { epoch }
     }
 
     /// Some of the images, by their places, as an epoch sees them: as pixels, or as features.
@@ -105,6 +116,7 @@ impl<'a> Views<'a> {
         pixels: bool,
         device: &Device,
     ) -> Result<Images, EvaluationError> {
+        let epoch = self.source(epoch);
         if !pixels && let Some(features) = self.features.get(epoch) {
             return Ok(Images::Features(features.clone().select(0, indices(places, device))));
         }
@@ -117,18 +129,21 @@ impl<'a> Views<'a> {
         }))
     }
 
-    /// The features of all epochs that were wanted, `[images, joint width]` each.
-    pub fn all_features(&self) -> &[Tensor<2>] {
-        &self.features
+    /// The features of the first epochs, so many, `[images, joint width]` each; of one where all are the same.
+    pub fn features(&self, epochs: usize) -> &[Tensor<2>] {
+        &self.features[..epochs.min(self.features.len())]
     }
 
-    fn features(&self, epoch: usize, device: &Device) -> Result<Tensor<2>, EvaluationError> {
-        let all: Vec<usize> = (0..self.chosen.len()).collect();
-        let parts = all.chunks(BATCH).map(|places| match self.images(epoch, places, true, device)? {
-            Images::Pixels(pixels) => Ok(self.model.clip.vision.features(pixels, None)),
-            Images::Features(features) => Ok(features),
-        });
-        Ok(Tensor::cat(parts.collect::<Result<Vec<_>, EvaluationError>>()?, 0))
+    /// The features of an epoch: computed now, or before.
+    fn features_of(&self, epoch: usize) -> Result<Tensor<2>, EvaluationError> {
+        if self.dataset.has_features() {
+            return Ok(self.dataset.features(&self.chosen, self.model)?);
+        }
+        let decode = |place: usize| match self.pixels.get(epoch) {
+            Some(kept) => Ok(kept[place].clone()),
+            None => self.view(epoch, self.chosen[place]),
+        };
+        Ok(frozen_features(self.model, self.chosen.len(), BATCH, &decode)?)
     }
 
     /// Some of the images, by their places, as an epoch sees them, at the model's side.
@@ -138,15 +153,25 @@ impl<'a> Views<'a> {
         places: impl IntoIterator<Item = usize>,
     ) -> Result<Vec<RgbImage>, EvaluationError> {
         let chosen: Vec<usize> = places.into_iter().map(|place| self.chosen[place]).collect();
-        let view = |image: &usize| {
-            let decoded = self.dataset.images[*image].image.decode()?;
-            let draw = (epoch * self.dataset.images.len() + image) as u64;
-            let mut random = indexed_stream(self.seed, "adaptation views", draw);
-            let view = self.augmentation.apply(&decoded, &mut random);
-            let side = self.model.preprocess.crop;
-            Ok(if view.dimensions() == (side, side) { view } else { self.model.preprocess.resized(&view)? })
-        };
-        chosen.par_iter().map(view).collect()
+        Ok(chosen.par_iter().map(|image| self.view(epoch, *image)).collect::<Result<_, FeatureError>>()?)
+    }
+
+    /// An image of the dataset as an epoch sees it, at the model's side.
+    fn view(&self, epoch: usize, image: usize) -> Result<RgbImage, FeatureError> {
+        if self.augmentation.is_none() {
+            return self.dataset.at_model_side(image, self.model);
+        }
+        let file = self.dataset.image(image)?;
+        let decoded = file.decode()?;
+        let draw = (epoch * self.dataset.images.len() + image) as u64;
+        let mut random = indexed_stream(self.seed, "adaptation views", draw);
+        let view = self.augmentation.apply(&decoded, &mut random);
+        let (preprocess, side) = (&self.model.preprocess, self.model.preprocess.crop);
+        if view.dimensions() == (side, side) {
+            return Ok(view);
+        }
+        let resized = preprocess.resized(&view);
+        resized.map_err(|source| FeatureError::Clip { image: file.name().into_owned(), source })
     }
 }
 
@@ -155,13 +180,13 @@ mod tests {
     use std::io::Cursor;
     use std::path::Path;
 
-    use gram_data::{ImageFile, LabelledImage, Split};
+    use gram_data::{ImageFile, LabelledDataset, LabelledImage, Split};
     use image::{ImageFormat, Rgb, RgbImage};
 
     use super::*;
 
     /// Pictures of three sizes.
-    fn dataset() -> LabelledDataset {
+    fn dataset() -> Dataset {
         let image = |index: u32| {
             let picture =
                 RgbImage::from_fn(50 + 20 * index, 70, |x, y| Rgb([(x * y) as u8, y as u8, index as u8]));
@@ -175,13 +200,13 @@ mod tests {
                 split: Split::Train,
             }
         };
-        LabelledDataset {
+        Dataset::from(LabelledDataset {
             name: "pictures".into(),
             classes: vec!["picture".into()],
             domains: Vec::new(),
             images: (0..3).map(image).collect(),
             ..LabelledDataset::default()
-        }
+        })
     }
 
     #[test]
@@ -193,8 +218,7 @@ mod tests {
         let values = |kept: usize| {
             let wanted = Wanted { kept, ..Wanted::new(3, true, true) };
             let augmentation = Augmentation::coop(side);
-            let views =
-                Views::new(&dataset, vec![2, 0, 1], augmentation, &model, 5, wanted, &device).unwrap();
+            let views = Views::new(&dataset, vec![2, 0, 1], augmentation, &model, 5, wanted).unwrap();
             let seen = (0..3).flat_map(|epoch| [true, false].map(|pixels| (epoch, pixels)));
             let seen = seen.flat_map(|(epoch, pixels)| {
                 let data = match views.images(epoch, &[1, 0], pixels, &device).unwrap() {

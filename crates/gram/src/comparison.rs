@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use gram_data::LabelledDataset;
-use gram_experiments::bench::{Bench, Courses, ProtocolKind};
+use gram_experiments::bench::{Bench, BenchPlan};
 use gram_experiments::protocol::ProtocolSettings;
-use gram_experiments::tuning_settings::{check, for_model};
+use gram_experiments::tuning_settings::for_model;
+use gram_experiments::workbench::{CheckedSettings, Workbench};
 use gram_report::results::{Method, Results};
 use gram_tune::method::Starts;
 
@@ -79,27 +79,25 @@ impl<'a> Comparison<'a> {
     /// # Errors
     /// If the folder holds a comparison with another model or other settings, or a run fails.
     pub fn run(&self, datasets: &[Dataset]) -> Result<Results, Error> {
-        check(&self.settings)?;
         let template = self.model.template(None)?;
-        let datasets: Vec<LabelledDataset> = datasets.iter().map(|dataset| (**dataset).clone()).collect();
-        let bench = Bench {
+        let datasets: Vec<_> = datasets.iter().map(|dataset| dataset.0.clone()).collect();
+        let workbench = Workbench {
             model: self.model,
             template: &template,
-            hand_written: None,
-            starts: &vec![self.starts.clone(); self.seeds.len()],
-            settings: &self.settings,
-            protocols: vec![ProtocolKind::BaseToNew],
-            methods: self.methods.clone(),
-            shots: vec![self.settings.shots],
+            settings: CheckedSettings::new(self.settings.clone(), self.model)?,
             seeds: self.seeds.clone(),
+            command: "",
+            progress: &(),
+        };
+        let bench = Bench {
+            workbench,
             datasets: &datasets,
-            source: None,
-            courses: Courses::default(),
+            starts: &vec![self.starts.clone(); self.seeds.len()],
+            plan: BenchPlan::base_to_new(self.methods.clone(), self.settings.shots),
             out: &self.folder,
             restart: false,
-            device: &self.model.device(),
         };
-        let results = bench.run(&())?.pop();
+        let results = bench.run()?.pop();
         results.ok_or_else(|| Error::Refused("no number of shots".to_owned()))
     }
 }

@@ -1,6 +1,7 @@
 //! Image-text pairs and labelled datasets by name.
 
 use std::ops::Deref;
+use std::path::Path;
 
 use gram_data::LabelledDataset;
 use gram_hub::model::{open_dataset, open_pairs};
@@ -9,7 +10,7 @@ use crate::Error;
 
 /// Images with a class each.
 #[derive(Clone, Debug)]
-pub struct Dataset(LabelledDataset);
+pub struct Dataset(pub(crate) gram_features::Dataset);
 
 impl Dataset {
     /// Opens a dataset: a folder for each class, a manifest, an archive, shards with labels, a standard
@@ -18,13 +19,22 @@ impl Dataset {
     /// # Errors
     /// If it is none of those, or cannot be read.
     pub fn open(name_or_path: &str) -> Result<Self, Error> {
-        Ok(Self(open_dataset(name_or_path)?))
+        Ok(Self(open_dataset(name_or_path)?.into()))
+    }
+
+    /// Opens a folder that `gram embed --data` wrote: labels and features, and no image. Prompts of the text
+    /// are tuned and compared on it; a visual prompt is not.
+    ///
+    /// # Errors
+    /// If it is no such folder, or a file of it is damaged.
+    pub fn of_features(folder: impl AsRef<Path>) -> Result<Self, Error> {
+        Ok(Self(gram_features::Dataset::of_features(folder.as_ref())?))
     }
 }
 
 impl From<LabelledDataset> for Dataset {
     fn from(dataset: LabelledDataset) -> Self {
-        Self(dataset)
+        Self(dataset.into())
     }
 }
 

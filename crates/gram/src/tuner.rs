@@ -5,7 +5,8 @@ use std::path::Path;
 use gram_data::ClassSubset;
 use gram_experiments::protocol::{Protocol, ProtocolSettings};
 use gram_experiments::tuned_prompt::{TunedPrompt, prepared, tune};
-use gram_experiments::tuning_settings::{check, for_model};
+use gram_experiments::tuning_settings::for_model;
+use gram_experiments::workbench::CheckedSettings;
 use gram_prompt::PromptFile;
 use gram_report::results::Method;
 use gram_tune::method::Starts;
@@ -106,12 +107,11 @@ impl<'a> Tuner<'a> {
     /// # Errors
     /// If a setting is out of its range, an image cannot be read, or the descent diverges.
     pub fn fit(&self, dataset: &Dataset) -> Result<Prompt<'a>, Error> {
-        check(&self.settings)?;
+        let settings = CheckedSettings::new(self.settings.clone(), self.model)?;
         let template = self.model.template(self.template.as_deref())?;
-        let device = self.model.device();
-        let prepared = prepared(self.method, dataset, self.model, &template, &device)?;
+        let prepared = prepared(self.method, &dataset.0, self.model, &template)?;
         let protocol =
-            Protocol { prepared: &prepared, settings: &self.settings, starts: &self.starts, progress: &() };
+            Protocol { prepared: &prepared, settings: &settings, starts: &self.starts, progress: &() };
         let shots = protocol.shots(self.classes, None, &[self.method], self.seed)?;
         let command = format!("{} on {}", self.method.key(), dataset.name);
         let TunedPrompt { file, losses } =

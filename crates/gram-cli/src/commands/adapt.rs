@@ -15,6 +15,8 @@ use gram_experiments::starts::{model_of, start_of};
 use gram_experiments::tuned_prompt::{hand_written, prepared, tune};
 use gram_experiments::tuning_settings::learned_template;
 use gram_experiments::whole_file;
+use gram_experiments::workbench::CheckedSettings;
+use gram_features::Dataset;
 use gram_hub::model::{is_built_in, note_what_tiny_knows, open_model_or_own};
 use gram_prompt::{Part, PromptFile, Source, Template};
 use gram_report::results::Method;
@@ -41,8 +43,13 @@ pub struct AdaptArguments {
     #[arg(long, value_name = "M")]
     model: Option<String>,
     /// A folder for each class, a manifest, an archive, a standard benchmark, or `demo:NAME`.
-    #[arg(long, value_name = "D")]
-    data: String,
+    #[arg(long, value_name = "D", required_unless_present = "features")]
+    data: Option<String>,
+    /// The features of the images, so that no image is needed: a folder by `gram embed --data`. With --data,
+    /// which then gives the labels, also one by clip-retrieval or a matrix (.npy, .safetensors). Only for
+    /// methods without a visual prompt.
+    #[arg(long, value_name = "DIR")]
+    features: Option<PathBuf>,
     /// A method that leaves a prompt.
     #[arg(long, help = methods())]
     method: Method,
@@ -81,73 +88,38 @@ fn methods() -> String {
 
 /// Runs the command.
 pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
-    destination::file(&arguments.out)?;
-    let device = common.device()?;
-    ensure!(
-        arguments.method.kind().is_some(),
-        "--method {}: it leaves no prompt; `gram bench` measures it",
-        arguments.method.key()
-    );
-    let own =
-        arguments.init.as_deref().map(|path| anyhow::Ok(model_of(path, &device)?.map(|own| (path, own))));
-    let model =
-        open_model_or_own(arguments.model.as_deref(), own.transpose()?.flatten(), &device, &bar("download"))?;
-    note_what_tiny_knows(&model, !is_built_in(&arguments.data));
-    let settings = arguments.tuning.settings(&model, arguments.shots)?;
-    let template = arguments.template(&model)?;
-    let dataset = labelled::open(&arguments.data)?;
-    let starts = arguments.starts(&template, &model)?;
-    let (chosen, validation) = arguments.draw(&dataset, &settings, common.seed)?;
-    let hand_written = hand_written(arguments.method, &dataset)?;
-    let mut identity = json!({
-        "model": model_identity(&model)?,
-        "method": arguments.method,
-        "classes": dataset.class_names(arguments.classes),
-        "template": template.to_string(),
-        "settings": in_force(&settings, arguments.method)?,
-        "seed": common.seed,
-        "tuned_on": dataset.fingerprint_of(&[chosen.as_slice(), &validation].concat()),
-        "start": starts.fingerprint(arguments.method),
-        "device": format!("{device:?}"),
-    });
-    if !hand_written.is_empty() {
-        identity["hand_written"] = json!(hand_written.iter().map(ToString::to_string).collect::<Vec<_>>());
-    }
-    let restart = arguments.anew.restart;
-    let run = Run { command: "adapt", identity: &identity, makes: &[ADAPTED], restart };
-    let folder = claim_for_file(&arguments.out, &[beside(&arguments.out, METRICS)], &run)?;
-    let done: Option<Adapted> = folder.find(ADAPTED, &Value::Null)?;
-    ensure!(
-        done.as_ref().is_none_or(|done| done.is_still_in(&arguments.out)) || !arguments.out.exists(),
-        "{}: this is not the prompt that was tuned there: name another --out, or begin anew with --restart",
-        arguments.out.display()
-    );
-    let adapted = match done.filter(|done| done.is_still_in(&arguments.out)) {
-        Some(adapted) => {
-            output::note("this prompt is tuned already; --restart tunes it again");
-            adapted
-        }
-        None => {
-            let prepared = prepared(arguments.method, &dataset, &model, &template, &device)?;
-            let progress = &bar("images");
-            let protocol = Protocol { prepared: &prepared, settings: &settings, starts: &starts, progress };
-            let tuning = Tuning { protocol, chosen, validation };
-            let adapted = arguments.tune(tuning, common.seed)?;
-            folder.keep(ADAPTED, &Value::Null, &adapted)?;
-            adapted
-        }
-    };
+    let adapt = arguments.resolve(common)?;
+    let adapted = adapt.run()?;
+    let out = &adapt.out;
     match common.json {
         true => output::json(&json!({
-            "prompt": arguments.out.to_string_lossy(),
+            "prompt": out.to_string_lossy(),
             "classes": adapted.classes,
             "images": adapted.images,
             "loss": adapted.loss,
-            "settings": settings,
+            "settings": *adapt.settings,
         }))?,
-        false => output::line(format!("{} (loss {:.3})", arguments.out.display(), adapted.loss))?,
+        false => output::line(format!("{} (loss {:.3})", out.display(), adapted.loss))?,
     }
     Ok(())
+}
+
+/// What the arguments ask for, opened and checked.
+struct Adapt {
+    method: Method,
+    model: Model,
+    dataset: Dataset,
+    classes: ClassSubset,
+    template: Template,
+    settings: CheckedSettings,
+    starts: Starts,
+    /// Images that are tuned on.
+    chosen: Vec<usize>,
+    /// Images that settings are chosen on.
+    validation: Vec<usize>,
+    seed: u64,
+    out: PathBuf,
+    restart: bool,
 }
 
 /// The ending of the file with the loss of every epoch.
@@ -171,13 +143,6 @@ impl Adapted {
     fn is_still_in(&self, path: &Path) -> bool {
         std::fs::read(path).is_ok_and(|bytes| fingerprint::of_bytes(&bytes) == self.prompt)
     }
-}
-
-/// What is tuned, and on what.
-struct Tuning<'a> {
-    protocol: Protocol<'a>,
-    chosen: Vec<usize>,
-    validation: Vec<usize>,
 }
 
 /// The settings that a method is tuned with, of all.
@@ -204,7 +169,127 @@ fn note_memory(memory: TextMemory) {
     }
 }
 
+impl Adapt {
+    /// Tunes the prompt, unless it is tuned already.
+    fn run(&self) -> Result<Adapted> {
+        let (out, identity) = (&self.out, self.identity()?);
+        let run = Run { command: "adapt", identity: &identity, makes: &[ADAPTED], restart: self.restart };
+        let folder = claim_for_file(out, &[beside(out, METRICS)], &run)?;
+        let done: Option<Adapted> = folder.find(ADAPTED, &Value::Null)?;
+        ensure!(
+            done.as_ref().is_none_or(|done| done.is_still_in(out)) || !out.exists(),
+            "{}: this is not the prompt that was tuned there: name another --out, or begin anew with --restart",
+            out.display()
+        );
+        if let Some(adapted) = done.filter(|done| done.is_still_in(out)) {
+            output::note("this prompt is tuned already; --restart tunes it again");
+            return Ok(adapted);
+        }
+        let adapted = self.tune()?;
+        folder.keep(ADAPTED, &Value::Null, &adapted)?;
+        Ok(adapted)
+    }
+
+    /// What decides the numbers.
+    fn identity(&self) -> Result<Value> {
+        let tuned_on = [self.chosen.as_slice(), &self.validation].concat();
+        let hand_written = hand_written(self.method, &self.dataset)?;
+        let mut identity = json!({
+            "model": model_identity(&self.model)?,
+            "method": self.method,
+            "classes": self.dataset.class_names(self.classes),
+            "template": self.template.to_string(),
+            "settings": in_force(&self.settings, self.method)?,
+            "seed": self.seed,
+            "tuned_on": self.dataset.fingerprint_of(&tuned_on),
+            "start": self.starts.fingerprint(self.method),
+            "device": format!("{:?}", self.model.device()),
+        });
+        if !hand_written.is_empty() {
+            identity["hand_written"] =
+                json!(hand_written.iter().map(ToString::to_string).collect::<Vec<_>>());
+        }
+        Ok(identity)
+    }
+
+    /// Tunes the prompt and writes it down, with the loss of every epoch.
+    fn tune(&self) -> Result<Adapted> {
+        let (method, classes) = (self.method, self.classes);
+        let prepared = prepared(method, &self.dataset, &self.model, &self.template)?;
+        let (settings, progress) = (&self.settings, &bar("images"));
+        let protocol = Protocol { prepared: &prepared, settings, starts: &self.starts, progress };
+        let names = self.dataset.class_names(classes);
+        output::note(format!("{method}: {} images of {} classes", self.chosen.len(), names.len()));
+        note_memory(protocol.text_memory(method, classes)?);
+        let AdaptationSettings { epochs, warmup_epochs, warmup_rate, .. } = settings.adaptation(method);
+        if epochs <= warmup_epochs {
+            output::note(format!(
+                "all epochs are warm-up, at the learning rate {warmup_rate}: give more --epochs, or --warmup-epochs 0"
+            ));
+        }
+        let (chosen, validation) = (self.chosen.clone(), self.validation.clone());
+        let shots = protocol.shots_of(classes, chosen, validation, &[method], self.seed)?;
+        let tuned = tune(&protocol, method, classes, &shots, self.seed, &command_line())?;
+        tuned.file.save(&self.out)?;
+        let line = |(epoch, loss)| json!({"epoch": epoch + 1, "loss": loss}).to_string() + "\n";
+        let lines: String = tuned.losses.iter().enumerate().map(line).collect();
+        whole_file::write(&beside(&self.out, METRICS), lines.as_bytes())?;
+        let written = std::fs::read(&self.out).with_context(|| self.out.display().to_string())?;
+        Ok(Adapted {
+            prompt: fingerprint::of_bytes(&written),
+            classes: names.len(),
+            images: shots.chosen.len(),
+            loss: tuned.losses.last().copied().unwrap_or(f32::NAN),
+        })
+    }
+}
+
 impl AdaptArguments {
+    /// Opens and checks everything, cheapest first.
+    fn resolve(&self, common: &Common) -> Result<Adapt> {
+        destination::file(&self.out)?;
+        let (method, device) = (self.method, common.device()?);
+        ensure!(
+            method.kind().is_some(),
+            "--method {}: it leaves no prompt; `gram bench` measures it",
+            method.key()
+        );
+        ensure!(
+            self.features.is_none() || !method.prompts(Part::Visual),
+            "--features: {} sees pixels, not features: give the images with --data",
+            method.key()
+        );
+        let of_init = match &self.init {
+            Some(path) => model_of(path, &device)?.map(|own| (path.as_path(), own)),
+            None => None,
+        };
+        let dataset = labelled::open_with_features(self.data.as_deref(), self.features.as_deref())?;
+        let of_features = || dataset.model().map(|(path, own)| (path, own.clone()));
+        let own = of_init.or_else(of_features);
+        let model = open_model_or_own(self.model.as_deref(), own, &device, &bar("download"))?;
+        note_what_tiny_knows(&model, self.data.as_deref().is_some_and(|name| !is_built_in(name)));
+        let settings = self.tuning.settings(&model, self.shots, dataset.has_features())?;
+        let template = self.template(&model)?;
+        let starts = self.starts(&template, &model)?;
+        let (chosen, validation) = self.draw(&dataset, &settings, common.seed)?;
+        let (classes, seed) = (self.classes, common.seed);
+        let (out, restart) = (self.out.clone(), self.anew.restart);
+        Ok(Adapt {
+            method,
+            model,
+            dataset,
+            classes,
+            template,
+            settings,
+            starts,
+            chosen,
+            validation,
+            seed,
+            out,
+            restart,
+        })
+    }
+
     /// The images that are tuned on, and those that settings are chosen on: from a file, or drawn.
     fn draw(
         &self,
@@ -219,36 +304,6 @@ impl AdaptArguments {
                 Ok(settings.sampling.draw(dataset, self.classes, None, settings.shots, seed))
             }
         }
-    }
-
-    /// Tunes the prompt and writes it down, with the loss of every epoch.
-    fn tune(&self, tuning: Tuning, seed: u64) -> Result<Adapted> {
-        let Tuning { protocol, chosen, validation } = tuning;
-        let (method, classes) = (self.method, self.classes);
-        let dataset = protocol.prepared.dataset;
-        let names = dataset.class_names(classes).to_vec();
-        output::note(format!("{method}: {} images of {} classes", chosen.len(), names.len()));
-        note_memory(protocol.text_memory(method, classes)?);
-        let AdaptationSettings { epochs, warmup_epochs, warmup_rate, .. } =
-            protocol.settings.adaptation(method);
-        if epochs <= warmup_epochs {
-            output::note(format!(
-                "all epochs are warm-up, at the learning rate {warmup_rate}: give more --epochs, or --warmup-epochs 0"
-            ));
-        }
-        let shots = protocol.shots_of(classes, chosen, validation, &[method], seed)?;
-        let tuned = tune(&protocol, method, classes, &shots, seed, &command_line())?;
-        tuned.file.save(&self.out)?;
-        let line = |(epoch, loss)| json!({"epoch": epoch + 1, "loss": loss}).to_string() + "\n";
-        let lines: String = tuned.losses.iter().enumerate().map(line).collect();
-        whole_file::write(&beside(&self.out, METRICS), lines.as_bytes())?;
-        let written = std::fs::read(&self.out).with_context(|| self.out.display().to_string())?;
-        Ok(Adapted {
-            prompt: fingerprint::of_bytes(&written),
-            classes: names.len(),
-            images: shots.chosen.len(),
-            loss: tuned.losses.last().copied().unwrap_or(f32::NAN),
-        })
     }
 
     /// The prompt template: the one that is given, else that of the initialisation, else the model's usual

@@ -4,17 +4,19 @@ use std::path::PathBuf;
 
 use crate::destination;
 use crate::output;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
 use clap::Args;
 use gram_clip::Model;
 use gram_data::{Benchmark, ClassSubset, LabelledDataset};
-use gram_experiments::bench::{Bench, Courses, ProtocolKind, distinct_names, write_outputs};
+use gram_experiments::bench::{Bench, BenchPlan, Courses, ProtocolKind, distinct_names, write_outputs};
 use gram_experiments::starts::{model_of, shipped_start};
 use gram_experiments::tuning_settings::learned_template;
+use gram_experiments::workbench::Workbench;
+use gram_features::Dataset;
 use gram_hub::assets;
 use gram_hub::model::{DEMO, is_built_in, note_what_tiny_knows, open_model_or_own};
-use gram_prompt::{PromptKind, Template};
+use gram_prompt::{Part, PromptKind, Template};
 use gram_report::results::Method;
 use gram_report::tables;
 use gram_tune::method::Starts;
@@ -22,9 +24,9 @@ use serde_json::json;
 
 use crate::arguments::{Anew, Common};
 use crate::commands::adapt::add_start;
-use crate::commands::labelled;
 use crate::commands::prompting::load_prompt;
 use crate::commands::tuning::TuningArguments;
+use crate::commands::{command_line, labelled};
 use crate::progress::bar;
 
 /// Stands for the seed in the path of a start.
@@ -45,11 +47,16 @@ pub struct BenchArguments {
     #[arg(long, value_name = "NAMES", default_value = "all")]
     methods: String,
     /// A folder with standard benchmarks in CoOp's layout, or `demo`.
-    #[arg(long, value_name = "DIR", required_unless_present = "data")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["data", "features"])]
     data_root: Option<String>,
     /// A dataset. Can be given several times.
     #[arg(long, value_name = "D")]
     data: Vec<String>,
+    /// The features of a dataset's images, so that no image is needed: a folder by `gram embed --data`. Can be
+    /// given several times. With as many --data, which then give the labels, also one by clip-retrieval or a
+    /// matrix (.npy, .safetensors). Only for methods without a visual prompt.
+    #[arg(long, value_name = "DIR", conflicts_with = "data_root")]
+    features: Vec<PathBuf>,
     /// The dataset that cross-dataset prompts are tuned on.
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
@@ -95,36 +102,45 @@ fn after_help() -> String {
 pub fn run(arguments: &BenchArguments, common: &Common) -> Result<()> {
     destination::folder(&arguments.out)?;
     let device = common.device()?;
-    let model = arguments.model(common.seed, &device)?;
-    let settings = arguments.tuning.settings(&model, arguments.shots.first().copied())?;
+    let datasets = arguments.datasets()?;
+    let model = arguments.model(&datasets, common.seed, &device)?;
+    let seen = !arguments.features.is_empty();
+    let settings = arguments.tuning.settings(&model, arguments.shots.first().copied(), seen)?;
     let template = learned_template(arguments.template.as_ref(), &model)?;
-    let methods = names(&arguments.methods, &Method::ALL)?;
+    let methods = arguments.methods()?;
     let seeds: Vec<u64> = (common.seed..).take(arguments.seeds).collect();
     let starts = arguments.starts(&methods, &seeds, &template, &model)?;
-    let datasets = arguments.datasets()?;
     let protocols = names(&arguments.protocol, &ProtocolKind::ALL)?;
     let most = arguments.shots.iter().max().copied().unwrap_or(0);
     for dataset in &datasets {
         labelled::tell_shortfall(dataset, &draws(&protocols, dataset), most);
     }
+    let progress = bar("runs");
     let bench = Bench {
-        model: &model,
-        template: &template,
-        hand_written: arguments.zero_shot_template.as_ref(),
-        starts: &starts,
-        settings: &settings,
-        protocols,
-        methods,
-        shots: arguments.shots.clone(),
-        seeds,
+        workbench: Workbench {
+            model: &model,
+            template: &template,
+            settings,
+            seeds,
+            command: &command_line(),
+            progress: &progress,
+        },
         datasets: &datasets,
-        source: arguments.source.as_deref(),
-        courses: Courses::default(),
+        starts: &starts,
+        plan: BenchPlan {
+            protocols,
+            methods,
+            shots: arguments.shots.clone(),
+            hand_written: arguments.zero_shot_template.as_ref(),
+            source: arguments.source.as_deref(),
+            courses: Courses::default(),
+        },
         out: &arguments.out,
         restart: arguments.anew.restart,
-        device: &device,
     };
-    let results = bench.run(&bar("runs"))?;
+    let results = bench.run()?;
+    drop(bench);
+    drop(progress);
     let mut files = Vec::new();
     for (shots, results) in arguments.shots.iter().zip(&results) {
         files.extend(write_outputs(results, *shots, &arguments.out.join(format!("{shots}-shot")))?);
@@ -166,15 +182,20 @@ where
 }
 
 impl BenchArguments {
-    /// The model: the one that is given, else that of the first start.
-    fn model(&self, seed: u64, device: &Device) -> Result<Model> {
+    /// The model: the one that is given, else that of the first start, else that of the features.
+    fn model(&self, datasets: &[Dataset], seed: u64, device: &Device) -> Result<Model> {
         let first = self.start.first().and_then(|given| given.split_once('='));
         let path = first.map(|(_, path)| PathBuf::from(path.replace(SEED, &seed.to_string())));
         let of_start = match &path {
             Some(path) => model_of(path, device)?.map(|own| (path.as_path(), own)),
             None => None,
         };
-        let model = open_model_or_own(self.model.as_deref(), of_start, device, &bar("download"))?;
+        let of_features = || {
+            let (place, own) = datasets.iter().find_map(Dataset::model)?;
+            Some((place, own.clone()))
+        };
+        let own = of_start.or_else(of_features);
+        let model = open_model_or_own(self.model.as_deref(), own, device, &bar("download"))?;
         let of_a_user = |root: &str| root != DEMO;
         note_what_tiny_knows(
             &model,
@@ -184,12 +205,31 @@ impl BenchArguments {
         Ok(model)
     }
 
-    fn datasets(&self) -> Result<Vec<LabelledDataset>> {
-        let (mut datasets, mut paths) = (Vec::new(), Vec::new());
+    /// The methods. `all` are those that features serve, where there are features only.
+    fn methods(&self) -> Result<Vec<Method>> {
+        let mut methods = names(&self.methods, &Method::ALL)?;
+        if self.features.is_empty() {
+            return Ok(methods);
+        }
+        let sees_pixels = |method: &Method| method.prompts(Part::Visual);
+        if self.methods == "all" {
+            methods.retain(|method| !sees_pixels(method));
+        }
+        match methods.iter().find(|method| sees_pixels(method)) {
+            Some(method) => bail!(
+                "--features: {} sees pixels, not features: leave it out of --methods, or give the images with --data",
+                method.key()
+            ),
+            None => Ok(methods),
+        }
+    }
+
+    fn datasets(&self) -> Result<Vec<Dataset>> {
+        let (mut datasets, mut paths) = (Vec::<Dataset>::new(), Vec::new());
         match self.data_root.as_deref() {
             Some(DEMO) => {
                 for name in assets::DATASETS {
-                    datasets.push(assets::dataset(name)?);
+                    datasets.push(assets::dataset(name)?.into());
                     paths.push(PathBuf::from(format!("{DEMO}:{name}")));
                 }
             }
@@ -202,15 +242,24 @@ impl BenchArguments {
                 for (benchmark, folder) in found {
                     output::note(benchmark.key());
                     let dataset = LabelledDataset::open(&folder);
-                    datasets.push(dataset.with_context(|| folder.display().to_string())?);
+                    datasets.push(dataset.with_context(|| folder.display().to_string())?.into());
                     paths.push(folder);
                 }
             }
             None => {}
         }
-        for name in &self.data {
-            datasets.push(labelled::open(name)?);
-            paths.push(PathBuf::from(name));
+        let (data, features) = (self.data.len(), self.features.len());
+        ensure!(
+            data == 0 || features == 0 || data == features,
+            "--features: {features} for {data} --data: give one for each of them, in their order, or no --data"
+        );
+        for place in 0..data.max(features) {
+            let (name, features) = (self.data.get(place), self.features.get(place));
+            datasets.push(labelled::open_with_features(
+                name.map(String::as_str),
+                features.map(PathBuf::as_path),
+            )?);
+            paths.extend(name.map(PathBuf::from).or_else(|| features.cloned()));
         }
         distinct_names(&mut datasets, &paths)?;
         Ok(datasets)

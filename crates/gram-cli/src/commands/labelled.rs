@@ -1,10 +1,13 @@
 //! Labelled datasets as commands open them: what is left out of them, and what is missing in them, is said
 //! once.
 
+use std::path::Path;
+
 use crate::output::{self, shown};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use gram_data::{ClassSubset, LabelledDataset, Shortfall, Split};
-use gram_hub::model::open_dataset;
+use gram_features::Dataset;
+use gram_hub::model::{open_dataset, open_labels};
 
 /// Names of what is left out that are shown.
 const SHOWN: usize = 3;
@@ -14,6 +17,21 @@ pub fn open(name: &str) -> Result<LabelledDataset> {
     let dataset = open_dataset(name)?;
     tell_left_out(&dataset);
     Ok(dataset)
+}
+
+/// A dataset from its images, from a folder of features by `gram embed --data`, or from labels with features of
+/// their images beside them.
+pub fn open_with_features(data: Option<&str>, features: Option<&Path>) -> Result<Dataset> {
+    match (data, features) {
+        (Some(name), None) => Ok(open(name)?.into()),
+        (None, Some(folder)) => Ok(Dataset::of_features(folder)?),
+        (Some(name), Some(features)) => {
+            let labels = open_labels(name)?;
+            tell_left_out(&labels);
+            Ok(Dataset::from(labels).with_features(features, LabelledDataset::is_table(Path::new(name)))?)
+        }
+        (None, None) => bail!("name the dataset with --data, or the features of one with --features"),
+    }
 }
 
 /// Says what lies among a dataset's folders and is no image of a class.

@@ -12,6 +12,8 @@ use gram_data::LabelledDataset;
 use gram_experiments::episodes::check_topics;
 use gram_experiments::rehearsal::{Candidate, Question, Rehearsal, Rehearsed, Stage};
 use gram_experiments::whole_file;
+use gram_experiments::workbench::{ClusteredPairs, Workbench};
+use gram_features::Dataset;
 use gram_hub::assets;
 use gram_hub::model::{
     DEMO, is_built_in, note_other_clusters, note_what_tiny_knows, open_model_or_own, open_pairs,
@@ -115,7 +117,7 @@ pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
     let mut data = arguments.data.iter().chain([&arguments.pairs]);
     note_what_tiny_knows(&model, !data.all(|name| is_built_in(name)));
     let template = learned_template(arguments.template.as_ref(), &model)?;
-    let settings = arguments.tuning.settings(&model, Some(arguments.shots))?;
+    let settings = arguments.tuning.settings(&model, Some(arguments.shots), false)?;
     let usual = settings.regulated.regulated;
     let mut candidates = Candidate::as_set(&base, usual).to_vec();
     for candidate in arguments.question.iter().flat_map(|question| question.candidates(&base, usual)) {
@@ -133,22 +135,23 @@ pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
     let progress = bar("trials");
     let command = command_line();
     let rehearsal = Rehearsal {
-        model: &model,
-        template: &template,
-        pairs: &pairs,
-        clusters: &clusters,
-        settings,
+        workbench: Workbench {
+            model: &model,
+            template: &template,
+            settings,
+            seeds: (common.seed..).take(arguments.seeds).collect(),
+            command: &command,
+            progress: &progress,
+        },
+        source: ClusteredPairs { pairs: &pairs, clusters: &clusters },
         rates: arguments.rates.clone(),
         stage,
-        seeds: (common.seed..).take(arguments.seeds).collect(),
         method,
         out: &arguments.out,
         restart: arguments.anew.restart,
-        command: &command,
-        device: &device,
-        progress: &progress,
     };
     let found = rehearsal.run(&candidates)?;
+    drop(rehearsal);
     drop(progress);
     let tables = [
         table(method, &arguments.rates, &candidates, &found),
@@ -171,13 +174,14 @@ pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
 
 impl RehearseArguments {
     /// The base classes of the datasets that are given.
-    fn datasets(&self) -> Result<Vec<LabelledDataset>> {
+    fn datasets(&self) -> Result<Vec<Dataset>> {
         let demo = self.data.iter().any(|name| name == DEMO).then_some(assets::DATASETS);
         let of_demo = demo.iter().flatten().map(|name| Ok(assets::dataset(name)?));
         let given = self.data.iter().filter(|name| *name != DEMO).map(|name| labelled::open(name));
         let base = |dataset: Result<LabelledDataset>| {
             let dataset = dataset?;
-            among_base_classes(&dataset)
+            let base = among_base_classes(&dataset);
+            base.map(Dataset::from)
                 .with_context(|| format!("dataset {}: it has fewer than four base classes", dataset.name))
         };
         of_demo.chain(given).map(base).collect()

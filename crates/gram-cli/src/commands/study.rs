@@ -13,7 +13,9 @@ use gram_experiments::clustering::{PairFeatures, once_clustered};
 use gram_experiments::episodes::check_topics;
 use gram_experiments::run_folder::RunFolder;
 use gram_experiments::study::{Condition, StartSource, Study, claim};
+use gram_experiments::workbench::{ClusteredPairs, Workbench};
 use gram_experiments::{defaults, whole_file};
+use gram_features::Dataset;
 use gram_hub::assets;
 use gram_hub::model::{
     DEMO, is_built_in, note_other_clusters, note_what_tiny_knows, open_model_or_own, open_pairs_with_metadata,
@@ -146,7 +148,7 @@ pub fn run(arguments: &StudyArguments, common: &Common) -> Result<()> {
     let mut data = arguments.data.iter().chain([&arguments.pairs]);
     note_what_tiny_knows(&model, !data.all(|name| is_built_in(name)));
     let template = learned_template(arguments.template.as_ref(), &model)?;
-    let settings = arguments.tuning.settings(&model, Some(arguments.shots))?;
+    let settings = arguments.tuning.settings(&model, Some(arguments.shots), false)?;
     // One condition takes its tasks from the pairs' own labels.
     let pairs = open_pairs_with_metadata(&arguments.pairs)?;
     let clustered = match &given {
@@ -161,7 +163,8 @@ pub fn run(arguments: &StudyArguments, common: &Common) -> Result<()> {
     };
     let demo: Vec<String> = assets::DATASETS.map(|name| format!("{DEMO}:{name}")).to_vec();
     let named = if arguments.data.is_empty() { &demo } else { &arguments.data };
-    let datasets = named.iter().map(|name| labelled::open(name)).collect::<Result<Vec<_>>>()?;
+    let datasets = named.iter().map(|name| Ok(labelled::open(name)?.into()));
+    let datasets = datasets.collect::<Result<Vec<Dataset>>>()?;
     if which != Which::Alignment {
         datasets.iter().for_each(|dataset| {
             labelled::tell_shortfall(dataset, &[(ClassSubset::Base, None)], settings.shots);
@@ -177,19 +180,19 @@ pub fn run(arguments: &StudyArguments, common: &Common) -> Result<()> {
     let progress = bar("study");
     let command = command_line();
     let study = Study {
-        model: &model,
-        template: &template,
-        pairs: &pairs,
-        clusters: &clusters,
+        workbench: Workbench {
+            model: &model,
+            template: &template,
+            settings,
+            seeds: (common.seed..).take(arguments.seeds).collect(),
+            command: &command,
+            progress: &progress,
+        },
+        source: ClusteredPairs { pairs: &pairs, clusters: &clusters },
         datasets: &datasets,
         meta_training,
-        settings,
-        seeds: (common.seed..).take(arguments.seeds).collect(),
         method,
         folder: &folder,
-        command: &command,
-        device: &device,
-        progress: &progress,
     };
     let mut found = Vec::new();
     let table = match which {
@@ -200,6 +203,7 @@ pub fn run(arguments: &StudyArguments, common: &Common) -> Result<()> {
             accuracies(arguments, &conditions, &found)
         }
     };
+    drop(study);
     drop(progress);
     let path = arguments.out.join("study.md");
     whole_file::write(&path, table.to_markdown().as_bytes())?;

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::Args;
 use gram_clip::Model;
-use gram_data::Sampling;
-use gram_experiments::protocol::ProtocolSettings;
-use gram_experiments::tuning_settings::{check, for_model, with_file};
+use gram_data::{Augmentation, Sampling};
+use gram_experiments::tuning_settings::{for_model, with_file};
+use gram_experiments::workbench::CheckedSettings;
 use gram_prompt::{ClassPosition, Rates};
 use gram_tune::adaptation::AdaptationSettings;
 
@@ -62,8 +62,8 @@ impl TuningArguments {
         self.class_position
     }
 
-    /// The settings in force.
-    pub fn settings(&self, model: &Model, shots: Option<usize>) -> Result<ProtocolSettings> {
+    /// The settings in force. Where images are `seen` already, as features, nothing is augmented.
+    pub fn settings(&self, model: &Model, shots: Option<usize>, seen: bool) -> Result<CheckedSettings> {
         let mut settings = for_model(model, DEFAULT_SHOTS);
         if let Some(path) = &self.config {
             settings = with_file(&settings, path)?;
@@ -88,16 +88,10 @@ impl TuningArguments {
         replace(&mut design.visual_tokens, self.visual_tokens);
         replace(&mut design.visual_depth, self.visual_depth);
         design.class_specific |= self.class_specific;
-        check(&settings)?;
-        let (tokens, positions) =
-            (settings.design.context_tokens, model.clip.config.text_config.max_position_embeddings);
-        // The start token, a name and the end token have a position each, too.
-        ensure!(
-            tokens.saturating_add(3) <= positions,
-            "context_tokens: {tokens}: {} reads {positions} tokens of a text, the name among them",
-            model.name
-        );
-        Ok(settings)
+        if seen {
+            settings.augmentation = Augmentation::none(model.preprocess.crop);
+        }
+        Ok(CheckedSettings::new(settings, model)?)
     }
 }
 

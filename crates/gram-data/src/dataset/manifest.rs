@@ -38,6 +38,12 @@ pub(super) fn read(path: &Path) -> Result<Vec<Described>, DataError> {
     of_table(&Table::read(path, WANTED)?.whole()?, path)
 }
 
+/// As [`read`], where images need not be there.
+pub(super) fn read_labels(path: &Path) -> Result<Vec<Described>, DataError> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    describe(&Table::read(path, WANTED)?.whole()?, |image| Some(ImageFile::Path(folder.join(image))))
+}
+
 /// A table of images with labels; nothing if it lacks a column of either.
 pub(super) fn labelled_table(path: &Path) -> Result<Option<Table>, DataError> {
     let table = Table::read(path, WANTED)?.whole()?;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gram_data::LabelledDataset;
+use gram_features::Dataset;
 use gram_report::results::Method;
 
 use super::ProtocolKind;
@@ -14,7 +14,7 @@ use crate::error::{Result, require};
 ///
 /// # Errors
 /// If one dataset is given twice.
-pub fn distinct_names(datasets: &mut [LabelledDataset], paths: &[PathBuf]) -> Result<()> {
+pub fn distinct_names(datasets: &mut [Dataset], paths: &[PathBuf]) -> Result<()> {
     let places: Vec<PathBuf> =
         paths.iter().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone())).collect();
     for (index, place) in places.iter().enumerate() {
@@ -31,7 +31,7 @@ pub fn distinct_names(datasets: &mut [LabelledDataset], paths: &[PathBuf]) -> Re
             .map(|other| &places[other])
             .collect();
         if !shared.is_empty() {
-            dataset.name = own_ending(&places[index], &shared, &dataset.name);
+            dataset.rename(own_ending(&places[index], &shared, &dataset.name));
         }
     }
     Ok(())
@@ -53,7 +53,7 @@ fn own_ending(place: &Path, others: &[&PathBuf], name: &str) -> String {
 ///
 /// # Errors
 /// Names the two.
-pub fn check(datasets: &[LabelledDataset]) -> Result<()> {
+pub fn check(datasets: &[Dataset]) -> Result<()> {
     for (index, dataset) in datasets.iter().enumerate() {
         let same = datasets[..index].iter().find(|other| file_name(&other.name) == file_name(&dataset.name));
         if let Some(other) = same {
@@ -81,20 +81,17 @@ fn file_name(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use gram_data::LabelledDataset;
+
     use super::*;
 
     fn named(paths: &[&str]) -> Result<Vec<String>> {
         let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
-        let dataset = |path: &PathBuf| LabelledDataset {
-            name: path.file_name().unwrap().to_string_lossy().into_owned(),
-            classes: Vec::new(),
-            domains: Vec::new(),
-            images: Vec::new(),
-            ..LabelledDataset::default()
-        };
-        let mut datasets: Vec<LabelledDataset> = paths.iter().map(dataset).collect();
+        let name = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
+        let dataset = |path| LabelledDataset { name: name(path), ..LabelledDataset::default() }.into();
+        let mut datasets: Vec<Dataset> = paths.iter().map(dataset).collect();
         distinct_names(&mut datasets, &paths)?;
-        Ok(datasets.into_iter().map(|dataset| dataset.name).collect())
+        Ok(datasets.into_iter().map(|dataset| dataset.name.clone()).collect())
     }
 
     #[test]

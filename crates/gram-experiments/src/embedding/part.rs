@@ -1,26 +1,26 @@
-//! A part: pairs whose features are computed and written together.
+//! A part: images whose features are computed and written together.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Tensor;
-use gram_data::{ImageFile, Pair};
-use gram_features::image_batches::{BATCH, ImageBatch};
+use gram_features::image_batches::{BATCH, ImageBatch, batches};
 use gram_features::sentence_bert::SentenceBert;
 use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
 
-use super::{Embedding, Precision};
+use super::{Embedding, Precision, Row};
 use crate::error::Result;
 use crate::whole_file::write;
 use gram_features::matrix::values;
 use gram_features::text_features;
 
-/// Pairs that are embedded and written together.
+/// Images that are embedded and written together.
 pub(super) struct Part<'a> {
     /// The number of the first of them.
     pub(super) first: usize,
-    pub(super) pairs: &'a [Pair],
+    pub(super) rows: &'a [Row<'a>],
     pub(super) path: PathBuf,
     /// Whether an earlier run has written it.
     pub(super) is_done: bool,
@@ -35,19 +35,19 @@ pub(super) struct Contents {
 }
 
 impl<'a> Part<'a> {
-    /// All `pairs`, by parts of a `size` that lie in a `folder`, or did before all was `finished`.
-    pub(super) fn all(pairs: &'a [Pair], size: usize, folder: &Path, finished: bool) -> Vec<Self> {
-        let part = |(index, pairs): (usize, &'a [Pair])| {
+    /// All `rows`, by parts of a `size` that lie in a `folder`, or did before all was `finished`.
+    pub(super) fn all(rows: &'a [Row<'a>], size: usize, folder: &Path, finished: bool) -> Vec<Self> {
+        let part = |(index, rows): (usize, &'a [Row<'a>])| {
             let path = folder.join(format!("{index:06}.safetensors"));
-            Self { first: index * size, pairs, is_done: finished || path.is_file(), path }
+            Self { first: index * size, rows, is_done: finished || path.is_file(), path }
         };
-        pairs.chunks(size).enumerate().map(part).collect()
+        rows.chunks(size).enumerate().map(part).collect()
     }
 
-    /// What the tower sees at once: the number of the first image, and the images.
-    pub(super) fn batches(&self) -> impl Iterator<Item = (usize, Vec<&ImageFile>)> {
-        let batches = (self.first..).step_by(BATCH).zip(self.pairs.chunks(BATCH));
-        batches.map(|(first, pairs)| (first, pairs.iter().map(|pair| &pair.image).collect()))
+    /// What the tower sees at once: numbers of images.
+    pub(super) fn batches(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let first = self.first;
+        batches(self.rows.len(), BATCH).map(move |batch| first + batch.start..first + batch.end)
     }
 
     /// Takes its own batches from those of all parts, and writes their features and those of the captions.
@@ -59,21 +59,26 @@ impl<'a> Part<'a> {
     ) -> Result<()> {
         let Embedding { model, precision, .. } = *embedding;
         let (mut contents, mut features) = (Contents::default(), Vec::new());
-        for batch in batches.take(self.pairs.len().div_ceil(BATCH)) {
+        for mut batch in batches.take(self.rows.len().div_ceil(BATCH)) {
+            if self.rows.iter().any(|row| row.caption.is_none()) {
+                batch = batch.complete()?;
+            }
+            features.extend(batch.features(model));
             contents.unreadable.extend(batch.unreadable);
             contents.rows.extend(batch.rows);
-            features.extend(batch.pixels.map(|pixels| model.clip.vision.features(pixels, None)));
         }
-        let captions: Vec<&str> =
-            contents.rows.iter().map(|row| self.pairs[row - self.first].caption.as_str()).collect();
+        let read = contents.rows.iter().map(|row| &self.rows[row - self.first]);
+        let captions: Vec<&str> = read.filter_map(|row| row.caption).collect();
         let mut tensors = Vec::new();
-        if !captions.is_empty() {
-            let mut add = |name, matrix: &[f32], width: usize| {
-                tensors.push((name, vec![captions.len(), width], precision.bytes(matrix)));
-            };
+        let mut add = |name, matrix: &[f32], width: usize| {
+            tensors.push((name, vec![matrix.len() / width, width], precision.bytes(matrix)));
+        };
+        if !features.is_empty() {
             let images = Tensor::cat(features, 0);
             let width = images.dims()[1];
             add("image_features", &values(images)?, width);
+        }
+        if !captions.is_empty() {
             let (text, cut) = text_features(model, &captions)?;
             contents.cut_captions = cut;
             add("text_features", text.as_slice().unwrap_or_default(), text.ncols());

@@ -26,16 +26,17 @@ struct Left {
 /// Embeds the first pairs of the demo, two of which have no image, by parts of a size.
 fn embedded_in_parts(size: usize) -> Left {
     let model = gram_hub::assets::tiny(&Default::default()).unwrap();
-    let mut pairs = gram_hub::assets::pairs().unwrap().pairs;
-    pairs.truncate(150);
+    let mut pairs = gram_hub::assets::pairs().unwrap();
+    pairs.pairs.truncate(150);
     for row in [0, 70] {
-        pairs[row].image = ImageFile::Path("nowhere.png".into());
+        pairs.pairs[row].image = ImageFile::Path("nowhere.png".into());
     }
     let embedding = Embedding { model: &model, sentence_bert: None, precision: Precision::Single };
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path();
     let heard = Heard::default();
-    let summary = embed_in_parts(&embedding, &pairs, "demo", out, size, &heard).unwrap();
+    let rows = Embedded::Pairs(&pairs).rows();
+    let summary = embed_in_parts(&embedding, &rows, ("demo", "pairs.jsonl"), out, size, &heard).unwrap();
     let heard = heard.0.into_inner().unwrap();
     assert_eq!((heard.len(), heard.last()), (150_usize.div_ceil(size), Some(&150)));
     let texts = ["pairs.jsonl", "unreadable.jsonl"].map(|name| fs::read_to_string(out.join(name)).unwrap());
