@@ -360,24 +360,32 @@ fn what_was_put_in_the_place_of_a_prompt_or_beside_it_is_not_replaced() {
 fn a_bench_that_begins_anew_deletes_what_gram_made_and_nothing_of_its_user_s() {
     let folder = tempfile::tempdir().unwrap();
     let data = squares(folder.path(), |class| class).display().to_string();
-    let out = folder.path().join("bench");
-    // They are in nobody's way when a bench begins, either.
-    let own = ["mine-shot/a.txt", "anything-shot/below/a.txt", "-shot/a.txt", "1-shots/a.txt", "1-shot.md"];
-    for name in own {
-        fs::create_dir_all(out.join(name).parent().unwrap()).unwrap();
-        fs::write(out.join(name), name).unwrap();
-    }
-    let place = out.display().to_string();
-    let bench = |more: &[&str]| {
+    let bench = |out: &Path, more: &[&str]| {
+        let out = out.display().to_string();
         let fixed = ["bench", "--data", &data, "--protocol", "base-to-new", "--methods", "zero-shot"];
-        json(&gram(&[&fixed[..], &["--seeds", "1", "--out", &place, "--json"], more].concat()))
+        json(&gram(&[&fixed[..], &["--seeds", "1", "--out", &out, "--json"], more].concat()))
     };
-    bench(&["--shots", "1,2"]);
+    let own = ["mine-shot/a.txt", "anything-shot/below/a.txt", "-shot/a.txt", "1-shots/a.txt", "1-shot.md"];
+    let write_own = |out: &Path| {
+        for name in own {
+            fs::create_dir_all(out.join(name).parent().unwrap()).unwrap();
+            fs::write(out.join(name), name).unwrap();
+        }
+    };
+    let is_there = |out: &Path| {
+        own.iter().all(|name| fs::read(out.join(name)).is_ok_and(|text| text == name.as_bytes()))
+    };
+    let out = folder.path().join("bench");
+    bench(&out, &["--shots", "1,2"]);
     assert!(out.join("2-shot").is_dir() && out.join("runs/2-shot").is_dir());
-    bench(&["--shots", "1", "--restart"]);
+    write_own(&out);
+    bench(&out, &["--shots", "1", "--restart"]);
+    assert!(is_there(&out));
     assert!(out.join("1-shot").is_dir() && out.join("runs/1-shot").is_dir());
     assert!(!out.join("2-shot").exists() && !out.join("runs/2-shot").exists());
-    for name in own {
-        assert_eq!(fs::read_to_string(out.join(name)).unwrap(), name);
-    }
+    // They are in nobody's way where a bench begins, either.
+    let other = folder.path().join("other");
+    write_own(&other);
+    bench(&other, &["--shots", "1"]);
+    assert!(is_there(&other) && other.join("1-shot").is_dir());
 }
