@@ -788,7 +788,7 @@ fn a_rehearsal_with_two_datasets_of_one_name_is_refused() {
     let said = line.with("data", &[&at("x/shades"), &at("y/shades")]).run(&out).unwrap_err();
     let told =
         "datasets shades and shades: their runs would have the same files: rename one of their folders";
-    assert_eq!(said.lines().last(), Some(&*format!("gram: {told}")));
+    assert_eq!(said.lines().last(), Some(format!("gram: {told}").as_str()));
     assert!(!out.exists());
     fs::rename(at("y/shades"), at("y/others")).unwrap();
     line.with("data", &[&at("x/shades"), &at("y/others")]).run(&out).unwrap();
