@@ -162,3 +162,30 @@ fn quarters_need_four_steps() {
     assert!(study("3").contains("--steps 3: figure-3b has a mean for every quarter of the steps: 4 or more"));
     assert!(study("4").contains("no-such-model"));
 }
+
+#[test]
+fn an_export_does_not_replace_what_it_is_made_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (prompt, weights) = (path("prompt.safetensors"), path("weights.npy"));
+    let short = ["--epochs", "1", "--shots", "1", "--out", &prompt];
+    succeeds(&gram(&[&["adapt", "--data", "demo:food", "--method", "coop"][..], &short].concat()));
+    let export = ["export", "--classes", "a,b", "--to", "classifier"];
+    succeeds(&gram(&[&export[..], &["--out", &weights]].concat()));
+    fs::create_dir(path("below")).unwrap();
+    for (made_from, flag, export) in [
+        (&prompt, "--prompt", &export[..]),
+        (&prompt, "--prompt", &["export", "--to", "coop"]),
+        (&weights, "--weights", &export),
+    ] {
+        let before = fs::read(made_from).unwrap();
+        let name = Path::new(made_from).file_name().unwrap().to_str().unwrap();
+        for out in [made_from, &path(&format!("below/../{name}"))] {
+            let error = refused(&[export, &[flag, made_from, "--out", out]].concat());
+            let told =
+                format!("gram: --out {made_from}: it would replace what it is made from: name another file");
+            assert_eq!(error, told, "{export:?}");
+            assert!(fs::read(made_from).unwrap() == before, "{export:?}");
+        }
+    }
+}

@@ -146,6 +146,39 @@ fn features_that_were_computed_before_give_the_same_start_without_an_image() {
 }
 
 #[test]
+fn features_that_are_not_normalised_give_the_start_of_those_that_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let pairs = clustered().path("pairs.jsonl");
+    let embedded = gram(&["embed", "--pairs", &pairs, "--full-precision", "--out", &at("features")]);
+    assert!(embedded.status.success(), "{}", text(&embedded.stderr));
+    let train = |out: &str| {
+        let (clusters, out) = (clustered().path("clusters"), format!("{out}/start.safetensors"));
+        let settings = ["--ways", "2", "--meta-batch", "1", "--steps", "2", "--clusters", &clusters];
+        let places = ["--features", &at("features"), "--out", &at(&out)];
+        let output = gram(&[&["meta-train", "--method", "coop"][..], &settings, &places].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    };
+    train("normalised");
+    let path = folder.path().join("features/features.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    let data = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&bytes[8..data]).unwrap();
+    let images = &header["image_features"];
+    assert_eq!(images["dtype"], "F32");
+    let [from, to] = [0, 1].map(|end| data + images["data_offsets"][end].as_u64().unwrap() as usize);
+    for value in bytes[from..to].chunks_exact_mut(4) {
+        let tripled = 3.0 * f32::from_le_bytes(value.try_into().unwrap());
+        value.copy_from_slice(&tripled.to_le_bytes());
+    }
+    fs::write(&path, bytes).unwrap();
+    train("tripled");
+    let [normalised, tripled] = ["normalised", "tripled"].map(|name| start(&folder.path().join(name)));
+    let apart = difference(&normalised, &tripled);
+    assert!(apart.iter().all(|number| number.abs() < 1e-5), "{apart:?}");
+}
+
+#[test]
 fn pairs_with_other_captions_than_the_clustered_ones_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let pairs = clustered().path("pairs.jsonl");
@@ -204,6 +237,41 @@ fn a_folder_of_another_run_is_refused() {
     assert_eq!(output.status.code(), Some(1));
     let error = text(&output.stderr);
     assert!(error.contains("start.run") && error.contains("name another --out"), "{error}");
+}
+
+#[test]
+fn what_stands_where_an_initialisation_goes_is_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("start.safetensors");
+    let settings = ["--method", "coop", "--steps", "1"];
+    let refused = |problem: &str| {
+        let kept = fs::read(&out).unwrap();
+        let output = meta_train(folder.path(), &settings).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let error = text(&output.stderr).lines().last().unwrap();
+        assert!(error.starts_with(&format!("gram: start.safetensors: {problem}")), "{error}");
+        assert!(error.contains("name another --out") && fs::read(&out).unwrap() == kept, "{error}");
+    };
+    fs::write(&out, "mine").unwrap();
+    refused("it is there already");
+    assert!(!folder.path().join("start.run/run.json").exists());
+    fs::remove_file(&out).unwrap();
+    finish(&mut meta_train(folder.path(), &settings));
+    let own = fs::read(&out).unwrap();
+    fs::write(&out, "mine").unwrap();
+    refused("this is not what was meta-trained there");
+    // Nor is another initialisation of gram's.
+    let other = tempfile::tempdir().unwrap();
+    finish(&mut meta_train(other.path(), &[&settings[..], &["--seed", "2"]].concat()));
+    fs::copy(other.path().join("start.safetensors"), &out).unwrap();
+    refused("this is not what was meta-trained there");
+    // Its own is taken as it is, and made again where it is gone.
+    fs::write(&out, &own).unwrap();
+    finish(&mut meta_train(folder.path(), &settings));
+    assert!(fs::read(&out).unwrap() == own);
+    fs::remove_file(&out).unwrap();
+    finish(&mut meta_train(folder.path(), &settings));
+    assert!(fs::read(&out).unwrap() == own);
 }
 
 #[test]

@@ -12,8 +12,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use burn::tensor::Device;
-use changes::{Base, CommandLine};
+use changes::{Base, CommandLine, copy_folder};
 use clustered::clustered;
+use gram_clip::Model;
+use gram_experiments::run_folder::model_identity;
 use gram_prompt::PromptFile;
 use image::{Rgb, RgbImage};
 use serde_json::Value;
@@ -216,6 +218,30 @@ fn datasets_of_one_name_are_both_measured() {
 }
 
 #[test]
+fn other_templates_of_a_dataset_that_is_tested_only_bring_back_no_other_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    squares(folder.path());
+    let target = folder.path().join("target");
+    let theirs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../gram-data/tests/fixtures/clip_benchmark");
+    copy_folder(&theirs, &target);
+    let line = CommandLine::new("bench --protocol cross-dataset --methods zero-shot --shots 1 --seeds 1")
+        .with(
+            "data",
+            &[&folder.path().join("x/squares.csv").display().to_string(), &target.display().to_string()],
+        );
+    let (out, fresh) = (folder.path().join("bench"), folder.path().join("fresh"));
+    let before = printed(&out, &line.run(&out).unwrap());
+    // Every sentence names all three colours: what is asked for is hard to tell.
+    let same = "red square, green square, blue square, not {c}\n".repeat(2);
+    fs::write(target.join("zeroshot_classification_templates.txt"), same).unwrap();
+    let said = line.run(&out).unwrap_err();
+    assert!(said.contains("targets.target.zero_shot_template was") && said.contains("--restart"), "{said}");
+    let anew = printed(&out, &line.with("restart", &[]).run(&out).unwrap());
+    assert_eq!(anew, printed(&fresh, &line.run(&fresh).unwrap()));
+    assert_ne!(anew, before);
+}
+
+#[test]
 fn no_setting_and_no_data_of_a_tuning_bring_back_another_prompt() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();
@@ -335,6 +361,41 @@ fn no_setting_and_no_data_of_features_bring_back_other_ones() {
     edited(&base, &pairs, "a red square number 2", "a blue square number 2");
     replaced(&base, &folder.path().join("x/red-1.png"), &folder.path().join("x/blue-6.png"));
     replaced(&base, &tiny.join("model.safetensors"), &moved.join("model.safetensors"));
+}
+
+#[test]
+fn a_tokenizer_that_differs_in_one_merge_or_two_entries_is_of_another_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let pairs = few_pairs(folder.path());
+    let tiny = model(&folder.path().join("tiny"), None);
+    let line = CommandLine::new(&format!("embed --model {} --pairs {}", tiny.display(), pairs.display()));
+    let out = folder.path().join("features");
+    line.run(&out).unwrap();
+    let written = changes::files(&out);
+    let identity = || {
+        let model = Model::open(&tiny, &Device::default()).unwrap();
+        // No word of it is made with what is changed.
+        let ids = model.tokenizer.encode("A photo of 42 naïve snow leopards &amp; ICE cream, 雪🎉").unwrap();
+        (model_identity(&model).unwrap(), ids)
+    };
+    let (before, ids) = identity();
+    let tokenizer = tiny.join("tokenizer.json");
+    for (from, to) in [
+        (r#",["ricksha","w</w>"]"#, ""),
+        (r#""pretzel</w>":4094,"rickshaw</w>":4095"#, r#""pretzel</w>":4095,"rickshaw</w>":4094"#),
+    ] {
+        let text = edit(&tokenizer, from, to);
+        let (now, same) = identity();
+        assert_eq!(same, ids);
+        for (part, value) in before.as_object().unwrap() {
+            assert_eq!(now[part] == *value, part != "tokenizer", "{from}: {part}");
+        }
+        let said = line.run(&out).unwrap_err();
+        assert!(said.contains("model.tokenizer was") && said.contains("--restart"), "{from}: {said}");
+        assert!(changes::files(&out) == written, "{from}: something was lost");
+        fs::write(&tokenizer, text).unwrap();
+    }
+    line.run(&out).unwrap();
 }
 
 #[test]
@@ -624,6 +685,33 @@ fn a_study_with_more_seeds_keeps_what_it_has() {
 }
 
 #[test]
+fn a_study_that_begins_anew_does_not_delete_the_clusters_that_it_is_given() {
+    let folder = tempfile::tempdir().unwrap();
+    squares(folder.path());
+    let line = meta_line(&format!(
+        "study figure-3a --method coop-gram --data {} --shots 1 --seeds 1 --steps 1 --epochs 1",
+        folder.path().join("x/squares.csv").display()
+    ));
+    let out = folder.path().join("study");
+    line.run(&out).unwrap();
+    // Where a study keeps the clusters that it finds itself.
+    let clusters = out.join("clusters");
+    fs::create_dir(&clusters).unwrap();
+    for name in ["pairs.parquet", "topics.json"] {
+        fs::copy(Path::new(&clustered().path("clusters")).join(name), clusters.join(name)).unwrap();
+    }
+    let before = changes::files(&out);
+    for place in [&clusters, &out.join("starts/../clusters"), &out.join("clusters/.")] {
+        let line = line.with("clusters", &[&place.display().to_string()]);
+        let said = line.with("restart", &[]).run(&out).unwrap_err();
+        let last = said.lines().last().unwrap();
+        assert!(last.contains("--clusters lies in --out") && last.ends_with("name another --out"), "{said}");
+        assert!(changes::files(&out) == before, "{}: something was lost", place.display());
+    }
+    line.with("clusters", &[&clusters.display().to_string()]).run(&out).unwrap();
+}
+
+#[test]
 fn no_setting_and_no_data_of_a_rehearsal_bring_back_other_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();
@@ -675,6 +763,35 @@ fn no_setting_and_no_data_of_a_rehearsal_bring_back_other_numbers() {
     // A context for each class has nothing to say of new ones: a rehearsal refuses it.
     base.every_flag_was_changed_but(&["pairs", "clusters", "class-specific"]);
     replaced(&base, &tiny.join("model.safetensors"), &moved.join("model.safetensors"));
+}
+
+#[test]
+fn a_rehearsal_with_two_datasets_of_one_name_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    for place in ["x", "y"] {
+        for class in 0..8_u8 {
+            for (split, number) in [("train", 0), ("train", 1), ("val", 2), ("test", 3)] {
+                let image = folder.path().join(format!("{place}/shades/{split}/shade {class}/{number}.png"));
+                fs::create_dir_all(image.parent().unwrap()).unwrap();
+                let shade = Rgb([30 * class, 90 + number, 250 - 30 * class]);
+                RgbImage::from_pixel(16, 16, shade).save(image).unwrap();
+            }
+        }
+    }
+    fs::write(at("meta.toml"), "steps = 1\nmeta_batch = 1\n[episodes]\nways = 2\n").unwrap();
+    let line = meta_line(&format!(
+        "rehearse --method coop-gram --rates 0.1 --seeds 1 --shots 1 --epochs 1 --meta-config {}",
+        at("meta.toml")
+    ));
+    let out = folder.path().join("rehearsal");
+    let said = line.with("data", &[&at("x/shades"), &at("y/shades")]).run(&out).unwrap_err();
+    let told =
+        "datasets shades and shades: their runs would have the same files: rename one of their folders";
+    assert_eq!(said.lines().last(), Some(format!("gram: {told}").as_str()));
+    assert!(!out.exists());
+    fs::rename(at("y/shades"), at("y/others")).unwrap();
+    line.with("data", &[&at("x/shades"), &at("y/others")]).run(&out).unwrap();
 }
 
 const PRETRAINING: &str = r#"

@@ -321,3 +321,71 @@ fn a_file_that_gram_did_not_make_is_not_overwritten_by_a_prompt() {
     json(&adapt(&data, "coop", &out, &["--restart"]));
     PromptFile::load(&out, &Device::default()).unwrap();
 }
+
+#[test]
+fn what_was_put_in_the_place_of_a_prompt_or_beside_it_is_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = squares(folder.path(), |class| class);
+    let at = |name: &str| folder.path().join(name);
+    let (out, metrics) = (at("prompt.safetensors"), at("prompt.metrics.jsonl"));
+    let refused = |named: &Path, problem: &str| {
+        let kept = fs::read(named).unwrap();
+        let error = error_of(&adapt(&data, "coop", &out, &[]));
+        assert!(error.starts_with(&format!("gram: {}: {problem}", named.display())), "{error}");
+        assert!(error.contains("name another --out") && fs::read(named).unwrap() == kept, "{error}");
+    };
+    fs::write(&metrics, "mine").unwrap();
+    refused(&metrics, "it is there already");
+    assert!(!out.exists());
+    fs::remove_file(&metrics).unwrap();
+    json(&adapt(&data, "coop", &out, &[]));
+    let own = fs::read(&out).unwrap();
+    fs::write(&out, "mine").unwrap();
+    refused(&out, "this is not the prompt that was tuned there");
+    // Nor is another prompt of gram's.
+    let other = at("other.safetensors");
+    json(&adapt(&data, "coop", &other, &["--seed", "2"]));
+    fs::copy(&other, &out).unwrap();
+    refused(&out, "this is not the prompt that was tuned there");
+    // Its own is taken as it is, and made again where it is gone.
+    fs::write(&out, &own).unwrap();
+    json(&adapt(&data, "coop", &out, &[]));
+    assert!(fs::read(&out).unwrap() == own);
+    fs::remove_file(&out).unwrap();
+    json(&adapt(&data, "coop", &out, &[]));
+    assert!(fs::read(&out).unwrap() == own);
+}
+
+#[test]
+fn a_bench_that_begins_anew_deletes_what_gram_made_and_nothing_of_its_user_s() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = squares(folder.path(), |class| class).display().to_string();
+    let bench = |out: &Path, more: &[&str]| {
+        let out = out.display().to_string();
+        let fixed = ["bench", "--data", &data, "--protocol", "base-to-new", "--methods", "zero-shot"];
+        json(&gram(&[&fixed[..], &["--seeds", "1", "--out", &out, "--json"], more].concat()))
+    };
+    let own = ["mine-shot/a.txt", "anything-shot/below/a.txt", "-shot/a.txt", "1-shots/a.txt", "1-shot.md"];
+    let write_own = |out: &Path| {
+        for name in own {
+            fs::create_dir_all(out.join(name).parent().unwrap()).unwrap();
+            fs::write(out.join(name), name).unwrap();
+        }
+    };
+    let is_there = |out: &Path| {
+        own.iter().all(|name| fs::read(out.join(name)).is_ok_and(|text| text == name.as_bytes()))
+    };
+    let out = folder.path().join("bench");
+    bench(&out, &["--shots", "1,2"]);
+    assert!(out.join("2-shot").is_dir() && out.join("runs/2-shot").is_dir());
+    write_own(&out);
+    bench(&out, &["--shots", "1", "--restart"]);
+    assert!(is_there(&out));
+    assert!(out.join("1-shot").is_dir() && out.join("runs/1-shot").is_dir());
+    assert!(!out.join("2-shot").exists() && !out.join("runs/2-shot").exists());
+    // They are in nobody's way where a bench begins, either.
+    let other = folder.path().join("other");
+    write_own(&other);
+    bench(&other, &["--shots", "1"]);
+    assert!(is_there(&other) && other.join("1-shot").is_dir());
+}

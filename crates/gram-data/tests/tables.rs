@@ -200,6 +200,49 @@ fn a_dataset_of_hugging_face_is_read_part_by_part() {
     assert!(error.contains("extra-00000-of-00001.parquet") && error.contains("`extra`"), "{error}");
 }
 
+/// The labelled table of `datasets` with other text of the same length in its description.
+fn labelled_with(from: &str, to: &str) -> Vec<u8> {
+    let mut bytes = fs::read(fixture("hugging_face/labelled.parquet")).unwrap();
+    let place = bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
+    bytes[place..][..from.len()].copy_from_slice(to.as_bytes());
+    bytes
+}
+
+#[test]
+fn parts_of_a_dataset_whose_class_names_differ_are_refused_and_both_named() {
+    let own = fs::read(fixture("hugging_face/labelled.parquet")).unwrap();
+    // Another name, and the same names in another order: each table alone is in order.
+    for other in [["owl", "cow", "cat"], ["owl", "cat", "dog"]] {
+        let changed = labelled_with(r#"["owl", "dog", "cat"]"#, &format!("{other:?}"));
+        for [first, second] in [
+            ["train-00000-of-00002.parquet", "train-00001-of-00002.parquet"],
+            ["test-00000-of-00001.parquet", "train-00000-of-00001.parquet"],
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let [first, second] = [first, second].map(|name| folder.path().join(name));
+            fs::write(&second, &changed).unwrap();
+            assert_eq!(LabelledDataset::open(&second).unwrap().classes, other);
+            fs::write(&first, &own).unwrap();
+            let error = LabelledDataset::open(folder.path()).unwrap_err().to_string();
+            let named = [&first, &second].map(|path| error.contains(&path.display().to_string()));
+            assert!(named == [true; 2] && error.contains("its class names are not those of"), "{error}");
+            assert!(error.ends_with("give both the same") && error.lines().count() == 1, "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_part_without_class_names_has_those_of_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let part = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
+    part("train-00000-of-00002.parquet", &labelled_with("huggingface", "nothingelse"));
+    part("train-00001-of-00002.parquet", &fs::read(fixture("hugging_face/labelled.parquet")).unwrap());
+    let dataset = LabelledDataset::open(folder.path()).unwrap();
+    assert_eq!(dataset.classes, ["owl", "dog", "cat"]);
+    let classes: Vec<usize> = dataset.images.iter().map(|image| image.class).collect();
+    assert_eq!(classes, [1, 2, 0, 1, 2, 0].repeat(2));
+}
+
 #[test]
 fn a_folder_of_labelled_images_is_read_by_its_metadata() {
     let folder = tempfile::tempdir().unwrap();
