@@ -1,4 +1,4 @@
-//! A folder of features: a matrix of any bytes beside a description of two rows.
+//! A folder of features: a matrix of any bytes beside a description of two rows; and that matrix as a classifier.
 #![no_main]
 
 use std::fs;
@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use gram_data::EmbeddingsFolder;
+use gram_features::MatrixFile;
 
 const DESCRIPTION: &[u8] = include_bytes!("../../crates/gram-data/tests/fixtures/embeddings/metadata/metadata_01.parquet");
 
@@ -23,6 +24,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     for kind in ["img_emb", "text_emb"] {
         fs::write(FOLDER.join(kind).join(format!("{kind}_0.npy")), bytes).unwrap();
     }
+    let _ = MatrixFile::read(&FOLDER.join("img_emb/img_emb_0.npy"));
     if let Ok(folder) = EmbeddingsFolder::open(&*FOLDER) {
         for part in folder.parts() {
             let _ = (part.image_features(), part.text_features(), part.captions(), part.keys());

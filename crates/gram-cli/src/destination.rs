@@ -24,6 +24,22 @@ pub fn file(path: &Path) -> Result<()> {
     has_room(folder, LEAST, 0)
 }
 
+/// As [`file`], where what lies there already is replaced only by its kind: `is_one` says whether it is one
+/// of what is made, which is called `what`.
+///
+/// # Errors
+/// In one line, with the path and what stands in the way.
+pub fn file_of_kind(path: &Path, what: &str, is_one: impl FnOnce(&Path) -> bool) -> Result<()> {
+    file(path)?;
+    let is_empty = fs::metadata(path).is_ok_and(|there| there.len() == 0);
+    ensure!(
+        !path.exists() || is_empty || is_one(path),
+        "--out {}: this is no {what}, and is not replaced by one: name another file",
+        path.display()
+    );
+    Ok(())
+}
+
 /// Checks that a folder is there or can be made, that files can be made in it, and that there is room for
 /// small ones.
 ///

@@ -189,3 +189,40 @@ fn an_export_does_not_replace_what_it_is_made_from() {
         }
     }
 }
+
+#[test]
+fn what_is_of_another_kind_is_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    // Weights of a model are no classifier, a manifest is no split, notes are neither prompt nor episodes.
+    let weights = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/tiny/model.safetensors");
+    fs::copy(weights, path("model.safetensors")).unwrap();
+    fs::write(path("labels.csv"), "image,label\na.png,cat\nb.png,dog\n").unwrap();
+    let prompt = path("prompt.safetensors");
+    let adapt = ["adapt", "--data", "demo:food", "--method", "coop", "--epochs", "1", "--shots", "1"];
+    let template = ["--template", "a photo of a {}."];
+    succeeds(&gram(&[&adapt[..], &template, &["--out", &prompt]].concat()));
+    for (arguments, out, what) in [
+        (&["export", "--classes", "a,b", "--to", "classifier"][..], "model.safetensors", "classifier"),
+        (&["export", "--prompt", &prompt, "--to", "coop"], "labels.csv", "prompt of CoOp's"),
+        (&["data", "few-shot", "demo:food", "--shots", "1"], "labels.csv", "few-shot split"),
+    ] {
+        let before = fs::read(path(out)).unwrap();
+        let error = refused(&[arguments, &["--out", &path(out)]].concat());
+        let told = format!(
+            "gram: --out {}: this is no {what}, and is not replaced by one: name another file",
+            path(out)
+        );
+        assert_eq!(error, told);
+        assert!(fs::read(path(out)).unwrap() == before, "{out}");
+    }
+    // What is of the same kind is.
+    for _ in 0..2 {
+        let split = path("split.json");
+        succeeds(&gram(&["data", "few-shot", "demo:food", "--shots", "1", "--out", &split]));
+        let matrix = path("weights.safetensors");
+        succeeds(&gram(&["export", "--classes", "a,b", "--to", "classifier", "--out", &matrix]));
+        let coop = path("coop.pth");
+        succeeds(&gram(&["export", "--prompt", &prompt, "--to", "coop", "--out", &coop]));
+    }
+}

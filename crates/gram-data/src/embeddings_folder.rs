@@ -14,13 +14,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, Cursor, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use half::f16;
 use npyz::{DType, NpyHeader, Order};
 
 use crate::DataError;
+use crate::npy_header::check_npy_header;
 use crate::table::{Table, Wanted, parquet_rows};
 
 /// The most that the header of a matrix may take, in bytes; NumPy's take 128.
@@ -235,9 +236,14 @@ impl Matrix {
     /// Reads the header, and checks that the file has all the numbers of which it tells.
     fn open(path: &Path) -> Result<Self, DataError> {
         let wrong = |problem: String| DataError::Embeddings { path: path.to_path_buf(), problem };
-        let mut file = File::open(path).map_err(DataError::at(path))?;
-        let header = NpyHeader::from_reader((&mut file).take(HEADER_LIMIT))
-            .map_err(|error| wrong(format!("no .npy file ({error}): make it again")))?;
+        let file = File::open(path).map_err(DataError::at(path))?;
+        let length = file.metadata().map_err(DataError::at(path))?.len();
+        let mut beginning = Vec::new();
+        file.take(HEADER_LIMIT).read_to_end(&mut beginning).map_err(DataError::at(path))?;
+        let no_file = |problem: String| wrong(format!("no .npy file ({problem}): make it again"));
+        check_npy_header(&beginning).map_err(no_file)?;
+        let mut numbers = Cursor::new(beginning);
+        let header = NpyHeader::from_reader(&mut numbers).map_err(|error| no_file(error.to_string()))?;
         let type_name = match header.dtype() {
             DType::Plain(name) => name.to_string(),
             other => other.descr(),
@@ -253,8 +259,7 @@ impl Matrix {
         if header.order() != Order::C {
             return Err(wrong("its columns come first: save it as `numpy.ascontiguousarray(matrix)`".into()));
         }
-        let start = file.stream_position().map_err(DataError::at(path))?;
-        let length = file.metadata().map_err(DataError::at(path))?.len();
+        let start = numbers.position();
         let expected = rows.checked_mul(width).and_then(|numbers| numbers.checked_mul(size));
         if expected.and_then(|bytes| bytes.checked_add(start)) != Some(length) {
             return Err(wrong(format!(

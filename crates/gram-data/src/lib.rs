@@ -31,6 +31,7 @@ mod hugging_face;
 mod image_file;
 mod image_folder;
 mod member_name;
+mod npy_header;
 mod pairs;
 mod progress;
 pub mod random;
@@ -46,6 +47,7 @@ pub use embeddings_folder::{EmbeddingsFolder, EmbeddingsPart};
 pub use error::DataError;
 pub use few_shot::{FewShotSplit, Sampling, Shortfall, Shot};
 pub use image_file::ImageFile;
+pub use npy_header::check_npy_header;
 pub use pairs::{
     Pair, Pairs, SkipCause, Skipped, UniqueKeys, read_pairs, read_pairs_with_metadata, read_shard,
 };

@@ -164,3 +164,12 @@ fn metadata_without_captions_or_that_are_damaged_are_an_error_and_no_panic() {
     let message = EmbeddingsFolder::open(folder.path()).unwrap_err().to_string();
     assert!(message.contains("metadata_00.parquet: "), "{message}");
 }
+
+#[test]
+fn brackets_without_end_take_no_time() {
+    let folder = copy();
+    let path = folder.path().join("img_emb/img_emb_00.npy");
+    fs::write(path, npy(&"{".repeat(60), &[])).unwrap();
+    let message = problem(folder.path());
+    assert!(message.contains("img_emb_00.npy: no .npy file (its header has brackets 60 deep"), "{message}");
+}

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use gram_clip::ModelIdentity;
 use gram_clip::checkpoint::float_values;
+use gram_data::check_npy_header;
 use gram_data::whole_file::write_whole;
 use npyz::{NpyFile, WriterBuilder};
 use safetensors::SafeTensors;
@@ -103,6 +104,7 @@ pub fn npy(values: &[f32], shape: [usize; 2]) -> io::Result<Vec<u8>> {
 
 fn of_npy(bytes: &[u8]) -> Result<MatrixFile, String> {
     let said = |error: io::Error| error.to_string();
+    check_npy_header(bytes)?;
     let file = NpyFile::new(bytes).map_err(said)?;
     let shape: [u64; 2] =
         file.shape().try_into().map_err(|_| format!("{:?} is not a matrix", file.shape()))?;

@@ -40,7 +40,7 @@ pub struct EpisodesArguments {
 
 /// Runs the command.
 pub fn run(arguments: &EpisodesArguments, common: &Common) -> Result<()> {
-    destination::file(&arguments.out)?;
+    destination::file_of_kind(&arguments.out, "file of episodes", |path| EpisodesFile::read(path).is_ok())?;
     ensure!(arguments.count > 0, "--count: 1 or more");
     let settings = arguments.settings.in_force(arguments.method, common.seed)?;
     let clusters = Clusters::load(&arguments.clusters)?;

@@ -1,6 +1,6 @@
 //! `gram export`: a prompt in the formats of other programs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::destination;
 use crate::output;
@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use gram_experiments::whole_file;
 use gram_features::matrix::values;
 use gram_features::matrix_file::MatrixFile;
-use gram_prompt::{Part, coop_file};
+use gram_prompt::{Part, PromptFile, coop_file};
 use serde_json::json;
 
 use crate::arguments::Common;
@@ -48,8 +48,16 @@ pub fn run(arguments: &ExportArguments, common: &Common) -> Result<()> {
     destination::file(&arguments.out)?;
     arguments.prompting.check_out(&arguments.out)?;
     match arguments.to {
-        Format::Coop => coop(arguments, common)?,
-        Format::Classifier => classifier(arguments, common)?,
+        Format::Coop => {
+            let is_one = |path: &Path| PromptFile::load(path, &Default::default()).is_ok();
+            destination::file_of_kind(&arguments.out, "prompt of CoOp's", is_one)?;
+            coop(arguments, common)?;
+        }
+        Format::Classifier => {
+            let is_one = |path: &Path| MatrixFile::read(path).is_ok();
+            destination::file_of_kind(&arguments.out, "classifier", is_one)?;
+            classifier(arguments, common)?;
+        }
     }
     match common.json {
         true => output::json(&json!({"file": arguments.out.to_string_lossy()}))?,
