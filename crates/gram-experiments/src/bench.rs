@@ -151,7 +151,7 @@ impl<'a> Bench<'a> {
         names::check(self.datasets)?;
         require!(!seeds.is_empty(), "--seeds: 1 or more");
         require!(!self.plan.shots.contains(&0), "--shots: 1 or more");
-        let tasks = self.tasks()?;
+        let tasks = task::tasks(self.datasets, &self.plan)?;
         let identity = self.identity()?;
         let makes = ["runs", "*-shot"];
         let run = Run { command: "bench", identity: &identity, makes: &makes, restart: self.restart };

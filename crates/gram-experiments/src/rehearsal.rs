@@ -304,3 +304,21 @@ fn mean(rehearsals: impl Iterator<Item = Result<Vec<Rehearsed>>>) -> Result<Vec<
     };
     Ok(first.iter().enumerate().map(of).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rehearsed(base: f64, new: f64, other: Option<f64>) -> Rehearsed {
+        Rehearsed { rates: Rates { text: 0.1, visual: 0.2 }, seed: 3, base, new, other }
+    }
+
+    #[test]
+    fn the_mean_over_datasets_or_looks_keeps_rates_and_seed() {
+        let runs = [vec![rehearsed(10.0, 20.0, None)], vec![rehearsed(30.0, 60.0, None)]];
+        assert_eq!(mean(runs.into_iter().map(Ok)).unwrap(), [rehearsed(20.0, 40.0, None)]);
+        let runs = [vec![rehearsed(1.0, 1.0, Some(4.0))], vec![rehearsed(1.0, 1.0, Some(8.0))]];
+        assert_eq!(mean(runs.into_iter().map(Ok)).unwrap(), [rehearsed(1.0, 1.0, Some(6.0))]);
+        assert!(mean(std::iter::empty()).unwrap_err().to_string().contains("no dataset to search on"));
+    }
+}

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use burn::optim::{AdamState, AdaptiveMomentumState};
 use burn::tensor::{Device, Tensor, TensorData};
+use burn_optim::{AdamState, AdaptiveMomentumState};
 use gram_clip::checkpoint::{Named, read_tensors, to_f32_bytes_with_header};
 use gram_prompt::prompt_file::numbers;
 use safetensors::SafeTensors;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use burn::optim::{Adam, AdamConfig, AdamState, Optimizer};
 use burn::tensor::Tensor;
+use burn_optim::{Adam, AdamConfig, AdamState, Optimizer};
 use serde::{Deserialize, Serialize};
 
 /// The outer loop's optimiser.

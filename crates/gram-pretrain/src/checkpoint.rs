@@ -7,8 +7,8 @@
 use std::fs;
 use std::path::Path;
 
-use burn::optim::ModuleOptimizer;
 use burn::tensor::Device;
+use burn_optim::ModuleOptimizer;
 use gram_clip::Clip;
 use gram_clip::checkpoint::{Weights, to_f32_bytes};
 use gram_data::whole_file::write_whole;

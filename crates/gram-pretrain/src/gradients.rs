@@ -7,8 +7,8 @@
 //! parts and the order of their sum are fixed: the number of threads changes no number.
 
 use burn::module::Module;
-use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
+use burn_optim::{GradientsAccumulator, GradientsParams};
 use gram_clip::Clip;
 use gram_clip::signal::leaf;
 use gram_clip::text_tower::Batching;

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use burn::module::{Module, ParamGroup};
-use burn::optim::{AdamWConfig, ModuleOptimizer};
 use burn::tensor::Device;
+use burn_optim::{AdamWConfig, ModuleOptimizer};
 use gram_clip::checkpoint::to_f16_bytes;
 use gram_clip::{Clip, ClipTokenizer, Preprocess};
 use gram_data::Augmentation;

@@ -143,6 +143,20 @@ pub(crate) mod tests {
         }
     }
 
+    /// The page without its style and scripts. `INSTA_UPDATE=always cargo test --release --workspace --lib report`
+    /// accepts what changed.
+    #[test]
+    fn the_page_says_what_it_said_when_it_was_read_last() {
+        let mut page = page(&example::results());
+        for (begin, end) in [("<style>", "</style>"), ("<script>", "</script>")] {
+            while let Some(from) = page.find(begin) {
+                let to = page[from..].find(end).unwrap() + from + end.len();
+                page.replace_range(from..to, "");
+            }
+        }
+        insta::assert_snapshot!(page.replace("><", ">\n<"));
+    }
+
     #[test]
     fn a_report_of_base_to_new_alone_is_whole() {
         let mut results = Results::new("gram bench", "tiny", serde_json::Value::Null);

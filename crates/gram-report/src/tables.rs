@@ -189,6 +189,21 @@ mod tests {
         }
     }
 
+    /// `INSTA_UPDATE=always cargo test --release --workspace --lib tables` accepts what changed.
+    #[test]
+    fn every_table_is_in_every_format_as_it_was_read_last() {
+        let tables = all(&example::results());
+        let formats: [(&str, fn(&Table) -> String); 4] = [
+            ("text", Table::to_text),
+            ("markdown", Table::to_markdown),
+            ("latex", Table::to_latex),
+            ("html", Table::to_html),
+        ];
+        for (name, format) in formats {
+            insta::assert_snapshot!(name, tables.iter().map(format).collect::<Vec<_>>().join("\n"));
+        }
+    }
+
     #[test]
     fn a_run_that_measured_nothing_has_no_tables() {
         assert_eq!(all(&Results::new("gram demo", "tiny", serde_json::Value::Null)), []);

@@ -13,8 +13,8 @@
 //! The order is that of the chain and nothing else: a [`Regulator`] in front of [`Momentum`] bends gradients,
 //! one behind it bends the velocity.
 
-use burn::optim::{AdamW, AdamWConfig, Optimizer};
 use burn::tensor::Tensor;
+use burn_optim::{AdamW, AdamWConfig, Optimizer};
 use gram_meta::Regulator;
 use gram_prompt::Prompt;
 

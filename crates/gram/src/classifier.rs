@@ -191,3 +191,79 @@ fn require(holds: bool, problem: impl FnOnce() -> String) -> Result<(), Error> {
 fn readable(names: &[String]) -> Vec<String> {
     names.iter().map(|name| readable_name(name)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use gram_hub::assets;
+
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn zero_shot<'a>(model: &'a Model, of: &[&str]) -> Classifier<'a> {
+        Classifier::zero_shot(model, names(of), &["a picture of a {}".parse().unwrap()]).unwrap()
+    }
+
+    /// Logits of two pictures of noise.
+    fn logits(classifier: &Classifier, model: &Model) -> Vec<Vec<f32>> {
+        let side = model.preprocess.crop as usize;
+        let count = 2 * 3 * side * side;
+        let noise: Vec<f32> = (0..count).map(|at| ((at * 7919 % 101) as f32 - 50.0) / 25.0).collect();
+        let data = TensorData::new(noise, [2, 3, side, side]);
+        let all = values(classifier.logits(Tensor::from_data(data, &model.device()))).unwrap();
+        all.chunks(classifier.names.len()).map(<[f32]>::to_vec).collect()
+    }
+
+    #[test]
+    fn other_orders_of_the_classes_and_further_ones_change_no_logit() {
+        let model = assets::tiny(&Device::default()).unwrap();
+        let expected = logits(&zero_shot(&model, &["cat", "tiger", "fire_engine"]), &model);
+        let turned = logits(&zero_shot(&model, &["fire engine", "cat", "dog", "tiger"]), &model);
+        for (expected, turned) in expected.iter().zip(turned) {
+            for (place, of_turned) in [(0, 1), (1, 3), (2, 0)] {
+                assert!((expected[place] - turned[of_turned]).abs() < 1e-3, "{expected:?} {turned:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_of_equally_probable_classes_is_named() {
+        let model = assets::tiny(&Device::default()).unwrap();
+        let classifier = zero_shot(&model, &["cat", "tiger", "dog"]);
+        let best = classifier.best(&[0.2, 0.4, 0.4]);
+        assert_eq!((best.class.as_str(), best.probability), ("tiger", 0.4));
+    }
+
+    #[test]
+    fn a_matrix_of_the_classes_features_classifies_as_they_do_whatever_its_length() {
+        let model = assets::tiny(&Device::default()).unwrap();
+        let classifier = zero_shot(&model, &["cat", "tiger"]);
+        let weights = classifier.weights().unwrap();
+        let shape = weights.dims();
+        let values = values(weights).unwrap().iter().map(|value| 3.0 * value).collect();
+        let matrix = MatrixFile { shape, values, names: None, model: None };
+        let path = Path::new("weights.npy");
+        let own = Some(names(&["cat", "tiger"]));
+        let read = Classifier::of_weights(&model, own, path, matrix.clone()).unwrap();
+        for (one, other) in logits(&classifier, &model).concat().iter().zip(logits(&read, &model).concat()) {
+            assert!((one - other).abs() < 1e-3, "{one} {other}");
+        }
+        let refused =
+            |names, matrix| Classifier::of_weights(&model, names, path, matrix).unwrap_err().to_string();
+        assert_eq!(refused(None, matrix.clone()), "weights.npy: it names no classes: use --classes");
+        let three = Some(names(&["a", "b", "c"]));
+        assert_eq!(refused(three, matrix.clone()), "weights.npy: 2 rows, but 3 classes");
+        let narrow = MatrixFile { shape: [2, 1], values: vec![1.0, 2.0], ..matrix };
+        assert!(refused(None, narrow).starts_with("weights.npy: 1 columns, but"));
+    }
+
+    #[test]
+    fn no_class_is_refused() {
+        let model = assets::tiny(&Device::default()).unwrap();
+        let problem = Classifier::zero_shot(&model, Vec::new(), &["{}".parse().unwrap()]).unwrap_err();
+        assert_eq!(problem.to_string(), "no class to choose from: name some with --classes");
+    }
+}

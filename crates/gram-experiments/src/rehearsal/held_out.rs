@@ -68,3 +68,94 @@ pub(super) fn dataset(
 fn label(clusters: &Clusters, topic: usize) -> &str {
     &clusters.topics[topic].label
 }
+
+#[cfg(test)]
+mod tests {
+    use gram_cluster::{ChcSettings, ClusteredPair, Counts, Topic};
+    use gram_data::{ImageFile, Pair, Pairs};
+    use gram_prompt::PromptKind;
+
+    use super::*;
+    use crate::defaults;
+
+    const TOPICS: usize = 10;
+    const IMAGES: usize = 24;
+
+    /// Topics of two domains each, half of whose images look one way and half another, and their features: a
+    /// direction for the topic, and one for the look.
+    fn world() -> (Clusters, Pairs, Array2<f32>) {
+        let all = TOPICS * IMAGES;
+        let pair = |number: usize| ClusteredPair {
+            key: number.to_string(),
+            caption: String::new(),
+            topic: Some(number / IMAGES),
+            domain: Some(number % 2),
+            strength: 1.0,
+            similarity: 0.5,
+            kept: true,
+        };
+        let topic = |number: usize| Topic {
+            label: format!("topic {number}"),
+            words: Vec::new(),
+            domains: vec![IMAGES / 2; 2],
+            size: IMAGES,
+        };
+        let clusters = Clusters {
+            pairs: (0..all).map(pair).collect(),
+            topics: (0..TOPICS).map(topic).collect(),
+            layout: vec![None; all],
+            counts: Counts::default(),
+            settings: ChcSettings::default(),
+            seed: 1,
+            model: None,
+        };
+        let pair = |number: usize| Pair {
+            key: number.to_string(),
+            caption: String::new(),
+            image: ImageFile::Path(format!("{number}.png").into()),
+            metadata: None,
+        };
+        let pairs = Pairs { pairs: (0..all).map(pair).collect(), ..Pairs::default() };
+        let features = Array2::from_shape_fn((all, TOPICS + 2), |(number, column)| {
+            let (topic, look) = (number / IMAGES, number % IMAGES / (IMAGES / 2));
+            f32::from(column == topic) * 5.0 + f32::from(column == TOPICS + look)
+        });
+        (clusters, pairs, features)
+    }
+
+    #[test]
+    fn looks_are_what_is_left_of_features_when_the_topic_is_taken_away() {
+        let (clusters, pairs, features) = world();
+        let source = ClusteredPairs { pairs: &pairs, clusters: &clusters };
+        let mut settings = defaults::meta_training(PromptKind::Textual, 1);
+        settings.validation_topics = 0.4;
+        let found = dataset(source, &settings, &features, 2, 3).unwrap();
+        assert_eq!((found.classes.len(), found.domains.len()), (4, 2));
+        let look_of = |image: &LabelledImage| {
+            let number: usize = image.key.parse().unwrap();
+            (number % IMAGES / (IMAGES / 2), image.domain.unwrap())
+        };
+        let mut looks: Vec<(usize, usize)> = found.images.iter().map(look_of).collect();
+        looks.sort_unstable();
+        looks.dedup();
+        assert_eq!(looks.len(), 2, "a look is a domain: {looks:?}");
+        // A topic that is learned from is never in it.
+        let held_out = held_out_topics(&clusters, &settings).topics;
+        let names: Vec<String> = held_out.iter().map(|topic| format!("topic {}", topic.topic)).collect();
+        assert!(found.classes.iter().all(|class| names.contains(class)));
+    }
+
+    #[test]
+    fn as_many_images_of_each_base_class_and_look_as_there_are_shots_are_tuned_on() {
+        let (clusters, pairs, features) = world();
+        let source = ClusteredPairs { pairs: &pairs, clusters: &clusters };
+        let mut settings = defaults::meta_training(PromptKind::Textual, 1);
+        settings.validation_topics = 0.4;
+        let found = dataset(source, &settings, &features, 2, 3).unwrap();
+        for look in 0..2 {
+            let drawn = |classes| found.select(Split::Train, classes, Some(look)).len();
+            assert_eq!((drawn(ClassSubset::Base), drawn(ClassSubset::New)), (2 * 3, 0));
+        }
+        assert_eq!(found.select(Split::Test, ClassSubset::All, None).len(), 4 * IMAGES - 2 * 2 * 3);
+    }
+}

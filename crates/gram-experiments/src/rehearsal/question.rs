@@ -172,3 +172,50 @@ impl std::str::FromStr for Question {
         known.ok_or_else(|| format!("no question is called `{name}`: {names}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use gram_prompt::PromptKind;
+
+    use super::*;
+    use crate::defaults;
+
+    #[test]
+    fn every_question_is_found_by_its_name_and_an_unknown_one_lists_them() {
+        for question in Question::ALL {
+            assert_eq!(question.name().parse(), Ok(question));
+        }
+        let problem = "rate".parse::<Question>().unwrap_err();
+        assert!(problem.starts_with("no question is called `rate`: regulator, "), "{problem}");
+    }
+
+    #[test]
+    fn every_candidate_differs_from_what_is_set_and_from_the_others() {
+        for kind in [PromptKind::Textual, PromptKind::Visual] {
+            let settings = defaults::meta_training(kind, 1);
+            for question in Question::ALL {
+                let candidates = question.candidates(&settings, Regulated::Gradient);
+                let as_set = (Some(settings.clone()), Regulated::Gradient);
+                let mut seen = vec![("as set".to_owned(), as_set)];
+                for candidate in candidates {
+                    let changed = (candidate.meta_training, candidate.regulated);
+                    // Momentum asks about both of its answers, one of which is what is set.
+                    let is_new = seen.iter().all(|(_, known)| *known != changed);
+                    assert!(is_new || question == Question::Momentum, "{question:?}: {}", candidate.name);
+                    assert!(seen.iter().all(|(name, _)| *name != candidate.name), "{}", candidate.name);
+                    seen.push((candidate.name, changed));
+                }
+                assert!(seen.len() > 1, "{question:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn candidates_can_be_meta_trained() {
+        let settings = defaults::meta_training(PromptKind::Textual, 1);
+        for candidate in Question::ALL.iter().flat_map(|one| one.candidates(&settings, Regulated::Gradient)) {
+            let changed = candidate.meta_training.unwrap();
+            assert!(changed.validate().is_ok(), "{}: {:?}", candidate.name, changed.validate());
+        }
+    }
+}

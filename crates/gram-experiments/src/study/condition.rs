@@ -134,3 +134,62 @@ impl StartSource {
         settings
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::defaults;
+
+    #[test]
+    fn the_tokens_of_table_7_are_divided_between_the_towers() {
+        let design = PromptDesign::default();
+        let tokens = |kind| {
+            let designs = Condition::token_numbers(kind).into_iter().map(|one| one.design(design));
+            designs.map(|design| (design.context_tokens, design.visual_tokens)).collect::<Vec<_>>()
+        };
+        assert_eq!(tokens(PromptKind::Joint), [(1, 1), (2, 2), (3, 3), (4, 4)]);
+        assert_eq!(tokens(PromptKind::Textual), [(2, 2), (4, 4), (6, 6), (8, 8)]);
+    }
+
+    #[test]
+    fn what_a_condition_does_not_say_stays_as_it_is_set() {
+        let design = PromptDesign { context_tokens: 7, visual_tokens: 5, ..PromptDesign::default() };
+        for condition in Condition::ablations() {
+            assert_eq!(condition.design(design), design);
+        }
+        let mut random = Condition::initialisations(3);
+        let gram = random.pop().unwrap();
+        assert_eq!((gram.start, gram.start_seed), (StartSource::MetaTrained, None));
+        let seeds: Vec<Option<u64>> = random.iter().map(|condition| condition.start_seed).collect();
+        assert_eq!(seeds, [Some(1), Some(2), Some(3)]);
+        assert!(random.iter().all(|condition| condition.design(design).context_tokens == 4));
+    }
+
+    #[test]
+    fn an_ablation_leaves_out_what_its_name_says_and_nothing_else() {
+        let usual = defaults::meta_training(PromptKind::Textual, 1);
+        let of = |source: StartSource| source.settings(&usual);
+        assert_eq!(of(StartSource::MetaTrained), usual);
+        let without = of(StartSource::WithoutRegulator);
+        assert_eq!(without, MetaTrainingSettings { regulator: None, ..usual.clone() });
+        let without = of(StartSource::WithoutMetaLearning);
+        assert_eq!((without.regulator, without.inner.steps), (None, 0));
+    }
+
+    #[test]
+    fn names_of_conditions_are_names_of_folders_and_no_two_are_alike() {
+        for conditions in [
+            Condition::ablations(),
+            Condition::token_numbers(PromptKind::Joint),
+            Condition::initialisations(4),
+        ] {
+            let mut names: Vec<&str> = conditions.iter().map(|one| one.name.as_str()).collect();
+            let is_plain = |name: &str| name.chars().all(|one| one.is_ascii_alphanumeric() || one == '-');
+            assert!(names.iter().all(|name| is_plain(name)), "{names:?}");
+            let count = names.len();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), count);
+        }
+    }
+}

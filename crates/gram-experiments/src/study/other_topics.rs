@@ -50,3 +50,66 @@ pub(super) fn labelled(clusters: &Clusters, pairs: &Pairs) -> Result<Clusters> {
     }
     Ok(labelled)
 }
+
+#[cfg(test)]
+mod tests {
+    use gram_cluster::{ClusteredPair, Counts};
+    use gram_data::{ImageFile, Pair};
+    use serde_json::json;
+
+    use super::*;
+
+    /// Four pairs in one topic of two domains; another two in none.
+    fn clusters() -> Clusters {
+        let place = |number: usize| (number < 4).then_some(number % 2);
+        let pair = |number: usize| ClusteredPair {
+            key: number.to_string(),
+            caption: format!("caption {number}"),
+            topic: place(number).map(|_| 0),
+            domain: place(number),
+            strength: 1.0,
+            similarity: 0.5,
+            kept: true,
+        };
+        Clusters {
+            pairs: (0..6).map(pair).collect(),
+            topics: vec![Topic { label: "cat".into(), words: Vec::new(), domains: vec![2, 2], size: 4 }],
+            layout: vec![None; 6],
+            counts: Counts::default(),
+            settings: gram_cluster::ChcSettings::default(),
+            seed: 1,
+            model: None,
+        }
+    }
+
+    /// The pairs, whose metadata `label` makes.
+    fn pairs(label: impl Fn(usize) -> serde_json::Value) -> Pairs {
+        let pair = |number: usize| Pair {
+            key: number.to_string(),
+            caption: format!("caption {number}"),
+            image: ImageFile::Path("nowhere.png".into()),
+            metadata: Some(label(number)),
+        };
+        Pairs { pairs: (0..6).map(pair).collect(), ..Pairs::default() }
+    }
+
+    #[test]
+    fn one_domain_has_the_pairs_of_all() {
+        let one = one_domain(clusters());
+        assert_eq!(one.topics[0].domains, [4]);
+        assert_eq!(one.members(), [[[0, 1, 2, 3]]]);
+    }
+
+    #[test]
+    fn labels_stand_in_the_place_of_topics_and_domains() {
+        let label = |number: usize| json!({"concept": (["dog", "cat"][number % 2]), "vendor": (number / 2)});
+        let refused = labelled(&clusters(), &pairs(label)).unwrap_err().to_string();
+        assert!(refused.starts_with("pair 0: supervised tasks need labels"), "{refused}");
+        let label = |number: usize| json!({"concept": (["dog", "cat"][number % 2]), "vendor": (["x", "y"][usize::from(number > 1)])});
+        let found = labelled(&clusters(), &pairs(label)).unwrap();
+        let topics: Vec<(&str, &[usize])> =
+            found.topics.iter().map(|topic| (topic.label.as_str(), topic.domains.as_slice())).collect();
+        assert_eq!(topics, [("cat", &[1, 2][..]), ("dog", &[1, 2])]);
+        assert_eq!(found.members(), [[vec![1], vec![3, 5]], [vec![0], vec![2, 4]]]);
+    }
+}
