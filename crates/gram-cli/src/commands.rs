@@ -10,6 +10,7 @@ pub mod episodes;
 pub mod eval;
 pub mod export;
 pub mod labelled;
+pub mod meta_settings;
 pub mod meta_train;
 pub mod predict;
 pub mod pretrain;

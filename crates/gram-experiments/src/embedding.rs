@@ -8,6 +8,7 @@
 //! [`Dataset`](gram_features::Dataset) without images. It is a run folder ([`run_folder`](crate::run_folder)); until all is
 //! done, the parts lie in `parts/`.
 
+mod embedded;
 mod part;
 #[cfg(test)]
 mod tests;
@@ -18,8 +19,8 @@ use std::path::Path;
 
 use gram_clip::{Model, ModelIdentity};
 use gram_data::whole_file::{write_whole_at, write_whole_by};
-use gram_data::{ImageFile, LabelledDataset, Pairs, Progress, fingerprint};
-use gram_features::dataset::{DATASET, DatasetDescription, IMAGES, ImageRow};
+use gram_data::{Progress, fingerprint};
+use gram_features::dataset::{DATASET, DatasetDescription, IMAGES};
 use gram_features::image_batches::with_batches;
 use gram_features::pixel_cache::at_model_side;
 use gram_features::sentence_bert::SentenceBert;
@@ -33,7 +34,10 @@ use serde_json::{Value, json};
 use crate::error::{Context, Result, refuse};
 use crate::run_folder::{Run, RunFolder, encoder_identity, model_identity};
 use crate::whole_file::write;
+use embedded::Row;
 use part::{Contents, Part, views};
+
+pub use embedded::Embedded;
 
 /// Pairs of a part: what is lost, at most, when a run is stopped.
 const PART: usize = 512;
@@ -108,73 +112,6 @@ pub struct Summary {
     /// Pairs that an earlier run had done. Not in the file, which is the same wherever a run was stopped.
     #[serde(skip)]
     pub resumed: usize,
-}
-
-/// What is embedded.
-#[derive(Clone, Copy)]
-pub enum Embedded<'a> {
-    /// Images and captions. A pair whose image cannot be read is left out and counted.
-    Pairs(&'a Pairs),
-    /// The images of a labelled dataset, every one of which counts.
-    Dataset(&'a LabelledDataset),
-}
-
-impl<'a> Embedded<'a> {
-    /// What tells it from anything else.
-    fn fingerprint(self) -> String {
-        match self {
-            Self::Pairs(pairs) => pairs.fingerprint(),
-            Self::Dataset(dataset) => {
-                let all: Vec<usize> = (0..dataset.images.len()).collect();
-                dataset.fingerprint_of(&all)
-            }
-        }
-    }
-
-    /// The file that says what every row is.
-    fn rows_file(self) -> &'static str {
-        match self {
-            Self::Pairs(_) => "pairs.jsonl",
-            Self::Dataset(_) => IMAGES,
-        }
-    }
-
-    /// Its images, a row each.
-    fn rows(self) -> Vec<Row<'a>> {
-        match self {
-            Self::Pairs(Pairs { pairs, .. }) => pairs
-                .iter()
-                .map(|pair| Row {
-                    key: &pair.key,
-                    image: &pair.image,
-                    caption: Some(&pair.caption),
-                    line: Box::new(
-                        move || json!({"key": pair.key, "image": pair.image.name(), "caption": pair.caption}),
-                    ),
-                })
-                .collect(),
-            Self::Dataset(dataset) => dataset
-                .images
-                .iter()
-                .map(|image| Row {
-                    key: &image.key,
-                    image: &image.image,
-                    caption: None,
-                    line: Box::new(move || json!(ImageRow::of(dataset, image))),
-                })
-                .collect(),
-        }
-    }
-}
-
-/// An image that is embedded.
-struct Row<'a> {
-    key: &'a str,
-    image: &'a ImageFile,
-    /// None where the image alone is embedded, and counts.
-    caption: Option<&'a str>,
-    /// What its line in the file of rows says.
-    line: Box<dyn Fn() -> Value + Sync + 'a>,
 }
 
 /// Writes features into the folder `out`; with `restart`, what an earlier run left there is deleted.

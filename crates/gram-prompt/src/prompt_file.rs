@@ -5,13 +5,15 @@
 //! start the regulator's `regulator.{text|visual}.{gamma_weight|gamma_bias|beta_weight|beta_bias}`. The
 //! file's metadata holds one key, `gram`: a [`Header`] in JSON. All values are 32-bit.
 
+mod error;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::checkpoint::{Named, float_values, is_torch, to_f32_bytes_with_header};
-use gram_clip::{Model, ModelIdentity, OtherModel};
+use gram_clip::{Model, ModelIdentity};
 use gram_data::whole_file::write_whole;
 use safetensors::tensor::{SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
@@ -19,6 +21,8 @@ use serde::{Deserialize, Serialize};
 use crate::coop_file;
 use crate::placement::{ClassPosition, Placement};
 use crate::prompt::{LARGEST, Part, Prompt, PromptKind};
+
+pub use error::PromptFileError;
 
 /// The version of the format.
 pub const VERSION: u32 = 1;
@@ -99,98 +103,6 @@ pub enum Source {
     Coop {
         /// Where whoever reads it says that they stand.
         class_position: Option<ClassPosition>,
-    },
-}
-
-/// Why a prompt file could not be read or written.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PromptFileError {
-    /// The file cannot be read or written.
-    #[error("{}: {source}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// It is not a prompt file.
-    #[error("{}: {problem}: is this a prompt file of gram?", path.display())]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
-    /// It is no prompt of CoOp's that can be used here.
-    #[error("{}: {problem}", path.display())]
-    Coop {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
-    /// It was made for a model of other weights.
-    #[error("{}: {source}", path.display())]
-    OtherModel {
-        /// The file.
-        path: PathBuf,
-        /// Both models.
-        source: OtherModel,
-    },
-    /// It cannot be told which model is at hand.
-    #[error("{}: {source}", path.display())]
-    Fingerprint {
-        /// The file.
-        path: PathBuf,
-        /// What the device said.
-        source: gram_clip::ClipError,
-    },
-    /// It was made for a model of other sizes.
-    #[error(
-        "{}: made for {found}, {part} width {width}, but {model} has width {expected}: pass the model it was made for",
-        path.display()
-    )]
-    Model {
-        /// The file.
-        path: PathBuf,
-        /// The model it was made for.
-        found: String,
-        /// The model that it was to be used with.
-        model: String,
-        /// The part that does not fit.
-        part: &'static str,
-        /// Its width.
-        width: usize,
-        /// The width that the model reads.
-        expected: usize,
-    },
-    /// Its class names stand elsewhere than whoever reads it says.
-    #[error("{}: its class names stand at the {found}, not at the {given}: leave --class-position out", path.display())]
-    ClassPosition {
-        /// The file.
-        path: PathBuf,
-        /// Where they stand.
-        found: ClassPosition,
-        /// Where they should.
-        given: ClassPosition,
-    },
-    /// It enters more layers than there are.
-    #[error(
-        "{}: made for {found}, prompt tokens for {depth} layers, but {model} has {layers}: pass the model it was made for",
-        path.display()
-    )]
-    Depth {
-        /// The file.
-        path: PathBuf,
-        /// The model it was made for.
-        found: String,
-        /// The model that it was to be used with.
-        model: String,
-        /// Layers of the prompt.
-        depth: usize,
-        /// Layers of the model's vision tower.
-        layers: usize,
     },
 }
 
@@ -393,86 +305,4 @@ fn matrix(view: &TensorView, device: &Device) -> Result<Tensor<2>, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn file(device: &Device) -> PromptFile {
-        let prompt = [(Part::Text, Prompt::random(Part::Text, [4, 8], 0.02, 3, device))];
-        PromptFile {
-            header: Header {
-                version: VERSION,
-                program: "0.1.0".into(),
-                model: ModelIdentity::named("tiny"),
-                clusters: None,
-                kind: PromptKind::Textual,
-                placement: Placement::default(),
-                template: "a photo of a {}.".into(),
-                regulator_form: RegulatorForm::Unit,
-                classes: vec!["cat".into()],
-                settings: serde_json::json!({"seed": 3}),
-                command: "gram adapt".into(),
-            },
-            prompt: prompt.into_iter().collect(),
-            regulator: BTreeMap::from([("text.gamma_bias".into(), Tensor::ones([1, 8], device))]),
-            source: Source::Gram,
-        }
-    }
-
-    #[test]
-    fn a_prompt_survives_the_way_through_its_file() {
-        let (device, folder) = (Device::default(), tempfile::tempdir().unwrap());
-        let (path, written) = (folder.path().join("prompt.safetensors"), file(&device));
-        written.save(&path).unwrap();
-        let read = PromptFile::load(&path, &device).unwrap();
-        assert_eq!(read.header, written.header);
-        assert_eq!(read.prompt.add_scaled(&written.prompt, -1.0).norm(), 0.0);
-        assert_eq!(read.regulator.keys().collect::<Vec<_>>(), ["text.gamma_bias"]);
-    }
-
-    #[test]
-    fn a_file_that_says_where_its_names_stand_is_not_told_otherwise() {
-        let (path, file) = (Path::new("prompt.safetensors"), file(&Device::default()));
-        assert!(file.clone().with_class_position(path, None).is_ok());
-        for given in [None, Some(ClassPosition::End)] {
-            assert!(file.clone().with_class_position(path, given).is_ok());
-        }
-        let error = file.with_class_position(path, Some(ClassPosition::Middle)).unwrap_err().to_string();
-        let told = "prompt.safetensors: its class names stand at the end, not at the middle";
-        assert!(error.starts_with(told), "{error}");
-    }
-
-    #[test]
-    fn what_is_no_prompt_file_is_refused_by_name() {
-        let (device, path) = (Device::default(), Path::new("x.safetensors"));
-        let error = PromptFile::parse(path, b"garbage", &device).unwrap_err().to_string();
-        assert!(error.starts_with("x.safetensors: "), "{error}");
-        let other = safetensors::serialize(Vec::<(&str, TensorView)>::new(), None).unwrap();
-        let error = PromptFile::parse(path, &other, &device).unwrap_err().to_string();
-        assert!(error.contains("no header `gram`"), "{error}");
-    }
-
-    #[test]
-    fn a_value_that_no_tuning_makes_is_refused_with_its_tensor() {
-        let (device, folder) = (Device::default(), tempfile::tempdir().unwrap());
-        let path = folder.path().join("prompt.safetensors");
-        for (value, told) in [(1e38, "holds 1e38"), (-2e4, "holds -2e4"), (f32::NAN, "not finite")] {
-            let mut odd = file(&device);
-            odd.regulator.insert("text.gamma_bias".into(), Tensor::full([1, 8], value, &device));
-            odd.save(&path).unwrap();
-            let error = PromptFile::load(&path, &device).unwrap_err().to_string();
-            assert!(error.contains("prompt.safetensors: tensor `regulator.text.gamma_bias` "), "{error}");
-            assert!(error.contains(told), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_file_without_the_vectors_of_its_kind_is_refused() {
-        let (device, folder) = (Device::default(), tempfile::tempdir().unwrap());
-        let path = folder.path().join("prompt.safetensors");
-        let mut joint = file(&device);
-        joint.header.kind = PromptKind::Joint;
-        joint.save(&path).unwrap();
-        let error = PromptFile::load(&path, &device).unwrap_err().to_string();
-        assert!(error.contains("no tensor `prompt.visual`"), "{error}");
-    }
-}
+mod tests;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::destination;
 use crate::output;
 use anyhow::{Context, Result, bail, ensure};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use gram_clip::Model;
 use gram_data::whole_file::beside;
 use gram_data::{ClassSubset, FewShotSplit, LabelledDataset, fingerprint};
@@ -34,6 +34,7 @@ use crate::progress::bar;
 /// Arguments of `gram adapt`.
 #[derive(Args, Debug)]
 #[command(
+    group = ArgGroup::new("input").args(["data", "features"]).required(true).multiple(true),
     after_help = "Examples:\n  gram adapt --model ViT-B/16 --data flowers/ --method coop --shots 16 --out flowers.safetensors\n  \
                   gram adapt --data demo:animals --method coop-gram --init start.safetensors --out animals.safetensors"
 )]
@@ -43,7 +44,7 @@ pub struct AdaptArguments {
     #[arg(long, value_name = "M")]
     model: Option<String>,
     /// A folder for each class, a manifest, an archive, a standard benchmark, or `demo:NAME`.
-    #[arg(long, value_name = "D", required_unless_present = "features")]
+    #[arg(long, value_name = "D")]
     data: Option<String>,
     /// The features of the images, so that no image is needed: a folder by `gram embed --data`. With --data,
     /// which then gives the labels, also one by clip-retrieval or a matrix (.npy, .safetensors). Only for
@@ -105,7 +106,7 @@ pub fn run(arguments: &AdaptArguments, common: &Common) -> Result<()> {
 }
 
 /// What the arguments ask for, opened and checked.
-struct Adapt {
+struct Resolved {
     method: Method,
     model: Model,
     dataset: Dataset,
@@ -169,7 +170,7 @@ fn note_memory(memory: TextMemory) {
     }
 }
 
-impl Adapt {
+impl Resolved {
     /// Tunes the prompt, unless it is tuned already.
     fn run(&self) -> Result<Adapted> {
         let (out, identity) = (&self.out, self.identity()?);
@@ -246,7 +247,7 @@ impl Adapt {
 
 impl AdaptArguments {
     /// Opens and checks everything, cheapest first.
-    fn resolve(&self, common: &Common) -> Result<Adapt> {
+    fn resolve(&self, common: &Common) -> Result<Resolved> {
         destination::file(&self.out)?;
         let (method, device) = (self.method, common.device()?);
         ensure!(
@@ -274,7 +275,7 @@ impl AdaptArguments {
         let (chosen, validation) = self.draw(&dataset, &settings, common.seed)?;
         let (classes, seed) = (self.classes, common.seed);
         let (out, restart) = (self.out.clone(), self.anew.restart);
-        Ok(Adapt {
+        Ok(Resolved {
             method,
             model,
             dataset,

@@ -1,23 +1,23 @@
 //! `gram bench`: protocols over datasets, methods, shots and seeds.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::destination;
 use crate::output;
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use gram_clip::Model;
 use gram_data::{Benchmark, ClassSubset, LabelledDataset};
 use gram_experiments::bench::{Bench, BenchPlan, Courses, ProtocolKind, distinct_names, write_outputs};
 use gram_experiments::starts::{model_of, shipped_start};
 use gram_experiments::tuning_settings::learned_template;
-use gram_experiments::workbench::Workbench;
+use gram_experiments::workbench::{CheckedSettings, Workbench};
 use gram_features::Dataset;
 use gram_hub::assets;
 use gram_hub::model::{DEMO, is_built_in, note_what_tiny_knows, open_model_or_own};
 use gram_prompt::{Part, PromptKind, Template};
-use gram_report::results::Method;
+use gram_report::results::{Method, Results};
 use gram_report::tables;
 use gram_tune::method::Starts;
 use serde_json::json;
@@ -34,7 +34,10 @@ const SEED: &str = "{seed}";
 
 /// Arguments of `gram bench`.
 #[derive(Args, Debug)]
-#[command(after_help = after_help())]
+#[command(
+    group = ArgGroup::new("input").args(["data_root", "data", "features"]).required(true).multiple(true),
+    after_help = after_help()
+)]
 pub struct BenchArguments {
     /// A folder or file with a CLIP checkpoint, an id on the hub, or the built-in `tiny`. Default: the model
     /// that the first --start names, or `tiny`.
@@ -47,7 +50,7 @@ pub struct BenchArguments {
     #[arg(long, value_name = "NAMES", default_value = "all")]
     methods: String,
     /// A folder with standard benchmarks in CoOp's layout, or `demo`.
-    #[arg(long, value_name = "DIR", required_unless_present_any = ["data", "features"])]
+    #[arg(long, value_name = "DIR")]
     data_root: Option<String>,
     /// A dataset. Can be given several times.
     #[arg(long, value_name = "D")]
@@ -100,49 +103,10 @@ fn after_help() -> String {
 
 /// Runs the command.
 pub fn run(arguments: &BenchArguments, common: &Common) -> Result<()> {
-    destination::folder(&arguments.out)?;
-    let device = common.device()?;
-    let datasets = arguments.datasets()?;
-    let model = arguments.model(&datasets, common.seed, &device)?;
-    let seen = !arguments.features.is_empty();
-    let settings = arguments.tuning.settings(&model, arguments.shots.first().copied(), seen)?;
-    let template = learned_template(arguments.template.as_ref(), &model)?;
-    let methods = arguments.methods()?;
-    let seeds: Vec<u64> = (common.seed..).take(arguments.seeds).collect();
-    let starts = arguments.starts(&methods, &seeds, &template, &model)?;
-    let protocols = names(&arguments.protocol, &ProtocolKind::ALL)?;
-    let most = arguments.shots.iter().max().copied().unwrap_or(0);
-    for dataset in &datasets {
-        labelled::tell_shortfall(dataset, &draws(&protocols, dataset), most);
-    }
-    let progress = bar("runs");
-    let bench = Bench {
-        workbench: Workbench {
-            model: &model,
-            template: &template,
-            settings,
-            seeds,
-            command: &command_line(),
-            progress: &progress,
-        },
-        datasets: &datasets,
-        starts: &starts,
-        plan: BenchPlan {
-            protocols,
-            methods,
-            shots: arguments.shots.clone(),
-            hand_written: arguments.zero_shot_template.as_ref(),
-            source: arguments.source.as_deref(),
-            courses: Courses::default(),
-        },
-        out: &arguments.out,
-        restart: arguments.anew.restart,
-    };
-    let results = bench.run()?;
-    drop(bench);
-    drop(progress);
-    let mut files = Vec::new();
-    for (shots, results) in arguments.shots.iter().zip(&results) {
+    let resolved = arguments.resolve(common)?;
+    let results = resolved.run()?;
+    let (shots, mut files) = (&arguments.shots, Vec::new());
+    for (shots, results) in shots.iter().zip(&results) {
         files.extend(write_outputs(results, *shots, &arguments.out.join(format!("{shots}-shot")))?);
     }
     if common.json {
@@ -150,12 +114,36 @@ pub fn run(arguments: &BenchArguments, common: &Common) -> Result<()> {
         output::json(&json!({"files": files, "results": results}))?;
         return Ok(());
     }
-    for (shots, results) in arguments.shots.iter().zip(&results) {
+    for (shots, results) in shots.iter().zip(&results) {
         output::line(format!("{shots} shots"))?;
         tables::all(results).iter().try_for_each(|table| output::line(table.to_text()))?;
         results.notes.iter().try_for_each(output::line)?;
     }
     Ok(files.iter().try_for_each(|file| output::line(file.display()))?)
+}
+
+/// What the arguments ask for, opened and checked.
+struct Resolved<'a> {
+    model: Model,
+    datasets: Vec<Dataset>,
+    template: Template,
+    settings: CheckedSettings,
+    seeds: Vec<u64>,
+    starts: Vec<Starts>,
+    plan: BenchPlan<'a>,
+    out: &'a Path,
+    restart: bool,
+}
+
+impl Resolved<'_> {
+    /// Runs what is not finished yet: results for each number of shots.
+    fn run(&self) -> Result<Vec<Results>> {
+        let Self { model, datasets, template, settings, seeds, starts, plan, out, restart } = self;
+        let (command, progress) = (&command_line(), &bar("runs"));
+        let (settings, seeds) = (settings.clone(), seeds.clone());
+        let workbench = Workbench { model, template, settings, seeds, command, progress };
+        Ok(Bench { workbench, datasets, starts, plan: plan.clone(), out, restart: *restart }.run()?)
+    }
 }
 
 /// The classes and domains that protocols draw their shots from.
@@ -182,6 +170,34 @@ where
 }
 
 impl BenchArguments {
+    /// Opens and checks everything.
+    fn resolve(&self, common: &Common) -> Result<Resolved<'_>> {
+        destination::folder(&self.out)?;
+        let datasets = self.datasets()?;
+        let model = self.model(&datasets, common.seed, &common.device()?)?;
+        let seen = !self.features.is_empty();
+        let settings = self.tuning.settings(&model, self.shots.first().copied(), seen)?;
+        let template = learned_template(self.template.as_ref(), &model)?;
+        let methods = self.methods()?;
+        let seeds: Vec<u64> = (common.seed..).take(self.seeds).collect();
+        let starts = self.starts(&methods, &seeds, &template, &model)?;
+        let protocols = names(&self.protocol, &ProtocolKind::ALL)?;
+        let most = self.shots.iter().max().copied().unwrap_or(0);
+        for dataset in &datasets {
+            labelled::tell_shortfall(dataset, &draws(&protocols, dataset), most);
+        }
+        let plan = BenchPlan {
+            protocols,
+            methods,
+            shots: self.shots.clone(),
+            hand_written: self.zero_shot_template.as_ref(),
+            source: self.source.as_deref(),
+            courses: Courses::default(),
+        };
+        let (out, restart) = (self.out.as_path(), self.anew.restart);
+        Ok(Resolved { model, datasets, template, settings, seeds, starts, plan, out, restart })
+    }
+
     /// The model: the one that is given, else that of the first start, else that of the features.
     fn model(&self, datasets: &[Dataset], seed: u64, device: &Device) -> Result<Model> {
         let first = self.start.first().and_then(|given| given.split_once('='));

@@ -7,12 +7,11 @@ use crate::destination;
 use crate::output::{self, OutputError};
 use crate::seeing_cost::{self, SeeingCost};
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use gram_clip::Model;
 use gram_cluster::cost::{self, StageCost};
 use gram_cluster::{ChcSettings, Clusters, Rows, Topic};
 use gram_data::{Pairs, SkipCause, Skipped};
-use gram_experiments::ExperimentError;
 use gram_experiments::clustering::{
     CLUSTERED, PairFeatures, cluster_features, cluster_pairs, once_clustered,
 };
@@ -36,6 +35,7 @@ const WORDS: usize = 5;
 /// Arguments of `gram cluster`.
 #[derive(Args, Debug)]
 #[command(
+    group = ArgGroup::new("input").args(["pairs", "features"]).required(true).multiple(true),
     after_help = "Examples:\n  gram cluster --pairs demo --out runs/clusters\n  gram cluster --features features --pairs shards --out runs/clusters --similarity-quantile 0.1"
 )]
 pub struct ClusterArguments {
@@ -45,7 +45,7 @@ pub struct ClusterArguments {
     model: Option<String>,
     /// Image-text pairs: WebDataset shards, a folder of them, a manifest, or `demo`. With --features they
     /// only give the pictures of the map.
-    #[arg(long, value_name = "SRC", required_unless_present = "features")]
+    #[arg(long, value_name = "SRC")]
     pairs: Option<String>,
     /// Features computed before by `gram embed` or clip-retrieval. No model is needed.
     #[arg(long, value_name = "DIR", conflicts_with = "sentence_bert")]
@@ -91,46 +91,14 @@ pub struct ClusterArguments {
 
 /// Runs the command.
 pub fn run(arguments: &ClusterArguments, common: &Common) -> Result<()> {
-    if !arguments.dry_run {
-        destination::folder(&arguments.out)?;
-    }
-    let settings = arguments.settings()?;
-    settings.validate()?;
-    let mut features = arguments.features.as_deref().map(FeatureFolder::open).transpose()?;
-    let model = arguments.model(features.as_ref(), common)?;
-    let pairs = arguments.pairs.as_deref().map(open_pairs).transpose()?;
-    if let Some(model) = &model {
-        note_what_tiny_knows(model, !arguments.pairs.as_deref().is_none_or(is_built_in));
-    }
-    if let Some(pairs) = &pairs {
-        output::note(format!("{} pairs, {}", pairs.pairs.len(), pairs.skipped_summary()));
-    }
-    if let (Some(features), Some(pairs)) = (&mut features, &pairs) {
-        features.match_with(pairs)?;
-    }
+    let resolved = arguments.resolve(common)?;
     if arguments.dry_run {
-        let cost = arguments.cost(&settings, features.as_ref(), model.as_ref(), pairs.as_ref())?;
-        return Ok(cost.print(common.json)?);
+        return Ok(resolved.cost()?.print(common.json)?);
     }
-    let identity = arguments.identity(&settings, model.as_ref(), pairs.as_ref(), common.seed)?;
-    let run = Run { command: "cluster", identity: &identity, makes: &MAKES, restart: arguments.anew.restart };
-    let folder = RunFolder::claim(&arguments.out, &run)?;
-    let seen = Seen { features: features.as_ref(), model: model.as_ref(), pairs: pairs.as_ref() };
-    let cluster = || arguments.cluster(&seen, &settings, common.seed);
-    let (clusters, done) = once_clustered(&folder, &arguments.out, cluster)?;
-    let mut pairs = pairs.unwrap_or_default();
-    let unreadable =
-        |(name, problem)| Skipped { name, cause: SkipCause::UnreadableImage, detail: Some(problem) };
-    pairs.skipped.extend(done.unreadable.into_iter().map(unreadable));
-    pairs.skipped.extend(features.map(|features| features.skipped).unwrap_or_default());
-    pairs.write_skipped(&arguments.out.join("left_out.jsonl"))?;
-    let page = clusters_page(&clusters, &pairs);
-    whole_file::write(&arguments.out.join("clusters.html"), page.as_bytes())?;
-    // Stages are kept until their outcome is.
-    folder.forget(STAGES)?;
+    let (clusters, pairs, cut_captions) = resolved.run()?;
     match common.json {
-        true => output::json(&summary(&clusters, &pairs, done.cut_captions, arguments))?,
-        false => print(&clusters, &pairs, done.cut_captions, arguments)?,
+        true => output::json(&summary(&clusters, &pairs, cut_captions, arguments))?,
+        false => print(&clusters, &pairs, cut_captions, arguments)?,
     }
     Ok(())
 }
@@ -141,11 +109,20 @@ const MAKES: [&str; 6] =
 /// Stages that are done.
 const STAGES: &str = "finished";
 
-/// What a clustering works with: features, or a model and pairs.
-struct Seen<'a> {
-    features: Option<&'a FeatureFolder>,
-    model: Option<&'a Model>,
-    pairs: Option<&'a Pairs>,
+/// What the arguments ask for, opened and checked.
+struct Resolved<'a> {
+    arguments: &'a ClusterArguments,
+    settings: ChcSettings,
+    seed: u64,
+    seen: Seen,
+}
+
+/// What a clustering works with.
+enum Seen {
+    /// Features, and the pairs that they are of, if these are given.
+    Features(FeatureFolder, Option<Pairs>),
+    /// Pairs, which a model is to see.
+    Pairs(Model, Pairs),
 }
 
 /// What became of the pairs before they were clustered.
@@ -163,52 +140,127 @@ fn unreadable(pairs: &Pairs, features: &PairFeatures) -> Vec<(String, String)> {
     features.unreadable.iter().map(key).collect()
 }
 
-impl ClusterArguments {
+impl Resolved<'_> {
+    /// Clusters what is not clustered yet, and writes what came out: topics and domains, the pairs, and how
+    /// many captions were cut.
+    fn run(self) -> Result<(Clusters, Pairs, Option<usize>)> {
+        let (out, restart) = (&self.arguments.out, self.arguments.anew.restart);
+        let identity = self.identity()?;
+        let run = Run { command: "cluster", identity: &identity, makes: &MAKES, restart };
+        let folder = RunFolder::claim(out, &run)?;
+        let (clusters, done) = once_clustered(&folder, out, || self.cluster())?;
+        let mut pairs = match self.seen {
+            Seen::Pairs(_, pairs) => pairs,
+            Seen::Features(features, pairs) => {
+                let mut pairs = pairs.unwrap_or_default();
+                pairs.skipped.extend(features.skipped);
+                pairs
+            }
+        };
+        let unreadable =
+            |(name, problem)| Skipped { name, cause: SkipCause::UnreadableImage, detail: Some(problem) };
+        pairs.skipped.extend(done.unreadable.into_iter().map(unreadable));
+        pairs.write_skipped(&out.join("left_out.jsonl"))?;
+        let page = clusters_page(&clusters, &pairs);
+        whole_file::write(&out.join("clusters.html"), page.as_bytes())?;
+        // Stages are kept until their outcome is.
+        folder.forget(STAGES)?;
+        Ok((clusters, pairs, done.cut_captions))
+    }
+
     /// What decides the topics and domains.
-    fn identity(
-        &self,
-        settings: &ChcSettings,
-        model: Option<&Model>,
-        pairs: Option<&Pairs>,
-        seed: u64,
-    ) -> Result<Value> {
+    fn identity(&self) -> Result<Value> {
+        let arguments = self.arguments;
+        let (model, pairs) = match &self.seen {
+            Seen::Features(_, pairs) => (None, pairs.as_ref()),
+            Seen::Pairs(model, pairs) => (Some(model), Some(pairs)),
+        };
         Ok(json!({
-            "settings": settings,
-            "seed": seed,
-            "features": self.features.as_deref().map(feature_folder::fingerprint).transpose()?,
+            "settings": self.settings,
+            "seed": self.seed,
+            "features": arguments.features.as_deref().map(feature_folder::fingerprint).transpose()?,
             "model": model.map(model_identity).transpose()?,
-            "caption_encoder": encoder_identity(self.sentence_bert.as_deref())?,
+            "caption_encoder": encoder_identity(arguments.sentence_bert.as_deref())?,
             "pairs": pairs.map(Pairs::fingerprint),
         }))
     }
 
     /// Clusters, and says what became of the pairs before.
-    fn cluster(
-        &self,
-        seen: &Seen,
-        settings: &ChcSettings,
-        seed: u64,
-    ) -> gram_experiments::Result<(Clusters, Clustered)> {
-        let stages = self.out.join(STAGES);
-        let progress = &bar("pairs");
-        let (clusters, cut_captions, unreadable) = match (seen.features, seen.model, seen.pairs) {
-            (Some(features), ..) => {
-                let clusters = cluster_features(features, settings, seed, Some(&stages), progress)?;
+    fn cluster(&self) -> gram_experiments::Result<(Clusters, Clustered)> {
+        let Self { arguments, settings, seed, seen } = self;
+        let (stages, progress) = (arguments.out.join(STAGES), &bar("pairs"));
+        let (clusters, cut_captions, unreadable) = match seen {
+            Seen::Features(features, _) => {
+                let clusters = cluster_features(features, settings, *seed, Some(&stages), progress)?;
                 (clusters, None, Vec::new())
             }
-            (None, Some(model), Some(pairs)) => {
-                let encoder = self.sentence_bert.as_deref();
+            Seen::Pairs(model, pairs) => {
+                let encoder = arguments.sentence_bert.as_deref();
                 let (clusters, features) =
-                    cluster_pairs(model, pairs, encoder, settings, seed, Some(&stages), progress)?;
+                    cluster_pairs(model, pairs, encoder, settings, *seed, Some(&stages), progress)?;
                 let (cut, unreadable) = (features.cut_captions, unreadable(pairs, &features));
                 (clusters, Some(cut), unreadable)
             }
-            _ => {
-                let problem = "neither --pairs nor --features is given".to_owned();
-                return Err(ExperimentError::Refused(problem));
-            }
         };
         Ok((clusters, Clustered { cut_captions, unreadable }))
+    }
+
+    /// What the command costs.
+    fn cost(&self) -> Result<Cost> {
+        // Before anything is tried, the process holds what it will hold all the time: the weights and the
+        // tables.
+        let held = seeing_cost::current_megabytes().unwrap_or(0.0);
+        let ((points, width), of_features, mut seeing) = match &self.seen {
+            Seen::Features(features, _) => {
+                (features.caption_embeddings().shape(), features.bytes_in_memory(), None)
+            }
+            Seen::Pairs(model, pairs) => {
+                let see = |model: &Model, some: &Pairs| {
+                    let sentence_bert = self.arguments.sentence_bert.as_deref();
+                    PairFeatures::new(model, some, sentence_bert, &self.settings.topic_words, &())
+                };
+                let seeing = seeing_cost::of(model, pairs, see)?;
+                let (points, width) = (pairs.pairs.len(), model.clip.config.projection_dim);
+                // Images and captions, as `PairFeatures` holds them.
+                ((points, width), 2 * points * width * size_of::<f32>(), Some(seeing))
+            }
+        };
+        let of_features = of_features as f64 / f64::from(1 << 20);
+        if let Some(SeeingCost { megabytes: Some(megabytes), .. }) = &mut seeing {
+            *megabytes += of_features;
+        }
+        let mut stages = cost::of(points, width, &self.settings);
+        stages.iter_mut().for_each(|stage| stage.megabytes += held + of_features);
+        Ok(Cost { pairs: points, seeing, stages })
+    }
+}
+
+impl ClusterArguments {
+    /// Opens and checks everything.
+    fn resolve(&self, common: &Common) -> Result<Resolved<'_>> {
+        if !self.dry_run {
+            destination::folder(&self.out)?;
+        }
+        let settings = self.settings()?;
+        settings.validate()?;
+        let mut features = self.features.as_deref().map(FeatureFolder::open).transpose()?;
+        let model = self.model(features.as_ref(), common)?;
+        let pairs = self.pairs.as_deref().map(open_pairs).transpose()?;
+        if let Some(model) = &model {
+            note_what_tiny_knows(model, !self.pairs.as_deref().is_none_or(is_built_in));
+        }
+        if let Some(pairs) = &pairs {
+            output::note(format!("{} pairs, {}", pairs.pairs.len(), pairs.skipped_summary()));
+        }
+        if let (Some(features), Some(pairs)) = (&mut features, &pairs) {
+            features.match_with(pairs)?;
+        }
+        let seen = match (features, model, pairs) {
+            (Some(features), _, pairs) => Seen::Features(features, pairs),
+            (None, Some(model), Some(pairs)) => Seen::Pairs(model, pairs),
+            _ => bail!("neither --pairs nor --features is given"),
+        };
+        Ok(Resolved { arguments: self, settings, seed: common.seed, seen })
     }
 
     /// The model, where there are no features. Those that there are must be of the model that is given beside
@@ -256,42 +308,6 @@ struct Cost {
     seeing: Option<SeeingCost>,
     /// What the steps of the clustering cost, whatever else the process holds included.
     stages: Vec<StageCost>,
-}
-
-impl ClusterArguments {
-    /// What the command costs, for features that are there or pairs that are to be seen.
-    fn cost(
-        &self,
-        settings: &ChcSettings,
-        features: Option<&FeatureFolder>,
-        model: Option<&Model>,
-        pairs: Option<&Pairs>,
-    ) -> Result<Cost> {
-        // Before anything is tried, the process holds what it will hold all the time: the weights and the
-        // tables.
-        let held = seeing_cost::current_megabytes().unwrap_or(0.0);
-        let ((points, width), of_features, mut seeing) = match (features, model, pairs) {
-            (Some(features), ..) => (features.caption_embeddings().shape(), features.bytes_in_memory(), None),
-            (None, Some(model), Some(pairs)) => {
-                let see = |model: &Model, some: &Pairs| {
-                    let sentence_bert = self.sentence_bert.as_deref();
-                    PairFeatures::new(model, some, sentence_bert, &settings.topic_words, &())
-                };
-                let seeing = seeing_cost::of(model, pairs, see)?;
-                let (points, width) = (pairs.pairs.len(), model.clip.config.projection_dim);
-                // Images and captions, as `PairFeatures` holds them.
-                ((points, width), 2 * points * width * size_of::<f32>(), Some(seeing))
-            }
-            _ => bail!("neither --pairs nor --features is given"),
-        };
-        let of_features = of_features as f64 / f64::from(1 << 20);
-        if let Some(SeeingCost { megabytes: Some(megabytes), .. }) = &mut seeing {
-            *megabytes += of_features;
-        }
-        let mut stages = cost::of(points, width, settings);
-        stages.iter_mut().for_each(|stage| stage.megabytes += held + of_features);
-        Ok(Cost { pairs: points, seeing, stages })
-    }
 }
 
 impl Cost {

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use crate::destination;
 use crate::output;
 use anyhow::Result;
-use clap::Args;
-use gram_data::Pairs;
-use gram_experiments::embedding::{Embedded, Embedding, Precision, embed};
+use clap::{ArgGroup, Args};
+use gram_clip::Model;
+use gram_data::{LabelledDataset, Pairs};
+use gram_experiments::embedding::{Embedded, Embedding, Precision, Summary, embed};
 use gram_hub::model::{is_built_in, note_what_tiny_knows, open_model, open_pairs};
 use serde_json::json;
 
@@ -18,6 +19,7 @@ use crate::progress::bar;
 /// Arguments of `gram embed`.
 #[derive(Args, Debug)]
 #[command(
+    group = ArgGroup::new("input").args(["pairs", "data"]).required(true),
     after_help = "Examples:\n  gram embed --model ViT-B/16 --pairs shards --out features\n  gram embed --model ViT-B/16 --data flowers/ --out flowers-features"
 )]
 pub struct EmbedArguments {
@@ -28,7 +30,7 @@ pub struct EmbedArguments {
     #[arg(long, value_name = "PIXELS")]
     image_size: Option<usize>,
     /// Image-text pairs: WebDataset shards, a folder of them, a manifest, or `demo`.
-    #[arg(long, value_name = "SRC", required_unless_present = "data", conflicts_with = "data")]
+    #[arg(long, value_name = "SRC")]
     pairs: Option<String>,
     /// A labelled dataset instead: a folder for each class, a manifest, an archive, a standard benchmark, or
     /// `demo:NAME`. `gram adapt --features` and `gram bench --features` then need no image.
@@ -50,42 +52,11 @@ pub struct EmbedArguments {
 
 /// Runs the command.
 pub fn run(arguments: &EmbedArguments, common: &Common) -> Result<()> {
-    destination::folder(&arguments.out)?;
-    let mut model = open_model(&arguments.model, &common.device()?, &bar("download"))?;
-    let source = arguments.pairs.as_ref().or(arguments.data.as_ref()).map_or("", String::as_str);
-    note_what_tiny_knows(&model, !is_built_in(source));
-    if let Some(side) = arguments.image_size {
-        model = model.at_image_size(side)?;
-    }
-    let (pairs, dataset) = match &arguments.data {
-        Some(name) => (Pairs::default(), Some(labelled::open(name)?)),
-        None => (open_pairs(source)?, None),
-    };
-    let embedded = match &dataset {
-        Some(dataset) => {
-            output::note(format!("{} images of {} classes", dataset.images.len(), dataset.classes.len()));
-            Embedded::Dataset(dataset)
-        }
-        None => {
-            output::note(format!("{} pairs, {}", pairs.pairs.len(), pairs.skipped_summary()));
-            Embedded::Pairs(&pairs)
-        }
-    };
-    let images = dataset.as_ref().map_or(pairs.pairs.len(), |dataset| dataset.images.len());
-    let embedding = Embedding {
-        model: &model,
-        sentence_bert: arguments.sentence_bert.as_deref(),
-        precision: if arguments.full_precision { Precision::Single } else { Precision::Half },
-    };
-    let (out, restart) = (&arguments.out, arguments.anew.restart);
-    destination::room(out, size(&embedding, images))?;
-    let summary = embed(&embedding, embedded, source, out, restart, &bar("images"))?;
-    if dataset.is_none() {
-        pairs.write_skipped(&arguments.out.join("left_out.jsonl"))?;
-    }
+    let resolved = arguments.resolve(common)?;
+    let (out, summary) = (&arguments.out, resolved.run()?);
     match common.json {
         true => {
-            let mut told = json!({"features": arguments.out.to_string_lossy(), "summary": summary});
+            let mut told = json!({"features": out.to_string_lossy(), "summary": summary});
             told["summary"]["resumed"] = summary.resumed.into();
             output::json(&told)?;
         }
@@ -95,10 +66,74 @@ pub fn run(arguments: &EmbedArguments, common: &Common) -> Result<()> {
             summary.resumed,
             summary.unreadable,
             summary.cut_captions,
-            arguments.out.display()
+            out.display()
         ))?,
     }
     Ok(())
+}
+
+/// What the arguments ask for, opened and checked.
+struct Resolved<'a> {
+    arguments: &'a EmbedArguments,
+    model: Model,
+    /// What is embedded, as it was named.
+    source: &'a str,
+    data: Data,
+}
+
+/// What is embedded.
+enum Data {
+    Pairs(Pairs),
+    Dataset(LabelledDataset),
+}
+
+impl EmbedArguments {
+    /// Opens and checks everything.
+    fn resolve(&self, common: &Common) -> Result<Resolved<'_>> {
+        destination::folder(&self.out)?;
+        let mut model = open_model(&self.model, &common.device()?, &bar("download"))?;
+        let source = self.pairs.as_ref().or(self.data.as_ref()).map_or("", String::as_str);
+        note_what_tiny_knows(&model, !is_built_in(source));
+        if let Some(side) = self.image_size {
+            model = model.at_image_size(side)?;
+        }
+        let data = match &self.data {
+            Some(name) => {
+                let dataset = labelled::open(name)?;
+                output::note(format!("{} images of {} classes", dataset.images.len(), dataset.classes.len()));
+                Data::Dataset(dataset)
+            }
+            None => {
+                let pairs = open_pairs(source)?;
+                output::note(format!("{} pairs, {}", pairs.pairs.len(), pairs.skipped_summary()));
+                Data::Pairs(pairs)
+            }
+        };
+        Ok(Resolved { arguments: self, model, source, data })
+    }
+}
+
+impl Resolved<'_> {
+    /// Writes the features that are not there yet.
+    fn run(&self) -> Result<Summary> {
+        let Self { arguments, model, source, data } = self;
+        let embedding = Embedding {
+            model,
+            sentence_bert: arguments.sentence_bert.as_deref(),
+            precision: if arguments.full_precision { Precision::Single } else { Precision::Half },
+        };
+        let (images, embedded) = match data {
+            Data::Pairs(pairs) => (pairs.pairs.len(), Embedded::Pairs(pairs)),
+            Data::Dataset(dataset) => (dataset.images.len(), Embedded::Dataset(dataset)),
+        };
+        let (out, restart) = (&arguments.out, arguments.anew.restart);
+        destination::room(out, size(&embedding, images))?;
+        let summary = embed(&embedding, embedded, source, out, restart, &bar("images"))?;
+        if let Data::Pairs(pairs) = data {
+            pairs.write_skipped(&out.join("left_out.jsonl"))?;
+        }
+        Ok(summary)
+    }
 }
 
 /// About the bytes that the features of so many pairs take: in parts, then joined, and as NumPy's files.

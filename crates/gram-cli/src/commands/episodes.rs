@@ -12,7 +12,7 @@ use gram_prompt::PromptKind;
 use serde_json::json;
 
 use crate::arguments::Common;
-use crate::commands::meta_train::MetaSettings;
+use crate::commands::meta_settings::MetaSettings;
 
 /// Arguments of `gram episodes`.
 #[derive(Args, Debug)]

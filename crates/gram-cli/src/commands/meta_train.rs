@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use crate::destination;
 use crate::output;
-use anyhow::{Context, Result, bail, ensure};
-use clap::{Args, ValueEnum};
+use anyhow::{Result, bail, ensure};
+use clap::{ArgGroup, Args};
+use gram_clip::{Model, ModelIdentity};
 use gram_cluster::Clusters;
-use gram_experiments::defaults;
+use gram_data::Pairs;
 use gram_experiments::episodes::{EpisodesFile, check_topics};
 use gram_experiments::meta_training::{MetaRun, listed_material, material, start_prompt};
 use gram_experiments::pair_images::{PairSource, images_of, images_of_clusters};
-use gram_experiments::settings_file;
 use gram_experiments::starts::{model_of, start_of};
 use gram_experiments::tuning_settings::learned_template;
 use gram_features::FeatureFolder;
@@ -20,19 +20,22 @@ use gram_features::pixel_cache::USUAL_ROOM;
 use gram_hub::model::{
     is_built_in, note_other_clusters, note_what_tiny_knows, open_model_or_own, open_pairs,
 };
-use gram_meta::{EpisodeSource, MetaState, MetaStep, MetaTrainingSettings, OuterOptimizer};
-use gram_prompt::{ClassPosition, PromptKind, Rates, RegulatorForm, Template};
+use gram_meta::{EpisodeSource, Material, MetaState, MetaStep, MetaTrainingSettings};
+use gram_prompt::{ClassPosition, Placement, PromptKind, Template};
 use gram_tune::design::PromptDesign;
 use serde::Serialize;
 
 use crate::arguments::{Anew, Common};
 use crate::commands::command_line;
+use crate::commands::meta_settings::MetaSettings;
 use crate::commands::prompting::load_prompt;
 use crate::progress::bar;
 
 /// Arguments of `gram meta-train`.
 #[derive(Args, Debug)]
 #[command(
+    group = ArgGroup::new("input").args(["pairs", "features"]).required(true),
+    group = ArgGroup::new("tasks").args(["clusters", "episodes"]).required(true),
     after_help = "Examples:\n  gram meta-train --pairs demo --clusters runs/clusters --method coop --out start.safetensors\n  \
                   gram meta-train --pairs demo --episodes episodes.json --method coop --out replayed.safetensors"
 )]
@@ -42,14 +45,14 @@ pub struct MetaTrainArguments {
     #[arg(long, value_name = "M")]
     model: Option<String>,
     /// The image-text pairs that were clustered.
-    #[arg(long, value_name = "SRC", required_unless_present = "features", conflicts_with = "features")]
+    #[arg(long, value_name = "SRC")]
     pairs: Option<String>,
     /// Features of their images, from `gram embed` or clip-retrieval: a prompt that is not visual needs no
     /// more.
     #[arg(long, value_name = "DIR")]
     features: Option<PathBuf>,
     /// Topics and domains from `gram cluster`, from which episodes are drawn.
-    #[arg(long, value_name = "DIR", required_unless_present = "episodes", conflicts_with = "episodes")]
+    #[arg(long, value_name = "DIR")]
     clusters: Option<PathBuf>,
     /// Episodes from `gram episodes`, in their order, instead of drawn ones.
     #[arg(long, value_name = "FILE")]
@@ -95,88 +98,6 @@ pub struct MetaTrainArguments {
     settings: MetaSettings,
 }
 
-/// Settings of meta-training: those of the file or the defaults, and what replaces single ones.
-#[derive(Args, Debug)]
-pub struct MetaSettings {
-    /// Settings (TOML), any part of them. A seed in the file overrides --seed.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Outer steps; 0 writes the initialisation as it is.
-    #[arg(long, value_name = "N")]
-    steps: Option<usize>,
-    /// Meta-batch: episodes per outer step.
-    #[arg(long, value_name = "B")]
-    meta_batch: Option<usize>,
-    /// Task micro-batch: episodes that pass the towers together.
-    #[arg(long = "task-micro-batch", alias = "tasks-at-once", value_name = "N")]
-    tasks_at_once: Option<usize>,
-    /// Inner steps.
-    #[arg(long, value_name = "K")]
-    inner_steps: Option<usize>,
-    /// Momentum of the inner steps, as at test time.
-    #[arg(long, value_name = "MU")]
-    inner_momentum: Option<f32>,
-    /// Inner learning rate, or one for each tower: TEXT/VISUAL.
-    #[arg(long = "inner-lr", alias = "inner-rate", value_name = "ALPHA")]
-    inner_rate: Option<Rates>,
-    /// Meta-learns the inner learning rates too.
-    #[arg(long = "learn-inner-lr", alias = "learn-rates")]
-    learn_rates: bool,
-    /// First-order meta-gradient: leaves out the Hessian.
-    #[arg(long)]
-    first_order: bool,
-    /// Form of the gradient regulator: paper, unit, rescaled, or none for no regulator.
-    #[arg(long, value_name = "FORM")]
-    regulator: Option<RegulatorName>,
-    /// Classes per episode.
-    #[arg(long, value_name = "N")]
-    ways: Option<usize>,
-    /// Support images per class.
-    #[arg(long, value_name = "N")]
-    support_shots: Option<usize>,
-    /// Query images per class.
-    #[arg(long, value_name = "N")]
-    query_shots: Option<usize>,
-    /// Query-only classes: further classes of the query set that the support set does not show. The paper
-    /// has none.
-    #[arg(long = "query-only-classes", alias = "new-ways", value_name = "N")]
-    new_ways: Option<usize>,
-    /// Meta optimiser.
-    #[arg(long)]
-    optimizer: Option<OptimizerName>,
-    /// Meta learning rate, of prompt and regulator.
-    #[arg(long, value_name = "RATE")]
-    outer_lr: Option<f64>,
-    /// Clips the meta-gradient to this norm.
-    #[arg(long, value_name = "NORM")]
-    clip_norm: Option<f32>,
-    /// Share of the topics that is held out for validation.
-    #[arg(long, value_name = "PART")]
-    validation_topics: Option<f64>,
-    /// Outer steps between validations.
-    #[arg(long, value_name = "N")]
-    validation_steps: Option<usize>,
-    /// Early stopping: validations without improvement before training ends.
-    #[arg(long, value_name = "N")]
-    patience: Option<usize>,
-}
-
-/// The optimisers by name.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum OptimizerName {
-    Adam,
-    Sgd,
-}
-
-/// The forms of a regulator by name.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum RegulatorName {
-    Paper,
-    Unit,
-    Rescaled,
-    None,
-}
-
 /// What is printed for machines.
 #[derive(Serialize)]
 struct Trained<'a> {
@@ -186,110 +107,8 @@ struct Trained<'a> {
 
 /// Runs the command.
 pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
-    destination::file(&arguments.out)?;
-    let device = common.device()?;
-    let settings = arguments.settings.in_force(arguments.method, common.seed)?;
-    let kind = arguments.method;
-    let clusters = arguments.clusters.as_deref().map(Clusters::load).transpose()?;
-    let listed = arguments.episodes.as_deref().map(EpisodesFile::read).transpose()?;
-    if let Some(clusters) = &clusters {
-        check_topics(clusters, &settings)?;
-    }
-    if let Some(listed) = &listed {
-        listed.check_count(&settings)?;
-    }
-    let grouped_by = match (&arguments.clusters, &clusters, &arguments.episodes, &listed) {
-        (Some(path), Some(clusters), ..) => clusters.model.clone().map(|model| (path.as_path(), model)),
-        (_, _, Some(path), Some(listed)) => listed.clusters.clone().map(|model| (path.as_path(), model)),
-        _ => None,
-    };
-    let of_start = match &arguments.init {
-        Some(path) => model_of(path, &device)?.map(|model| (path.as_path(), model)),
-        None => None,
-    };
-    let model = open_model_or_own(
-        arguments.model.as_deref(),
-        of_start.or(grouped_by.clone()),
-        &device,
-        &bar("download"),
-    )?;
-    note_what_tiny_knows(&model, arguments.pairs.as_deref().is_some_and(|pairs| !is_built_in(pairs)));
-    if let Some((path, grouped_by)) = &grouped_by {
-        note_other_clusters(&model, path, grouped_by)?;
-    }
-    let template = &learned_template(arguments.template.as_ref(), &model)?;
-    let pairs = arguments.pairs.as_deref().map(open_pairs).transpose()?;
-    let features = arguments.features.as_deref().map(FeatureFolder::open).transpose()?;
-
-    let design = PromptDesign {
-        context_tokens: arguments.context_tokens,
-        visual_tokens: arguments.visual_tokens,
-        visual_depth: arguments.visual_depth,
-        ..PromptDesign::default()
-    };
-    let usual = start_prompt(&model, kind, template, design, settings.seed)?;
-    let (mut start, mut placement) =
-        (MetaState::start(usual, &settings, &device), design.placement(kind, &model, 1));
-    if let Some(path) = &arguments.init {
-        let file = load_prompt(path, arguments.class_position, &device)?;
-        ensure!(file.header.kind == kind, "{}: it is of {}, not of {kind}", path.display(), file.header.kind);
-        (start, placement) = (start_of(&file, path, &model)?, file.header.placement);
-    }
-    let room = arguments.pixel_memory.saturating_mul(1 << 20);
-    let source = match (&pairs, &features) {
-        (Some(pairs), _) => PairSource::Images(pairs),
-        (_, Some(features)) => PairSource::Features(features),
-        (None, None) => bail!("name the pairs with --pairs, or their features with --features"),
-    };
-    let progress = bar("images");
-    let (material, seen, episodes) = match (&clusters, &listed) {
-        (Some(clusters), _) => {
-            let images = images_of_clusters(&model, clusters, source, kind, room, &progress)?;
-            let material = material(&model, clusters, images.store, &start.theta, template, &settings)?;
-            output::note(format!(
-                "{} topics, {} more are too small",
-                material.pool.topics.len(),
-                material.pool.too_small
-            ));
-            (material, images.fingerprint, EpisodeSource::Sampled)
-        }
-        (None, Some(listed)) => {
-            let (names, keys, episodes) = listed.numbered();
-            let images = images_of(&model, &keys, source, kind, room, &progress)?;
-            let material = listed_material(&model, &names, images.store, &start.theta, template)?;
-            (material, images.fingerprint, EpisodeSource::Listed(episodes))
-        }
-        (None, None) => bail!("name topics with --clusters, or episodes with --episodes"),
-    };
-
-    drop(progress);
-    let progress = bar("meta-training");
-    progress.set_length(settings.steps as u64);
-    let (mut last, mut held_out) = (None, String::new());
-    let command = command_line();
-    let run = MetaRun {
-        model: &model,
-        kind,
-        placement,
-        template,
-        clusters: grouped_by.as_ref().map(|(_, model)| model),
-        material: &material,
-        images: &seen,
-        start,
-        episodes,
-        settings: &settings,
-        command: &command,
-        restart: arguments.anew.restart,
-    };
-    run.run(&arguments.out, &mut |step| {
-        if let Some(validation) = step.validation {
-            held_out = format!(", held out {:.3}", validation.loss);
-        }
-        progress.set_position(step.step as u64);
-        progress.set_message(format!("query loss {:.3}{held_out}", step.query_loss));
-        last = Some(step.clone());
-    })?;
-    progress.finish_and_clear();
+    let resolved = arguments.resolve(common)?;
+    let last = resolved.run()?;
     match common.json {
         true => output::json(&Trained { start: arguments.out.to_string_lossy(), last })?,
         false => output::line(arguments.out.display())?,
@@ -297,86 +116,170 @@ pub fn run(arguments: &MetaTrainArguments, common: &Common) -> Result<()> {
     Ok(())
 }
 
-impl MetaSettings {
-    /// The file's settings or the defaults, with what the command line replaces.
-    pub fn in_force(&self, kind: PromptKind, seed: u64) -> Result<MetaTrainingSettings> {
-        let mut settings = Self::of_file(self.config.as_deref(), kind, seed)?;
-        self.replace(&mut settings)?;
-        settings.validate()?;
-        Ok(settings)
-    }
+/// What the arguments ask for, opened and checked.
+struct Resolved<'a> {
+    arguments: &'a MetaTrainArguments,
+    settings: MetaTrainingSettings,
+    model: Model,
+    template: Template,
+    tasks: Tasks<'a>,
+    source: Source,
+}
 
-    /// What a file says, over the defaults.
-    pub fn of_file(path: Option<&Path>, kind: PromptKind, seed: u64) -> Result<MetaTrainingSettings> {
-        let usual = defaults::meta_training(kind, seed);
-        path.map_or(Ok(usual.clone()), |path| Ok(settings_file::over(&usual, path)?))
-    }
+/// Where tasks come from.
+enum Tasks<'a> {
+    /// Drawn from topics.
+    Clusters(&'a Path, Clusters),
+    /// Listed.
+    Episodes(&'a Path, EpisodesFile),
+}
 
-    fn replace(&self, settings: &mut MetaTrainingSettings) -> Result<()> {
-        put(&mut settings.steps, self.steps);
-        put(&mut settings.meta_batch, self.meta_batch);
-        put(&mut settings.tasks_at_once, self.tasks_at_once);
-        put(&mut settings.inner.steps, self.inner_steps);
-        put(&mut settings.inner.momentum, self.inner_momentum);
-        put(&mut settings.inner.rates, self.inner_rate);
-        settings.inner.learn_rates |= self.learn_rates;
-        settings.inner.first_order |= self.first_order;
-        put(&mut settings.episodes.ways, self.ways);
-        put(&mut settings.episodes.support_shots, self.support_shots);
-        put(&mut settings.episodes.query_shots, self.query_shots);
-        put(&mut settings.episodes.new_ways, self.new_ways);
-        put(&mut settings.prompt_rate, self.outer_lr);
-        put(&mut settings.regulator_rate, self.outer_lr);
-        put(&mut settings.validation_topics, self.validation_topics);
-        put(&mut settings.validation_steps, self.validation_steps);
-        settings.clip_norm = self.clip_norm.or(settings.clip_norm);
-        settings.patience = self.patience.or(settings.patience);
-        settings.optimizer = match self.optimizer {
-            Some(OptimizerName::Adam) => OuterOptimizer::Adam,
-            Some(OptimizerName::Sgd) => OuterOptimizer::Sgd,
-            None => settings.optimizer,
-        };
-        let form = match self.regulator {
-            Some(RegulatorName::Paper) => RegulatorForm::Paper,
-            Some(RegulatorName::Unit) => RegulatorForm::Unit,
-            Some(RegulatorName::Rescaled) => RegulatorForm::Rescaled,
-            Some(RegulatorName::None) => {
-                settings.regulator = None;
-                return Ok(());
+impl Tasks<'_> {
+    /// The model whose features made topics and domains, and the file that says so.
+    fn grouped_by(&self) -> Option<(&Path, ModelIdentity)> {
+        match self {
+            Tasks::Clusters(path, clusters) => Some((path, clusters.model.clone()?)),
+            Tasks::Episodes(path, listed) => Some((path, listed.clusters.clone()?)),
+        }
+    }
+}
+
+/// Where images come from.
+enum Source {
+    Pairs(Pairs),
+    Features(FeatureFolder),
+}
+
+impl<'a> From<&'a Source> for PairSource<'a> {
+    fn from(source: &'a Source) -> Self {
+        match source {
+            Source::Pairs(pairs) => Self::Images(pairs),
+            Source::Features(features) => Self::Features(features),
+        }
+    }
+}
+
+impl MetaTrainArguments {
+    /// Opens and checks everything, cheapest first.
+    fn resolve(&self, common: &Common) -> Result<Resolved<'_>> {
+        destination::file(&self.out)?;
+        let device = common.device()?;
+        let settings = self.settings.in_force(self.method, common.seed)?;
+        let tasks = match (&self.clusters, &self.episodes) {
+            (Some(path), _) => {
+                let clusters = Clusters::load(path)?;
+                check_topics(&clusters, &settings)?;
+                Tasks::Clusters(path, clusters)
             }
-            None => return Ok(()),
+            (None, Some(path)) => {
+                let listed = EpisodesFile::read(path)?;
+                listed.check_count(&settings)?;
+                Tasks::Episodes(path, listed)
+            }
+            (None, None) => bail!("name topics with --clusters, or episodes with --episodes"),
         };
-        let regulator = settings.regulator.as_mut();
-        regulator.context("--regulator: the settings have none; give it a section [regulator]")?.form = form;
-        Ok(())
+        let of_start = match &self.init {
+            Some(path) => model_of(path, &device)?.map(|model| (path.as_path(), model)),
+            None => None,
+        };
+        let own = of_start.or(tasks.grouped_by());
+        let model = open_model_or_own(self.model.as_deref(), own, &device, &bar("download"))?;
+        note_what_tiny_knows(&model, self.pairs.as_deref().is_some_and(|pairs| !is_built_in(pairs)));
+        if let Some((path, grouped_by)) = tasks.grouped_by() {
+            note_other_clusters(&model, path, &grouped_by)?;
+        }
+        let template = learned_template(self.template.as_ref(), &model)?;
+        let source = match (&self.pairs, &self.features) {
+            (Some(pairs), _) => Source::Pairs(open_pairs(pairs)?),
+            (None, Some(features)) => Source::Features(FeatureFolder::open(features)?),
+            (None, None) => bail!("name the pairs with --pairs, or their features with --features"),
+        };
+        Ok(Resolved { arguments: self, settings, model, template, tasks, source })
     }
 }
 
-fn put<T: Copy>(setting: &mut T, given: Option<T>) {
-    *setting = given.unwrap_or(*setting);
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        settings: MetaSettings,
+impl Resolved<'_> {
+    /// Meta-trains from where the run stood, and writes the initialisation: its last step.
+    fn run(&self) -> Result<Option<MetaStep>> {
+        let Self { arguments, settings, model, template, tasks, .. } = self;
+        let (start, placement) = self.start()?;
+        let (material, images, episodes) = self.material(&start)?;
+        let progress = bar("meta-training");
+        progress.set_length(settings.steps as u64);
+        let (mut last, mut held_out) = (None, String::new());
+        let grouped_by = tasks.grouped_by().map(|(_, model)| model);
+        let run = MetaRun {
+            model,
+            kind: arguments.method,
+            placement,
+            template,
+            clusters: grouped_by.as_ref(),
+            material: &material,
+            images: &images,
+            start,
+            episodes,
+            settings,
+            command: &command_line(),
+            restart: arguments.anew.restart,
+        };
+        run.run(&arguments.out, &mut |step| {
+            if let Some(validation) = step.validation {
+                held_out = format!(", held out {:.3}", validation.loss);
+            }
+            progress.set_position(step.step as u64);
+            progress.set_message(format!("query loss {:.3}{held_out}", step.query_loss));
+            last = Some(step.clone());
+        })?;
+        progress.finish_and_clear();
+        Ok(last)
     }
 
-    #[test]
-    fn flags_mean_the_same_under_their_old_names() {
-        let parsed = |line: &str| {
-            let words = std::iter::once("gram").chain(line.split(' '));
-            format!("{:?}", Line::try_parse_from(words).unwrap().settings)
+    /// Where meta-training starts, and where its vectors enter.
+    fn start(&self) -> Result<(MetaState, Placement)> {
+        let Self { arguments, settings, model, template, .. } = self;
+        let (kind, device) = (arguments.method, model.device());
+        if let Some(path) = &arguments.init {
+            let file = load_prompt(path, arguments.class_position, &device)?;
+            ensure!(
+                file.header.kind == kind,
+                "{}: it is of {}, not of {kind}",
+                path.display(),
+                file.header.kind
+            );
+            return Ok((start_of(&file, path, model)?, file.header.placement));
+        }
+        let design = PromptDesign {
+            context_tokens: arguments.context_tokens,
+            visual_tokens: arguments.visual_tokens,
+            visual_depth: arguments.visual_depth,
+            ..PromptDesign::default()
         };
-        assert_eq!(
-            parsed("--inner-lr 0.1 --learn-inner-lr --task-micro-batch 1 --query-only-classes 2"),
-            parsed("--inner-rate 0.1 --learn-rates --tasks-at-once 1 --new-ways 2")
-        );
+        let usual = start_prompt(model, kind, template, design, settings.seed)?;
+        Ok((MetaState::start(usual, settings, &device), design.placement(kind, model, 1)))
+    }
+
+    /// What episodes are made of, the fingerprint of their pairs, and where they come from.
+    fn material(&self, start: &MetaState) -> Result<(Material, String, EpisodeSource)> {
+        let Self { arguments, settings, model, template, source, .. } = self;
+        let (kind, room) = (arguments.method, arguments.pixel_memory.saturating_mul(1 << 20));
+        let progress = bar("images");
+        match &self.tasks {
+            Tasks::Clusters(_, clusters) => {
+                let images = images_of_clusters(model, clusters, source, kind, room, &progress)?;
+                let material = material(model, clusters, images.store, &start.theta, template, settings)?;
+                output::note(format!(
+                    "{} topics, {} more are too small",
+                    material.pool.topics.len(),
+                    material.pool.too_small
+                ));
+                Ok((material, images.fingerprint, EpisodeSource::Sampled))
+            }
+            Tasks::Episodes(_, listed) => {
+                let (names, keys, episodes) = listed.numbered();
+                let images = images_of(model, &keys, source, kind, room, &progress)?;
+                let material = listed_material(model, &names, images.store, &start.theta, template)?;
+                Ok((material, images.fingerprint, EpisodeSource::Listed(episodes)))
+            }
+        }
     }
 }

@@ -7,26 +7,29 @@ use crate::destination;
 use crate::output;
 use anyhow::{Context, Result};
 use clap::Args;
+use gram_clip::Model;
 use gram_cluster::Clusters;
-use gram_data::LabelledDataset;
+use gram_data::{LabelledDataset, Pairs};
 use gram_experiments::episodes::check_topics;
 use gram_experiments::rehearsal::{Candidate, Question, Rehearsal, Rehearsed, Stage};
 use gram_experiments::whole_file;
-use gram_experiments::workbench::{ClusteredPairs, Workbench};
+use gram_experiments::workbench::{CheckedSettings, ClusteredPairs, Workbench};
 use gram_features::Dataset;
 use gram_hub::assets;
 use gram_hub::model::{
     DEMO, is_built_in, note_other_clusters, note_what_tiny_knows, open_model_or_own, open_pairs,
 };
+use gram_meta::MetaTrainingSettings;
 use gram_prompt::{Rates, Template};
 use gram_report::results::Method;
 use gram_report::statistics::{BySeed, Estimate, harmonic_mean};
 use gram_report::tables::{Cell, Table};
+use gram_tune::adaptation::Regulated;
 use gram_tune::tuning::among_base_classes;
 use serde_json::json;
 
 use crate::arguments::{Anew, Common};
-use crate::commands::meta_train::MetaSettings;
+use crate::commands::meta_settings::MetaSettings;
 use crate::commands::study::kind_with_gram;
 use crate::commands::tuning::TuningArguments;
 use crate::commands::{command_line, labelled};
@@ -100,62 +103,11 @@ pub struct RehearseArguments {
 
 /// Runs the command.
 pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
-    destination::folder(&arguments.out)?;
-    let device = common.device()?;
-    let method = arguments.method;
-    let kind = kind_with_gram(method)?;
-    let clusters = Clusters::load(&arguments.clusters)?;
-    let base = MetaSettings::of_file(arguments.meta_config.as_deref(), kind, common.seed)?;
-    let mut episodes = base.clone();
-    if arguments.data.is_empty() {
-        episodes.validation_topics = arguments.held_out;
-    }
-    check_topics(&clusters, &episodes)?;
-    let made_with = clusters.model.clone().map(|model| (arguments.clusters.as_path(), model));
-    let model = open_model_or_own(arguments.model.as_deref(), made_with, &device, &bar("download"))?;
-    clusters.model.iter().try_for_each(|own| note_other_clusters(&model, &arguments.clusters, own))?;
-    let mut data = arguments.data.iter().chain([&arguments.pairs]);
-    note_what_tiny_knows(&model, !data.all(|name| is_built_in(name)));
-    let template = learned_template(arguments.template.as_ref(), &model)?;
-    let settings = arguments.tuning.settings(&model, Some(arguments.shots), false)?;
-    let usual = settings.regulated.regulated;
-    let mut candidates = Candidate::as_set(&base, usual).to_vec();
-    for candidate in arguments.question.iter().flat_map(|question| question.candidates(&base, usual)) {
-        // A question that is given twice is asked once.
-        if !candidates.iter().any(|known| known.name == candidate.name) {
-            candidates.push(candidate);
-        }
-    }
-    let pairs = open_pairs(&arguments.pairs)?;
-    let datasets = arguments.datasets()?;
-    let stage = match datasets.is_empty() {
-        true => Stage::Topics { looks: usize::from(arguments.looks), held_out: arguments.held_out },
-        false => Stage::Datasets(&datasets),
-    };
-    let progress = bar("trials");
-    let command = command_line();
-    let rehearsal = Rehearsal {
-        workbench: Workbench {
-            model: &model,
-            template: &template,
-            settings,
-            seeds: (common.seed..).take(arguments.seeds).collect(),
-            command: &command,
-            progress: &progress,
-        },
-        source: ClusteredPairs { pairs: &pairs, clusters: &clusters },
-        rates: arguments.rates.clone(),
-        stage,
-        method,
-        out: &arguments.out,
-        restart: arguments.anew.restart,
-    };
-    let found = rehearsal.run(&candidates)?;
-    drop(rehearsal);
-    drop(progress);
+    let resolved = arguments.resolve(common)?;
+    let (candidates, found) = (&resolved.candidates, resolved.run()?);
     let tables = [
-        table(method, &arguments.rates, &candidates, &found),
-        by_rate(&arguments.rates, &candidates, &found),
+        table(arguments.method, &arguments.rates, candidates, &found),
+        by_rate(&arguments.rates, candidates, &found),
     ];
     let path = arguments.out.join("rehearsal.md");
     whole_file::write(&path, tables.each_ref().map(Table::to_markdown).join("\n").as_bytes())?;
@@ -172,7 +124,91 @@ pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
     Ok(())
 }
 
+/// What the arguments ask for, opened and checked.
+struct Resolved<'a> {
+    arguments: &'a RehearseArguments,
+    model: Model,
+    template: Template,
+    settings: CheckedSettings,
+    seeds: Vec<u64>,
+    pairs: Pairs,
+    clusters: Clusters,
+    /// Base classes; none where held-out topics are searched on.
+    datasets: Vec<Dataset>,
+    candidates: Vec<Candidate>,
+}
+
+impl Resolved<'_> {
+    /// Runs what is not finished yet: of each candidate all runs.
+    fn run(&self) -> Result<Vec<Vec<Rehearsed>>> {
+        let Self { arguments, model, template, pairs, clusters, datasets, candidates, .. } = self;
+        let (command, progress) = (&command_line(), &bar("trials"));
+        let (settings, seeds) = (self.settings.clone(), self.seeds.clone());
+        let stage = match datasets.is_empty() {
+            true => Stage::Topics { looks: usize::from(arguments.looks), held_out: arguments.held_out },
+            false => Stage::Datasets(datasets),
+        };
+        let rehearsal = Rehearsal {
+            workbench: Workbench { model, template, settings, seeds, command, progress },
+            source: ClusteredPairs { pairs, clusters },
+            rates: arguments.rates.clone(),
+            stage,
+            method: arguments.method,
+            out: &arguments.out,
+            restart: arguments.anew.restart,
+        };
+        Ok(rehearsal.run(candidates)?)
+    }
+}
+
 impl RehearseArguments {
+    /// Opens and checks everything, cheapest first.
+    fn resolve(&self, common: &Common) -> Result<Resolved<'_>> {
+        destination::folder(&self.out)?;
+        let kind = kind_with_gram(self.method)?;
+        let clusters = Clusters::load(&self.clusters)?;
+        let base = MetaSettings::of_file(self.meta_config.as_deref(), kind, common.seed)?;
+        let mut episodes = base.clone();
+        if self.data.is_empty() {
+            episodes.validation_topics = self.held_out;
+        }
+        check_topics(&clusters, &episodes)?;
+        let made_with = clusters.model.clone().map(|model| (self.clusters.as_path(), model));
+        let (device, progress) = (common.device()?, bar("download"));
+        let model = open_model_or_own(self.model.as_deref(), made_with, &device, &progress)?;
+        clusters.model.iter().try_for_each(|own| note_other_clusters(&model, &self.clusters, own))?;
+        let mut data = self.data.iter().chain([&self.pairs]);
+        note_what_tiny_knows(&model, !data.all(|name| is_built_in(name)));
+        let template = learned_template(self.template.as_ref(), &model)?;
+        let settings = self.tuning.settings(&model, Some(self.shots), false)?;
+        let candidates = self.candidates(&base, settings.regulated.regulated);
+        let pairs = open_pairs(&self.pairs)?;
+        let (datasets, seeds) = (self.datasets()?, (common.seed..).take(self.seeds).collect());
+        Ok(Resolved {
+            arguments: self,
+            model,
+            template,
+            settings,
+            seeds,
+            pairs,
+            clusters,
+            datasets,
+            candidates,
+        })
+    }
+
+    /// What is compared: the settings as they are, and what the questions change in them.
+    fn candidates(&self, base: &MetaTrainingSettings, usual: Regulated) -> Vec<Candidate> {
+        let mut candidates = Candidate::as_set(base, usual).to_vec();
+        for candidate in self.question.iter().flat_map(|question| question.candidates(base, usual)) {
+            // A question that is given twice is asked once.
+            if !candidates.iter().any(|known| known.name == candidate.name) {
+                candidates.push(candidate);
+            }
+        }
+        candidates
+    }
+
     /// The base classes of the datasets that are given.
     fn datasets(&self) -> Result<Vec<Dataset>> {
         let demo = self.data.iter().any(|name| name == DEMO).then_some(assets::DATASETS);

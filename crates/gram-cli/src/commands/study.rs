@@ -8,18 +8,19 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use gram_clip::Model;
 use gram_cluster::Clusters;
-use gram_data::{ClassSubset, Pairs};
+use gram_data::{ClassSubset, Pairs, Progress};
 use gram_experiments::clustering::{PairFeatures, once_clustered};
 use gram_experiments::episodes::check_topics;
 use gram_experiments::run_folder::RunFolder;
 use gram_experiments::study::{Condition, StartSource, Study, claim};
-use gram_experiments::workbench::{ClusteredPairs, Workbench};
+use gram_experiments::workbench::{CheckedSettings, ClusteredPairs, Workbench};
 use gram_experiments::{defaults, whole_file};
 use gram_features::Dataset;
 use gram_hub::assets;
 use gram_hub::model::{
     DEMO, is_built_in, note_other_clusters, note_what_tiny_knows, open_model_or_own, open_pairs_with_metadata,
 };
+use gram_meta::MetaTrainingSettings;
 use gram_prompt::{PromptKind, Template};
 use gram_report::results::{Method, Results};
 use gram_report::tables::{Cell, StudyRow, Table, study};
@@ -115,92 +116,32 @@ enum Which {
     Alignment,
 }
 
+impl Which {
+    /// Its conditions, for a kind of prompt; `initialisations` are those of figure 1a.
+    fn conditions(self, kind: PromptKind, initialisations: u64) -> Vec<Condition> {
+        match self {
+            Self::Ablation => Condition::ablations(),
+            Self::Tokens => Condition::token_numbers(kind),
+            Self::Initialisations => Condition::initialisations(initialisations),
+            Self::Epochs => those(&[StartSource::Usual, StartSource::MetaTrained]),
+            Self::Alignment => those(&[StartSource::MetaTrained, StartSource::WithoutRegulator]),
+        }
+    }
+}
+
 /// Runs the command.
 pub fn run(arguments: &StudyArguments, common: &Common) -> Result<()> {
-    destination::folder(&arguments.out)?;
-    let device = common.device()?;
-    let (method, which) = (arguments.method, arguments.which);
-    let kind = kind_with_gram(method)?;
-    let mut meta_training = defaults::meta_training(kind, common.seed);
-    meta_training.steps = arguments.steps.unwrap_or(meta_training.steps);
-    ensure!(
-        which != Which::Alignment || meta_training.steps >= QUARTERS,
-        "--steps {}: figure-3b has a mean for every quarter of the steps: {QUARTERS} or more are expected",
-        meta_training.steps
-    );
-    let inside = |path: &Path| {
-        let real = |path: &Path| std::fs::canonicalize(path).ok();
-        real(path).zip(real(&arguments.out)).is_some_and(|(path, out)| path.starts_with(out))
-    };
-    ensure!(
-        !(arguments.anew.restart && arguments.clusters.as_deref().is_some_and(inside)),
-        "--clusters lies in --out {}, which --restart clears: name another --out",
-        arguments.out.display()
-    );
-    let given =
-        arguments.clusters.as_deref().map(|path| anyhow::Ok((path, Clusters::load(path)?))).transpose()?;
-    if let Some((_, clusters)) = &given {
-        check_topics(clusters, &meta_training)?;
-    }
-    let made_with = given.as_ref().and_then(|(path, clusters)| Some((*path, clusters.model.clone()?)));
-    let model = open_model_or_own(arguments.model.as_deref(), made_with.clone(), &device, &bar("download"))?;
-    made_with.iter().try_for_each(|(path, own)| note_other_clusters(&model, path, own))?;
-    let mut data = arguments.data.iter().chain([&arguments.pairs]);
-    note_what_tiny_knows(&model, !data.all(|name| is_built_in(name)));
-    let template = learned_template(arguments.template.as_ref(), &model)?;
-    let settings = arguments.tuning.settings(&model, Some(arguments.shots), false)?;
-    // One condition takes its tasks from the pairs' own labels.
-    let pairs = open_pairs_with_metadata(&arguments.pairs)?;
-    let clustered = match &given {
-        Some((_, given)) => json!(given.fingerprint()),
-        None => json!({"seed": common.seed, "settings": defaults::demo_clustering()}),
-    };
-    let (out, restart) = (&arguments.out, arguments.anew.restart);
-    let folder = claim(out, restart, &model, &pairs, &clustered, method, &meta_training)?;
-    let clusters = match given {
-        Some((_, given)) => given,
-        None => arguments.clusters(&folder, &model, &pairs, common.seed)?,
-    };
-    let demo: Vec<String> = assets::DATASETS.map(|name| format!("{DEMO}:{name}")).to_vec();
-    let named = if arguments.data.is_empty() { &demo } else { &arguments.data };
-    let datasets = named.iter().map(|name| Ok(labelled::open(name)?.into()));
-    let datasets = datasets.collect::<Result<Vec<Dataset>>>()?;
-    if which != Which::Alignment {
-        datasets.iter().for_each(|dataset| {
-            labelled::tell_shortfall(dataset, &[(ClassSubset::Base, None)], settings.shots);
-        });
-    }
-    let conditions = match which {
-        Which::Ablation => Condition::ablations(),
-        Which::Tokens => Condition::token_numbers(kind),
-        Which::Initialisations => Condition::initialisations(arguments.initialisations),
-        Which::Epochs => those(&[StartSource::Usual, StartSource::MetaTrained]),
-        Which::Alignment => those(&[StartSource::MetaTrained, StartSource::WithoutRegulator]),
-    };
-    let progress = bar("study");
-    let command = command_line();
-    let study = Study {
-        workbench: Workbench {
-            model: &model,
-            template: &template,
-            settings,
-            seeds: (common.seed..).take(arguments.seeds).collect(),
-            command: &command,
-            progress: &progress,
-        },
-        source: ClusteredPairs { pairs: &pairs, clusters: &clusters },
-        datasets: &datasets,
-        meta_training,
-        method,
-        folder: &folder,
-    };
+    let resolved = arguments.resolve(common)?;
+    let (command, progress) = (command_line(), bar("study"));
+    let study = resolved.study(&command, &progress);
     let mut found = Vec::new();
-    let table = match which {
-        Which::Epochs => epochs(&study, &conditions)?,
-        Which::Alignment => alignment(&study, &conditions)?,
+    let conditions = &resolved.conditions;
+    let table = match arguments.which {
+        Which::Epochs => epochs(&study, conditions)?,
+        Which::Alignment => alignment(&study, conditions)?,
         Which::Ablation | Which::Tokens | Which::Initialisations => {
-            found = study.run(&conditions)?;
-            accuracies(arguments, &conditions, &found)
+            found = study.run(conditions)?;
+            accuracies(arguments, conditions, &found)
         }
     };
     drop(study);
@@ -217,6 +158,36 @@ pub fn run(arguments: &StudyArguments, common: &Common) -> Result<()> {
         false => output::line(format!("{}\n{}", table.to_text(), path.display()))?,
     }
     Ok(())
+}
+
+/// What the arguments ask for, opened and checked.
+struct Resolved {
+    model: Model,
+    template: Template,
+    settings: CheckedSettings,
+    seeds: Vec<u64>,
+    pairs: Pairs,
+    clusters: Clusters,
+    datasets: Vec<Dataset>,
+    meta_training: MetaTrainingSettings,
+    method: Method,
+    folder: RunFolder,
+    conditions: Vec<Condition>,
+}
+
+impl Resolved {
+    fn study<'a>(&'a self, command: &'a str, progress: &'a dyn Progress) -> Study<'a> {
+        let Self { model, template, pairs, clusters, datasets, folder, method, .. } = self;
+        let (settings, seeds) = (self.settings.clone(), self.seeds.clone());
+        Study {
+            workbench: Workbench { model, template, settings, seeds, command, progress },
+            source: ClusteredPairs { pairs, clusters },
+            datasets,
+            meta_training: self.meta_training.clone(),
+            method: *method,
+            folder,
+        }
+    }
 }
 
 fn accuracies(arguments: &StudyArguments, conditions: &[Condition], found: &[(Method, Results)]) -> Table {
@@ -269,6 +240,92 @@ fn alignment(study: &Study, conditions: &[Condition]) -> Result<Table> {
 }
 
 impl StudyArguments {
+    /// Opens and checks everything, and begins the study in its folder.
+    fn resolve(&self, common: &Common) -> Result<Resolved> {
+        let (out, restart) = (&self.out, self.anew.restart);
+        destination::folder(out)?;
+        let (method, kind) = (self.method, kind_with_gram(self.method)?);
+        let mut meta_training = defaults::meta_training(kind, common.seed);
+        meta_training.steps = self.steps.unwrap_or(meta_training.steps);
+        ensure!(
+            self.which != Which::Alignment || meta_training.steps >= QUARTERS,
+            "--steps {}: figure-3b has a mean for every quarter of the steps: {QUARTERS} or more are expected",
+            meta_training.steps
+        );
+        let given = self.given_clusters()?;
+        if let Some((_, clusters)) = &given {
+            check_topics(clusters, &meta_training)?;
+        }
+        let model = self.model(given.as_ref(), common)?;
+        let template = learned_template(self.template.as_ref(), &model)?;
+        let settings = self.tuning.settings(&model, Some(self.shots), false)?;
+        // One condition takes its tasks from the pairs' own labels.
+        let pairs = open_pairs_with_metadata(&self.pairs)?;
+        let clustered = match &given {
+            Some((_, given)) => json!(given.fingerprint()),
+            None => json!({"seed": common.seed, "settings": defaults::demo_clustering()}),
+        };
+        let folder = claim(out, restart, &model, &pairs, &clustered, method, &meta_training)?;
+        let clusters = match given {
+            Some((_, given)) => given,
+            None => self.clusters(&folder, &model, &pairs, common.seed)?,
+        };
+        let datasets = self.datasets(&settings)?;
+        let seeds = (common.seed..).take(self.seeds).collect();
+        let conditions = self.which.conditions(kind, self.initialisations);
+        Ok(Resolved {
+            model,
+            template,
+            settings,
+            seeds,
+            pairs,
+            clusters,
+            datasets,
+            meta_training,
+            method,
+            folder,
+            conditions,
+        })
+    }
+
+    /// The clusters that are given, and where they lie.
+    fn given_clusters(&self) -> Result<Option<(&Path, Clusters)>> {
+        let Some(path) = self.clusters.as_deref() else { return Ok(None) };
+        let real = |path: &Path| std::fs::canonicalize(path).ok();
+        let is_inside = real(path).zip(real(&self.out)).is_some_and(|(path, out)| path.starts_with(out));
+        ensure!(
+            !(self.anew.restart && is_inside),
+            "--clusters lies in --out {}, which --restart clears: name another --out",
+            self.out.display()
+        );
+        Ok(Some((path, Clusters::load(path)?)))
+    }
+
+    /// The model: the one that is given, or that of the clusters.
+    fn model(&self, given: Option<&(&Path, Clusters)>, common: &Common) -> Result<Model> {
+        let made_with = given.and_then(|(path, clusters)| Some((*path, clusters.model.clone()?)));
+        let (device, progress) = (common.device()?, bar("download"));
+        let model = open_model_or_own(self.model.as_deref(), made_with.clone(), &device, &progress)?;
+        made_with.iter().try_for_each(|(path, own)| note_other_clusters(&model, path, own))?;
+        let mut data = self.data.iter().chain([&self.pairs]);
+        note_what_tiny_knows(&model, !data.all(|name| is_built_in(name)));
+        Ok(model)
+    }
+
+    /// The datasets; those of the demo where none is given.
+    fn datasets(&self, settings: &CheckedSettings) -> Result<Vec<Dataset>> {
+        let demo: Vec<String> = assets::DATASETS.map(|name| format!("{DEMO}:{name}")).to_vec();
+        let named = if self.data.is_empty() { &demo } else { &self.data };
+        let datasets = named.iter().map(|name| Ok(labelled::open(name)?.into()));
+        let datasets = datasets.collect::<Result<Vec<Dataset>>>()?;
+        if self.which != Which::Alignment {
+            datasets.iter().for_each(|dataset| {
+                labelled::tell_shortfall(dataset, &[(ClassSubset::Base, None)], settings.shots);
+            });
+        }
+        Ok(datasets)
+    }
+
     /// The clusters that are found, kept in the folder.
     fn clusters(&self, run: &RunFolder, model: &Model, pairs: &Pairs, seed: u64) -> Result<Clusters> {
         ensure!(
