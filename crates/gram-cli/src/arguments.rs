@@ -16,8 +16,8 @@ use crate::commands::export::ExportArguments;
 use crate::commands::meta_train::MetaTrainArguments;
 use crate::commands::predict::PredictArguments;
 use crate::commands::pretrain::PretrainArguments;
-use crate::commands::rehearse::RehearseArguments;
 use crate::commands::study::StudyArguments;
+use crate::commands::study_design::StudyDesignArguments;
 
 /// Tunes prompts for frozen CLIP models, from a meta-learned initialisation and with a regulated gradient
 /// (GRAM, ICCV 2023).
@@ -105,10 +105,12 @@ pub enum Command {
     Adapt(AdaptArguments),
     /// Runs the paper's protocols over datasets, methods, shots and seeds.
     Bench(BenchArguments),
-    /// Runs the paper's studies: ablations, prompt length, initialisations, training curves.
+    /// Runs the paper's studies: ablations, prompt length, initialisations, training curves; searches
+    /// hyper-parameters.
     Study(StudyArguments),
-    /// Searches hyper-parameters on validation classes.
-    Rehearse(RehearseArguments),
+    /// The old name of `gram study design`.
+    #[command(hide = true)]
+    Rehearse(StudyDesignArguments),
     /// Describes a dataset, and draws few-shot splits of it.
     Data(DataArguments),
     /// Classifies images.

@@ -15,8 +15,8 @@ pub mod meta_train;
 pub mod predict;
 pub mod pretrain;
 pub mod prompting;
-pub mod rehearse;
 pub mod study;
+pub mod study_design;
 pub mod tuning;
 
 /// How a command ended that did not fail.

@@ -77,7 +77,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         Command::Adapt(arguments) => commands::adapt::run(arguments, common).map(complete),
         Command::Bench(arguments) => commands::bench::run(arguments, common).map(complete),
         Command::Study(arguments) => commands::study::run(arguments, common).map(complete),
-        Command::Rehearse(arguments) => commands::rehearse::run(arguments, common).map(complete),
+        Command::Rehearse(arguments) => commands::study_design::run(arguments, common).map(complete),
         Command::Data(arguments) => commands::data::run(arguments, common),
         Command::Cluster(arguments) => commands::cluster::run(arguments, common).map(complete),
         Command::Episodes(arguments) => commands::episodes::run(arguments, common).map(complete),

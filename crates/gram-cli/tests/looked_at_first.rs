@@ -41,7 +41,7 @@ fn every_command_looks_at_its_output_before_any_model_is_opened() {
     let folders: [&[&str]; 7] = [
         &["bench", "--data", "demo:food"],
         &["study", "table-6"],
-        &["rehearse", "--clusters", "nowhere"],
+        &["study", "design", "--clusters", "nowhere"],
         &["embed", "--pairs", "demo"],
         &["cluster", "--pairs", "demo"],
         &["pretrain", "--pairs", "nowhere", "--config", "nowhere.toml"],
@@ -122,7 +122,18 @@ fn a_settings_file_says_any_part_everywhere_and_nothing_unknown() {
         ["meta-train", "--pairs", &pairs, "--clusters", &clusters, "--method", "coop", "--out", &start];
     let commands: [&[&str]; 5] = [
         &[&start_with[..], &["--config", &config]].concat(),
-        &["rehearse", "--pairs", &pairs, "--clusters", &clusters, "--out", &out, "--meta-config", &config],
+        &[
+            "study",
+            "design",
+            "--pairs",
+            &pairs,
+            "--clusters",
+            &clusters,
+            "--out",
+            &out,
+            "--meta-config",
+            &config,
+        ],
         &["adapt", "--data", "demo:food", "--method", "coop", "--out", &out, "--config", &config],
         &["cluster", "--pairs", "demo", "--dry-run", "--out", &out, "--config", &config],
         &["pretrain", "--pairs", &pairs, "--out", &out, "--config", &config],

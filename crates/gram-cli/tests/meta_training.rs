@@ -445,15 +445,22 @@ fn a_deep_visual_start_is_meta_trained_and_tuned_from() {
 }
 
 #[test]
-fn designs_are_rehearsed_on_held_out_topics_and_inside_base_classes() {
+fn designs_are_compared_on_held_out_topics_and_inside_base_classes() {
     let folder = tempfile::tempdir().unwrap();
     // The settings that a run writes down are those that the next one reads.
     finish(&mut meta_train(folder.path(), &["--method", "coop", "--steps", "1"]));
     let clustered = clustered();
-    let rehearse = |out: &str, more: &[&str]| {
+    let search = |out: &str, more: &[&str]| {
         let (pairs, clusters) = (clustered.path("pairs.jsonl"), clustered.path("clusters"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_gram"));
-        command.current_dir(folder.path()).args(["rehearse", "--pairs", &pairs, "--clusters", &clusters]);
+        command.current_dir(folder.path()).args([
+            "study",
+            "design",
+            "--pairs",
+            &pairs,
+            "--clusters",
+            &clusters,
+        ]);
         command.args([
             "--question",
             "order",
@@ -466,10 +473,10 @@ fn designs_are_rehearsed_on_held_out_topics_and_inside_base_classes() {
         ]);
         command.args(["--meta-config", "start.run/settings.toml", "--shots", "1", "--epochs", "2"]);
         finish(command.args(["--out", out]).args(more));
-        fs::read_to_string(folder.path().join(out).join("rehearsal.md")).unwrap()
+        fs::read_to_string(folder.path().join(out).join("design.md")).unwrap()
     };
-    let topics = ["--looks", "2", "--held-out", "0.5"];
-    let table = rehearse("topics", &topics);
+    let topics = ["--domains", "2", "--held-out", "0.5"];
+    let table = search("topics", &topics);
     for candidate in ["usual start", "as set", "first order", "regulated gradient", "regulated velocity"] {
         assert!(
             table.lines().any(|line| line.starts_with(&format!("| {candidate}"))),
@@ -483,7 +490,7 @@ fn designs_are_rehearsed_on_held_out_topics_and_inside_base_classes() {
     };
     assert_eq!(starts(), 2 * 2);
     fs::remove_dir_all(folder.path().join("topics/starts")).unwrap();
-    assert_eq!(rehearse("topics", &topics), table);
-    let inside = rehearse("inside", &["--data", "demo:food"]);
+    assert_eq!(search("topics", &topics), table);
+    let inside = search("inside", &["--data", "demo:food"]);
     assert!(inside.contains("first order") && inside != table);
 }

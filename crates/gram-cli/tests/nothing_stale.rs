@@ -80,6 +80,14 @@ fn start(path: &Path, seed: &str) -> String {
     path
 }
 
+/// The features of a labelled dataset, in a folder.
+fn embedded(model: &Path, data: &str, out: String) -> String {
+    let line = format!("embed --model {} --data {data} --out {out}", model.display());
+    let output = Command::new(env!("CARGO_BIN_EXE_gram")).args(line.split_whitespace()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    out
+}
+
 /// Replaces a text in a file, and gives what was there.
 fn edit(path: &Path, from: &str, to: &str) -> String {
     let text = fs::read_to_string(path).unwrap();
@@ -171,6 +179,9 @@ fn no_setting_and_no_data_of_a_bench_bring_back_other_numbers() {
     base.line_is(&without_start.with("class-position", &["front"]), "class position");
     base.flag("class-specific", &[]);
     base.flag("data", &[&y, &x]);
+    let (of_x, of_y) = (embedded(&tiny, &x, at("of-x")), embedded(&tiny, &y, at("of-y")));
+    base.flag("features", &[&of_x, &of_y]);
+    base.line_is(&base.line().without("data").with("features", &[&of_x, &of_y]), "features alone");
     base.flag("start", &[&format!("coop-gram={other}")]);
     base.flag("model", &[&moved.display().to_string()]);
     base.every_flag_was_changed_but(&["data-root"]);
@@ -299,6 +310,8 @@ fn no_setting_and_no_data_of_a_tuning_bring_back_another_prompt() {
     }
     base.flag("class-specific", &[]);
     base.flag("model", &[&moved.display().to_string()]);
+    let features = embedded(&tiny, &at("x/squares.csv"), at("features"));
+    base.flag("features", &[&features]);
     base.line_is(&base.line().without("shots").with("few-shot", &[&at("shots.json")]), "shots of a file");
     let without_start = base.line().without("init").with("method", &["coop"]);
     base.line_is(&without_start, "another method");
@@ -335,7 +348,8 @@ fn sentence_bert() -> String {
 
 /// The features of a folder, with the names of their rows.
 fn features(out: &Path, _: &str) -> String {
-    let files = ["features.safetensors", "pairs.jsonl", "unreadable.jsonl", "summary.json"];
+    let rows = if out.join("pairs.jsonl").is_file() { "pairs.jsonl" } else { "images.jsonl" };
+    let files = ["features.safetensors", rows, "unreadable.jsonl", "summary.json"];
     files.map(|name| gram_data::fingerprint::of_bytes(&fs::read(out.join(name)).unwrap())).join(" ")
 }
 
@@ -357,7 +371,11 @@ fn no_setting_and_no_data_of_features_bring_back_other_ones() {
     fs::write(&few, fs::read_to_string(&pairs).unwrap().lines().take(5).collect::<Vec<_>>().join("\n"))
         .unwrap();
     base.flag("pairs", &[&few.display().to_string()]);
-    base.every_flag_was_changed_but(&[]);
+    fs::create_dir(folder.path().join("labelled")).unwrap();
+    squares(&folder.path().join("labelled"));
+    let data = folder.path().join("labelled/x/squares.csv").display().to_string();
+    base.line_is(&base.line().without("pairs").with("data", &[&data]), "a labelled dataset");
+    base.every_flag_was_changed_but(&["data"]);
     edited(&base, &pairs, "a red square number 2", "a blue square number 2");
     replaced(&base, &folder.path().join("x/red-1.png"), &folder.path().join("x/blue-6.png"));
     replaced(&base, &tiny.join("model.safetensors"), &moved.join("model.safetensors"));
@@ -396,6 +414,44 @@ fn a_tokenizer_that_differs_in_one_merge_or_two_entries_is_of_another_model() {
         fs::write(&tokenizer, text).unwrap();
     }
     line.run(&out).unwrap();
+}
+
+#[test]
+fn no_features_and_no_labels_that_changed_bring_back_another_prompt() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    squares(folder.path());
+    let tiny = model(&folder.path().join("tiny"), None);
+    let features = embedded(&tiny, &at("x/squares.csv"), at("features"));
+    // The same images, mirrored in their names: every row is another image's.
+    fs::create_dir(folder.path().join("z")).unwrap();
+    for colour in ["red", "green", "blue", "grey"] {
+        for number in 0..10 {
+            let from = folder.path().join(format!("x/{colour}-{}.png", 9 - number));
+            fs::copy(from, folder.path().join(format!("z/{colour}-{number}.png"))).unwrap();
+        }
+    }
+    fs::copy(at("x/squares.csv"), at("z/squares.csv")).unwrap();
+    let others = embedded(&tiny, &at("z/squares.csv"), at("others"));
+    let line = format!("adapt --features {features} --method coop --shots 1 --epochs 2 --batch-size 1");
+    let base = Base::new(CommandLine::new(&line), "prompt.safetensors", prompt);
+    base.again();
+    base.line_is(&base.line().with("features", &[&others]), "other features");
+    let rows = |folder: &str| Path::new(folder).join("features.safetensors");
+    replaced(&base, &rows(&features), &rows(&others));
+    let images = folder.path().join("features/images.jsonl");
+    let text = fs::read_to_string(&images).unwrap();
+    let label = |line: &str| line.split("\"class\":").nth(1).unwrap()[..1].to_owned();
+    let first = text.lines().next().unwrap();
+    let changed = if label(first) == "0" { "1" } else { "0" };
+    let class = |number: &str| format!("\"class\":{number}");
+    for line in text.lines().filter(|line| line.contains("train")) {
+        let other = line.replacen(&class(&label(line)), &class(changed), 1);
+        if other != line {
+            edited(&base, &images, line, &other);
+        }
+    }
+    edited(&base, &folder.path().join("features/dataset.json"), "red square", "scarlet square");
 }
 
 #[test]
@@ -596,9 +652,9 @@ fn no_setting_and_no_data_of_a_meta_training_bring_back_another_start() {
     replaced(&base, &pairs.join(image(0).file_name().unwrap()), &image(100));
 }
 
-/// The table that a study or a rehearsal wrote.
+/// The table that a study wrote.
 fn table(out: &Path, _: &str) -> String {
-    ["study.md", "rehearsal.md"].iter().filter_map(|name| fs::read_to_string(out.join(name)).ok()).collect()
+    ["study.md", "design.md"].iter().filter_map(|name| fs::read_to_string(out.join(name)).ok()).collect()
 }
 
 #[test]
@@ -712,7 +768,7 @@ fn a_study_that_begins_anew_does_not_delete_the_clusters_that_it_is_given() {
 }
 
 #[test]
-fn no_setting_and_no_data_of_a_rehearsal_bring_back_other_numbers() {
+fn no_setting_and_no_data_of_a_design_study_bring_back_other_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();
     start(&folder.path().join("one.safetensors"), "1");
@@ -726,22 +782,22 @@ fn no_setting_and_no_data_of_a_rehearsal_bring_back_other_numbers() {
     let tiny = model(&folder.path().join("tiny"), None);
     let moved = model(&folder.path().join("moved"), Some(VISION_WEIGHT));
     let line = format!(
-        "rehearse --model {} --method coop-gram --looks 2 --held-out 0.5 --rates 0.1 --seeds 1 --shots 1 --epochs 1 --meta-config {settings}",
+        "study design --model {} --method coop-gram --domains 2 --held-out 0.5 --rates 0.1 --seeds 1 --shots 1 --epochs 1 --meta-config {settings}",
         tiny.display()
     );
-    let mut base = Base::new(meta_line(&line), "rehearsal", table);
+    let mut base = Base::new(meta_line(&line), "design", table);
     base.again();
     for (flag, value) in [
         ("seeds", "2"),
         ("seed", "2"),
-        ("question", "order"),
+        ("vary", "order"),
         ("shots", "2"),
         ("rates", "0.1,0.3"),
         ("rates", "0.3"),
         ("epochs", "2"),
         ("method", "vpt-gram"),
         ("meta-config", &at("other.toml")),
-        ("looks", "3"),
+        ("domains", "3"),
         ("held-out", "0.4"),
         ("template", "a small {}"),
         ("data", "demo:food"),
@@ -760,13 +816,13 @@ fn no_setting_and_no_data_of_a_rehearsal_bring_back_other_numbers() {
     ] {
         base.flag(flag, &[value]);
     }
-    // A context for each class has nothing to say of new ones: a rehearsal refuses it.
+    // A context for each class has nothing to say of new ones: a search refuses it.
     base.every_flag_was_changed_but(&["pairs", "clusters", "class-specific"]);
     replaced(&base, &tiny.join("model.safetensors"), &moved.join("model.safetensors"));
 }
 
 #[test]
-fn a_rehearsal_with_two_datasets_of_one_name_is_refused() {
+fn a_design_study_with_two_datasets_of_one_name_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();
     for place in ["x", "y"] {
@@ -781,10 +837,10 @@ fn a_rehearsal_with_two_datasets_of_one_name_is_refused() {
     }
     fs::write(at("meta.toml"), "steps = 1\nmeta_batch = 1\n[episodes]\nways = 2\n").unwrap();
     let line = meta_line(&format!(
-        "rehearse --method coop-gram --rates 0.1 --seeds 1 --shots 1 --epochs 1 --meta-config {}",
+        "study design --method coop-gram --rates 0.1 --seeds 1 --shots 1 --epochs 1 --meta-config {}",
         at("meta.toml")
     ));
-    let out = folder.path().join("rehearsal");
+    let out = folder.path().join("design");
     let said = line.with("data", &[&at("x/shades"), &at("y/shades")]).run(&out).unwrap_err();
     let told =
         "datasets shades and shades: their runs would have the same files: rename one of their folders";

@@ -88,7 +88,7 @@ pub fn meta_training(kind: PromptKind, seed: u64) -> MetaTrainingSettings {
 
 /// How prompts are tuned and tested: 10 epochs of SGD with momentum 0.9 and weight decay 5e-4 in batches of
 /// 32, a warm-up epoch at 1e-5, then a cosine, as in CoCoOp. The rates are those that did best inside the
-/// base classes (`gram rehearse --data demo`).
+/// base classes (`gram study design --data demo`).
 pub fn protocol(shots: usize, image_size: u32) -> ProtocolSettings {
     // Before momentum, what the regulator adds to every gradient alike would be taken ten times
     // (docs/results.md).

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::destination;
 use crate::output;
-use anyhow::{Context, Result, ensure};
-use clap::{Args, ValueEnum};
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, Subcommand, ValueEnum};
 use gram_clip::Model;
 use gram_cluster::Clusters;
 use gram_data::{ClassSubset, Pairs, Progress};
@@ -27,6 +27,7 @@ use gram_report::tables::{Cell, StudyRow, Table, study};
 use serde_json::json;
 
 use crate::arguments::{Anew, Common};
+use crate::commands::study_design::{self, StudyDesignArguments};
 use crate::commands::tuning::TuningArguments;
 use crate::commands::{command_line, labelled};
 use crate::progress::bar;
@@ -37,11 +38,19 @@ const QUARTERS: usize = 4;
 
 /// Arguments of `gram study`.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  gram study table-6 --seeds 3 --shots 4 --out runs/table-6\n  \
-                        gram study figure-1a --method coop-gram --initialisations 10 --shots 4 --out runs/figure-1a")]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Examples:\n  gram study table-6 --seeds 3 --shots 4 --out runs/table-6\n  \
+                        gram study figure-1a --method coop-gram --initialisations 10 --shots 4 --out runs/figure-1a"
+)]
 pub struct StudyArguments {
+    /// A search for settings.
+    #[command(subcommand)]
+    search: Option<Search>,
     /// The study.
-    which: Which,
+    #[arg(required = true)]
+    which: Option<Which>,
     /// A folder or file with a CLIP checkpoint, an id on the hub, or the built-in `tiny`. Default: the model
     /// of the clusters, or `tiny`.
     #[arg(long, value_name = "M")]
@@ -131,17 +140,33 @@ impl Which {
 
 /// Runs the command.
 pub fn run(arguments: &StudyArguments, common: &Common) -> Result<()> {
-    let resolved = arguments.resolve(common)?;
+    match (&arguments.search, arguments.which) {
+        (Some(Search::Design(design)), _) => study_design::run(design, common),
+        (None, Some(which)) => of_the_paper(which, arguments, common),
+        (None, None) => bail!("name a study: see gram study --help"),
+    }
+}
+
+/// What is not a study of the paper.
+#[derive(Subcommand, Debug)]
+enum Search {
+    /// Searches hyper-parameters of meta-training on validation classes.
+    Design(StudyDesignArguments),
+}
+
+/// Runs a study of the paper.
+fn of_the_paper(which: Which, arguments: &StudyArguments, common: &Common) -> Result<()> {
+    let resolved = arguments.resolve(which, common)?;
     let (command, progress) = (command_line(), bar("study"));
     let study = resolved.study(&command, &progress);
     let mut found = Vec::new();
     let conditions = &resolved.conditions;
-    let table = match arguments.which {
+    let table = match which {
         Which::Epochs => epochs(&study, conditions)?,
         Which::Alignment => alignment(&study, conditions)?,
         Which::Ablation | Which::Tokens | Which::Initialisations => {
             found = study.run(conditions)?;
-            accuracies(arguments, conditions, &found)
+            accuracies(which, arguments, conditions, &found)
         }
     };
     drop(study);
@@ -190,8 +215,13 @@ impl Resolved {
     }
 }
 
-fn accuracies(arguments: &StudyArguments, conditions: &[Condition], found: &[(Method, Results)]) -> Table {
-    let title = match arguments.which {
+fn accuracies(
+    which: Which,
+    arguments: &StudyArguments,
+    conditions: &[Condition],
+    found: &[(Method, Results)],
+) -> Table {
+    let title = match which {
         Which::Ablation => "Parts of GRAM left out",
         Which::Tokens => "Numbers of prompt tokens",
         Which::Initialisations | Which::Alignment | Which::Epochs => "Initialisations",
@@ -241,14 +271,14 @@ fn alignment(study: &Study, conditions: &[Condition]) -> Result<Table> {
 
 impl StudyArguments {
     /// Opens and checks everything, and begins the study in its folder.
-    fn resolve(&self, common: &Common) -> Result<Resolved> {
+    fn resolve(&self, which: Which, common: &Common) -> Result<Resolved> {
         let (out, restart) = (&self.out, self.anew.restart);
         destination::folder(out)?;
         let (method, kind) = (self.method, kind_with_gram(self.method)?);
         let mut meta_training = defaults::meta_training(kind, common.seed);
         meta_training.steps = self.steps.unwrap_or(meta_training.steps);
         ensure!(
-            self.which != Which::Alignment || meta_training.steps >= QUARTERS,
+            which != Which::Alignment || meta_training.steps >= QUARTERS,
             "--steps {}: figure-3b has a mean for every quarter of the steps: {QUARTERS} or more are expected",
             meta_training.steps
         );
@@ -270,9 +300,9 @@ impl StudyArguments {
             Some((_, given)) => given,
             None => self.clusters(&folder, &model, &pairs, common.seed)?,
         };
-        let datasets = self.datasets(&settings)?;
+        let datasets = self.datasets(which, &settings)?;
         let seeds = (common.seed..).take(self.seeds).collect();
-        let conditions = self.which.conditions(kind, self.initialisations);
+        let conditions = which.conditions(kind, self.initialisations);
         Ok(Resolved {
             model,
             template,
@@ -313,12 +343,12 @@ impl StudyArguments {
     }
 
     /// The datasets; those of the demo where none is given.
-    fn datasets(&self, settings: &CheckedSettings) -> Result<Vec<Dataset>> {
+    fn datasets(&self, which: Which, settings: &CheckedSettings) -> Result<Vec<Dataset>> {
         let demo: Vec<String> = assets::DATASETS.map(|name| format!("{DEMO}:{name}")).to_vec();
         let named = if self.data.is_empty() { &demo } else { &self.data };
         let datasets = named.iter().map(|name| Ok(labelled::open(name)?.into()));
         let datasets = datasets.collect::<Result<Vec<Dataset>>>()?;
-        if self.which != Which::Alignment {
+        if which != Which::Alignment {
             datasets.iter().for_each(|dataset| {
                 labelled::tell_shortfall(dataset, &[(ClassSubset::Base, None)], settings.shots);
             });

@@ -76,7 +76,7 @@ impl CommandLine {
     /// The flags that the help of the command lists.
     fn flags_of_help(&self) -> BTreeSet<String> {
         let output =
-            Command::new(env!("CARGO_BIN_EXE_gram")).arg(&self.words[0]).arg("--help").output().unwrap();
+            Command::new(env!("CARGO_BIN_EXE_gram")).args(&self.words).arg("--help").output().unwrap();
         let help = String::from_utf8(output.stdout).unwrap();
         let options = help.lines().filter_map(|line| {
             let line = line.trim_start();

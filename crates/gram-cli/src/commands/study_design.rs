@@ -1,4 +1,4 @@
-//! `gram rehearse`: hyper-parameter search on validation classes: topics that meta-training never saw, or
+//! `gram study design`: hyper-parameter search on validation classes: topics that meta-training never saw, or
 //! base classes.
 
 use std::path::PathBuf;
@@ -10,8 +10,8 @@ use clap::Args;
 use gram_clip::Model;
 use gram_cluster::Clusters;
 use gram_data::{LabelledDataset, Pairs};
+use gram_experiments::design_study::{Candidate, DesignStudy, Question, Stage, Trial};
 use gram_experiments::episodes::check_topics;
-use gram_experiments::rehearsal::{Candidate, Question, Rehearsal, Rehearsed, Stage};
 use gram_experiments::whole_file;
 use gram_experiments::workbench::{CheckedSettings, ClusteredPairs, Workbench};
 use gram_features::Dataset;
@@ -36,12 +36,12 @@ use crate::commands::{command_line, labelled};
 use crate::progress::bar;
 use gram_experiments::tuning_settings::learned_template;
 
-/// Arguments of `gram rehearse`.
+/// Arguments of `gram study design`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Example:\n  gram rehearse --clusters runs/clusters --method coop-gram --question regulator --seeds 5 --out runs/rehearsal"
+    after_help = "Example:\n  gram study design --clusters runs/clusters --method coop-gram --vary regulator --seeds 5 --out runs/design"
 )]
-pub struct RehearseArguments {
+pub struct StudyDesignArguments {
     /// A folder or file with a CLIP checkpoint, an id on the hub, or the built-in `tiny`. Default: the model
     /// of the clusters, or `tiny`.
     #[arg(long, value_name = "M")]
@@ -58,8 +58,8 @@ pub struct RehearseArguments {
     /// What is varied: regulator, regulator-start, momentum, inner-rate, inner-steps, inner-momentum,
     /// episodes, new-classes, length, order, optimizer. Can be given several times. Without it, the settings
     /// are compared with the usual initialisation as they are.
-    #[arg(long, value_name = "NAME")]
-    question: Vec<Question>,
+    #[arg(long, value_name = "NAME", alias = "question")]
+    vary: Vec<Question>,
     /// Training images per class.
     #[arg(long, value_name = "K", default_value_t = 2)]
     shots: usize,
@@ -71,8 +71,8 @@ pub struct RehearseArguments {
     #[arg(long, value_name = "D")]
     data: Vec<String>,
     /// Visual domains that the images of held-out topics are divided into.
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(2..))]
-    looks: u16,
+    #[arg(long, value_name = "N", default_value_t = 4, alias = "looks", value_parser = clap::value_parser!(u16).range(2..))]
+    domains: u16,
     /// Share of the topics that is held out.
     #[arg(long, value_name = "PART", default_value_t = 0.4)]
     held_out: f64,
@@ -88,7 +88,7 @@ pub struct RehearseArguments {
     #[arg(long)]
     template: Option<Template>,
     /// Folder of initialisations, runs and the table. The same command continues where it stopped.
-    #[arg(long, value_name = "DIR", default_value = "runs/rehearsal")]
+    #[arg(long, value_name = "DIR", default_value = "runs/design")]
     out: PathBuf,
     /// Whether the run begins anew.
     #[command(flatten)]
@@ -102,14 +102,14 @@ pub struct RehearseArguments {
 }
 
 /// Runs the command.
-pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
+pub fn run(arguments: &StudyDesignArguments, common: &Common) -> Result<()> {
     let resolved = arguments.resolve(common)?;
     let (candidates, found) = (&resolved.candidates, resolved.run()?);
     let tables = [
         table(arguments.method, &arguments.rates, candidates, &found),
         by_rate(&arguments.rates, candidates, &found),
     ];
-    let path = arguments.out.join("rehearsal.md");
+    let path = arguments.out.join("design.md");
     whole_file::write(&path, tables.each_ref().map(Table::to_markdown).join("\n").as_bytes())?;
     match common.json {
         true => {
@@ -126,7 +126,7 @@ pub fn run(arguments: &RehearseArguments, common: &Common) -> Result<()> {
 
 /// What the arguments ask for, opened and checked.
 struct Resolved<'a> {
-    arguments: &'a RehearseArguments,
+    arguments: &'a StudyDesignArguments,
     model: Model,
     template: Template,
     settings: CheckedSettings,
@@ -140,15 +140,15 @@ struct Resolved<'a> {
 
 impl Resolved<'_> {
     /// Runs what is not finished yet: of each candidate all runs.
-    fn run(&self) -> Result<Vec<Vec<Rehearsed>>> {
+    fn run(&self) -> Result<Vec<Vec<Trial>>> {
         let Self { arguments, model, template, pairs, clusters, datasets, candidates, .. } = self;
         let (command, progress) = (&command_line(), &bar("trials"));
         let (settings, seeds) = (self.settings.clone(), self.seeds.clone());
         let stage = match datasets.is_empty() {
-            true => Stage::Topics { looks: usize::from(arguments.looks), held_out: arguments.held_out },
+            true => Stage::Topics { domains: usize::from(arguments.domains), held_out: arguments.held_out },
             false => Stage::Datasets(datasets),
         };
-        let rehearsal = Rehearsal {
+        let study = DesignStudy {
             workbench: Workbench { model, template, settings, seeds, command, progress },
             source: ClusteredPairs { pairs, clusters },
             rates: arguments.rates.clone(),
@@ -157,11 +157,11 @@ impl Resolved<'_> {
             out: &arguments.out,
             restart: arguments.anew.restart,
         };
-        Ok(rehearsal.run(candidates)?)
+        Ok(study.run(candidates)?)
     }
 }
 
-impl RehearseArguments {
+impl StudyDesignArguments {
     /// Opens and checks everything, cheapest first.
     fn resolve(&self, common: &Common) -> Result<Resolved<'_>> {
         destination::folder(&self.out)?;
@@ -200,7 +200,7 @@ impl RehearseArguments {
     /// What is compared: the settings as they are, and what the questions change in them.
     fn candidates(&self, base: &MetaTrainingSettings, usual: Regulated) -> Vec<Candidate> {
         let mut candidates = Candidate::as_set(base, usual).to_vec();
-        for candidate in self.question.iter().flat_map(|question| question.candidates(base, usual)) {
+        for candidate in self.vary.iter().flat_map(|question| question.candidates(base, usual)) {
             // A question that is given twice is asked once.
             if !candidates.iter().any(|known| known.name == candidate.name) {
                 candidates.push(candidate);
@@ -225,19 +225,19 @@ impl RehearseArguments {
 }
 
 /// A value for each seed of the runs at some rates.
-fn by_seed(runs: &[Rehearsed], rates: Rates, value: fn(&Rehearsed) -> Option<f64>) -> BySeed {
-    let of = |run: &Rehearsed| Some((run.seed, value(run)?));
+fn by_seed(runs: &[Trial], rates: Rates, value: fn(&Trial) -> Option<f64>) -> BySeed {
+    let of = |run: &Trial| Some((run.seed, value(run)?));
     runs.iter().filter(|run| run.rates == rates).filter_map(of).collect()
 }
 
-fn h(run: &Rehearsed) -> Option<f64> {
+fn h(run: &Trial) -> Option<f64> {
     Some(harmonic_mean(run.base, run.new))
 }
 
 /// Every candidate at the rates where its mean H is best, and what it wins over the usual initialisation at
 /// its own best rates.
-fn table(method: Method, rates: &[Rates], candidates: &[Candidate], found: &[Vec<Rehearsed>]) -> Table {
-    let best = |runs: &[Rehearsed]| {
+fn table(method: Method, rates: &[Rates], candidates: &[Candidate], found: &[Vec<Trial>]) -> Table {
+    let best = |runs: &[Trial]| {
         let mean =
             |rates: &Rates| Estimate::over_seeds(&by_seed(runs, *rates, h)).map(|estimate| estimate.mean);
         rates
@@ -260,7 +260,7 @@ fn table(method: Method, rates: &[Rates], candidates: &[Candidate], found: &[Vec
     let mut table =
         Table::new(format!("{method}: base to new on validation classes (accuracy in %)"), header);
     let usual = found.first().and_then(|runs| Some((runs, best(runs)?)));
-    let values: [fn(&Rehearsed) -> Option<f64>; 4] =
+    let values: [fn(&Trial) -> Option<f64>; 4] =
         [|run| Some(run.base), |run| Some(run.new), h, |run| run.other];
     for (candidate, runs) in candidates.iter().zip(found) {
         let Some(rates) = best(runs) else { continue };
@@ -282,9 +282,9 @@ fn table(method: Method, rates: &[Rates], candidates: &[Candidate], found: &[Vec
 }
 
 /// Every candidate at every rate.
-fn by_rate(rates: &[Rates], candidates: &[Candidate], found: &[Vec<Rehearsed>]) -> Table {
+fn by_rate(rates: &[Rates], candidates: &[Candidate], found: &[Vec<Trial>]) -> Table {
     let mut table = Table::new("By learning rate", ["Candidate, rates", "Base", "New", "H"]);
-    let values: [fn(&Rehearsed) -> Option<f64>; 3] = [|run| Some(run.base), |run| Some(run.new), h];
+    let values: [fn(&Trial) -> Option<f64>; 3] = [|run| Some(run.base), |run| Some(run.new), h];
     for (candidate, runs) in candidates.iter().zip(found) {
         for at in rates {
             let cell = |value| Cell::estimate(Estimate::over_seeds(&by_seed(runs, *at, value)));

@@ -1,4 +1,4 @@
-//! Topics that meta-training never saw, as a labelled dataset whose domains are looks.
+//! Topics that meta-training never saw, as a labelled dataset with visual domains.
 
 use gram_cluster::Clusters;
 use gram_cluster::k_means::{KMeansSettings, k_means};
@@ -12,9 +12,9 @@ use crate::error::{Context, Result};
 use crate::pair_images::pairs_of;
 use crate::workbench::ClusteredPairs;
 
-/// The held-out topics as a dataset whose domains are looks.
+/// The held-out topics as a dataset with visual domains.
 ///
-/// `features` are those of the images of all clustered pairs, `[pairs, joint width]`. Of each class and look
+/// `features` are those of the images of all clustered pairs, `[pairs, joint width]`. Of each class and domain
 /// as many images as `shots` are for tuning, all others for testing.
 ///
 /// # Errors
@@ -23,7 +23,7 @@ pub(super) fn dataset(
     ClusteredPairs { pairs, clusters }: ClusteredPairs,
     settings: &MetaTrainingSettings,
     features: &Array2<f32>,
-    looks: usize,
+    domains: usize,
     shots: usize,
 ) -> Result<LabelledDataset> {
     let mut topics = held_out_topics(clusters, settings).topics;
@@ -39,24 +39,24 @@ pub(super) fn dataset(
         first += members.len();
     }
     let mut random = stream(settings.seed, "rehearsed looks");
-    let of_images = k_means(residuals.view(), &KMeansSettings::new(looks), &mut random).labels;
+    let of_images = k_means(residuals.view(), &KMeansSettings::new(domains), &mut random).labels;
     let keys: Vec<String> = all.iter().map(|pair| clusters.pairs[*pair].key.clone()).collect();
     let pairs = pairs_of(&keys, pairs)?;
     let classes = members.iter().enumerate().flat_map(|(class, members)| members.iter().map(move |_| class));
-    let images = pairs.into_iter().zip(classes.zip(of_images)).map(|(pair, (class, look))| {
-        let domain = Some(look);
+    let images = pairs.into_iter().zip(classes.zip(of_images)).map(|(pair, (class, domain))| {
+        let domain = Some(domain);
         LabelledImage { key: pair.key, image: pair.image, class, domain, split: Split::Train }
     });
     let mut dataset = LabelledDataset {
         name: "held-out topics".to_owned(),
         classes: topics.iter().map(|topic| label(clusters, topic.topic).to_owned()).collect(),
-        domains: (0..looks).map(|look| format!("look {look}")).collect(),
+        domains: (0..domains).map(|domain| format!("domain {domain}")).collect(),
         images: images.collect(),
         ..LabelledDataset::default()
     };
     let mut tuned = vec![false; dataset.images.len()];
-    for look in 0..looks {
-        let drawn = sample(&dataset, Split::Train, ClassSubset::Base, Some(look), shots, settings.seed);
+    for domain in 0..domains {
+        let drawn = sample(&dataset, Split::Train, ClassSubset::Base, Some(domain), shots, settings.seed);
         drawn.into_iter().for_each(|image| tuned[image] = true);
     }
     for (image, tuned) in dataset.images.iter_mut().zip(tuned) {
@@ -81,8 +81,8 @@ mod tests {
     const TOPICS: usize = 10;
     const IMAGES: usize = 24;
 
-    /// Topics of two domains each, half of whose images look one way and half another, and their features: a
-    /// direction for the topic, and one for the look.
+    /// Topics of two domains each, half of whose images domain one way and half another, and their features: a
+    /// direction for the topic, and one for the domain.
     fn world() -> (Clusters, Pairs, Array2<f32>) {
         let all = TOPICS * IMAGES;
         let pair = |number: usize| ClusteredPair {
@@ -117,8 +117,8 @@ mod tests {
         };
         let pairs = Pairs { pairs: (0..all).map(pair).collect(), ..Pairs::default() };
         let features = Array2::from_shape_fn((all, TOPICS + 2), |(number, column)| {
-            let (topic, look) = (number / IMAGES, number % IMAGES / (IMAGES / 2));
-            f32::from(column == topic) * 5.0 + f32::from(column == TOPICS + look)
+            let (topic, domain) = (number / IMAGES, number % IMAGES / (IMAGES / 2));
+            f32::from(column == topic) * 5.0 + f32::from(column == TOPICS + domain)
         });
         (clusters, pairs, features)
     }
@@ -135,10 +135,10 @@ mod tests {
             let number: usize = image.key.parse().unwrap();
             (number % IMAGES / (IMAGES / 2), image.domain.unwrap())
         };
-        let mut looks: Vec<(usize, usize)> = found.images.iter().map(look_of).collect();
-        looks.sort_unstable();
-        looks.dedup();
-        assert_eq!(looks.len(), 2, "a look is a domain: {looks:?}");
+        let mut domains: Vec<(usize, usize)> = found.images.iter().map(look_of).collect();
+        domains.sort_unstable();
+        domains.dedup();
+        assert_eq!(domains.len(), 2, "a domain is a domain: {domains:?}");
         // A topic that is learned from is never in it.
         let held_out = held_out_topics(&clusters, &settings).topics;
         let names: Vec<String> = held_out.iter().map(|topic| format!("topic {}", topic.topic)).collect();
@@ -152,8 +152,8 @@ mod tests {
         let mut settings = defaults::meta_training(PromptKind::Textual, 1);
         settings.validation_topics = 0.4;
         let found = dataset(source, &settings, &features, 2, 3).unwrap();
-        for look in 0..2 {
-            let drawn = |classes| found.select(Split::Train, classes, Some(look)).len();
+        for domain in 0..2 {
+            let drawn = |classes| found.select(Split::Train, classes, Some(domain)).len();
             assert_eq!((drawn(ClassSubset::Base), drawn(ClassSubset::New)), (2 * 3, 0));
         }
         assert_eq!(found.select(Split::Test, ClassSubset::All, None).len(), 4 * IMAGES - 2 * 2 * 3);

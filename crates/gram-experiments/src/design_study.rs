@@ -1,11 +1,11 @@
-//! What a start is worth, told without a test image: how questions of design are answered.
+//! Design studies: which settings of meta-training are best, without a test image.
 //!
 //! On [`Stage::Topics`] no labelled image is needed at all. Held-out topics stand for classes, half of them
-//! for base and half for new ones. A labelled dataset has one look, which its classes share, so their images
-//! are divided into looks first: by k-means on what is left of an image's features when the mean of its topic
-//! is taken away. Each look in turn is tuned in, on a few images of each base topic, by the same code and for
-//! as long as at test time; other images of the look are tested, of base and of new topics, and base topics
-//! in the other looks. [`Stage::Datasets`] rehearses inside the base classes of labelled datasets, on
+//! for base and half for new ones. A labelled dataset has one visual domain, which its classes share, so
+//! their images are divided into domains first: by k-means on what is left of an image's features when the mean of its topic
+//! is taken away. Each domain in turn is tuned in, on a few images of each base topic, by the same code and for
+//! as long as at test time; other images of the domain are tested, of base and of new topics, and base topics
+//! in the other domains. [`Stage::Datasets`] stays inside the base classes of labelled datasets, on
 //! training and validation images. Every candidate is meta-trained once for each seed, which also draws
 //! topics and shots, and tuned at each of several rates.
 
@@ -41,7 +41,7 @@ use crate::workbench::{ClusteredPairs, Workbench};
 pub use question::Question;
 
 /// A search: candidates side by side, on classes that no test image shows.
-pub struct Rehearsal<'a> {
+pub struct DesignStudy<'a> {
     /// The model, the template and the settings, whose rates are replaced by each of `rates`. Its seeds are
     /// those of meta-trainings, topics and shots.
     pub workbench: Workbench<'a>,
@@ -59,13 +59,13 @@ pub struct Rehearsal<'a> {
     pub restart: bool,
 }
 
-/// What a rehearsal tunes and tests on.
+/// What a design study tunes and tests on.
 #[derive(Clone, Copy)]
 pub enum Stage<'a> {
     /// Topics that meta-training never saw.
     Topics {
-        /// Looks that their images are divided into.
-        looks: usize,
+        /// Visual domains that their images are divided into.
+        domains: usize,
         /// The part of the topics that is held out.
         held_out: f64,
     },
@@ -85,7 +85,7 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// What every rehearsal holds others against: the usual start, and `settings` as they are. The regulator
+    /// What every design study holds others against: the usual start, and `settings` as they are. The regulator
     /// bends `usual` at adaptation.
     pub fn as_set(settings: &MetaTrainingSettings, usual: Regulated) -> [Self; 2] {
         [("usual start", None), ("as set", Some(settings))].map(|(name, settings)| Self {
@@ -98,7 +98,7 @@ impl Candidate {
 
 /// What a candidate gave under a seed and a rate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Rehearsed {
+pub struct Trial {
     /// Tuning rates.
     pub rates: Rates,
     /// The seed.
@@ -107,16 +107,16 @@ pub struct Rehearsed {
     pub base: f64,
     /// Accuracy on new topics, in percent.
     pub new: f64,
-    /// Accuracy on base topics in other looks, in percent, if looks are rehearsed.
+    /// Accuracy on base topics in other domains, in percent, if there are some.
     pub other: Option<f64>,
 }
 
-impl Rehearsal<'_> {
-    /// Rehearses candidates: for each all runs, by rate and seed.
+impl DesignStudy<'_> {
+    /// Tries candidates: of each all trials, by rate and seed.
     ///
     /// # Errors
     /// If a start cannot be meta-trained, or a run fails.
-    pub fn run(&self, candidates: &[Candidate]) -> Result<Vec<Vec<Rehearsed>>> {
+    pub fn run(&self, candidates: &[Candidate]) -> Result<Vec<Vec<Trial>>> {
         let (kind, Workbench { model, seeds, progress, .. }) = (self.kind()?, &self.workbench);
         let ClusteredPairs { pairs, clusters } = self.source;
         if let Stage::Datasets(datasets) = self.stage {
@@ -126,7 +126,7 @@ impl Rehearsal<'_> {
         check_captions(clusters, pairs)?;
         let folder = self.claim()?;
         let keys = keys(clusters);
-        // Only looks are found by features.
+        // Only domains are found by features.
         let features = match self.stage {
             Stage::Topics { .. } => features_of(model, &pairs_of(&keys, pairs)?, *progress)?.features,
             Stage::Datasets(_) => Array2::zeros((0, 0)),
@@ -147,10 +147,10 @@ impl Rehearsal<'_> {
         self.method.kind().context("the hyper-parameters of a method with a prompt are searched")
     }
 
-    /// Begins the rehearsal in its folder, or goes on with it.
+    /// Begins the study in its folder, or goes on with it.
     fn claim(&self) -> Result<RunFolder> {
         let stage = match self.stage {
-            Stage::Topics { looks, held_out } => json!({"looks": looks, "held_out": held_out}),
+            Stage::Topics { domains, held_out } => json!({"domains": domains, "held_out": held_out}),
             Stage::Datasets(datasets) => datasets
                 .iter()
                 .map(|dataset| {
@@ -168,11 +168,14 @@ impl Rehearsal<'_> {
             "method": self.method,
             "settings": *self.workbench.settings,
             "rates": self.rates,
-            "rehearsed_on": stage,
+            "searched_on": stage,
             "device": format!("{:?}", self.workbench.device()),
         });
-        let (makes, restart) = (["rehearsals", "starts", "rehearsal.md"], self.restart);
-        RunFolder::claim(self.out, &Run { command: "rehearse", identity: &identity, makes: &makes, restart })
+        let (makes, restart) = (["trials", "starts", "design.md"], self.restart);
+        RunFolder::claim(
+            self.out,
+            &Run { command: "study design", identity: &identity, makes: &makes, restart },
+        )
     }
 
     fn candidate(
@@ -181,18 +184,18 @@ impl Rehearsal<'_> {
         seed: u64,
         pairs: &Seen,
         folder: &RunFolder,
-    ) -> Result<Vec<Rehearsed>> {
-        let name = format!("rehearsals/{}/seed-{seed}.json", candidate.name);
+    ) -> Result<Vec<Trial>> {
+        let name = format!("trials/{}/seed-{seed}.json", candidate.name);
         let made_from = json!({
             "meta_training": candidate.meta_training,
             "regulated": candidate.regulated,
         });
-        let runs = folder.once(&name, &made_from, || self.rehearse(candidate, seed, pairs))?;
+        let runs = folder.once(&name, &made_from, || self.trials(candidate, seed, pairs))?;
         self.workbench.progress.advance(&format!("{}, seed {seed}", candidate.name));
         Ok(runs)
     }
 
-    fn rehearse(&self, candidate: &Candidate, seed: u64, pairs: &Seen) -> Result<Vec<Rehearsed>> {
+    fn trials(&self, candidate: &Candidate, seed: u64, pairs: &Seen) -> Result<Vec<Trial>> {
         let (kind, workbench) = (self.kind()?, &self.workbench);
         let mut starts = Starts::default();
         let usual = crate::defaults::meta_training(kind, seed);
@@ -210,35 +213,37 @@ impl Rehearsal<'_> {
                 workbench.meta_train(kind, design, source, &settings, &path, &mut |_| {})?;
             starts.insert(method, state, placement);
         }
-        let tuned_in = |dataset: &Dataset, looks: usize| {
+        let tuned_in = |dataset: &Dataset, domains: usize| {
             let prepared = Prepared::new(dataset, workbench.model, workbench.template, workbench.template)?;
             let tuning = Tuning { prepared: prepared.with_test_features()?, starts: &starts, method, seed };
-            match looks {
+            match domains {
                 0 => self.tune(&tuning, candidate, None, 0),
-                looks => mean((0..looks).map(|look| self.tune(&tuning, candidate, Some(look), looks))),
+                domains => {
+                    mean((0..domains).map(|domain| self.tune(&tuning, candidate, Some(domain), domains)))
+                }
             }
         };
         match self.stage {
-            Stage::Topics { looks, .. } => {
+            Stage::Topics { domains, .. } => {
                 let shots = workbench.settings.shots;
-                let held_out = held_out::dataset(self.source, &settings, &pairs.features, looks, shots)?;
-                tuned_in(&held_out.into(), looks)
+                let held_out = held_out::dataset(self.source, &settings, &pairs.features, domains, shots)?;
+                tuned_in(&held_out.into(), domains)
             }
             Stage::Datasets(datasets) => mean(datasets.iter().map(|dataset| tuned_in(dataset, 0))),
         }
     }
 
-    /// Tunes at each of the rates, in a look if one is given, and tests.
+    /// Tunes at each of the rates, in a domain if one is given, and tests.
     fn tune(
         &self,
         tuning: &Tuning,
         candidate: &Candidate,
-        look: Option<usize>,
-        looks: usize,
-    ) -> Result<Vec<Rehearsed>> {
+        domain: Option<usize>,
+        domains: usize,
+    ) -> Result<Vec<Trial>> {
         let Tuning { prepared, starts, method, seed } = tuning;
         let protocol = Protocol { prepared, settings: &self.workbench.settings, starts, progress: &() };
-        let shots = protocol.shots(ClassSubset::Base, look, &[*method], *seed)?;
+        let shots = protocol.shots(ClassSubset::Base, domain, &[*method], *seed)?;
         let at = |rates: &Rates| {
             let mut settings = (*self.workbench.settings).clone();
             for adaptation in [&mut settings.baseline, &mut settings.regulated] {
@@ -248,17 +253,19 @@ impl Rehearsal<'_> {
             let protocol = Protocol { settings: &settings, ..protocol };
             let course = protocol.tune(*method, &shots)?.context("the method's initialisation is missing")?;
             let (tuned, _) = course.last().context("nothing was tuned")?;
-            let accuracy = |classes, look| {
-                Ok::<_, ExperimentError>(prepared.score(tuned, &prepared.test_set(classes, look)?)?.accuracy)
+            let accuracy = |classes, domain| {
+                Ok::<_, ExperimentError>(
+                    prepared.score(tuned, &prepared.test_set(classes, domain)?)?.accuracy,
+                )
             };
-            let others = (0..looks).filter(|other| Some(*other) != look);
+            let others = (0..domains).filter(|other| Some(*other) != domain);
             let others = others.map(|other| accuracy(ClassSubset::Base, Some(other)));
             let others = others.collect::<Result<Vec<f64>>>()?;
-            Ok(Rehearsed {
+            Ok(Trial {
                 rates: *rates,
                 seed: *seed,
-                base: accuracy(ClassSubset::Base, look)?,
-                new: accuracy(ClassSubset::New, look)?,
+                base: accuracy(ClassSubset::Base, domain)?,
+                new: accuracy(ClassSubset::New, domain)?,
                 other: statistics::mean(&others),
             })
         };
@@ -276,7 +283,7 @@ impl Rehearsal<'_> {
 /// The images of the clustered pairs, as meta-training wants them, and their features.
 struct Seen {
     images: PairImages,
-    /// `[pairs, joint width]`; empty where no looks are rehearsed
+    /// `[pairs, joint width]`; empty where no topics are held out
     features: Array2<f32>,
 }
 
@@ -288,15 +295,15 @@ struct Tuning<'a> {
     seed: u64,
 }
 
-/// The means of several rehearsals at the same rates.
-fn mean(rehearsals: impl Iterator<Item = Result<Vec<Rehearsed>>>) -> Result<Vec<Rehearsed>> {
-    let all = rehearsals.collect::<Result<Vec<_>>>()?;
+/// The means of several trials at the same rates.
+fn mean(trials: impl Iterator<Item = Result<Vec<Trial>>>) -> Result<Vec<Trial>> {
+    let all = trials.collect::<Result<Vec<_>>>()?;
     let first = all.first().context("there is no dataset to search on")?;
-    let mean = |place: usize, value: fn(&Rehearsed) -> Option<f64>| {
+    let mean = |place: usize, value: fn(&Trial) -> Option<f64>| {
         let values: Option<Vec<f64>> = all.iter().map(|runs| value(&runs[place])).collect();
         values.and_then(|values| statistics::mean(&values))
     };
-    let of = |(place, run): (usize, &Rehearsed)| Rehearsed {
+    let of = |(place, run): (usize, &Trial)| Trial {
         base: mean(place, |run| Some(run.base)).unwrap_or_default(),
         new: mean(place, |run| Some(run.new)).unwrap_or_default(),
         other: mean(place, |run| run.other),
@@ -309,16 +316,16 @@ fn mean(rehearsals: impl Iterator<Item = Result<Vec<Rehearsed>>>) -> Result<Vec<
 mod tests {
     use super::*;
 
-    fn rehearsed(base: f64, new: f64, other: Option<f64>) -> Rehearsed {
-        Rehearsed { rates: Rates { text: 0.1, visual: 0.2 }, seed: 3, base, new, other }
+    fn trial(base: f64, new: f64, other: Option<f64>) -> Trial {
+        Trial { rates: Rates { text: 0.1, visual: 0.2 }, seed: 3, base, new, other }
     }
 
     #[test]
     fn the_mean_over_datasets_or_looks_keeps_rates_and_seed() {
-        let runs = [vec![rehearsed(10.0, 20.0, None)], vec![rehearsed(30.0, 60.0, None)]];
-        assert_eq!(mean(runs.into_iter().map(Ok)).unwrap(), [rehearsed(20.0, 40.0, None)]);
-        let runs = [vec![rehearsed(1.0, 1.0, Some(4.0))], vec![rehearsed(1.0, 1.0, Some(8.0))]];
-        assert_eq!(mean(runs.into_iter().map(Ok)).unwrap(), [rehearsed(1.0, 1.0, Some(6.0))]);
+        let runs = [vec![trial(10.0, 20.0, None)], vec![trial(30.0, 60.0, None)]];
+        assert_eq!(mean(runs.into_iter().map(Ok)).unwrap(), [trial(20.0, 40.0, None)]);
+        let runs = [vec![trial(1.0, 1.0, Some(4.0))], vec![trial(1.0, 1.0, Some(8.0))]];
+        assert_eq!(mean(runs.into_iter().map(Ok)).unwrap(), [trial(1.0, 1.0, Some(6.0))]);
         assert!(mean(std::iter::empty()).unwrap_err().to_string().contains("no dataset to search on"));
     }
 }
