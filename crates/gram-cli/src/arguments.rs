@@ -22,7 +22,7 @@ use crate::commands::study_design::StudyDesignArguments;
 /// Tunes prompts for frozen CLIP models, from a meta-learned initialisation and with a regulated gradient
 /// (GRAM, ICCV 2023).
 #[derive(Parser, Debug)]
-#[command(name = "gram", version, about, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = "gram", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Arguments {
     /// What every command takes.
     #[command(flatten)]
@@ -119,7 +119,7 @@ pub enum Command {
     Eval(EvalArguments),
     /// Writes a prompt in the formats of other programs.
     Export(ExportArguments),
-    /// Writes the features of images and captions.
+    /// Writes the features of images and captions, or of a labelled dataset.
     Embed(EmbedArguments),
     /// Trains a small CLIP from image-text pairs.
     Pretrain(PretrainArguments),

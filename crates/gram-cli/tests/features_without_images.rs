@@ -69,12 +69,16 @@ fn what_features_do_not_serve_is_said_with_the_way_out() {
     let folder = embedded();
     let path = folder.path();
     let problem = error_of(&gram(path, "adapt --features features --method vpt --out x.safetensors"));
-    assert!(problem.contains("--features: vpt sees pixels, not features"), "{problem}");
+    assert!(problem.contains("--features: vpt needs images, not features"), "{problem}");
     let problem = error_of(&gram(path, "bench --features features --methods coop,joint --out bench"));
-    assert!(problem.contains("joint sees pixels, not features: leave it out of --methods"), "{problem}");
+    assert!(problem.contains("joint needs images, not features: leave it out of --methods"), "{problem}");
     let two = "bench --features features --data food.tar.gz --data demo:smileys --methods coop --out bench";
     let problem = error_of(&gram(path, two));
     assert!(problem.contains("--features: 1 for 2 --data: give one for each of them"), "{problem}");
+    let problem = error_of(&gram(path, "adapt --features nowhere --method coop --out x.safetensors"));
+    assert!(problem.contains("nowhere: no such folder"), "{problem}");
+    let problem = error_of(&gram(path, "cluster --features features --out clusters"));
+    assert!(problem.contains("features of a labelled dataset, without captions"), "{problem}");
     let pairs = "embed --pairs demo --out pairs --json";
     json(&gram(path, pairs));
     let problem = error_of(&gram(path, "adapt --features pairs --method coop --out x.safetensors"));
@@ -103,6 +107,13 @@ fn labels_in_a_table_need_no_image_where_a_matrix_has_a_row_for_each() {
     json(&gram(path, &format!("adapt {matrix} {tuned} --out matrix.safetensors")));
     let one = context(&path.join("folder.safetensors"));
     assert_eq!(one, context(&path.join("matrix.safetensors")));
+    // The usual 16 bits do as well.
+    json(&gram(path, "embed --data food.tar.gz --out half --json"));
+    let matrix = "--data food.csv --features half/image_features.npy";
+    json(&gram(path, &format!("adapt {matrix} {tuned} --out half.safetensors")));
+    let half = context(&path.join("half.safetensors"));
+    let apart = one.iter().zip(half).map(|(one, other)| (one - other).abs());
+    assert!(apart.fold(0.0, f32::max) < 1e-3);
 }
 
 #[test]
@@ -120,4 +131,45 @@ fn an_image_of_a_labelled_dataset_that_cannot_be_read_ends_the_embedding() {
     let problem = error_of(&gram(path, &arguments));
     assert!(problem.contains("broken.png") && problem.contains("every image of a labelled"), "{problem}");
     assert!(!out.join("features.safetensors").exists());
+}
+
+#[test]
+fn a_folder_of_features_that_was_changed_or_is_of_another_size_of_images_is_refused() {
+    let folder = embedded();
+    let path = folder.path();
+    let adapt = "adapt --features features --method coop --shots 1 --epochs 1 --out x.safetensors";
+    let images = path.join("features/images.jsonl");
+    let before = fs::read_to_string(&images).unwrap();
+    let turned: Vec<&str> = before.lines().rev().collect();
+    let relabelled = before.replacen("\"class\":0", "\"class\":1", 1);
+    for (changed, told) in [
+        (turned.join("\n") + "\n", "images.jsonl: it is not what `gram embed` wrote: embed again"),
+        (relabelled, "its class 1 is `bacon`, and its label `avocado`"),
+    ] {
+        fs::write(&images, changed).unwrap();
+        let problem = error_of(&gram(path, adapt));
+        assert!(problem.contains(told), "{problem}");
+    }
+    fs::write(&images, before).unwrap();
+    json(&gram(path, &format!("{adapt} --json")));
+    // As a run that was stopped leaves it.
+    fs::remove_file(path.join("features/written.json")).unwrap();
+    let problem = error_of(&gram(path, adapt));
+    assert!(problem.contains("features: `gram embed` did not finish here"), "{problem}");
+
+    json(&gram(path, "embed --data food.tar.gz --image-size 64 --out large --json"));
+    let problem = error_of(&gram(path, "adapt --features large --method coop --shots 1 --out y.safetensors"));
+    assert!(problem.contains("large: images were embedded at 64 pixels, and tiny sees"), "{problem}");
+}
+
+#[test]
+fn a_dataset_of_another_name_is_not_embedded_into_the_same_folder() {
+    let folder = embedded();
+    let path = folder.path();
+    fs::rename(path.join("food.tar.gz"), path.join("meals.tar.gz")).unwrap();
+    let again = "embed --data meals.tar.gz --full-precision --out features";
+    let problem = error_of(&gram(path, again));
+    assert!(problem.contains("dataset.name was \"food\", now \"meals\""), "{problem}");
+    fs::rename(path.join("meals.tar.gz"), path.join("food.tar.gz")).unwrap();
+    json(&gram(path, "embed --data food.tar.gz --full-precision --out features --json"));
 }

@@ -213,8 +213,19 @@ fn what_is_of_another_kind_is_not_replaced() {
     let adapt = ["adapt", "--data", "demo:food", "--method", "coop", "--epochs", "1", "--shots", "1"];
     let template = ["--template", "a photo of a {}."];
     succeeds(&gram(&[&adapt[..], &template, &["--out", &prompt]].concat()));
+    let (features, other) = (path("features"), path("other.safetensors"));
+    succeeds(&gram(&["embed", "--data", "demo:food", "--out", &features]));
+    fs::copy(&prompt, &other).unwrap();
     for (arguments, out, what) in [
         (&["export", "--classes", "a,b", "--to", "classifier"][..], "model.safetensors", "classifier"),
+        (&["export", "--classes", "a,b", "--to", "classifier"], "other.safetensors", "classifier"),
+        (
+            &["export", "--classes", "a,b", "--to", "classifier"],
+            "features/features.safetensors",
+            "classifier",
+        ),
+        (&["export", "--classes", "a,b", "--to", "classifier"], "features/image_features.npy", "classifier"),
+        (&["export", "--prompt", &prompt, "--to", "coop"], "other.safetensors", "prompt of CoOp's"),
         (&["export", "--prompt", &prompt, "--to", "coop"], "labels.csv", "prompt of CoOp's"),
         (&["data", "few-shot", "demo:food", "--shots", "1"], "labels.csv", "few-shot split"),
     ] {

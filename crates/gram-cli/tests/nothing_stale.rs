@@ -437,21 +437,22 @@ fn no_features_and_no_labels_that_changed_bring_back_another_prompt() {
     let base = Base::new(CommandLine::new(&line), "prompt.safetensors", prompt);
     base.again();
     base.line_is(&base.line().with("features", &[&others]), "other features");
-    let rows = |folder: &str| Path::new(folder).join("features.safetensors");
-    replaced(&base, &rows(&features), &rows(&others));
-    let images = folder.path().join("features/images.jsonl");
-    let text = fs::read_to_string(&images).unwrap();
-    let label = |line: &str| line.split("\"class\":").nth(1).unwrap()[..1].to_owned();
-    let first = text.lines().next().unwrap();
-    let changed = if label(first) == "0" { "1" } else { "0" };
-    let class = |number: &str| format!("\"class\":{number}");
-    for line in text.lines().filter(|line| line.contains("train")) {
-        let other = line.replacen(&class(&label(line)), &class(changed), 1);
-        if other != line {
-            edited(&base, &images, line, &other);
-        }
-    }
-    edited(&base, &folder.path().join("features/dataset.json"), "red square", "scarlet square");
+    // The folder is embedded anew from other images, other labels, another name.
+    let before = folder.path().join("before");
+    let place = Path::new(&features);
+    let csv = folder.path().join("z/squares.csv");
+    fs::rename(place, &before).unwrap();
+    let anew = |what: &str, data: &str| {
+        let change = || drop(embedded(&tiny, data, features.clone()));
+        base.data(what, change, || fs::remove_dir_all(place).unwrap());
+    };
+    anew("other images", &at("z/squares.csv"));
+    fs::copy(at("x/squares.csv"), &csv).unwrap();
+    edit(&csv, "red-0.png,red square", "red-0.png,blue square");
+    anew("other labels", &at("z/squares.csv"));
+    let text = fs::read_to_string(at("x/squares.csv")).unwrap().replace("red square", "scarlet square");
+    fs::write(at("x/squares.csv"), text).unwrap();
+    anew("another name", &at("x/squares.csv"));
 }
 
 #[test]

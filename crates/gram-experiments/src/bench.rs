@@ -151,6 +151,10 @@ impl<'a> Bench<'a> {
         names::check(self.datasets)?;
         require!(!seeds.is_empty(), "--seeds: 1 or more");
         require!(!self.plan.shots.contains(&0), "--shots: 1 or more");
+        require!(
+            self.runnable().next().is_some(),
+            "no method can be run without a meta-trained initialisation: pass one with --start METHOD=FILE"
+        );
         let tasks = task::tasks(self.datasets, &self.plan)?;
         let identity = self.identity()?;
         let makes = ["runs", "*-shot"];

@@ -140,7 +140,7 @@ pub fn embed(
             );
         }
     }
-    if let Embedded::Dataset(dataset) = embedded {
+    if let (Embedded::Dataset(dataset), true) = (embedded, before.is_none()) {
         let description = serde_json::to_string_pretty(&DatasetDescription::of(dataset))?;
         write(&out.join(DATASET), format!("{description}\n").as_bytes())?;
     }
@@ -229,13 +229,17 @@ fn embed_in_parts(
 impl Embedding<'_> {
     /// What decides the features.
     fn identity(&self, embedded: Embedded) -> Result<serde_json::Value> {
-        Ok(serde_json::json!({
+        let mut identity = json!({
             "model": model_identity(self.model)?,
             "pairs": embedded.fingerprint(),
             "caption_encoder": encoder_identity(self.sentence_bert)?,
             "precision": self.precision,
             "device": format!("{:?}", self.model.device()),
-        }))
+        });
+        if let Embedded::Dataset(dataset) = embedded {
+            identity["dataset"] = json!(DatasetDescription::of(dataset));
+        }
+        Ok(identity)
     }
 }
 

@@ -132,7 +132,7 @@ fn computed_before(
     let place = folder.path().display().to_string();
     require!(
         !kind.has(Part::Visual),
-        "{place}: a visual prompt sees pixels, not features: give the pairs' images with --pairs"
+        "{place}: a visual prompt needs images, not features: give the pairs' images with --pairs"
     );
     check_model(folder.model.as_ref(), folder.images.shape().1, model, folder.path())?;
     let rows: HashMap<&str, usize> = folder.keys.iter().map(String::as_str).zip(0..).collect();

@@ -13,7 +13,7 @@ use image::RgbImage;
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
-use crate::feature_folder::{matrix_of, model_of};
+use crate::feature_folder::{check_written, matrix_of, model_of};
 use crate::image_batches::{BATCH, frozen_features};
 use crate::matrix::tensor;
 use crate::pixel_cache::at_model_side;
@@ -42,6 +42,9 @@ struct Known {
     /// The model that they are of, where the source says it.
     model: Option<ModelIdentity>,
 }
+
+/// Bytes of a dataset's name, at most: it is part of paths.
+const LONGEST_NAME: usize = 200;
 
 /// What [`DATASET`] says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -122,10 +125,16 @@ impl Dataset {
     /// # Errors
     /// [`FeatureError::File`] if it is no such folder, or a file of it is damaged.
     pub fn of_features(folder: &Path) -> Result<Self, FeatureError> {
-        if !folder.join(DATASET).is_file() {
-            let problem = format!(
-                "holds no {DATASET}: give a folder that `gram embed --data` wrote, or the labels with --data beside it"
-            );
+        let missing = [DATASET, IMAGES, "features.safetensors"].map(|name| !folder.join(name).is_file());
+        let problem = match missing {
+            _ if !folder.is_dir() => "no such folder: give one that `gram embed --data` wrote",
+            [true, ..] => {
+                "holds no dataset.json: give a folder that `gram embed --data` wrote, or the labels with --data beside it"
+            }
+            [false, false, false] => "",
+            [false, ..] => "`gram embed --data` did not finish here: give that command again",
+        };
+        if !problem.is_empty() {
             return Err(FeatureError::file(folder, problem));
         }
         let labelled = described(folder)?;
@@ -145,6 +154,9 @@ impl Dataset {
             let (keys, source) = Source::of_folder(path)?;
             return self.with(path, &keys.unwrap_or_default(), &source);
         }
+        if !path.exists() {
+            return Err(FeatureError::file(path, "no such file or folder"));
+        }
         let matrix = MatrixFile::read(path)?;
         if !table {
             let problem = "a matrix does not say which row is which image: give the labels as a table (.csv, .tsv, \
@@ -160,12 +172,13 @@ impl Dataset {
         let keys: Vec<String> = self.images.iter().map(|image| image.key.clone()).collect();
         let values = Array2::from_shape_vec((rows, columns), matrix.values)
             .map_err(|error| FeatureError::file(path, error))?;
-        self.with(path, &keys, &Source { rows: Box::new(values), model: matrix.model })
+        self.with(path, &keys, &Source { rows: Box::new(values), model: matrix.model, is_ours: true })
     }
 
     /// With the rows of a source, which have these keys.
     fn with(mut self, place: &Path, keys: &[String], source: &Source) -> Result<Self, FeatureError> {
-        let found = matched(&self.labelled, keys).map_err(|problem| FeatureError::file(place, problem))?;
+        let found = matched(&self.labelled, keys, source.is_ours)
+            .map_err(|problem| FeatureError::file(place, problem))?;
         let rows = directions(source.rows.as_ref(), &found, &|place| self.labelled.images[place].key.clone())
             .map_err(|problem| FeatureError::file(place, problem))?;
         self.known = Some(Known { place: place.to_owned(), rows, model: source.model.clone() });
@@ -241,7 +254,7 @@ impl Dataset {
         match &self.known {
             None => Ok(&self.labelled.images[image].image),
             Some(known) => {
-                let problem = "a visual prompt sees pixels, not features: give the images with --data";
+                let problem = "a visual prompt needs images, not features: give them with --data";
                 Err(FeatureError::file(&known.place, problem))
             }
         }
@@ -252,6 +265,8 @@ impl Dataset {
 struct Source {
     rows: Box<dyn Rows>,
     model: Option<ModelIdentity>,
+    /// Whether `gram embed` wrote it, so that keys are whole.
+    is_ours: bool,
 }
 
 impl Source {
@@ -266,9 +281,10 @@ impl Source {
             }
             let rows = Array2::from_shape_vec((parts.rows(), parts.width()), values)
                 .map_err(|error| FeatureError::file(folder, error))?;
-            return Ok((Some(keys), Self { rows: Box::new(rows), model: None }));
+            return Ok((Some(keys), Self { rows: Box::new(rows), model: None, is_ours: false }));
         }
         let rows = matrix_of(folder, "image_features")?;
+        check_written(folder)?;
         let name = if folder.join(IMAGES).is_file() { IMAGES } else { "pairs.jsonl" };
         let keys: Vec<String> =
             lines::<Keyed>(&folder.join(name))?.into_iter().map(|line| line.key).collect();
@@ -276,7 +292,7 @@ impl Source {
             return Err(FeatureError::file(folder, format!("{name} has other rows than its features")));
         }
         let model = model_of(&folder.join("embedding.json"))?;
-        Ok((Some(keys), Self { rows: Box::new(rows), model }))
+        Ok((Some(keys), Self { rows: Box::new(rows), model, is_ours: true }))
     }
 }
 
@@ -302,11 +318,21 @@ fn described(folder: &Path) -> Result<LabelledDataset, FeatureError> {
     let description: DatasetDescription =
         serde_json::from_str(&read_text(&path)?).map_err(|error| wrong(error.to_string()))?;
     let DatasetDescription { name, classes, domains, benchmark, templates } = description;
+    if name.trim().is_empty() || name.len() > LONGEST_NAME || name.contains(char::is_control) {
+        return Err(wrong(format!("`{}` is not the name of a dataset", name.escape_debug())));
+    }
     let image = |row: ImageRow| {
         let split: Split =
             row.split.parse().map_err(|_| wrong(format!("{}: no split is called {}", row.key, row.split)))?;
         if row.class >= classes.len() || row.domain.is_some_and(|domain| domain >= domains.len()) {
             return Err(wrong(format!("{}: its class or domain is not in it", row.key)));
+        }
+        if classes[row.class] != row.label {
+            let (number, name) = (row.class, &classes[row.class]);
+            return Err(wrong(format!(
+                "{}: its class {number} is `{name}`, and its label `{}`",
+                row.key, row.label
+            )));
         }
         let (class, domain, image) = (row.class, row.domain, ImageFile::Path(row.image.into()));
         Ok(LabelledImage { key: row.key, image, class, domain, split })
@@ -316,39 +342,67 @@ fn described(folder: &Path) -> Result<LabelledDataset, FeatureError> {
     Ok(LabelledDataset { name, classes, domains, images, benchmark, templates, left_out: Vec::new() })
 }
 
-/// The rows of the images of a dataset, by their keys: as they are, or without ending, or the file's name
-/// alone, for other tools shorten them.
+/// The rows of the images of a dataset, by their keys: as they are, or, where another tool wrote them, without
+/// ending, without the folders before the name, or with further folders that all of them lie in. A row's key
+/// may lack something or have more before it; it never says something else.
 ///
 /// # Errors
 /// Names the first image that has no row, or several.
-fn matched(dataset: &LabelledDataset, keys: &[String]) -> Result<Vec<usize>, String> {
-    let ways: [fn(&str) -> &str; 3] = [|key| key, without_ending, |key| without_ending(last(key))];
-    let mut first_problem = None;
-    for way in ways {
-        let mut rows: HashMap<&str, Result<usize, ()>> = HashMap::new();
-        for (row, key) in keys.iter().enumerate() {
-            rows.entry(way(key)).and_modify(|found| *found = Err(())).or_insert(Ok(row));
-        }
-        let row = |image: &LabelledImage| match rows.get(way(&image.key)) {
-            Some(Ok(row)) => Ok(*row),
-            Some(Err(())) => Err(format!("image {}: several rows have its key", image.key)),
-            None => Err(format!("image {}: no row has its key", image.key)),
-        };
-        let mut used = vec![false; keys.len()];
-        let rows = dataset.images.iter().map(|image| {
-            let row = row(image)?;
-            match std::mem::replace(&mut used[row], true) {
-                true => Err(format!("image {}: its row is another image's, too", image.key)),
-                false => Ok(row),
-            }
-        });
-        match rows.collect::<Result<Vec<usize>, String>>() {
-            Ok(rows) => return Ok(rows),
-            Err(problem) => drop(first_problem.get_or_insert(problem)),
-        }
+fn matched(dataset: &LabelledDataset, keys: &[String], are_ours: bool) -> Result<Vec<usize>, String> {
+    let exact = by_keys(dataset, keys, |key| key, "");
+    if are_ours || exact.is_ok() {
+        return exact.map_err(with_way_out);
     }
-    let problem = first_problem.unwrap_or_default();
-    Err(format!("{problem}: give the features of these images, or embed them with `gram embed --data`"))
+    let shortened: [fn(&str) -> &str; 3] = [without_ending, last, |key| without_ending(last(key))];
+    let short = shortened.into_iter().find_map(|short| by_keys(dataset, keys, short, "").ok());
+    let inside = || {
+        let below = shared_folders(keys).into_iter();
+        below
+            .flat_map(|folder| {
+                [by_keys(dataset, keys, |key| key, folder), by_keys(dataset, keys, without_ending, folder)]
+            })
+            .find_map(Result::ok)
+    };
+    short.or_else(inside).map_or_else(|| exact.map_err(with_way_out), Ok)
+}
+
+fn with_way_out(problem: String) -> String {
+    format!("{problem}: give the features of these images, or embed them with `gram embed --data`")
+}
+
+/// The rows whose keys, without the `folder` that they begin with, are those of the images as `short` makes
+/// them.
+fn by_keys(
+    dataset: &LabelledDataset,
+    keys: &[String],
+    short: impl Fn(&str) -> &str,
+    folder: &str,
+) -> Result<Vec<usize>, String> {
+    let mut rows: HashMap<&str, Result<usize, ()>> = HashMap::new();
+    for (row, key) in keys.iter().enumerate() {
+        let key = key.strip_prefix(folder).unwrap_or(key);
+        rows.entry(key).and_modify(|found| *found = Err(())).or_insert(Ok(row));
+    }
+    let mut used = vec![false; keys.len()];
+    let rows = dataset.images.iter().map(|image| {
+        let row = match rows.get(short(&image.key)) {
+            Some(Ok(row)) => *row,
+            Some(Err(())) => return Err(format!("image {}: several rows have its key", image.key)),
+            None => return Err(format!("image {}: no row has its key", image.key)),
+        };
+        match std::mem::replace(&mut used[row], true) {
+            true => Err(format!("image {}: its row is another image's, too", image.key)),
+            false => Ok(row),
+        }
+    });
+    rows.collect()
+}
+
+/// The folders that all keys lie in, with the `/` at their end: `/home/flowers/` and those above it.
+fn shared_folders(keys: &[String]) -> Vec<&str> {
+    let Some(first) = keys.first() else { return Vec::new() };
+    let ends = first.match_indices('/').map(|(end, _)| &first[..=end]);
+    ends.take_while(|folder| keys.iter().all(|key| key.starts_with(folder))).collect()
 }
 
 fn last(key: &str) -> &str {

@@ -2,7 +2,7 @@
 
 mod features;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use gram_clip::ModelIdentity;
@@ -12,6 +12,7 @@ use half::f16;
 use rayon::prelude::*;
 use serde::Deserialize;
 
+use crate::dataset::DATASET;
 use crate::{FeatureError, Rows};
 
 pub use features::Features;
@@ -57,6 +58,11 @@ impl FeatureFolder {
         let wrong = |problem: &str| FeatureError::file(&path, format!("embed the pairs again: {problem}"));
         let tensor = |name: &str| Features::of_tensor(&file, name).map_err(|problem| wrong(&problem));
         let missing = |name: &str| wrong(&format!("{name} is not in it"));
+        if folder.join(DATASET).is_file() {
+            let problem =
+                "these are features of a labelled dataset, without captions: embed pairs with --pairs";
+            return Err(FeatureError::file(folder, problem));
+        }
         let (keys, captions) = keys_and_captions(&folder.join("pairs.jsonl"))?;
         let images = tensor("image_features")?.ok_or_else(|| missing("image_features"))?;
         let texts = tensor("text_features")?.ok_or_else(|| missing("text_features"))?;
@@ -239,6 +245,36 @@ pub(crate) fn model_of(path: &Path) -> Result<Option<ModelIdentity>, FeatureErro
     let wrong = |problem: String| FeatureError::file(path, format!("embed the pairs again: {problem}"));
     let text = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
     serde_json::from_slice(&text).map(Some).map_err(|error| wrong(error.to_string()))
+}
+
+/// The file of `gram embed` with fingerprints of what it wrote.
+const WRITTEN: &str = "written.json";
+
+/// Checks that the files of a folder are those that `gram embed` wrote there.
+///
+/// # Errors
+/// Names the first that was changed since, or what is missing where it did not finish.
+pub(crate) fn check_written(folder: &Path) -> Result<(), FeatureError> {
+    #[derive(Deserialize)]
+    struct Written {
+        made: BTreeMap<String, String>,
+    }
+    let path = folder.join(WRITTEN);
+    if !path.is_file() {
+        return Err(FeatureError::file(folder, "`gram embed` did not finish here: give that command again"));
+    }
+    let written: Written = serde_json::from_str(&read_text(&path)?)
+        .map_err(|error| FeatureError::file(&path, format!("embed again with --restart: {error}")))?;
+    for (name, was) in &written.made {
+        let path = folder.join(name);
+        let now = fingerprint::of_files(folder, std::slice::from_ref(&path));
+        // Copies for other programs need not be kept.
+        if !name.ends_with(".npy") && now.ok().as_ref() != Some(was) {
+            let problem = "it is not what `gram embed` wrote: embed again with --restart";
+            return Err(FeatureError::file(&path, problem));
+        }
+    }
+    Ok(())
 }
 
 /// A matrix of the file of features in a folder.

@@ -47,7 +47,7 @@ pub enum FeatureError {
         source: ClipError,
     },
     /// One of the images that all count cannot be read.
-    #[error("{0}: every image of a labelled dataset counts; replace it, or leave it out of the dataset")]
+    #[error("{0} (every image of a labelled dataset counts)")]
     Unreadable(String),
     /// None of some images can be read.
     #[error("none of {images} images can be read: {first}")]

@@ -9,6 +9,7 @@ use gram_clip::ModelIdentity;
 use gram_clip::checkpoint::float_values;
 use gram_data::check_npy_header;
 use gram_data::whole_file::write_whole;
+use half::f16;
 use npyz::{NpyFile, WriterBuilder};
 use safetensors::SafeTensors;
 use serde_json::{Map, Value, json};
@@ -115,16 +116,23 @@ fn of_npy(bytes: &[u8]) -> Result<MatrixFile, String> {
     if shape[0].checked_mul(shape[1]).is_none_or(|count| count > bytes.len()) {
         return Err(format!("its header says {} x {}, the file is smaller", shape[0], shape[1]));
     }
-    let values = match file.try_data::<f32>() {
-        Ok(values) => values.collect::<Result<Vec<f32>, _>>().map_err(said)?,
-        Err(file) => match file.try_data::<f64>() {
-            Ok(values) => {
-                let narrowed = values.map(|value| value.map(|value| value as f32));
-                narrowed.collect::<Result<Vec<f32>, _>>().map_err(said)?
-            }
-            Err(_) => return Err("its numbers are neither float32 nor float64".to_owned()),
-        },
+    let file = match file.try_data::<f32>() {
+        Ok(values) => return matrix(shape, values),
+        Err(file) => file,
     };
+    let file = match file.try_data::<f64>() {
+        Ok(values) => return matrix(shape, values.map(|value| value.map(|value| value as f32))),
+        Err(file) => file,
+    };
+    match file.try_data::<f16>() {
+        Ok(values) => matrix(shape, values.map(|value| value.map(f16::to_f32))),
+        Err(_) => Err("its numbers are none of float16, float32 and float64".to_owned()),
+    }
+}
+
+/// A matrix of numbers as NumPy's file holds them.
+fn matrix(shape: [usize; 2], values: impl Iterator<Item = io::Result<f32>>) -> Result<MatrixFile, String> {
+    let values = values.collect::<Result<Vec<f32>, _>>().map_err(|error| error.to_string())?;
     Ok(MatrixFile { shape, values, names: None, model: None })
 }
 
@@ -133,7 +141,7 @@ fn of_safetensors(bytes: &[u8]) -> Result<MatrixFile, String> {
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(neither)?;
     let tensors = SafeTensors::deserialize(bytes).map_err(neither)?;
     let [(name, view)] = &tensors.tensors()[..] else {
-        return Err(format!("{} tensors: a classifier is one matrix", tensors.len()));
+        return Err(format!("{} tensors: one matrix is expected", tensors.len()));
     };
     let shape = view
         .shape()

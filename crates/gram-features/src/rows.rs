@@ -5,6 +5,7 @@ use std::path::Path;
 use gram_clip::{Model, ModelIdentity};
 use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
+use serde::Deserialize;
 
 use crate::FeatureError;
 
@@ -99,10 +100,31 @@ pub fn check_model(
             place.display()
         ),
     }
+    let side = model.preprocess.crop as usize;
+    if let Some(seen) = image_size_of(place).filter(|seen| *seen != side) {
+        let problem = format!(
+            "images were embedded at {seen} pixels, and {} sees {side}: embed them without --image-size",
+            model.name
+        );
+        return Err(FeatureError::file(place, problem));
+    }
     let expected = model.clip.config.projection_dim;
     if width != expected {
-        let problem = format!("features of {width} numbers, but {} has features of {expected}", model.name);
+        let problem = format!(
+            "features of {width} numbers, but {} has features of {expected}: name their model with --model",
+            model.name
+        );
         return Err(FeatureError::file(place, problem));
     }
     Ok(())
+}
+
+/// The side of the images in pixels at which `gram embed` wrote the folder at `place`, if it did.
+fn image_size_of(place: &Path) -> Option<usize> {
+    #[derive(Deserialize)]
+    struct Embedding {
+        image_size: usize,
+    }
+    let text = std::fs::read(place.join("embedding.json")).ok()?;
+    serde_json::from_slice::<Embedding>(&text).ok().map(|embedding| embedding.image_size)
 }

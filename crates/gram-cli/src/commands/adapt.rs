@@ -40,7 +40,7 @@ use crate::progress::bar;
 )]
 pub struct AdaptArguments {
     /// A folder or file with a CLIP checkpoint, an id on the hub, or the built-in `tiny`. Default: the model
-    /// that --init names, or `tiny`.
+    /// that --init names, else that of the features, or `tiny`.
     #[arg(long, value_name = "M")]
     model: Option<String>,
     /// A folder for each class, a manifest, an archive, a standard benchmark, or `demo:NAME`.
@@ -48,7 +48,7 @@ pub struct AdaptArguments {
     data: Option<String>,
     /// The features of the images, so that no image is needed: a folder by `gram embed --data`. With --data,
     /// which then gives the labels, also one by clip-retrieval or a matrix (.npy, .safetensors). Only for
-    /// methods without a visual prompt.
+    /// methods without a visual prompt; nothing is augmented.
     #[arg(long, value_name = "DIR")]
     features: Option<PathBuf>,
     /// A method that leaves a prompt.
@@ -257,7 +257,7 @@ impl AdaptArguments {
         );
         ensure!(
             self.features.is_none() || !method.prompts(Part::Visual),
-            "--features: {} sees pixels, not features: give the images with --data",
+            "--features: {} needs images, not features: give them with --data",
             method.key()
         );
         let of_init = match &self.init {
@@ -363,6 +363,13 @@ pub fn add_start(
             file.header.kind,
             method.key()
         );
+    }
+    if file.source == Source::Gram && file.header.settings.get("tuning").is_some() {
+        output::note_once(format!(
+            "gram: {}: it was tuned, not meta-trained: {} starts there without a gradient regulator",
+            path.display(),
+            method.key()
+        ));
     }
     let (own, used) = (&file.header.template, template.to_string());
     if file.source == Source::Gram && method.prompts(Part::Text) && *own != used {

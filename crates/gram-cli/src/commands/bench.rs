@@ -40,7 +40,7 @@ const SEED: &str = "{seed}";
 )]
 pub struct BenchArguments {
     /// A folder or file with a CLIP checkpoint, an id on the hub, or the built-in `tiny`. Default: the model
-    /// that the first --start names, or `tiny`.
+    /// that the first --start names, else that of the features, or `tiny`.
     #[arg(long, value_name = "M")]
     model: Option<String>,
     /// base-to-new, cross-domain, cross-dataset, several separated by commas, or all.
@@ -57,7 +57,8 @@ pub struct BenchArguments {
     data: Vec<String>,
     /// The features of a dataset's images, so that no image is needed: a folder by `gram embed --data`. Can be
     /// given several times. With as many --data, which then give the labels, also one by clip-retrieval or a
-    /// matrix (.npy, .safetensors). Only for methods without a visual prompt.
+    /// matrix (.npy, .safetensors). Only for methods without a visual prompt; nothing is
+    /// augmented.
     #[arg(long, value_name = "DIR", conflicts_with = "data_root")]
     features: Vec<PathBuf>,
     /// The dataset that cross-dataset prompts are tuned on.
@@ -79,8 +80,8 @@ pub struct BenchArguments {
     /// Prompt template of zero-shot classification, instead of each dataset's own.
     #[arg(long)]
     zero_shot_template: Option<Template>,
-    /// Folder of runs and tables. The same command continues where it stopped; more datasets, methods, shots
-    /// or seeds are added to what is there.
+    /// Folder of runs and tables. The same command continues where it stopped; runs of more datasets,
+    /// methods, shots or seeds are added. Tables are those of the last command.
     #[arg(long, value_name = "DIR", default_value = "runs/bench")]
     out: PathBuf,
     /// Whether the run begins anew.
@@ -233,7 +234,7 @@ impl BenchArguments {
         }
         match methods.iter().find(|method| sees_pixels(method)) {
             Some(method) => bail!(
-                "--features: {} sees pixels, not features: leave it out of --methods, or give the images with --data",
+                "--features: {} needs images, not features: leave it out of --methods, or give the images with --data",
                 method.key()
             ),
             None => Ok(methods),

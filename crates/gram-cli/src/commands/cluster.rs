@@ -44,7 +44,7 @@ pub struct ClusterArguments {
     #[arg(long, value_name = "M")]
     model: Option<String>,
     /// Image-text pairs: WebDataset shards, a folder of them, a manifest, or `demo`. With --features they
-    /// only give the pictures of the map.
+    /// give the pictures of the map; `demo` also has settings of its own.
     #[arg(long, value_name = "SRC")]
     pairs: Option<String>,
     /// Features computed before by `gram embed` or clip-retrieval. No model is needed.

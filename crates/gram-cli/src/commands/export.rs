@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use gram_experiments::whole_file;
 use gram_features::matrix::values;
 use gram_features::matrix_file::MatrixFile;
-use gram_prompt::{Part, PromptFile, coop_file};
+use gram_prompt::{Part, PromptFile, Source, coop_file};
 use serde_json::json;
 
 use crate::arguments::Common;
@@ -49,12 +49,20 @@ pub fn run(arguments: &ExportArguments, common: &Common) -> Result<()> {
     arguments.prompting.check_out(&arguments.out)?;
     match arguments.to {
         Format::Coop => {
-            let is_one = |path: &Path| PromptFile::load(path, &Default::default()).is_ok();
+            let is_one = |path: &Path| {
+                PromptFile::load(path, &Default::default()).is_ok_and(|file| file.source != Source::Gram)
+            };
             destination::file_of_kind(&arguments.out, "prompt of CoOp's", is_one)?;
             coop(arguments, common)?;
         }
         Format::Classifier => {
-            let is_one = |path: &Path| MatrixFile::read(path).is_ok();
+            // NumPy's format keeps no names; beside features it is one of theirs.
+            let is_one = |path: &Path| {
+                let beside = path.with_file_name("embedding.json");
+                let is_numpy = path.extension().is_some_and(|ending| ending == "npy");
+                MatrixFile::read(path)
+                    .is_ok_and(|matrix| matrix.names.is_some() || is_numpy && !beside.is_file())
+            };
             destination::file_of_kind(&arguments.out, "classifier", is_one)?;
             classifier(arguments, common)?;
         }

@@ -20,7 +20,7 @@ pub fn distinct_names(datasets: &mut [Dataset], paths: &[PathBuf]) -> Result<()>
     for (index, place) in places.iter().enumerate() {
         require!(
             !places[..index].contains(place),
-            "dataset {}: it is given twice, by --data or --data-root: leave one out",
+            "dataset {}: it is given twice, by --data, --features or --data-root: leave one out",
             paths[index].display()
         );
     }

@@ -1,5 +1,7 @@
 //! Runs that go on, begin anew, and are told apart.
 
+use serde_json::json;
+
 use super::*;
 
 const MAKES: [&str; 3] = ["runs", "*-shot", "table.md"];

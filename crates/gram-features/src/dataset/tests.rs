@@ -50,21 +50,42 @@ fn a_matrix_has_a_row_for_each_image_in_the_order_of_a_table() {
     assert!(problem.ends_with("b.png: its feature is zero or not finite: compute it again"), "{problem}");
 }
 
+/// The rows of images in keys that another tool wrote, or `gram embed`.
+fn rows(keys: &[&str], of: &[&str], are_ours: bool) -> Result<Vec<usize>, String> {
+    let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+    matched(&labelled(of), &keys, are_ours)
+}
+
 #[test]
-fn rows_are_found_by_key_without_ending_or_by_the_name_of_the_file() {
-    let rows = |keys: &[&str], of: &[&str]| {
-        let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
-        matched(&labelled(of), &keys)
-    };
+fn rows_are_found_by_keys_that_lack_something_or_have_more_before_them() {
     let images = ["cat/1.png", "dog/2.png"];
-    assert_eq!(rows(&["other", "dog/2.png", "cat/1.png"], &images), Ok(vec![2, 1]));
-    assert_eq!(rows(&["dog/2", "cat/1"], &images), Ok(vec![1, 0]));
-    assert_eq!(rows(&["1", "2"], &images), Ok(vec![0, 1]));
-    let problem = rows(&["1", "1"], &["cat/1.png", "dog/1.png"]).unwrap_err();
+    for (keys, expected) in [
+        (&["other", "dog/2.png", "cat/1.png"][..], [2, 1]),
+        (&["dog/2", "cat/1"], [1, 0]),
+        (&["1.png", "2.png"], [0, 1]),
+        (&["2", "1"], [1, 0]),
+        (&["/home/pets/dog/2.png", "/home/pets/cat/1.png"], [1, 0]),
+        (&["./cat/1", "./dog/2"], [0, 1]),
+    ] {
+        assert_eq!(rows(keys, &images, false), Ok(expected.to_vec()), "{keys:?}");
+    }
+    // Those of gram are whole.
+    assert_eq!(rows(&["dog/2.png", "cat/1.png"], &images, true), Ok(vec![1, 0]));
+    assert!(rows(&["dog/2", "cat/1"], &images, true).is_err());
+}
+
+#[test]
+fn a_key_that_says_something_else_is_no_image_s() {
+    let problem = rows(&["1", "1"], &["cat/1.png", "dog/1.png"], false).unwrap_err();
     assert!(problem.starts_with("image cat/1.png: no row has its key: give the features"), "{problem}");
-    // One row is never that of two images.
-    assert!(rows(&["1"], &["cat/1.png", "dog/1.png"]).is_err());
-    assert!(rows(&["cat/1.png", "cat/1.png"], &["cat/1.png"]).unwrap_err().contains("several rows"));
+    // Another folder, another ending, and a dot in the name that is no ending.
+    assert!(rows(&["dog/1.png", "cat/2.png"], &["cat/1.png", "dog/2.png"], false).is_err());
+    assert!(rows(&["cat/1.jpg", "dog/2.jpg"], &["cat/1.png", "dog/2.png"], false).is_err());
+    assert_eq!(rows(&["c/7.1.2", "c/7.1", "d/8"], &["c/7.1.jpg", "d/8.jpg"], false), Ok(vec![1, 2]));
+    assert!(rows(&["c/7.1.2", "d/8"], &["c/7.1.jpg", "d/8.jpg"], false).is_err());
+    // One row is never that of two images, and two rows of one key are nobody's.
+    assert!(rows(&["1"], &["cat/1.png", "dog/1.png"], false).is_err());
+    assert!(rows(&["cat/1.png", "cat/1.png"], &["cat/1.png"], false).unwrap_err().contains("several rows"));
 }
 
 #[test]
@@ -104,7 +125,7 @@ fn pixels_of_images_that_are_not_there_are_refused_and_features_of_another_width
     let path = matrix(folder.path(), &[1.0, 0.0, 0.0, 1.0]);
     let known = labelled(&["a.png", "b.png"]).with_features(&path, true).unwrap();
     let problem = known.image(0).unwrap_err().to_string();
-    assert!(problem.contains("a visual prompt sees pixels, not features"), "{problem}");
+    assert!(problem.contains("a visual prompt needs images, not features"), "{problem}");
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../gram-clip/tests/fixtures/gelu-new-eos");
     let model = Model::open(Path::new(model), &Default::default()).unwrap();
     let problem = known.check(&model).unwrap_err().to_string();
