@@ -40,6 +40,14 @@ fn manifest(name: &str, text: &[u8], images: &[&str]) -> (tempfile::TempDir, Pat
     (folder, path)
 }
 
+/// Found by fuzzing: a page of 73 bytes says that it has 270 million values.
+#[test]
+fn a_dictionary_that_says_it_has_more_values_than_bytes_is_refused_and_takes_no_memory() {
+    let error = read_pairs(&fixture("tables/large-dictionary.parquet")).unwrap_err().to_string();
+    let told = "column image: a dictionary of 73 bytes says it has 270549127 values: write the file again";
+    assert!(error.ends_with(told), "{error}");
+}
+
 #[test]
 fn every_codec_of_parquet_is_read() {
     for codec in ["none", "snappy", "gzip", "brotli", "zstd", "lz4"] {

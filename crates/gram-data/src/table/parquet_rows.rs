@@ -5,10 +5,12 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use parquet::column::page::Page;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::FileMetaData;
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
 use parquet::record::Field;
+use parquet::record::reader::RowIter;
 use parquet::schema::types::Type;
 use serde::Deserialize;
 use serde_json::Value;
@@ -57,9 +59,37 @@ fn read_rows(file: File, wanted: Wanted<'_>, table: &mut Table) -> Result<(), Pa
         return Ok(());
     }
     let kept = Type::group_type_builder(metadata.schema().name()).with_fields(kept).build()?;
-    for (index, row) in reader.get_row_iter(Some(kept))?.enumerate() {
-        let cells = row?.into_columns().into_iter().map(|(_, field)| cell(field)).collect();
-        table.rows.push(Row { line: index + 1, cells });
+    for group in 0..reader.num_row_groups() {
+        let group = reader.get_row_group(group)?;
+        check_dictionaries(group.as_ref(), &table.columns)?;
+        for row in RowIter::from_row_group(Some(kept.clone()), group.as_ref())? {
+            let cells = row?.into_columns().into_iter().map(|(_, field)| cell(field)).collect();
+            table.rows.push(Row { line: table.rows.len() + 1, cells });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a dictionary that says it has more values than bytes: the reader makes room for all that it says.
+fn check_dictionaries(group: &dyn RowGroupReader, wanted: &[String]) -> Result<(), ParquetError> {
+    for column in 0..group.num_columns() {
+        let path = group.metadata().column(column).column_path().parts().first().cloned().unwrap_or_default();
+        if !wanted.contains(&path) {
+            continue;
+        }
+        let mut pages = group.get_column_page_reader(column)?;
+        if !pages.peek_next_page()?.is_some_and(|page| page.is_dict) {
+            continue;
+        }
+        if let Some(Page::DictionaryPage { buf, num_values, .. }) = pages.get_next_page()?
+            && num_values as usize > buf.len()
+        {
+            let problem = format!(
+                "column {path}: a dictionary of {} bytes says it has {num_values} values: write the file again",
+                buf.len()
+            );
+            return Err(ParquetError::General(problem));
+        }
     }
     Ok(())
 }
