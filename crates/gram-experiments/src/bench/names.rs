@@ -45,8 +45,13 @@ fn own_ending(place: &Path, others: &[&PathBuf], name: &str) -> String {
     };
     let (own, others) = (folders(place), others.iter().map(|other| folders(other)).collect::<Vec<_>>());
     let is_own = |count: &usize| others.iter().all(|other| other.get(..*count) != own.get(..*count));
-    let count = (1..=own.len()).find(is_own).unwrap_or(own.len());
-    own[..count].iter().rev().map(String::as_str).chain([name]).collect::<Vec<_>>().join("/")
+    match (1..=own.len()).find(is_own) {
+        Some(count) => {
+            own[..count].iter().rev().map(String::as_str).chain([name]).collect::<Vec<_>>().join("/")
+        }
+        // Folders of features have names of their own, whatever the dataset is called.
+        None => format!("{}/{name}", place.file_name().unwrap_or_default().to_string_lossy()),
+    }
 }
 
 /// Checks that no two datasets would share their files.
@@ -99,6 +104,15 @@ mod tests {
         assert_eq!(named(&["x/set", "y/set", "x/other"]).unwrap(), ["x/set", "y/set", "other"]);
         assert_eq!(named(&["a/x/set", "b/x/set"]).unwrap(), ["a/x/set", "b/x/set"]);
         assert_eq!(named(&["set", "x/set"]).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn features_of_datasets_of_one_name_are_told_apart_by_the_names_of_their_own_folders() {
+        let paths = ["work/of-x", "work/of-y"].map(PathBuf::from);
+        let dataset = || LabelledDataset { name: "set".into(), ..LabelledDataset::default() }.into();
+        let mut datasets: Vec<Dataset> = vec![dataset(), dataset()];
+        distinct_names(&mut datasets, &paths).unwrap();
+        assert_eq!([&datasets[0].name, &datasets[1].name], ["of-x/set", "of-y/set"]);
     }
 
     #[test]
