@@ -1,7 +1,7 @@
 //! Approximate k nearest neighbours of many points, by inverted lists and neighbours of neighbours.
 //!
 //! 1. Centres are found by k-means on a sample, and every point goes into the list of its nearest centre; a
-//!    list has about [`POINTS_OF_A_LIST`] points, however many there are in all.
+//!    list has about `POINTS_OF_A_LIST` points, however many there are in all.
 //! 2. A point is compared with the points in the lists of the centres that are nearest to it, by products of
 //!    matrices.
 //! 3. What the borders of lists cut off is found among the neighbours of neighbours, in rounds.
