@@ -137,9 +137,7 @@ impl Dataset {
         if !problem.is_empty() {
             return Err(FeatureError::file(folder, problem));
         }
-        let labelled = described(folder)?;
-        let (keys, source) = Source::of_folder(folder)?;
-        Self { labelled, known: None }.with(folder, &keys.unwrap_or_default(), &source)
+        Self::from(described(folder)?).with(folder, &Source::of_folder(folder)?)
     }
 
     /// The dataset with features of its images that were computed before: a folder by `gram embed`, one by
@@ -151,8 +149,7 @@ impl Dataset {
     /// direction; names it and the way out.
     pub fn with_features(self, path: &Path, table: bool) -> Result<Self, FeatureError> {
         if path.is_dir() {
-            let (keys, source) = Source::of_folder(path)?;
-            return self.with(path, &keys.unwrap_or_default(), &source);
+            return self.with(path, &Source::of_folder(path)?);
         }
         if !path.exists() {
             return Err(FeatureError::file(path, "no such file or folder"));
@@ -169,15 +166,15 @@ impl Dataset {
                 format!("{rows} rows, but the labels are of {} images: one row each", self.images.len());
             return Err(FeatureError::file(path, problem));
         }
-        let keys: Vec<String> = self.images.iter().map(|image| image.key.clone()).collect();
+        let keys = self.images.iter().map(|image| image.key.clone()).collect();
         let values = Array2::from_shape_vec((rows, columns), matrix.values)
             .map_err(|error| FeatureError::file(path, error))?;
-        self.with(path, &keys, &Source { rows: Box::new(values), model: matrix.model, is_ours: true })
+        self.with(path, &Source { keys, rows: Box::new(values), model: matrix.model, is_ours: true })
     }
 
-    /// With the rows of a source, which have these keys.
-    fn with(mut self, place: &Path, keys: &[String], source: &Source) -> Result<Self, FeatureError> {
-        let found = matched(&self.labelled, keys, source.is_ours)
+    /// With the rows of a source.
+    fn with(mut self, place: &Path, source: &Source) -> Result<Self, FeatureError> {
+        let found = matched(&self.labelled, &source.keys, source.is_ours)
             .map_err(|problem| FeatureError::file(place, problem))?;
         let rows = directions(source.rows.as_ref(), &found, &|place| self.labelled.images[place].key.clone())
             .map_err(|problem| FeatureError::file(place, problem))?;
@@ -263,6 +260,8 @@ impl Dataset {
 
 /// Features as a source holds them.
 struct Source {
+    /// What the rows are of.
+    keys: Vec<String>,
     rows: Box<dyn Rows>,
     model: Option<ModelIdentity>,
     /// Whether `gram embed` wrote it, so that keys are whole.
@@ -270,8 +269,8 @@ struct Source {
 }
 
 impl Source {
-    /// The features of a folder, and the keys of its rows.
-    fn of_folder(folder: &Path) -> Result<(Option<Vec<String>>, Self), FeatureError> {
+    /// The features of a folder.
+    fn of_folder(folder: &Path) -> Result<Self, FeatureError> {
         if folder.join("img_emb").is_dir() {
             let parts = EmbeddingsFolder::open(folder)?;
             let (mut values, mut keys) = (Vec::new(), Vec::new());
@@ -281,7 +280,7 @@ impl Source {
             }
             let rows = Array2::from_shape_vec((parts.rows(), parts.width()), values)
                 .map_err(|error| FeatureError::file(folder, error))?;
-            return Ok((Some(keys), Self { rows: Box::new(rows), model: None, is_ours: false }));
+            return Ok(Self { keys, rows: Box::new(rows), model: None, is_ours: false });
         }
         let rows = matrix_of(folder, "image_features")?;
         check_written(folder)?;
@@ -292,7 +291,7 @@ impl Source {
             return Err(FeatureError::file(folder, format!("{name} has other rows than its features")));
         }
         let model = model_of(&folder.join("embedding.json"))?;
-        Ok((Some(keys), Self { rows: Box::new(rows), model, is_ours: true }))
+        Ok(Self { keys, rows: Box::new(rows), model, is_ours: true })
     }
 }
 
