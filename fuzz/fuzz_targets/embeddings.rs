@@ -1,4 +1,5 @@
-//! A folder of features: a matrix of any bytes beside a description of two rows; and that matrix as a classifier.
+//! A folder of features: a matrix of any bytes beside a description of two rows; and that matrix as a
+//! classifier.
 #![no_main]
 
 use std::fs;
@@ -8,7 +9,8 @@ use std::sync::LazyLock;
 use gram_data::EmbeddingsFolder;
 use gram_features::MatrixFile;
 
-const DESCRIPTION: &[u8] = include_bytes!("../../crates/gram-data/tests/fixtures/embeddings/metadata/metadata_01.parquet");
+const DESCRIPTION: &[u8] =
+    include_bytes!("../../crates/gram-data/tests/fixtures/embeddings/metadata/metadata_01.parquet");
 
 /// A folder of this process.
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {

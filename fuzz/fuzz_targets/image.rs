@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 use gram_clip::Preprocess;
 use gram_data::ImageFile;
 
-/// Some decoders panic on some damage, where overflows are checked as they are here, and are caught; what is not
-/// caught ends the run as before.
+/// Some decoders panic on some damage, where overflows are checked as they are here, and are caught; what is
+/// not caught ends the run as before.
 static CAUGHT: LazyLock<()> = LazyLock::new(|| std::panic::set_hook(Box::new(|_| ())));
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

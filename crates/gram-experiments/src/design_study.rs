@@ -2,12 +2,12 @@
 //!
 //! On [`Stage::Topics`] no labelled image is needed at all. Held-out topics stand for classes, half of them
 //! for base and half for new ones. A labelled dataset has one visual domain, which its classes share, so
-//! their images are divided into domains first: by k-means on what is left of an image's features when the mean of its topic
-//! is taken away. Each domain in turn is tuned in, on a few images of each base topic, by the same code and for
-//! as long as at test time; other images of the domain are tested, of base and of new topics, and base topics
-//! in the other domains. [`Stage::Datasets`] stays inside the base classes of labelled datasets, on
-//! training and validation images. Every candidate is meta-trained once for each seed, which also draws
-//! topics and shots, and tuned at each of several rates.
+//! their images are divided into domains first: by k-means on what is left of an image's features when the
+//! mean of its topic is taken away. Each domain in turn is tuned in, on a few images of each base topic, by
+//! the same code and for as long as at test time; other images of the domain are tested, of base and of new
+//! topics, and base topics in the other domains. [`Stage::Datasets`] stays inside the base classes of
+//! labelled datasets, on training and validation images. Every candidate is meta-trained once for each seed,
+//! which also draws topics and shots, and tuned at each of several rates.
 
 mod held_out;
 mod question;
@@ -85,8 +85,8 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// What every design study holds others against: the usual start, and `settings` as they are. The regulator
-    /// bends `usual` at adaptation.
+    /// What every design study holds others against: the usual start, and `settings` as they are. The
+    /// regulator bends `usual` at adaptation.
     pub fn as_set(settings: &MetaTrainingSettings, usual: Regulated) -> [Self; 2] {
         [("usual start", None), ("as set", Some(settings))].map(|(name, settings)| Self {
             name: name.to_owned(),

@@ -5,8 +5,8 @@
 //! (key, image and caption of every row), `unreadable.jsonl` (what was left out, and why) and
 //! `embedding.json` (what made it). Of a labelled dataset there are image features only, and `images.jsonl`
 //! (key, class, domain and split of every row) and `dataset.json` (its names) make it a
-//! [`Dataset`](gram_features::Dataset) without images. It is a run folder ([`run_folder`](crate::run_folder)); until all is
-//! done, the parts lie in `parts/`.
+//! [`Dataset`](gram_features::Dataset) without images. It is a run folder
+//! ([`run_folder`](crate::run_folder)); until all is done, the parts lie in `parts/`.
 
 mod embedded;
 mod part;

@@ -2,8 +2,8 @@
 //!
 //! [`run_folder`] knows what is finished by what made it. [`embedding`] and [`clustering`] lead from pairs to
 //! features and topics, [`meta_training`] from topics to a meta-trained initialisation, [`mod@bench`] runs
-//! protocols over methods and seeds, [`study`] and [`design_study`] vary the method itself, and [`demo`] is all
-//! of it in small, with the settings in [`defaults`].
+//! protocols over methods and seeds, [`study`] and [`design_study`] vary the method itself, and [`demo`] is
+//! all of it in small, with the settings in [`defaults`].
 
 pub mod bench;
 pub mod clustering;

@@ -341,9 +341,9 @@ fn described(folder: &Path) -> Result<LabelledDataset, FeatureError> {
     Ok(LabelledDataset { name, classes, domains, images, benchmark, templates, left_out: Vec::new() })
 }
 
-/// The rows of the images of a dataset, by their keys: as they are, or, where another tool wrote them, without
-/// ending, without the folders before the name, or with further folders that all of them lie in. A row's key
-/// may lack something or have more before it; it never says something else.
+/// The rows of the images of a dataset, by their keys: as they are, or, where another tool wrote them,
+/// without ending, without the folders before the name, or with further folders that all of them lie in. A
+/// row's key may lack something or have more before it; it never says something else.
 ///
 /// # Errors
 /// Names the first image that has no row, or several.

@@ -143,8 +143,8 @@ pub(crate) mod tests {
         }
     }
 
-    /// The page without its style and scripts. `INSTA_UPDATE=always cargo test --release --workspace --lib report`
-    /// accepts what changed.
+    /// The page without its style and scripts. `INSTA_UPDATE=always cargo test --release --workspace --lib
+    /// report` accepts what changed.
     #[test]
     fn the_page_says_what_it_said_when_it_was_read_last() {
         let mut page = page(&example::results());

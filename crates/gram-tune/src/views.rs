@@ -129,7 +129,8 @@ impl<'a> Views<'a> {
         }))
     }
 
-    /// The features of the first epochs, so many, `[images, joint width]` each; of one where all are the same.
+    /// The features of the first epochs, so many, `[images, joint width]` each; of one where all are the
+    /// same.
     pub fn features(&self, epochs: usize) -> &[Tensor<2>] {
         &self.features[..epochs.min(self.features.len())]
     }

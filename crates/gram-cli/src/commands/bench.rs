@@ -55,9 +55,9 @@ pub struct BenchArguments {
     /// A dataset. Can be given several times.
     #[arg(long, value_name = "D")]
     data: Vec<String>,
-    /// The features of a dataset's images, so that no image is needed: a folder by `gram embed --data`. Can be
-    /// given several times. With as many --data, which then give the labels, also one by clip-retrieval or a
-    /// matrix (.npy, .safetensors). Only for methods without a visual prompt; nothing is
+    /// The features of a dataset's images, so that no image is needed: a folder by `gram embed --data`. Can
+    /// be given several times. With as many --data, which then give the labels, also one by clip-retrieval
+    /// or a matrix (.npy, .safetensors). Only for methods without a visual prompt; nothing is
     /// augmented.
     #[arg(long, value_name = "DIR", conflicts_with = "data_root")]
     features: Vec<PathBuf>,

@@ -19,8 +19,8 @@ pub fn open(name: &str) -> Result<LabelledDataset> {
     Ok(dataset)
 }
 
-/// A dataset from its images, from a folder of features by `gram embed --data`, or from labels with features of
-/// their images beside them.
+/// A dataset from its images, from a folder of features by `gram embed --data`, or from labels with features
+/// of their images beside them.
 pub fn open_with_features(data: Option<&str>, features: Option<&Path>) -> Result<Dataset> {
     match (data, features) {
         (Some(name), None) => Ok(open(name)?.into()),

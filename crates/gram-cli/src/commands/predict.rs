@@ -37,8 +37,8 @@ pub struct PredictArguments {
     images: Vec<PathBuf>,
 }
 
-/// Images that are classified at once: few, so that the first answers come soon. More at once are not faster on
-/// a CPU.
+/// Images that are classified at once: few, so that the first answers come soon. More at once are not faster
+/// on a CPU.
 const AT_ONCE: usize = 8;
 
 /// Runs the command.

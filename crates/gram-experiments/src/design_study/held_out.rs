@@ -14,8 +14,8 @@ use crate::workbench::ClusteredPairs;
 
 /// The held-out topics as a dataset with visual domains.
 ///
-/// `features` are those of the images of all clustered pairs, `[pairs, joint width]`. Of each class and domain
-/// as many images as `shots` are for tuning, all others for testing.
+/// `features` are those of the images of all clustered pairs, `[pairs, joint width]`. Of each class and
+/// domain as many images as `shots` are for tuning, all others for testing.
 ///
 /// # Errors
 /// If a pair is not there any more.
@@ -81,7 +81,7 @@ mod tests {
     const TOPICS: usize = 10;
     const IMAGES: usize = 24;
 
-    /// Topics of two domains each, half of whose images domain one way and half another, and their features: a
+    /// Topics of two domains each, half of whose images look one way and half another, and their features: a
     /// direction for the topic, and one for the domain.
     fn world() -> (Clusters, Pairs, Array2<f32>) {
         let all = TOPICS * IMAGES;
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn looks_are_what_is_left_of_features_when_the_topic_is_taken_away() {
+    fn domains_are_what_is_left_of_features_when_the_topic_is_taken_away() {
         let (clusters, pairs, features) = world();
         let source = ClusteredPairs { pairs: &pairs, clusters: &clusters };
         let mut settings = defaults::meta_training(PromptKind::Textual, 1);
