@@ -15,6 +15,8 @@ use crate::pixel_cache::{at_model_side, pixels};
 
 /// Images that pass through the tower at once.
 pub const BATCH: usize = 64;
+/// Images of the first of growing batches.
+const FIRST_BATCH: usize = 8;
 /// Batches that wait for the tower, beside the one that is being decoded: 10 MB each for images of 224
 /// pixels, whatever the size of their files' images.
 const WAITING: usize = 1;
@@ -53,19 +55,29 @@ pub fn batches(images: usize, size: usize) -> impl Iterator<Item = Range<usize>>
     (0..images).step_by(size.max(1)).map(move |first| first..images.min(first + size.max(1)))
 }
 
-/// Does `work` for the images, in batches of `size` and in order, while the next batches are decoded.
+/// The same in batches that grow from 8 to [`BATCH`]: the first results come soon, and the rest costs no more.
+pub fn growing_batches(images: usize) -> impl Iterator<Item = Range<usize>> + Send {
+    let (mut first, mut size) = (0, FIRST_BATCH);
+    std::iter::from_fn(move || {
+        let batch = first..images.min(first + size);
+        (first, size) = (batch.end, BATCH.min(2 * size));
+        (!batch.is_empty()).then_some(batch)
+    })
+}
+
+/// Does `work` for the images, batch by batch and in order, while the next batches are decoded.
 ///
 /// # Errors
 /// What `work` says.
 pub fn for_each_batch<E>(
     images: &[ImageFile],
-    size: usize,
+    batches: impl Iterator<Item = Range<usize>> + Send,
     preprocess: &Preprocess,
     device: &Device,
     mut work: impl FnMut(ImageBatch) -> Result<(), E>,
 ) -> Result<(), E> {
     let decode = |number: usize| at_model_side(&images[number], preprocess);
-    with_batches(batches(images.len(), size), &decode, preprocess, device, |batches| {
+    with_batches(batches, &decode, preprocess, device, |batches| {
         for batch in batches {
             work(batch)?;
         }
@@ -158,6 +170,10 @@ mod tests {
     fn batches_cover_all_images_and_the_last_may_be_smaller() {
         assert_eq!(batches(5, 2).collect::<Vec<_>>(), [0..2, 2..4, 4..5]);
         assert_eq!(batches(0, 2).count(), 0);
+        let sizes = |images| growing_batches(images).map(|batch| batch.len()).collect::<Vec<_>>();
+        assert_eq!(sizes(200), [8, 16, 32, 64, 64, 16]);
+        assert_eq!(growing_batches(10).collect::<Vec<_>>(), [0..8, 8..10]);
+        assert_eq!(growing_batches(0).count(), 0);
     }
 
     #[test]

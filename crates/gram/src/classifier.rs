@@ -7,7 +7,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, TensorData};
 use gram_clip::{Model, Signal};
 use gram_data::{ImageFile, readable_name};
-use gram_features::image_batches::{BATCH, for_each_batch};
+use gram_features::image_batches::{BATCH, batches, for_each_batch};
 use gram_features::matrix::values;
 use gram_features::{Images, MatrixFile};
 use gram_prompt::{ClassStore, Classes, Part, Placement, Prompt, PromptFile, PromptedClip, Template};
@@ -149,15 +149,21 @@ impl<'a> Classifier<'a> {
     /// Names the first image that cannot be read.
     pub fn classify(&self, images: &[ImageFile]) -> Result<Vec<Prediction>, Error> {
         let mut found = Vec::with_capacity(images.len());
-        for_each_batch(images, BATCH, &self.model.preprocess, &self.model.device(), |batch| {
-            if let Some((_, problem)) = batch.unreadable.into_iter().next() {
-                return Err(Error::Refused(problem));
-            }
-            let Some(pixels) = batch.pixels else { return Ok(()) };
-            let probabilities = values(self.probabilities(pixels))?;
-            found.extend(probabilities.chunks(self.names.len()).map(|row| self.best(row)));
-            Ok(())
-        })?;
+        for_each_batch(
+            images,
+            batches(images.len(), BATCH),
+            &self.model.preprocess,
+            &self.model.device(),
+            |batch| {
+                if let Some((_, problem)) = batch.unreadable.into_iter().next() {
+                    return Err(Error::Refused(problem));
+                }
+                let Some(pixels) = batch.pixels else { return Ok(()) };
+                let probabilities = values(self.probabilities(pixels))?;
+                found.extend(probabilities.chunks(self.names.len()).map(|row| self.best(row)));
+                Ok(())
+            },
+        )?;
         Ok(found)
     }
 

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use gram_clip::ModelIdentity;
 use gram_data::{ClassSubset, ImageFile, Split};
-use gram_features::image_batches::{BATCH, for_each_batch};
+use gram_features::image_batches::{BATCH, batches, for_each_batch};
 use gram_features::matrix::values;
 use gram_hub::model::{is_built_in, note_what_tiny_knows};
 use gram_hub::templates;
@@ -69,7 +69,7 @@ pub fn run(arguments: &EvalArguments, common: &Common) -> Result<Outcome> {
     let mut by_domain = vec![Tally::new(classes); dataset.domains.len()];
     let progress = bar("images");
     progress.set_length(images.len() as u64);
-    for_each_batch(&images, BATCH, &model.preprocess, &device, |batch| {
+    for_each_batch(&images, batches(images.len(), BATCH), &model.preprocess, &device, |batch| {
         progress.inc((batch.rows.len() + batch.unreadable.len()) as u64);
         unreadable += batch.unreadable.len();
         batch

@@ -7,7 +7,7 @@ use crate::output::{self, shown};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use gram_data::ImageFile;
-use gram_features::image_batches::for_each_batch;
+use gram_features::image_batches::{for_each_batch, growing_batches};
 use gram_features::matrix::values;
 use gram_hub::model::note_what_tiny_knows;
 use serde_json::json;
@@ -37,10 +37,6 @@ pub struct PredictArguments {
     images: Vec<PathBuf>,
 }
 
-/// Images that are classified at once: few, so that the first answers come soon. More at once are not faster
-/// on a CPU.
-const AT_ONCE: usize = 8;
-
 /// Runs the command.
 pub fn run(arguments: &PredictArguments, common: &Common) -> Result<Outcome> {
     let device = common.device()?;
@@ -54,7 +50,7 @@ pub fn run(arguments: &PredictArguments, common: &Common) -> Result<Outcome> {
     }
     let top = usize::from(arguments.top).min(classifier.names.len());
     let mut readable = 0;
-    for_each_batch(&images, AT_ONCE, &model.preprocess, &device, |batch| {
+    for_each_batch(&images, growing_batches(images.len()), &model.preprocess, &device, |batch| {
         for (row, problem) in &batch.unreadable {
             output::note(format!("gram: {problem}"));
             if common.json {
