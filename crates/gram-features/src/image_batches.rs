@@ -55,7 +55,7 @@ pub fn batches(images: usize, size: usize) -> impl Iterator<Item = Range<usize>>
     (0..images).step_by(size.max(1)).map(move |first| first..images.min(first + size.max(1)))
 }
 
-/// The same in batches that grow from 8 to [`BATCH`]: the first results come soon, and the rest costs no more.
+/// The same in batches that grow from 8 to [`BATCH`]: the first results come soon, the rest costs no more.
 pub fn growing_batches(images: usize) -> impl Iterator<Item = Range<usize>> + Send {
     let (mut first, mut size) = (0, FIRST_BATCH);
     std::iter::from_fn(move || {
