@@ -34,7 +34,6 @@ use serde_json::{Value, json};
 use crate::error::{Context, Result, refuse};
 use crate::run_folder::{Run, RunFolder, encoder_identity, model_identity};
 use crate::whole_file::write;
-use embedded::Row;
 use part::{Contents, Part, views};
 
 pub use embedded::Embedded;
@@ -144,10 +143,8 @@ pub fn embed(
         let description = serde_json::to_string_pretty(&DatasetDescription::of(dataset))?;
         write(&out.join(DATASET), format!("{description}\n").as_bytes())?;
     }
-    let rows = embedded.rows();
-    progress.begin("images", rows.len());
-    let names = (source, embedded.rows_file());
-    let summary = embed_in_parts(embedding, &rows, names, out, PART, progress)?;
+    progress.begin("images", embedded.len());
+    let summary = embed_in_parts(embedding, embedded, source, out, PART, progress)?;
     if before.is_none() {
         claimed.keep(WRITTEN, &Value::Null, written(out))?;
     }
@@ -184,26 +181,25 @@ const SUMMARY: &str = "summary.json";
 /// What was written, to know it again.
 const WRITTEN: &str = "written.json";
 
-/// [`embed`], by parts of so many images, in a folder that is claimed. They come from `source`, and what they
-/// are goes into the file `rows_file`.
+/// [`embed`], by parts of so many images, in a folder that is claimed.
 fn embed_in_parts(
     embedding: &Embedding,
-    rows: &[Row],
-    (source, rows_file): (&str, &str),
+    embedded: Embedded,
+    source: &str,
     out: &Path,
     size: usize,
     progress: &dyn Progress,
 ) -> Result<Summary> {
     let folder = out.join("parts");
     let finished = out.join("features.safetensors").is_file();
-    let parts = Part::all(rows, size, &folder, finished);
-    let done_before = parts.iter().filter(|part| part.is_done).map(|part| part.rows.len());
+    let parts = Part::all(embedded, size, &folder, finished);
+    let done_before = parts.iter().filter(|part| part.is_done).map(|part| part.numbers.len());
     let mut summary = Summary { resumed: done_before.sum(), ..Summary::default() };
     if finished {
         let path = out.join(SUMMARY);
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let told: Summary = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-        progress.reach(rows.len(), "");
+        progress.reach(embedded.len(), "");
         summary = Summary { resumed: told.rows + told.unreadable, ..told };
     } else {
         let open = |folder: &Path| {
@@ -211,11 +207,11 @@ fn embed_in_parts(
             SentenceBert::open(folder, &embedding.model.device()).with_context(told)
         };
         let sentence_bert = embedding.sentence_bert.map(open).transpose()?;
-        write_parts(embedding, sentence_bert.as_ref(), rows, &parts, progress)?;
-        let provenance = Provenance::new(embedding, rows.len(), source)?;
+        write_parts(embedding, sentence_bert.as_ref(), embedded, &parts, progress)?;
+        let provenance = Provenance::new(embedding, embedded.len(), source)?;
         let text = format!("{}\n", serde_json::to_string_pretty(&provenance)?);
         write(&out.join("embedding.json"), text.as_bytes())?;
-        join(embedding.precision, (rows, rows_file), &parts, out, &mut summary)?;
+        join(embedding.precision, embedded, &parts, out, &mut summary)?;
     }
     // A run that was stopped between its last file and this left them.
     match fs::remove_dir_all(&folder) {
@@ -247,12 +243,12 @@ impl Embedding<'_> {
 fn write_parts(
     embedding: &Embedding,
     sentence_bert: Option<&SentenceBert>,
-    rows: &[Row],
+    embedded: Embedded,
     parts: &[Part],
     progress: &dyn Progress,
 ) -> Result<()> {
     let Embedding { model, .. } = *embedding;
-    let decode = |number: usize| at_model_side(rows[number].image, &model.preprocess);
+    let decode = |number: usize| at_model_side(embedded.image(number), &model.preprocess);
     // One stream for all parts: images of the next one are decoded while the captions of this one are read.
     let batches = parts.iter().filter(|part| !part.is_done).flat_map(Part::batches);
     with_batches(batches, &decode, &model.preprocess, &model.device(), |batches| {
@@ -260,7 +256,7 @@ fn write_parts(
             if !part.is_done {
                 part.write(embedding, sentence_bert, batches)?;
             }
-            progress.reach(part.first + part.rows.len(), "");
+            progress.reach(part.numbers.end, "");
             Ok(())
         })
     })
@@ -283,7 +279,7 @@ impl Provenance {
 /// Joins the parts into the files that stay.
 fn join(
     precision: Precision,
-    (all, rows_file): (&[Row], &str),
+    embedded: Embedded,
     parts: &[Part],
     out: &Path,
     summary: &mut Summary,
@@ -299,10 +295,10 @@ fn join(
             header.metadata().as_ref().and_then(|metadata| metadata.get("part")).with_context(told)?;
         let contents: Contents = serde_json::from_str(written).with_context(told)?;
         for row in &contents.rows {
-            rows += &format!("{}\n", (all.get(*row).with_context(told)?.line)());
+            rows += &format!("{}\n", embedded.row(*row).with_context(told)?);
         }
         for (row, problem) in &contents.unreadable {
-            let key = all.get(*row).with_context(told)?.key;
+            let key = &embedded.row(*row).with_context(told)?["key"];
             unreadable += &format!("{}\n", json!({"key": key, "problem": problem}));
         }
         summary.rows += contents.rows.len();
@@ -317,10 +313,14 @@ fn join(
         }
     }
     if summary.rows == 0 {
-        refuse!("none of {} images can be read: see {}", all.len(), out.join("unreadable.jsonl").display());
+        refuse!(
+            "none of {} images can be read: see {}",
+            embedded.len(),
+            out.join("unreadable.jsonl").display()
+        );
     }
     tensors.retain(|(_, shape, _)| shape[0] > 0);
-    write(&out.join(rows_file), rows.as_bytes())?;
+    write(&out.join(embedded.rows_file()), rows.as_bytes())?;
     write(&out.join("unreadable.jsonl"), unreadable.as_bytes())?;
     for (name, shape, bytes) in &tensors {
         write_npy(precision, &out.join(format!("{name}.npy")), shape, bytes)?;

@@ -6,7 +6,6 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Tensor;
-use gram_clip::layers::indices;
 use gram_clip::{Model, ModelIdentity};
 use gram_data::fingerprint::Fingerprinting;
 use gram_data::{Benchmark, EmbeddingsFolder, ImageFile, LabelledDataset, LabelledImage, Split, read_text};
@@ -230,8 +229,7 @@ impl Dataset {
     /// [`FeatureError`] names the image that cannot be read.
     pub fn features(&self, images: &[usize], model: &Model) -> Result<Tensor<2>, FeatureError> {
         if let Some(known) = &self.known {
-            let device = model.device();
-            return Ok(tensor(&known.rows, &device).select(0, indices(images, &device)));
+            return Ok(tensor(&known.rows.select(images), &model.device()));
         }
         frozen_features(model, images.len(), BATCH, &|place: usize| self.at_model_side(images[place], model))
     }

@@ -33,40 +33,38 @@ impl<'a> Embedded<'a> {
         }
     }
 
-    /// Its images, a row each.
-    pub(super) fn rows(self) -> Vec<Row<'a>> {
+    /// How many images there are.
+    pub(super) fn len(self) -> usize {
         match self {
-            Self::Pairs(Pairs { pairs, .. }) => pairs
-                .iter()
-                .map(|pair| Row {
-                    key: &pair.key,
-                    image: &pair.image,
-                    caption: Some(&pair.caption),
-                    line: Box::new(
-                        move || json!({"key": pair.key, "image": pair.image.name(), "caption": pair.caption}),
-                    ),
-                })
-                .collect(),
-            Self::Dataset(dataset) => dataset
-                .images
-                .iter()
-                .map(|image| Row {
-                    key: &image.key,
-                    image: &image.image,
-                    caption: None,
-                    line: Box::new(move || json!(ImageRow::of(dataset, image))),
-                })
-                .collect(),
+            Self::Pairs(pairs) => pairs.pairs.len(),
+            Self::Dataset(dataset) => dataset.images.len(),
         }
     }
-}
 
-/// An image that is embedded.
-pub(super) struct Row<'a> {
-    pub(super) key: &'a str,
-    pub(super) image: &'a ImageFile,
-    /// None where the image alone is embedded, and counts.
-    pub(super) caption: Option<&'a str>,
-    /// What its line in the file of rows says.
-    pub(super) line: Box<dyn Fn() -> Value + Sync + 'a>,
+    /// The image of that number.
+    pub(super) fn image(self, number: usize) -> &'a ImageFile {
+        match self {
+            Self::Pairs(pairs) => &pairs.pairs[number].image,
+            Self::Dataset(dataset) => &dataset.images[number].image,
+        }
+    }
+
+    /// The caption of that number, where images have captions.
+    pub(super) fn caption(self, number: usize) -> Option<&'a str> {
+        match self {
+            Self::Pairs(pairs) => Some(&pairs.pairs[number].caption),
+            Self::Dataset(_) => None,
+        }
+    }
+
+    /// What the file of rows says of the image of that number, if there is one.
+    pub(super) fn row(self, number: usize) -> Option<Value> {
+        Some(match self {
+            Self::Pairs(pairs) => {
+                let pair = pairs.pairs.get(number)?;
+                json!({"key": pair.key, "image": pair.image.name(), "caption": pair.caption})
+            }
+            Self::Dataset(dataset) => json!(ImageRow::of(dataset, dataset.images.get(number)?)),
+        })
+    }
 }

@@ -10,7 +10,7 @@ use gram_features::sentence_bert::SentenceBert;
 use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
 
-use super::{Embedding, Precision, Row};
+use super::{Embedded, Embedding, Precision};
 use crate::error::Result;
 use crate::whole_file::write;
 use gram_features::matrix::values;
@@ -18,9 +18,9 @@ use gram_features::text_features;
 
 /// Images that are embedded and written together.
 pub(super) struct Part<'a> {
-    /// The number of the first of them.
-    pub(super) first: usize,
-    pub(super) rows: &'a [Row<'a>],
+    pub(super) embedded: Embedded<'a>,
+    /// Which of what is embedded.
+    pub(super) numbers: Range<usize>,
     pub(super) path: PathBuf,
     /// Whether an earlier run has written it.
     pub(super) is_done: bool,
@@ -35,19 +35,19 @@ pub(super) struct Contents {
 }
 
 impl<'a> Part<'a> {
-    /// All `rows`, by parts of a `size` that lie in a `folder`, or did before all was `finished`.
-    pub(super) fn all(rows: &'a [Row<'a>], size: usize, folder: &Path, finished: bool) -> Vec<Self> {
-        let part = |(index, rows): (usize, &'a [Row<'a>])| {
+    /// All images, by parts of a `size` that lie in a `folder`, or did before all was `finished`.
+    pub(super) fn all(embedded: Embedded<'a>, size: usize, folder: &Path, finished: bool) -> Vec<Self> {
+        let part = |(index, numbers)| {
             let path = folder.join(format!("{index:06}.safetensors"));
-            Self { first: index * size, rows, is_done: finished || path.is_file(), path }
+            Self { embedded, numbers, is_done: finished || path.is_file(), path }
         };
-        rows.chunks(size).enumerate().map(part).collect()
+        batches(embedded.len(), size).enumerate().map(part).collect()
     }
 
     /// What the tower sees at once: numbers of images.
     pub(super) fn batches(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let first = self.first;
-        batches(self.rows.len(), BATCH).map(move |batch| first + batch.start..first + batch.end)
+        let first = self.numbers.start;
+        batches(self.numbers.len(), BATCH).map(move |batch| first + batch.start..first + batch.end)
     }
 
     /// Takes its own batches from those of all parts, and writes their features and those of the captions.
@@ -59,16 +59,16 @@ impl<'a> Part<'a> {
     ) -> Result<()> {
         let Embedding { model, precision, .. } = *embedding;
         let (mut contents, mut features) = (Contents::default(), Vec::new());
-        for mut batch in batches.take(self.rows.len().div_ceil(BATCH)) {
-            if self.rows.iter().any(|row| row.caption.is_none()) {
+        for mut batch in batches.take(self.numbers.len().div_ceil(BATCH)) {
+            if let Embedded::Dataset(_) = self.embedded {
                 batch = batch.complete()?;
             }
             features.extend(batch.features(model));
             contents.unreadable.extend(batch.unreadable);
             contents.rows.extend(batch.rows);
         }
-        let read = contents.rows.iter().map(|row| &self.rows[row - self.first]);
-        let captions: Vec<&str> = read.filter_map(|row| row.caption).collect();
+        let captions: Vec<&str> =
+            contents.rows.iter().filter_map(|row| self.embedded.caption(*row)).collect();
         let mut tensors = Vec::new();
         let mut add = |name, matrix: &[f32], width: usize| {
             tensors.push((name, vec![matrix.len() / width, width], precision.bytes(matrix)));

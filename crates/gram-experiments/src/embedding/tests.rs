@@ -35,8 +35,7 @@ fn embedded_in_parts(size: usize) -> Left {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path();
     let heard = Heard::default();
-    let rows = Embedded::Pairs(&pairs).rows();
-    let summary = embed_in_parts(&embedding, &rows, ("demo", "pairs.jsonl"), out, size, &heard).unwrap();
+    let summary = embed_in_parts(&embedding, Embedded::Pairs(&pairs), "demo", out, size, &heard).unwrap();
     let heard = heard.0.into_inner().unwrap();
     assert_eq!((heard.len(), heard.last()), (150_usize.div_ceil(size), Some(&150)));
     let texts = ["pairs.jsonl", "unreadable.jsonl"].map(|name| fs::read_to_string(out.join(name)).unwrap());

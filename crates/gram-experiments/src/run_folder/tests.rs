@@ -1,4 +1,4 @@
-//! Runs that go on, begin anew, and are told apart.
+//! Runs that go on or begin anew, and how one differs from another.
 
 use serde_json::json;
 
