@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::output::{self, shown};
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use gram_clip::Model;
 use gram_data::ImageFile;
 use gram_features::image_batches::{for_each_batch, growing_batches};
 use gram_features::matrix::values;
@@ -39,52 +40,78 @@ pub struct PredictArguments {
 
 /// Runs the command.
 pub fn run(arguments: &PredictArguments, common: &Common) -> Result<Outcome> {
-    let device = common.device()?;
-    let images = images(&arguments.images)?;
-    let names = arguments.classes.as_deref().map(class_names).transpose()?;
-    let model = arguments.prompting.model(&device)?;
-    note_what_tiny_knows(&model, true);
-    let classifier = arguments.prompting.classifier(&model, names, &[])?;
-    if let [only] = classifier.names.as_slice() {
-        output::note(format!("there is one class only: every image is said to show `{}`", shown(only)));
+    arguments.resolve(common)?.run(common.json)
+}
+
+/// What the arguments ask for, opened and checked.
+struct Resolved<'a> {
+    arguments: &'a PredictArguments,
+    images: Vec<ImageFile>,
+    /// The candidate classes; the prompt's own where none is named.
+    classes: Option<Vec<String>>,
+    model: Model,
+}
+
+impl PredictArguments {
+    /// Opens and checks everything, cheapest first.
+    fn resolve(&self, common: &Common) -> Result<Resolved<'_>> {
+        let device = common.device()?;
+        let images = images(&self.images)?;
+        let classes = self.classes.as_deref().map(class_names).transpose()?;
+        let model = self.prompting.model(&device)?;
+        note_what_tiny_knows(&model, true);
+        Ok(Resolved { arguments: self, images, classes, model })
     }
-    let top = usize::from(arguments.top).min(classifier.names.len());
-    let mut readable = 0;
-    for_each_batch(&images, growing_batches(images.len()), &model.preprocess, &device, |batch| {
-        for (row, problem) in &batch.unreadable {
-            output::note(format!("gram: {problem}"));
-            if common.json {
-                output::json(&json!({"image": images[*row].name(), "error": problem}))?;
-            }
+}
+
+impl Resolved<'_> {
+    /// Classifies the images, and prints as it goes.
+    fn run(&self, for_machines: bool) -> Result<Outcome> {
+        let Self { arguments, images, classes, model } = self;
+        let classifier = arguments.prompting.classifier(model, classes.clone(), &[])?;
+        if let [only] = classifier.names.as_slice() {
+            output::note(format!("there is one class only: every image is said to show `{}`", shown(only)));
         }
-        readable += batch.rows.len();
-        let Some(pixels) = batch.pixels else { return anyhow::Ok(()) };
-        let probabilities = values(classifier.probabilities(pixels))?;
-        for (row, probabilities) in batch.rows.iter().zip(probabilities.chunks(classifier.names.len())) {
-            let name = images[*row].name();
-            let best = best(probabilities, top);
-            let named = best.iter().map(|class| (&classifier.names[*class], probabilities[*class]));
-            match common.json {
-                true => {
-                    let told: Vec<_> = named
-                        .map(|(class, probability)| json!({"class": class, "probability": probability}))
-                        .collect();
-                    output::json(&json!({"image": name, "predictions": told}))?;
-                }
-                false => {
-                    let told: Vec<String> = named
-                        .map(|(class, probability)| format!("{} {:.1} %", shown(class), 100.0 * probability))
-                        .collect();
-                    output::line(format!("{}\t{}", shown(name), told.join("\t")))?;
+        let top = usize::from(arguments.top).min(classifier.names.len());
+        let mut readable = 0;
+        for_each_batch(images, growing_batches(images.len()), &model.preprocess, &model.device(), |batch| {
+            for (row, problem) in &batch.unreadable {
+                output::note(format!("gram: {problem}"));
+                if for_machines {
+                    output::json(&json!({"image": images[*row].name(), "error": problem}))?;
                 }
             }
+            readable += batch.rows.len();
+            let Some(pixels) = batch.pixels else { return anyhow::Ok(()) };
+            let probabilities = values(classifier.probabilities(pixels))?;
+            for (row, probabilities) in batch.rows.iter().zip(probabilities.chunks(classifier.names.len())) {
+                let name = images[*row].name();
+                let best = best(probabilities, top);
+                let named = best.iter().map(|class| (&classifier.names[*class], probabilities[*class]));
+                match for_machines {
+                    true => {
+                        let told: Vec<_> = named
+                            .map(|(class, probability)| json!({"class": class, "probability": probability}))
+                            .collect();
+                        output::json(&json!({"image": name, "predictions": told}))?;
+                    }
+                    false => {
+                        let told: Vec<String> = named
+                            .map(|(class, probability)| {
+                                format!("{} {:.1} %", shown(class), 100.0 * probability)
+                            })
+                            .collect();
+                        output::line(format!("{}\t{}", shown(name), told.join("\t")))?;
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        if readable == 0 {
+            bail!("none of {} images can be read", images.len());
         }
-        Ok(())
-    })?;
-    if readable == 0 {
-        bail!("none of {} images can be read", images.len());
+        Ok(Outcome::without(images.len() - readable))
     }
-    Ok(Outcome::without(images.len() - readable))
 }
 
 /// The `top` most probable classes, the first of equals first.

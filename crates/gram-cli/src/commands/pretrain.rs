@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use crate::{destination, output};
+use anyhow::Result;
+use burn::tensor::Device;
 use clap::Args;
-use gram_data::LabelledDataset;
-use gram_data::read_pairs;
+use gram_data::{LabelledDataset, Pairs, read_pairs};
 use gram_experiments::run_folder::{Run, RunFolder};
 use gram_experiments::settings_file;
 use gram_hub::assets;
@@ -40,54 +41,79 @@ pub struct PretrainArguments {
 }
 
 /// Runs the command.
-pub fn run(arguments: &PretrainArguments, common: &Common) -> anyhow::Result<()> {
-    destination::folder(&arguments.out)?;
-    let usual = PretrainConfig { seed: common.seed, ..assets::pretraining()? };
-    let config = settings_file::over(&usual, &arguments.config)?;
-    config.validate(&arguments.config.display().to_string())?;
-    let source = read_pairs(&arguments.pairs)?;
-    output::note(format!("{} pairs, {}", source.pairs.len(), source.skipped_summary()));
-    let held_out = arguments.held_out.iter().map(LabelledDataset::open).collect::<Result<Vec<_>, _>>()?;
-    let tested: Vec<String> = held_out
-        .iter()
-        .map(|dataset| dataset.fingerprint_of(&(0..dataset.images.len()).collect::<Vec<_>>()))
-        .collect();
-    let device = common.device()?;
-    let identity = json!({
-        "config": config,
-        "pairs": source.fingerprint(),
-        "held_out": tested,
-        "device": format!("{device:?}"),
-    });
-    let run = Run {
-        command: "pretrain",
-        identity: &identity,
-        makes: &gram_pretrain::MAKES,
-        restart: arguments.anew.restart,
-    };
-    let _claimed = RunFolder::claim(&arguments.out, &run)?;
-    let progress = bar("pre-training");
-    let mut last = None;
-    let run = Pretraining { config, pairs: &source.pairs, held_out: &held_out, out: &arguments.out };
-    run.run(&device, &mut |metric| {
-        match metric {
-            Metric::Step { step, steps, loss, pairs_per_second, .. } => {
-                progress.set_length(*steps as u64);
-                progress.set_position(*step as u64);
-                progress.set_message(format!("loss {loss:.3}, {pairs_per_second:.0} pairs/s"));
-            }
-            Metric::ZeroShot { dataset, accuracy, step, .. } => {
-                progress
-                    .suspend(|| output::note(format!("step {step}: {accuracy:.1} % zero-shot on {dataset}")));
-            }
-        }
-        last = Some(metric.clone());
-    })?;
-    progress.finish_and_clear();
+pub fn run(arguments: &PretrainArguments, common: &Common) -> Result<()> {
+    let last = arguments.resolve(common)?.run()?;
     let model = arguments.out.join("model");
     match common.json {
-        true => output::json(&serde_json::json!({"model": model.to_string_lossy(), "last": last}))?,
+        true => output::json(&json!({"model": model.to_string_lossy(), "last": last}))?,
         false => output::line(model.display())?,
     }
     Ok(())
+}
+
+/// What the arguments ask for, opened and checked.
+struct Resolved<'a> {
+    arguments: &'a PretrainArguments,
+    config: PretrainConfig,
+    source: Pairs,
+    held_out: Vec<LabelledDataset>,
+    device: Device,
+}
+
+impl PretrainArguments {
+    /// Opens and checks everything, cheapest first.
+    fn resolve(&self, common: &Common) -> Result<Resolved<'_>> {
+        destination::folder(&self.out)?;
+        let usual = PretrainConfig { seed: common.seed, ..assets::pretraining()? };
+        let config = settings_file::over(&usual, &self.config)?;
+        config.validate(&self.config.display().to_string())?;
+        let source = read_pairs(&self.pairs)?;
+        output::note(format!("{} pairs, {}", source.pairs.len(), source.skipped_summary()));
+        let held_out = self.held_out.iter().map(LabelledDataset::open).collect::<Result<Vec<_>, _>>()?;
+        Ok(Resolved { arguments: self, config, source, held_out, device: common.device()? })
+    }
+}
+
+impl Resolved<'_> {
+    /// Trains from where the run stood, and writes the model: what was measured last.
+    fn run(&self) -> Result<Option<Metric>> {
+        let Self { arguments, config, source, held_out, device } = self;
+        let tested: Vec<String> = held_out
+            .iter()
+            .map(|dataset| dataset.fingerprint_of(&(0..dataset.images.len()).collect::<Vec<_>>()))
+            .collect();
+        let identity = json!({
+            "config": config,
+            "pairs": source.fingerprint(),
+            "held_out": tested,
+            "device": format!("{device:?}"),
+        });
+        let run = Run {
+            command: "pretrain",
+            identity: &identity,
+            makes: &gram_pretrain::MAKES,
+            restart: arguments.anew.restart,
+        };
+        let _claimed = RunFolder::claim(&arguments.out, &run)?;
+        let progress = bar("pre-training");
+        let mut last = None;
+        let run = Pretraining { config: config.clone(), pairs: &source.pairs, held_out, out: &arguments.out };
+        run.run(device, &mut |metric| {
+            match metric {
+                Metric::Step { step, steps, loss, pairs_per_second, .. } => {
+                    progress.set_length(*steps as u64);
+                    progress.set_position(*step as u64);
+                    progress.set_message(format!("loss {loss:.3}, {pairs_per_second:.0} pairs/s"));
+                }
+                Metric::ZeroShot { dataset, accuracy, step, .. } => {
+                    progress.suspend(|| {
+                        output::note(format!("step {step}: {accuracy:.1} % zero-shot on {dataset}"))
+                    });
+                }
+            }
+            last = Some(metric.clone());
+        })?;
+        progress.finish_and_clear();
+        Ok(last)
+    }
 }

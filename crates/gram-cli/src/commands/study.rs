@@ -6,7 +6,7 @@ use crate::destination;
 use crate::output;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
-use gram_clip::Model;
+use gram_clip::{Model, ModelIdentity};
 use gram_cluster::Clusters;
 use gram_data::{ClassSubset, Pairs, Progress};
 use gram_experiments::clustering::{PairFeatures, once_clustered};
@@ -24,7 +24,7 @@ use gram_meta::MetaTrainingSettings;
 use gram_prompt::{PromptKind, Template};
 use gram_report::results::{Method, Results};
 use gram_report::tables::{Cell, StudyRow, Table, study};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::arguments::{Anew, Common};
 use crate::commands::study_design::{self, StudyDesignArguments};
@@ -171,16 +171,19 @@ fn of_the_paper(which: Which, arguments: &StudyArguments, common: &Common) -> Re
     };
     drop(study);
     drop(progress);
-    let path = arguments.out.join("study.md");
-    whole_file::write(&path, table.to_markdown().as_bytes())?;
+    let results = conditions.iter().zip(&found).map(|(condition, (method, results))| {
+        json!({"condition": condition.name, "method": method, "results": results})
+    });
+    show(&arguments.out.join("study.md"), &[table], ("conditions", results.collect()), common)
+}
+
+/// Writes the tables of a study to a file and prints them; for machines, what stands behind them under a key.
+pub fn show(path: &Path, tables: &[Table], (key, found): (&str, Value), common: &Common) -> Result<()> {
+    let joined = |text: fn(&Table) -> String| tables.iter().map(text).collect::<Vec<_>>().join("\n");
+    whole_file::write(path, joined(Table::to_markdown).as_bytes())?;
     match common.json {
-        true => {
-            let results: Vec<_> = conditions.iter().zip(&found).map(|(condition, (method, results))| {
-                json!({"condition": condition.name, "method": method, "results": results})
-            }).collect();
-            output::json(&json!({"table": path.to_string_lossy(), "conditions": results}))?;
-        }
-        false => output::line(format!("{}\n{}", table.to_text(), path.display()))?,
+        true => output::json(&json!({"table": path.to_string_lossy(), key: found}))?,
+        false => output::line(format!("{}\n{}", joined(Table::to_text), path.display()))?,
     }
     Ok(())
 }
@@ -269,6 +272,19 @@ fn alignment(study: &Study, conditions: &[Condition]) -> Result<Table> {
     Ok(table)
 }
 
+/// The model that is named, or that of the clusters; what it may not know of the data is said.
+pub fn model_of_clusters<'a>(
+    named: Option<&str>,
+    grouped_by: Option<(&Path, ModelIdentity)>,
+    mut data: impl Iterator<Item = &'a String>,
+    common: &Common,
+) -> Result<Model> {
+    let model = open_model_or_own(named, grouped_by.clone(), &common.device()?, &bar("download"))?;
+    grouped_by.iter().try_for_each(|(path, own)| note_other_clusters(&model, path, own))?;
+    note_what_tiny_knows(&model, !data.all(|name| is_built_in(name)));
+    Ok(model)
+}
+
 impl StudyArguments {
     /// Opens and checks everything, and begins the study in its folder.
     fn resolve(&self, which: Which, common: &Common) -> Result<Resolved> {
@@ -286,7 +302,9 @@ impl StudyArguments {
         if let Some((_, clusters)) = &given {
             check_topics(clusters, &meta_training)?;
         }
-        let model = self.model(given.as_ref(), common)?;
+        let grouped_by = given.as_ref().and_then(|(path, clusters)| Some((*path, clusters.model.clone()?)));
+        let data = self.data.iter().chain([&self.pairs]);
+        let model = model_of_clusters(self.model.as_deref(), grouped_by, data, common)?;
         let template = learned_template(self.template.as_ref(), &model)?;
         let settings = self.tuning.settings(&model, Some(self.shots), false)?;
         // One condition takes its tasks from the pairs' own labels.
@@ -329,17 +347,6 @@ impl StudyArguments {
             self.out.display()
         );
         Ok(Some((path, Clusters::load(path)?)))
-    }
-
-    /// The model: the one that is given, or that of the clusters.
-    fn model(&self, given: Option<&(&Path, Clusters)>, common: &Common) -> Result<Model> {
-        let made_with = given.and_then(|(path, clusters)| Some((*path, clusters.model.clone()?)));
-        let (device, progress) = (common.device()?, bar("download"));
-        let model = open_model_or_own(self.model.as_deref(), made_with.clone(), &device, &progress)?;
-        made_with.iter().try_for_each(|(path, own)| note_other_clusters(&model, path, own))?;
-        let mut data = self.data.iter().chain([&self.pairs]);
-        note_what_tiny_knows(&model, !data.all(|name| is_built_in(name)));
-        Ok(model)
     }
 
     /// The datasets; those of the demo where none is given.

@@ -4,7 +4,6 @@
 use std::path::PathBuf;
 
 use crate::destination;
-use crate::output;
 use anyhow::{Context, Result};
 use clap::Args;
 use gram_clip::Model;
@@ -12,13 +11,10 @@ use gram_cluster::Clusters;
 use gram_data::{LabelledDataset, Pairs};
 use gram_experiments::design_study::{Candidate, DesignStudy, Question, Stage, Trial};
 use gram_experiments::episodes::check_topics;
-use gram_experiments::whole_file;
 use gram_experiments::workbench::{CheckedSettings, ClusteredPairs, Workbench};
 use gram_features::Dataset;
 use gram_hub::assets;
-use gram_hub::model::{
-    DEMO, is_built_in, note_other_clusters, note_what_tiny_knows, open_model_or_own, open_pairs,
-};
+use gram_hub::model::{DEMO, open_pairs};
 use gram_meta::MetaTrainingSettings;
 use gram_prompt::{Rates, Template};
 use gram_report::results::Method;
@@ -30,7 +26,7 @@ use serde_json::json;
 
 use crate::arguments::{Anew, Common};
 use crate::commands::meta_settings::MetaSettings;
-use crate::commands::study::kind_with_gram;
+use crate::commands::study::{kind_with_gram, model_of_clusters, show};
 use crate::commands::tuning::TuningArguments;
 use crate::commands::{command_line, labelled};
 use crate::progress::bar;
@@ -109,19 +105,9 @@ pub fn run(arguments: &StudyDesignArguments, common: &Common) -> Result<()> {
         table(arguments.method, &arguments.rates, candidates, &found),
         by_rate(&arguments.rates, candidates, &found),
     ];
-    let path = arguments.out.join("design.md");
-    whole_file::write(&path, tables.each_ref().map(Table::to_markdown).join("\n").as_bytes())?;
-    match common.json {
-        true => {
-            let runs = candidates.iter().zip(&found);
-            let runs: Vec<_> = runs.map(|(one, runs)| json!({"candidate": one.name, "runs": runs})).collect();
-            output::json(&json!({"table": path.to_string_lossy(), "candidates": runs}))?;
-        }
-        false => {
-            output::line(format!("{}\n{}\n{}", tables[0].to_text(), tables[1].to_text(), path.display()))?
-        }
-    }
-    Ok(())
+    let runs = candidates.iter().zip(&found);
+    let runs = runs.map(|(one, runs)| json!({"candidate": one.name, "runs": runs}));
+    show(&arguments.out.join("design.md"), &tables, ("candidates", runs.collect()), common)
 }
 
 /// What the arguments ask for, opened and checked.
@@ -173,12 +159,9 @@ impl StudyDesignArguments {
             episodes.validation_topics = self.held_out;
         }
         check_topics(&clusters, &episodes)?;
-        let made_with = clusters.model.clone().map(|model| (self.clusters.as_path(), model));
-        let (device, progress) = (common.device()?, bar("download"));
-        let model = open_model_or_own(self.model.as_deref(), made_with, &device, &progress)?;
-        clusters.model.iter().try_for_each(|own| note_other_clusters(&model, &self.clusters, own))?;
-        let mut data = self.data.iter().chain([&self.pairs]);
-        note_what_tiny_knows(&model, !data.all(|name| is_built_in(name)));
+        let grouped_by = clusters.model.clone().map(|model| (self.clusters.as_path(), model));
+        let data = self.data.iter().chain([&self.pairs]);
+        let model = model_of_clusters(self.model.as_deref(), grouped_by, data, common)?;
         let template = learned_template(self.template.as_ref(), &model)?;
         let settings = self.tuning.settings(&model, Some(self.shots), false)?;
         let candidates = self.candidates(&base, settings.regulated.regulated);
