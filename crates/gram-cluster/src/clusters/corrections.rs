@@ -1,0 +1,254 @@
+//! `topics.toml`: what people know better about topics than captions do.
+//!
+//! It stands beside `topics.json`, and everything that reads the clusters follows it:
+//!
+//! ```toml
+//! drop = ["young", "#17"]            # no episode has these topics
+//!
+//! [rename]
+//! toy = "dog with a toy"             # name in topics.json = class name from now on
+//!
+//! [merge]
+//! surfer = ["surfboard", "#40"]      # their pairs join the topic called surfer
+//! ```
+//!
+//! A topic is named as in `topics.json`, or by `#` and its number there, counted from 0. Names that are given
+//! by hand are trusted: such a topic is in episodes whatever its captions say.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rayon::prelude::*;
+use serde::Deserialize;
+
+use super::{Clusters, Topic};
+use crate::error::ClusterError;
+use crate::topic_names::{LeftOut, coverage, of_one_family};
+
+/// The name of the file.
+pub(super) const CORRECTIONS: &str = "topics.toml";
+
+/// The file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Corrections {
+    drop: Vec<String>,
+    rename: BTreeMap<String, String>,
+    merge: BTreeMap<String, Vec<String>>,
+}
+
+impl Clusters {
+    /// Follows the corrections of a folder, if there are any.
+    ///
+    /// # Errors
+    /// [`ClusterError::Correction`] says which line or topic, and the way out.
+    pub(super) fn corrected(mut self, folder: &Path) -> Result<Self, ClusterError> {
+        let path = folder.join(CORRECTIONS);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(self),
+            Err(error) => return Err(ClusterError::Correction { path, problem: error.to_string() }),
+        };
+        let problem = |problem: String| ClusterError::Correction { path: path.clone(), problem };
+        let corrections: Corrections = toml::from_str(&text).map_err(|error| {
+            let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+            problem(format!("line {line}: {}", error.message()))
+        })?;
+        self.follow(&corrections).map_err(problem)?;
+        Ok(self)
+    }
+
+    fn follow(&mut self, corrections: &Corrections) -> Result<(), String> {
+        // All names are those of `topics.json`, whatever becomes of them here.
+        let found: Vec<String> = self.topics.iter().map(|topic| topic.name.clone()).collect();
+        let number = |name: &String| number(&found, name);
+        let mut changed = vec![false; found.len()];
+        for (into, others) in &corrections.merge {
+            let into = number(into)?;
+            for name in others {
+                let other = number(name)?;
+                if other == into {
+                    return Err(format!("merge: topic `{name}` cannot join itself: leave it out"));
+                }
+                if self.topics[other].left_out == Some(LeftOut::Merged) {
+                    return Err(format!("merge: topic `{name}` is to join two topics: leave one out"));
+                }
+                if self.topics[into].left_out == Some(LeftOut::Merged) {
+                    return Err(format!(
+                        "merge: topic `{}` is to join another itself: let all join that one",
+                        found[into]
+                    ));
+                }
+                self.merge(into, other);
+                changed[into] = true;
+            }
+        }
+        for (name, new) in &corrections.rename {
+            let topic = number(name)?;
+            let new = new.trim();
+            if new.is_empty() || new.contains(char::is_control) {
+                return Err(format!("rename: topic `{name}` gets no name that can be shown: write one line of text"));
+            }
+            if self.topics[topic].left_out == Some(LeftOut::Merged) {
+                return Err(format!("rename: topic `{name}` joins another: rename that one"));
+            }
+            (self.topics[topic].name, self.topics[topic].main_word) = (new.to_owned(), new.to_owned());
+            (self.topics[topic].left_out, self.topics[topic].recognition) = (None, None);
+            changed[topic] = true;
+        }
+        for name in &corrections.drop {
+            let topic = &mut self.topics[number(name)?];
+            topic.left_out = topic.left_out.filter(|cause| *cause == LeftOut::Merged).or(Some(LeftOut::Dropped));
+        }
+        self.check_names_again(&changed);
+        let out = |topic: &&Topic| topic.left_out.is_some() && topic.size > 0;
+        self.counts.topics_in_no_episode = self.topics.iter().filter(out).count();
+        Ok(())
+    }
+
+    /// Puts the pairs of a topic into another, as further domains.
+    fn merge(&mut self, into: usize, other: usize) {
+        let first = self.topics[into].domains.len();
+        for pair in self.pairs.iter_mut().filter(|pair| pair.topic == Some(other)) {
+            (pair.topic, pair.domain) = (Some(into), pair.domain.map(|domain| first + domain));
+        }
+        let joined = &mut self.topics[other];
+        joined.left_out = Some(LeftOut::Merged);
+        let (domains, size) = (std::mem::take(&mut joined.domains), std::mem::take(&mut joined.size));
+        let overlaps = std::mem::take(&mut joined.overlaps);
+        let topic = &mut self.topics[into];
+        topic.domains.extend(domains);
+        topic.size += size;
+        topic.left_out = None;
+        topic.overlaps.extend(overlaps.into_iter().filter(|overlap| *overlap != into));
+    }
+
+    /// Measures coverage and overlaps of topics that are called or made up otherwise now.
+    fn check_names_again(&mut self, changed: &[bool]) {
+        let members = self.members();
+        let (pairs, settings) = (&self.pairs, &self.settings.topic_words);
+        self.topics.par_iter_mut().zip(&members).zip(changed).filter(|(_, changed)| **changed).for_each(
+            |((topic, members), _)| {
+                let captions = members.iter().flatten().map(|pair| pairs[*pair].caption.as_str());
+                topic.coverage = coverage(&topic.name, captions, settings);
+            },
+        );
+        for topic in (0..changed.len()).filter(|topic| changed[*topic]) {
+            for other in (0..changed.len()).filter(|other| *other != topic) {
+                let (one, two) = (&self.topics[topic], &self.topics[other]);
+                let is_alike = one.name == two.name
+                    || one.main_word == two.main_word
+                    || settings.merge_forms && of_one_family(&one.main_word, &two.main_word);
+                if is_alike || one.overlaps.contains(&other) || two.overlaps.contains(&topic) {
+                    self.topics[topic].overlaps.push(other);
+                    self.topics[other].overlaps.push(topic);
+                }
+            }
+        }
+        for topic in &mut self.topics {
+            topic.overlaps.sort_unstable();
+            topic.overlaps.dedup();
+        }
+    }
+}
+
+/// The number of a topic.
+fn number(found: &[String], name: &str) -> Result<usize, String> {
+    if let Some(number) = name.strip_prefix('#').and_then(|number| number.parse().ok()) {
+        return match number < found.len() {
+            true => Ok(number),
+            false => Err(format!("there is no topic {name}: topics are numbered from #0 to #{}", found.len() - 1)),
+        };
+    }
+    let same: Vec<usize> = (0..found.len()).filter(|topic| found[*topic] == name).collect();
+    match same.as_slice() {
+        [only] => Ok(*only),
+        [] => Err(format!("no topic is called `{name}` in topics.json: write its name there, or # and its number")),
+        several => {
+            let numbers: Vec<String> = several.iter().map(|number| format!("#{number}")).collect();
+            Err(format!("several topics are called `{name}`: write one of {}", numbers.join(", ")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chc::ChcSettings;
+    use crate::clusters::{ClusteredPair, Counts};
+
+    /// Three topics of two pairs each, of one domain.
+    fn clusters() -> Clusters {
+        let names = ["dog", "toy", "young"];
+        let topic = |name: &str| Topic::named(name, vec![2]);
+        let pair = |number: usize| ClusteredPair {
+            key: number.to_string(),
+            caption: format!("a {} on a bed", ["dog", "puppy", "dog toy", "toys", "young", "young dog"][number]),
+            topic: Some(number / 2),
+            domain: Some(0),
+            strength: 1.0,
+            similarity: 0.5,
+            kept: true,
+        };
+        let mut settings = ChcSettings::default();
+        settings.topic_words.languages = vec!["en".into()];
+        Clusters {
+            pairs: (0..6).map(pair).collect(),
+            topics: names.map(topic).to_vec(),
+            layout: vec![None; 6],
+            counts: Counts::default(),
+            settings,
+            seed: 1,
+            model: None,
+        }
+    }
+
+    fn corrected(text: &str) -> Result<Clusters, String> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(CORRECTIONS), text).unwrap();
+        clusters().corrected(folder.path()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn topics_are_merged_renamed_and_dropped() {
+        let found = corrected("drop = ['young']\n[merge]\ndog = ['#1']\n[rename]\ndog = 'dogs'").unwrap();
+        let [dog, toy, young] = found.topics.as_slice() else { panic!("{:?}", found.topics) };
+        assert_eq!((dog.name.as_str(), &dog.domains, dog.size, dog.left_out), ("dogs", &vec![2, 2], 4, None));
+        assert_eq!(dog.coverage, 0.5);
+        assert_eq!((toy.size, toy.left_out), (0, Some(LeftOut::Merged)));
+        assert_eq!(young.left_out, Some(LeftOut::Dropped));
+        assert_eq!(found.members(), [vec![vec![0, 1], vec![2, 3]], vec![], vec![vec![4, 5]]]);
+        assert_eq!(found.counts.topics_in_no_episode, 1);
+        assert_ne!(found.fingerprint(), clusters().fingerprint());
+    }
+
+    #[test]
+    fn a_name_by_hand_brings_a_topic_back_and_keeps_it_from_its_likes() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(CORRECTIONS), "[rename]\nyoung = 'dog'").unwrap();
+        let mut before = clusters();
+        before.topics[2].left_out = Some(LeftOut::NoName);
+        let found = before.corrected(folder.path()).unwrap();
+        assert_eq!((found.topics[2].left_out, found.topics[2].coverage), (None, 0.5));
+        assert_eq!((&found.topics[2].overlaps, &found.topics[0].overlaps), (&vec![0], &vec![2]));
+    }
+
+    #[test]
+    fn without_the_file_nothing_changes() {
+        assert_eq!(clusters().corrected(Path::new("nowhere")).unwrap(), clusters());
+    }
+
+    #[test]
+    fn what_cannot_be_followed_names_the_line_or_the_topic() {
+        let refused = |text: &str| corrected(text).unwrap_err();
+        assert!(refused("drop = ['cat']").contains("no topic is called `cat` in topics.json"));
+        assert!(refused("drop = ['#3']").ends_with("there is no topic #3: topics are numbered from #0 to #2"));
+        assert!(refused("\n\ndelete = 1").contains("topics.toml: line 3: unknown field `delete`"));
+        assert!(refused("drop = [").contains("line 1"));
+        assert!(refused("[merge]\ndog = ['dog']").contains("cannot join itself"));
+        assert!(refused("[merge]\ndog = ['toy']\nyoung = ['toy']").contains("is to join two topics"));
+        assert!(refused("[merge]\ndog = ['toy']\ntoy = ['young']").contains("is to join another itself"));
+        assert!(refused("[rename]\ndog = ' '").contains("gets no name that can be shown"));
+        assert!(refused("[merge]\ndog = ['toy']\n[rename]\ntoy = 'x'").contains("rename that one"));
+    }
+}
