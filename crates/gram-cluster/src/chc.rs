@@ -4,11 +4,12 @@
 //!
 //! 1. Pairs whose image and caption do not match are left out, by CLIP's own similarity.
 //! 2. Caption embeddings are brought to few dimensions by UMAP, where HDBSCAN finds topics and noise.
-//! 3. The word of highest cluster-wise TF-IDF names each topic (eq. 3), and no other.
+//! 3. The word of highest cluster-wise TF-IDF says what each topic is about (eq. 3).
 //! 4. k-means on CLIP's image features divides the images of each topic into domains.
+//! 5. Every topic gets a class name, which captions and images must bear out ([`topic_names`]).
 //!
 //! Beyond the paper, which says nothing of it: topics with too few images for one domain are dropped before
-//! any is named, and topics that no word is left for after; both are counted, and their pairs have no topic.
+//! any is named, and topics whose captions have no word after; both are counted, and their pairs have no topic.
 //! Last, a two-dimensional layout of the same neighbour graph is made, to look at.
 //!
 //! A seed gives one result, whatever the number of threads and the order in which pairs are given.
@@ -22,11 +23,12 @@ mod lost_pairs;
 mod settings;
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
 use gram_data::random::{indexed_stream, stream};
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, Axis};
 use rand::Rng;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -41,11 +43,15 @@ use crate::clusters::{ClusteredPair, Clusters, Counts, Topic};
 use crate::domains::domains;
 use crate::error::ClusterError;
 use crate::hdbscan::{Clustering, hdbscan, hdbscan_with_others};
+use crate::matrix::normalised_rows;
 use crate::nearest_neighbours::NearestNeighbours;
-use crate::topic_words::{TopicWords, topic_words};
+use crate::topic_names::{Images, ScoredTopics, TopicName};
 use crate::umap;
 use crate::umap::graph::{FuzzyGraph, among};
 use gram_features::Rows;
+
+/// Pairs that show what a topic is like.
+const NEAREST: usize = 5;
 
 /// A step of the clustering, reported as it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -59,23 +65,26 @@ pub enum Stage {
     Reduction,
     /// Finding dense groups of captions.
     Topics,
-    /// Naming them.
+    /// Scoring their words.
     Words,
     /// Dividing them by how their images look.
     Domains,
+    /// Naming them.
+    Names,
     /// Laying captions out in two dimensions.
     Map,
 }
 
 impl Stage {
     /// Every stage, in order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Filter,
         Self::Neighbours,
         Self::Reduction,
         Self::Topics,
         Self::Words,
         Self::Domains,
+        Self::Names,
         Self::Map,
     ];
 }
@@ -87,8 +96,9 @@ impl fmt::Display for Stage {
             Self::Neighbours => "finding neighbouring captions",
             Self::Reduction => "reducing dimensions (UMAP)",
             Self::Topics => "finding topics (HDBSCAN)",
-            Self::Words => "naming topics (TF-IDF)",
+            Self::Words => "scoring words (TF-IDF)",
             Self::Domains => "dividing topics into domains (k-means)",
+            Self::Names => "naming topics",
             Self::Map => "drawing the map (UMAP)",
         })
     }
@@ -139,13 +149,15 @@ pub fn cluster(
     if hierarchy.topics.is_empty() {
         return Err(hierarchy.lost.no_topics(kept.len(), settings));
     }
+    progress(Stage::Names);
+    let names = hierarchy.names(input, seed)?;
     progress(Stage::Map);
     let map = finished.of("map", || {
         let map = umap::embed(&graph, &settings.map(), stream(seed, "topic map").next_u64());
         fitted.with_others(map, of_others.as_ref())
     })?;
 
-    Ok(hierarchy.into_clusters(input, seed, &kept, &clustering, &map))
+    Ok(hierarchy.into_clusters(input, seed, &kept, &clustering, &map, names))
 }
 
 /// Which of the kept pairs are laid out.
@@ -209,14 +221,17 @@ impl Fitted {
 /// Topics as they take shape.
 struct Hierarchy<'a> {
     settings: &'a ChcSettings,
-    topics: Vec<NamedTopic>,
+    words: ScoredTopics,
+    topics: Vec<FoundTopic>,
     counts: Counts,
     lost: LostPairs,
 }
 
-struct NamedTopic {
-    label: String,
-    words: Vec<(String, f64)>,
+struct FoundTopic {
+    /// Its topic word.
+    word: String,
+    /// Its number among those whose words are scored.
+    scored: usize,
     /// Rows of the input, in the order of their keys.
     members: Vec<usize>,
     /// Rows of the input by domain.
@@ -224,7 +239,7 @@ struct NamedTopic {
 }
 
 impl<'a> Hierarchy<'a> {
-    /// Names the clusters that are large enough to be divided.
+    /// Scores the words of the clusters that are large enough to be divided.
     fn new(input: &ChcInput, settings: &'a ChcSettings, kept: &[usize], clustering: &Clustering) -> Self {
         let mut members = vec![vec![]; clustering.clusters];
         let mut counts = Counts { filtered: input.keys.len() - kept.len(), ..Counts::default() };
@@ -242,12 +257,12 @@ impl<'a> Hierarchy<'a> {
             .iter()
             .map(|rows| rows.iter().map(|row| input.captions[*row].as_str()).collect())
             .collect();
-        let named = |(members, TopicWords { label, words })| {
-            label.map(|label| NamedTopic { label, words, members, domains: vec![] })
-        };
-        let described = topic_words(&captions, &settings.topic_words);
+        let words = ScoredTopics::new(&captions, &settings.topic_words);
         let large_topics = members.len();
-        let mut topics: Vec<NamedTopic> = members.into_iter().zip(described).filter_map(named).collect();
+        let with_word = |(scored, members)| {
+            words.word(scored).map(|word| FoundTopic { word, scored, members, domains: vec![] })
+        };
+        let mut topics: Vec<FoundTopic> = members.into_iter().enumerate().filter_map(with_word).collect();
         counts.unnamed_topics = large_topics - topics.len();
         let named_pairs: usize = topics.iter().map(|topic| topic.members.len()).sum();
         counts.dropped = kept.len() - counts.noise - named_pairs;
@@ -258,9 +273,10 @@ impl<'a> Hierarchy<'a> {
             unfit: [0; 2],
         };
         topics.sort_by(|one, other| {
-            (Reverse(one.members.len()), &one.label).cmp(&(Reverse(other.members.len()), &other.label))
+            let place = |topic: &FoundTopic| (Reverse(topic.members.len()), topic.word.clone(), topic.scored);
+            place(one).cmp(&place(other))
         });
-        Self { settings, topics, counts, lost }
+        Self { settings, words, topics, counts, lost }
     }
 
     /// Divides every topic by how its images look.
@@ -287,9 +303,24 @@ impl<'a> Hierarchy<'a> {
         });
         self.counts.unfit_topics = before - self.topics.len();
         self.lost.unfit = [self.counts.dropped - dropped_before, self.counts.unfit_topics];
-        let ambiguous =
-            |topic: &&NamedTopic| topic.words.first().is_none_or(|(word, _)| *word != topic.label);
-        self.counts.ambiguous_topics = self.topics.iter().filter(ambiguous).count();
+    }
+
+    /// Names the topics.
+    fn names(&mut self, input: &ChcInput, seed: u64) -> Result<Vec<TopicName>, ClusterError> {
+        let scored: Vec<usize> = self.topics.iter().map(|topic| topic.scored).collect();
+        let images = input.name_features.map(|names| Images {
+            features: input.image_features,
+            members: self.topics.iter().map(|topic| topic.members.as_slice()).collect(),
+            names,
+            seed,
+        });
+        let named = self.words.names(&scored, &self.settings.topic_words, images.as_ref());
+        let named = named.map_err(|source| ClusterError::Names { source })?;
+        let mut names: HashMap<&str, usize> = HashMap::new();
+        named.iter().for_each(|topic| *names.entry(&topic.name).or_default() += 1);
+        self.counts.ambiguous_topics = named.iter().filter(|topic| names[topic.name.as_str()] > 1).count();
+        self.counts.topics_in_no_episode = named.iter().filter(|topic| topic.left_out.is_some()).count();
+        Ok(named)
     }
 
     fn into_clusters(
@@ -299,6 +330,7 @@ impl<'a> Hierarchy<'a> {
         kept: &[usize],
         clustering: &Clustering,
         map: &Array2<f32>,
+        names: Vec<TopicName>,
     ) -> Clusters {
         let mut pairs: Vec<ClusteredPair> = (0..input.keys.len())
             .map(|row| {
@@ -320,7 +352,8 @@ impl<'a> Hierarchy<'a> {
         for (row, strength) in kept.iter().zip(&clustering.strengths) {
             pairs[*row].strength = if pairs[*row].topic.is_some() { *strength } else { 0.0 };
         }
-        let topics = self.topics.into_iter().map(NamedTopic::finish).collect();
+        let named = self.topics.into_par_iter().zip(names);
+        let topics = named.map(|(topic, name)| topic.finish(name, input)).collect();
         Clusters {
             pairs,
             topics,
@@ -333,9 +366,32 @@ impl<'a> Hierarchy<'a> {
     }
 }
 
-impl NamedTopic {
-    fn finish(self) -> Topic {
-        let domains = self.domains.iter().map(Vec::len).collect();
-        Topic { label: self.label, words: self.words, domains, size: self.members.len() }
+impl FoundTopic {
+    fn finish(self, named: TopicName, input: &ChcInput) -> Topic {
+        let TopicName { word, words, name, main_word, coverage, recognition, left_out, overlaps } = named;
+        let nearest = nearest(&input.caption_embeddings.select(&self.members));
+        Topic {
+            name,
+            word,
+            main_word,
+            coverage,
+            recognition,
+            left_out,
+            overlaps,
+            words,
+            nearest: nearest.into_iter().map(|place| input.keys[self.members[place]].clone()).collect(),
+            domains: self.domains.iter().map(Vec::len).collect(),
+            size: self.members.len(),
+        }
     }
+}
+
+/// The rows that point most nearly where all of them do together, nearest first.
+fn nearest(rows: &Array2<f32>) -> Vec<usize> {
+    let rows = normalised_rows(rows.view());
+    let middle = rows.sum_axis(Axis(0));
+    let mut places: Vec<(f32, usize)> =
+        rows.rows().into_iter().map(|row| row.dot(&middle)).zip(0..).collect();
+    places.sort_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(&other.1)));
+    places.into_iter().take(NEAREST).map(|(_, place)| place).collect()
 }

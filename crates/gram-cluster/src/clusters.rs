@@ -1,13 +1,16 @@
 //! What clustering gives: every pair's place in the hierarchy, and what each topic is about.
 
+mod corrections;
 mod file;
 mod table;
+mod warnings;
 
 use gram_clip::ModelIdentity;
 use gram_data::fingerprint::{Fingerprinting, digits};
 use serde::{Deserialize, Serialize};
 
 use crate::chc::ChcSettings;
+use crate::topic_names::LeftOut;
 
 /// Topics and domains of a set of image-text pairs.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,14 +61,50 @@ impl ClusteredPair {
 /// One topic: a class of the episodes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Topic {
-    /// The word that names it and no other topic.
-    pub label: String,
+    /// Its class name in episodes.
+    pub name: String,
+    /// The topic word: its word of highest TF-IDF (eq. 3), whichever other topics have it.
+    pub word: String,
+    /// The word of the name that says what the topic is about.
+    pub main_word: String,
+    /// The share of its captions that say the name, in [0, 1].
+    pub coverage: f64,
+    /// The share of its images that CLIP gives to the name among names of 19 other topics, where that was
+    /// asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recognition: Option<f64>,
+    /// Why it is in no episode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<LeftOut>,
+    /// The topics that cannot be in one episode with it: of one word, or of names that CLIP cannot tell apart.
+    pub overlaps: Vec<usize>,
     /// Its words of highest TF-IDF with their scores, best first.
     pub words: Vec<(String, f64)>,
+    /// Keys of the pairs whose captions are nearest to the middle of all.
+    pub nearest: Vec<String>,
     /// Images of every domain, larger domains first.
     pub domains: Vec<usize>,
     /// Images of all domains.
     pub size: usize,
+}
+
+impl Topic {
+    /// A topic of that name, which all of its captions say, with domains of so many images.
+    pub fn named(name: &str, domains: Vec<usize>) -> Self {
+        Self {
+            name: name.to_owned(),
+            word: name.to_owned(),
+            main_word: name.to_owned(),
+            coverage: 1.0,
+            recognition: None,
+            left_out: None,
+            overlaps: Vec::new(),
+            words: Vec::new(),
+            nearest: Vec::new(),
+            size: domains.iter().sum(),
+            domains,
+        }
+    }
 }
 
 /// What did not become part of a topic. `filtered + noise + dropped` pairs have no topic.
@@ -77,7 +116,7 @@ pub struct Counts {
     pub noise: usize,
     /// Topics dropped for having fewer images than one domain needs.
     pub small_topics: usize,
-    /// Topics dropped for having no word of their own.
+    /// Topics dropped for having no word at all.
     pub unnamed_topics: usize,
     /// Topics dropped because they cannot give an episode both a support set from one domain and a query
     /// set.
@@ -85,14 +124,17 @@ pub struct Counts {
     pub unfit_topics: usize,
     /// Pairs of dropped topics.
     pub dropped: usize,
-    /// Topics, not dropped, whose first word names another topic.
+    /// Topics, not dropped, that no episode has: no name is true of them.
+    #[serde(default)]
+    pub topics_in_no_episode: usize,
+    /// Topics, not dropped, whose name another topic has, too.
     #[serde(default)]
     pub ambiguous_topics: usize,
 }
 
 impl Clusters {
     /// What tells these topics and domains from others: 32 hexadecimal digits over the pairs' keys and
-    /// places, and the topics' labels.
+    /// places, and the topics' names and whether episodes have them.
     pub fn fingerprint(&self) -> String {
         let mut all = Fingerprinting::default();
         let place = |place: Option<usize>| place.map_or(0, |place| place + 1);
@@ -102,7 +144,12 @@ impl Clusters {
             all.number(place(pair.topic));
             all.number(place(pair.domain));
         }
-        self.topics.iter().for_each(|topic| all.text(&topic.label));
+        for topic in &self.topics {
+            all.text(&topic.name);
+            all.number(usize::from(topic.left_out.is_some()));
+            all.number(topic.overlaps.len());
+            topic.overlaps.iter().for_each(|other| all.number(*other));
+        }
         digits(all.finish())
     }
 

@@ -62,7 +62,7 @@ pub enum ClusterError {
     /// Everything was noise, or no topic could be named or divided.
     #[error(
         "no topic found among {pairs} pairs: {noise} are in no dense group, {} in groups too small for a domain ({}), {} in \
-         groups without a word of their own ({}), {} in groups that cannot give an episode both sets ({}): {advice}",
+         groups without a word ({}), {} in groups that cannot give an episode both sets ({}): {advice}",
         small[0], small[1], unnamed[0], unnamed[1], unfit[0], unfit[1]
     )]
     NoTopics {
@@ -79,6 +79,20 @@ pub enum ClusterError {
         unfit: [usize; 2],
         /// What to do about the largest of these.
         advice: String,
+    },
+    /// CLIP's features of names are not to be had.
+    #[error("names of topics: {source}")]
+    Names {
+        /// The cause.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// What people have written of topics cannot be followed.
+    #[error("{}: {problem}", path.display())]
+    Correction {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and the way out.
+        problem: String,
     },
     /// Two pairs have one key.
     #[error("key `{key}` names two pairs: give every pair a key of its own")]

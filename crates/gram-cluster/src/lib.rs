@@ -2,7 +2,7 @@
 //!
 //! [`cluster`] is the whole of it (section 3.2 of the paper); [`chc`] tells the steps, and each step is a
 //! module that stands for itself: [`nearest_neighbours`] and [`umap`] make captions few-dimensional,
-//! [`hdbscan`] finds topics, [`topic_words`] names them, [`k_means`] and [`domains`] divide their images.
+//! [`hdbscan`] finds topics, [`topic_names`] names them, [`k_means`] and [`domains`] divide their images.
 //! [`Clusters`] is what comes out, in memory and as a folder of two files.
 //!
 //! ```
@@ -26,11 +26,12 @@
 //!     image_features: &image_features,
 //!     similarities: Some(&[0.3; 90]),
 //!     caption_embeddings: &caption_embeddings,
+//!     name_features: None,
 //! };
 //! let settings = ChcSettings { domains: 2, ..ChcSettings::default() };
 //! let clusters = cluster(&input, &settings, 1, None, &mut |stage| eprintln!("{stage}"))?;
 //!
-//! let mut labels: Vec<&str> = clusters.topics.iter().map(|topic| topic.label.as_str()).collect();
+//! let mut labels: Vec<&str> = clusters.topics.iter().map(|topic| topic.name.as_str()).collect();
 //! labels.sort();
 //! assert_eq!(labels, ["rocket", "teapot", "tiger"]);
 //! assert!(clusters.topics.iter().all(|topic| topic.domains.len() == 2));
@@ -50,7 +51,7 @@ pub mod umap;
 
 pub mod hdbscan;
 
-pub mod topic_words;
+pub mod topic_names;
 
 pub mod k_means;
 
@@ -71,5 +72,5 @@ pub use gram_features::Rows;
 pub use hdbscan::HdbscanSettings;
 pub use matrix::normalised_rows;
 pub use nearest_neighbours::Metric;
-pub use topic_words::TopicWordSettings;
+pub use topic_names::{LeftOut, NameFeatures, TopicWordSettings};
 pub use umap::UmapSettings;

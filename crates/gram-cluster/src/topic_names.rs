@@ -2,11 +2,10 @@
 //!
 //! The **topic word** is the paper's: the word of highest cluster-wise TF-IDF (eq. 3), whoever else has it.
 //! Beyond the paper, which names topics by it alone: two topics of one word cannot be told apart in a task,
-//! and the word may be no thing at all ("young", "hold", "two"). So the **class name** of a topic is
-//!
-//! 1. the topic word, if it names a thing, captions say it, and no other topic is about it; else
-//! 2. of the word and its combinations with what sets the topic apart ("dog snow", "rock climbing") the one
-//!    that captions, and CLIP where there are images, bear out best.
+//! and the word may be no thing at all ("young", "hold", "two"). So the **main word** of a topic is the topic
+//! word, if it names a thing and enough captions say it, else the word that does and is said most; and the **class
+//! name** is the main word alone or with a word that sets the topic apart ("dog snow", "rock climbing"),
+//! whichever captions, and CLIP where there are images, bear out best.
 //!
 //! Every name is checked: **coverage** is the share of the topic's captions that say it, **recognition** the
 //! share of its images that the frozen CLIP gives to it among names of other topics. Topics whose name fails
@@ -20,14 +19,14 @@ mod recognition;
 mod scores;
 mod settings;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 
 use gram_features::Rows;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use candidates::{Candidate, Sayings, main_term, qualified, words_of_names};
+use candidates::{Candidate, Sayings, main_term, names_of, words_of_names};
 use captions::{Captions, Piece};
 use scores::Term;
 
@@ -101,6 +100,8 @@ pub struct TopicName {
 /// The captions of topics, read, with the scores of their words.
 pub(crate) struct ScoredTopics {
     captions: Captions,
+    /// The form of every word that names a thing.
+    nouns: Vec<Option<u32>>,
     scores: Vec<Vec<(Term, f64)>>,
 }
 
@@ -116,9 +117,11 @@ pub(crate) struct Images<'a> {
 impl ScoredTopics {
     /// Scores words: `topics[l]` holds the captions of topic l.
     pub(crate) fn new(topics: &[Vec<&str>], settings: &TopicWordSettings) -> Self {
-        let captions = Captions::read(topics, settings);
+        let mut captions = Captions::read(topics, settings);
+        let nouns = nouns::nouns(&captions);
+        captions.show_as(&nouns);
         let scores = scores::scores(&captions, settings.phrases);
-        Self { captions, scores }
+        Self { captions, nouns, scores }
     }
 
     /// The topic word; nothing if its captions say none.
@@ -136,27 +139,18 @@ impl ScoredTopics {
         settings: &TopicWordSettings,
         images: Option<&Images>,
     ) -> Result<Vec<TopicName>, Box<dyn std::error::Error + Send + Sync>> {
-        let Self { captions, scores } = self;
-        let is_noun = nouns::nouns(captions);
+        let Self { captions, nouns, scores } = self;
         let of_topics: Vec<&[(Term, f64)]> = topics.iter().map(|topic| scores[*topic].as_slice()).collect();
         let sayings = Sayings::new(captions, words_of_names(&of_topics));
         let least = settings.minimum_coverage;
-        let mains: Vec<Option<Term>> = topics
-            .iter()
-            .map(|topic| main_term(*topic, &scores[*topic], &sayings, &is_noun, least))
-            .collect();
-        let mut about: BTreeMap<Term, usize> = BTreeMap::new();
-        mains.iter().flatten().for_each(|main| *about.entry(*main).or_default() += 1);
+        let mains: Vec<Option<Term>> =
+            topics.iter().map(|topic| main_term(*topic, &scores[*topic], &sayings, nouns, least)).collect();
         let candidates: Vec<Vec<Candidate>> = topics
-            .iter()
+            .par_iter()
             .zip(&mains)
             .map(|(topic, main)| {
-                let main_or_word = main.unwrap_or(scores[*topic][0].0);
-                let alone = || vec![sayings.candidate(*topic, main_or_word, None)];
-                match main.is_some_and(|main| about[&main] > 1) {
-                    true => qualified(*topic, main_or_word, &scores[*topic], &sayings),
-                    false => alone(),
-                }
+                let main = main.unwrap_or(scores[*topic][0].0);
+                names_of(*topic, main, &scores[*topic], &sayings, nouns)
             })
             .collect();
         let words: Vec<String> = topics.iter().filter_map(|topic| self.word(*topic)).collect();
@@ -181,7 +175,8 @@ impl ScoredTopics {
         settle(&mut named, &candidates, None, least);
         set_overlaps_by_words(&mut named, settings.merge_forms);
         if let Some(images) = images {
-            let asked: Vec<&[Candidate]> = candidates.iter().map(|of_topic| &of_topic[..of_topic.len().min(ASKED)]).collect();
+            let asked: Vec<&[Candidate]> =
+                candidates.iter().map(|of_topic| &of_topic[..of_topic.len().min(ASKED)]).collect();
             let recognised = recognition::of(&named, &asked, images)?;
             settle(&mut named, &candidates, Some(&recognised), least);
             set_overlaps_by_words(&mut named, settings.merge_forms);
@@ -218,19 +213,20 @@ fn settle(
     offers.sort_by(|one, other| {
         value(other.0, other.1).total_cmp(&value(one.0, one.1)).then_with(|| one.cmp(other))
     });
+    let is_said = |topic: usize, place: usize| candidates[topic][place].coverage >= minimum_coverage;
     let mut taken = HashSet::new();
     let mut settled = vec![None; named.len()];
-    for (topic, place) in &offers {
-        let candidate = &candidates[*topic][*place];
-        if settled[*topic].is_none()
-            && candidate.coverage >= minimum_coverage
-            && taken.insert(candidate.name.as_str())
-        {
-            settled[*topic] = Some(*place);
+    for (topic, place) in offers.iter().copied().filter(|(topic, place)| is_said(*topic, *place)) {
+        if settled[topic].is_none() && taken.insert(candidates[topic][place].name.as_str()) {
+            settled[topic] = Some(place);
         }
     }
-    for (topic, place) in offers {
-        settled[topic].get_or_insert(place);
+    // Names that are shared, and last those that too few captions say.
+    for said in [true, false] {
+        for (topic, place) in offers.iter().copied().filter(|(topic, place)| is_said(*topic, *place) == said)
+        {
+            settled[topic].get_or_insert(place);
+        }
     }
     for (topic, place) in settled.into_iter().flatten().enumerate() {
         let candidate = &candidates[topic][place];
@@ -244,7 +240,9 @@ fn settle(
 /// or the name.
 fn set_overlaps_by_words(named: &mut [TopicName], in_any_form: bool) {
     let share = |one: &TopicName, other: &TopicName| {
-        let said = |topic: &TopicName| [&topic.word, &topic.main_word, &topic.name];
+        fn said(topic: &TopicName) -> [&String; 3] {
+            [&topic.word, &topic.main_word, &topic.name]
+        }
         let alike = |one: &str, other: &str| one == other || in_any_form && of_one_family(one, other);
         said(one).iter().any(|word| said(other).iter().any(|other| alike(word, other)))
     };
@@ -266,17 +264,28 @@ pub(crate) fn of_one_family(one: &str, other: &str) -> bool {
     let ending = |word: &str| word.chars().count() - common;
     let (shorter, longer) = (ending(one).min(ending(other)), ending(one).max(ending(other)));
     let does = |word: &str| ["er", "ers", "ing"].iter().any(|end| word.ends_with(end));
-    let is_doer = shorter == 0 && longer <= LONGEST_ENDING && common + 1 >= LEAST_COMMON && (does(one) || does(other));
+    let is_doer =
+        shorter == 0 && longer <= LONGEST_ENDING && common + 1 >= LEAST_COMMON && (does(one) || does(other));
     common >= LEAST_COMMON && longer <= LONGEST_ENDING || is_doer
 }
 
 /// The share of captions that say a name: all of its words, in whatever form.
-pub(crate) fn coverage<'a>(name: &str, captions: impl Iterator<Item = &'a str>, settings: &TopicWordSettings) -> f64 {
+pub(crate) fn coverage<'a>(
+    name: &'a str,
+    captions: impl Iterator<Item = &'a str>,
+    settings: &TopicWordSettings,
+) -> f64 {
     let mut all = vec![name];
     all.extend(captions);
     let read = Captions::read(&[all], settings);
     let words = |pieces: &[Piece]| -> HashSet<u32> {
-        pieces.iter().filter_map(|piece| match piece { Piece::Word { word, .. } => Some(*word), _ => None }).collect()
+        pieces
+            .iter()
+            .filter_map(|piece| match piece {
+                Piece::Word { word, .. } => Some(*word),
+                _ => None,
+            })
+            .collect()
     };
     let Some((name, captions)) = read.pieces.split_first() else { return 0.0 };
     let name = words(name);

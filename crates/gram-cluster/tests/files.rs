@@ -90,8 +90,8 @@ fn a_missing_or_unreadable_file_is_named_with_a_way_out() {
 
 #[test]
 fn another_version_and_topics_that_do_not_fit_the_pairs_are_refused() {
-    let message = refusal_after("\"version\": 1", "\"version\": 9");
-    assert!(message.contains("topics.json: version 9, this program reads version 1"), "{message}");
+    let message = refusal_after("\"version\": 2", "\"version\": 9");
+    assert!(message.contains("topics.json: version 9, this program reads version 2"), "{message}");
     let message = refusal_after("\"size\": ", "\"size\": 1");
     assert!(message.contains("pairs.parquet: topic `"), "{message}");
     let message = refusal_after("\"seed\": 7", "\"seed\": -7");

@@ -45,14 +45,14 @@ fn topics_are_the_things_and_domains_their_looks() {
     let world = World::new();
     let clusters = world.cluster(&ChcSettings::default()).unwrap();
 
-    let labels: BTreeSet<&str> = clusters.topics.iter().map(|topic| topic.label.as_str()).collect();
+    let labels: BTreeSet<&str> = clusters.topics.iter().map(|topic| topic.name.as_str()).collect();
     assert_eq!(labels, BTreeSet::from(THINGS));
     assert_eq!(clusters.topics.len(), THINGS.len());
     let placed = clusters.pairs.iter().filter(|pair| pair.topic.is_some()).count();
     assert!(placed * 10 >= clusters.pairs.len() * 9, "{placed} of {}", clusters.pairs.len());
     for pair in &clusters.pairs {
         let (thing, _) = thing_and_look(&pair.key);
-        assert!(pair.topic.is_none_or(|topic| clusters.topics[topic].label == THINGS[thing]), "{}", pair.key);
+        assert!(pair.topic.is_none_or(|topic| clusters.topics[topic].name == THINGS[thing]), "{}", pair.key);
         assert_eq!(pair.topic.is_some(), pair.domain.is_some());
         assert_eq!(pair.topic.is_some(), pair.strength > 0.0);
     }
@@ -135,7 +135,7 @@ fn topics_too_small_for_a_domain_or_without_a_word_are_dropped_and_counted() {
     let settings = ChcSettings { minimum_domain_size: 20, ..ChcSettings::default() };
     let clusters = world.cluster(&settings).unwrap();
 
-    let labels: BTreeSet<&str> = clusters.topics.iter().map(|topic| topic.label.as_str()).collect();
+    let labels: BTreeSet<&str> = clusters.topics.iter().map(|topic| topic.name.as_str()).collect();
     assert_eq!(labels, BTreeSet::from(["teapot", "rocket", "violin", "castle"]));
     let Counts { small_topics, unnamed_topics, dropped, .. } = clusters.counts;
     assert_eq!((small_topics, unnamed_topics), (1, 1));
@@ -189,7 +189,7 @@ fn groups_without_words_are_told_from_groups_that_are_too_small() {
     let mut world = World::new();
     world.captions.fill("a photo of it".to_owned());
     let message = world.cluster(&ChcSettings::default()).unwrap_err().to_string();
-    let counted = format!("in groups without a word of their own ({})", THINGS.len());
+    let counted = format!("in groups without a word ({})", THINGS.len());
     assert!(
         message.contains(&counted) && message.contains("captions of different groups need words"),
         "{message}"
@@ -227,7 +227,7 @@ fn pairs_that_are_not_laid_out_join_the_topics_of_their_neighbours() {
     assert!(clusters.counts.noise * 20 < world.keys.len(), "{:?}", clusters.counts);
     assert!(clusters.layout.iter().all(Option::is_some));
     for pair in clusters.pairs.iter().filter(|pair| pair.topic.is_some()) {
-        let label = &clusters.topics[pair.topic.unwrap()].label;
+        let label = &clusters.topics[pair.topic.unwrap()].name;
         assert_eq!(label, THINGS[thing_and_look(&pair.key).0], "{}", pair.key);
     }
 }

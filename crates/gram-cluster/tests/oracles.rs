@@ -10,7 +10,7 @@ use gram_cluster::adjusted_rand_index;
 use gram_cluster::hdbscan::{HdbscanSettings, hdbscan, hdbscan_with_others};
 use gram_cluster::k_means::{KMeansSettings, k_means};
 use gram_cluster::nearest_neighbours::{Metric, nearest_neighbours};
-use gram_cluster::topic_words::{TopicWordSettings, topic_words};
+use gram_cluster::topic_names::{TopicWordSettings, topic_names};
 use gram_cluster::umap::{UmapSettings, curve::Curve, embed, neighbour_graph};
 use gram_data::random::stream;
 use ndarray::{Array2, ArrayView2};
@@ -212,9 +212,15 @@ fn topic_words_have_the_scores_of_equation_3() {
     let TopicWordCase { topics, scores } = oracles().topic_words;
     let captions: Vec<Vec<&str>> =
         topics.iter().map(|captions| captions.iter().map(String::as_str).collect()).collect();
-    let found = topic_words(&captions, &TopicWordSettings::default());
+    // The oracle counts every form by itself.
+    let settings = TopicWordSettings {
+        languages: vec!["en".into()],
+        merge_forms: false,
+        ..TopicWordSettings::default()
+    };
+    let found = topic_names(&captions, &settings);
     assert_eq!(found.len(), scores.len());
-    for (found, expected) in found.iter().zip(&scores) {
+    for (found, expected) in found.iter().flatten().zip(&scores) {
         assert_eq!(found.words.len(), expected.len());
         assert!(found.words.iter().all(|(word, score)| (score - expected[word]).abs() < 1e-12));
         let best = expected.values().copied().fold(f64::NEG_INFINITY, f64::max);

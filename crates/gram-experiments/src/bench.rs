@@ -386,3 +386,46 @@ fn collect(task: &Task, plans: &[Plan], folder: &RunFolder, results: &mut Result
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn protocols_are_read_as_they_are_written() {
+        for kind in ProtocolKind::ALL {
+            assert_eq!(kind.to_string().parse(), Ok(kind));
+            assert_eq!(json!(kind), json!(kind.to_string()));
+        }
+        let refused = "base".parse::<ProtocolKind>().unwrap_err();
+        assert_eq!(refused, "no protocol is called `base`: base-to-new, cross-domain or cross-dataset");
+    }
+
+    #[test]
+    fn a_run_is_read_back_as_what_it_measured() {
+        let base_to_new = BaseToNewRun {
+            dataset: "food".into(),
+            method: Method::Coop,
+            seed: 1,
+            base: 70.0,
+            new: 60.0,
+            scores: Default::default(),
+        };
+        let finished = Finished { measured: Measured::BaseToNew(base_to_new), course: Vec::new() };
+        let written = json!(finished);
+        assert!(written.get("course").is_none(), "{written}");
+        assert_eq!(serde_json::from_value::<Finished>(written).unwrap(), finished);
+    }
+
+    #[test]
+    fn a_plan_of_base_to_new_has_no_more_than_that() {
+        let plan = BenchPlan::base_to_new(vec![Method::Coop], 4);
+        assert_eq!(
+            (plan.protocols.as_slice(), plan.shots.as_slice()),
+            (&[ProtocolKind::BaseToNew][..], &[4][..])
+        );
+        assert_eq!((plan.courses.datasets, plan.courses.seeds), (0, 0));
+    }
+}

@@ -1,11 +1,10 @@
 //! Pairs to topics: what a model sees in image-text pairs, and their cross-modal hierarchical clustering.
 
-use std::collections::HashSet;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
 use gram_clip::{Model, ModelIdentity};
-use gram_cluster::{ChcInput, ChcSettings, Clusters, Stage, TopicWordSettings, cluster};
+use gram_cluster::{ChcInput, ChcSettings, Clusters, NameFeatures, Stage, TopicWordSettings, cluster};
 use gram_data::{ImageFile, Pair, Pairs, Progress};
 use gram_features::matrix::tensor;
 use gram_features::sentence_bert::SentenceBert;
@@ -17,6 +16,7 @@ use serde_json::Value;
 
 use crate::error::{Context, Result, require};
 use crate::run_folder::RunFolder;
+use crate::tuning_settings::learned_template;
 
 /// What models see in pairs; rows are the pairs whose images can be read.
 #[derive(Clone, Debug)]
@@ -63,19 +63,20 @@ impl PairFeatures {
             Some(folder) => SentenceBert::open(folder, &model.device())
                 .and_then(|encoder| encoder.embed(&captions))
                 .with_context(|| format!("Sentence-BERT model {}", folder.display()))?,
-            None => text_features(model, &things_shown(&captions, words))?.0,
+            None => text_features(model, &words.things_shown(&captions))?.0,
         };
         let model = model.identity()?;
         Ok(Self { model, rows, images, captions, similarities, cut_captions, unreadable })
     }
 
-    /// Clusters the pairs, which are those that were seen. Stages that are done are kept in the folder
-    /// `finished`, if one is given, and not done again.
+    /// Clusters the pairs, which are those that were seen, by the model that names are checked with. Stages
+    /// that are done are kept in the folder `finished`, if one is given, and not done again.
     ///
     /// # Errors
     /// If a setting is out of range, too few pairs pass the similarity filter, or no topic is found.
     pub fn cluster(
         &self,
+        model: &Model,
         pairs: &Pairs,
         settings: &ChcSettings,
         seed: u64,
@@ -91,6 +92,7 @@ impl PairFeatures {
             image_features: &self.images,
             similarities: Some(&self.similarities),
             caption_embeddings: &self.captions,
+            name_features: Some(&|names| name_features(model, names)),
         };
         progress.begin("topics and domains", Stage::ALL.len());
         let mut clusters =
@@ -128,28 +130,32 @@ pub fn cluster_pairs(
     progress: &dyn Progress,
 ) -> Result<(Clusters, PairFeatures)> {
     let features = PairFeatures::new(model, pairs, sentence_bert, &settings.topic_words, progress)?;
-    let clusters = features.cluster(pairs, settings, seed, finished, progress)?;
+    let clusters = features.cluster(model, pairs, settings, seed, finished, progress)?;
     Ok((clusters, features))
 }
 
-/// Topics and domains of pairs whose features were computed before.
+/// Topics and domains of pairs whose features were computed before, by the model that names are checked with,
+/// if it is given.
 ///
 /// # Errors
 /// As [`PairFeatures::cluster`].
 pub fn cluster_features(
     features: &FeatureFolder,
+    model: Option<&Model>,
     settings: &ChcSettings,
     seed: u64,
     finished: Option<&Path>,
     progress: &dyn Progress,
 ) -> Result<Clusters> {
     let similarities = features.similarities();
+    let of_names = model.map(|model| move |names: &[String]| name_features(model, names));
     let input = ChcInput {
         keys: &features.keys,
         captions: &features.captions,
         image_features: &features.images,
         similarities: similarities.as_deref(),
         caption_embeddings: features.caption_embeddings(),
+        name_features: of_names.as_ref().map(|of_names| of_names as &NameFeatures),
     };
     progress.begin("topics and domains", Stage::ALL.len());
     let mut clusters =
@@ -182,31 +188,27 @@ pub fn once_clustered<T: Serialize + DeserializeOwned>(
         clusters.save(folder).with_context(|| folder.display().to_string())?;
         Ok(Found { clusters: clusters.fingerprint(), beside })
     })?;
-    let clusters = Clusters::load(folder)?;
+    let as_found = Clusters::load_as_found(folder)?;
     require!(
-        clusters.fingerprint() == found.clusters,
+        as_found.fingerprint() == found.clusters,
         "{}: its topics are not what was written there: begin anew with --restart",
         folder.display()
     );
-    Ok((clusters, found.beside))
+    Ok((Clusters::load(folder)?, found.beside))
+}
+
+/// The model's features of class names, in the sentence that prompts are learned in.
+fn name_features(
+    model: &Model,
+    names: &[String],
+) -> Result<Array2<f32>, Box<dyn std::error::Error + Send + Sync>> {
+    let template = learned_template(None, model)?.to_string();
+    let sentences: Vec<String> = names.iter().map(|name| template.replace("{}", name)).collect();
+    Ok(text_features(model, &sentences)?.0)
 }
 
 /// The file in a run's folder by which it knows its clusters again.
 pub const CLUSTERED: &str = "clustered.json";
-
-/// Captions without words that say nothing or speak of the picture; whole where nothing else is said.
-fn things_shown(captions: &[&str], settings: &TopicWordSettings) -> Vec<String> {
-    let left_out: HashSet<&str> =
-        settings.stop_words.iter().chain(&settings.caption_words).map(String::as_str).collect();
-    let shown = |caption: &&str| {
-        let words = caption.split(|letter: char| !letter.is_alphanumeric() && letter != '\'');
-        let kept: Vec<&str> = words
-            .filter(|word| !word.is_empty() && !left_out.contains(word.to_lowercase().as_str()))
-            .collect();
-        if kept.is_empty() { (*caption).to_owned() } else { kept.join(" ") }
-    };
-    captions.iter().map(shown).collect()
-}
 
 /// What the model sees in the images of pairs.
 pub(crate) fn features_of(model: &Model, pairs: &[Pair], progress: &dyn Progress) -> Result<SeenImages> {
@@ -245,7 +247,7 @@ mod tests {
             "a close-up of a red heart",
             "a photo",
         ];
-        assert_eq!(things_shown(&captions, &settings), ["tiger", "heart", "a photo"]);
+        assert_eq!(settings.things_shown(&captions), ["tiger", "heart", "a photo"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::protocol::ProtocolSettings;
 use gram_cluster::{ChcSettings, HdbscanSettings, UmapSettings};
 use gram_data::{Augmentation, Sampling};
+use gram_meta::episode::{QueryDomains, TopicDraw};
 use gram_meta::{EpisodeSettings, InnerLoop, MetaTrainingSettings, OuterOptimizer, RegulatorStart};
 use gram_prompt::{Part, PromptKind, Rates, RegulatorForm};
 use gram_tune::adaptation::{AdaptationSettings, Regulated};
@@ -46,8 +47,9 @@ pub fn demo_clustering() -> ChcSettings {
         hdbscan: HdbscanSettings { min_cluster_size: 10, min_samples: Some(3) },
         ..ChcSettings::default()
     };
+    settings.topic_words.languages = vec!["en".to_owned()];
     // A set of cards is not a card here, nor are glasses a glass: names are two words at most.
-    settings.topic_words.merge_plurals = false;
+    settings.topic_words.merge_forms = false;
     settings.topic_words.caption_words.extend(LOOK_WORDS.split_whitespace().map(str::to_owned));
     settings
 }
@@ -61,7 +63,14 @@ pub fn meta_training(kind: PromptKind, seed: u64) -> MetaTrainingSettings {
     let new_ways = if kind == PromptKind::Visual { 8 } else { 0 };
     MetaTrainingSettings {
         seed,
-        episodes: EpisodeSettings { ways: 8, support_shots: 4, query_shots: 8, new_ways },
+        episodes: EpisodeSettings {
+            ways: 8,
+            support_shots: 4,
+            query_shots: 8,
+            new_ways,
+            topic_draw: TopicDraw::default(),
+            query_domains: QueryDomains::default(),
+        },
         inner: InnerLoop {
             steps: 1,
             rates: Rates { text: 0.5, visual: 0.03 },
@@ -81,6 +90,7 @@ pub fn meta_training(kind: PromptKind, seed: u64) -> MetaTrainingSettings {
         inner_rates_rate: 1e-2,
         validation_topics: 0.2,
         validation_episodes: if textual { 40 } else { 12 },
+        validation_new_ways: None,
         validation_steps: 25,
         patience: None,
     }

@@ -119,7 +119,8 @@ impl<'a> Demo<'a> {
         let settings = defaults::demo_clustering();
         let features = PairFeatures::new(&self.model, &pairs, None, &settings.topic_words, self.progress)?;
         let seed = self.plan.seed();
-        let cluster = || Ok((features.cluster(&pairs, &settings, seed, None, self.progress)?, ()));
+        let cluster =
+            || Ok((features.cluster(&self.model, &pairs, &settings, seed, None, self.progress)?, ()));
         let (clusters, ()) = once_clustered(run, &run.path().join("clusters"), cluster)?;
         Ok((clusters, features, pairs))
     }

@@ -11,6 +11,7 @@ use gram_clip::ModelIdentity;
 use gram_cluster::Clusters;
 use gram_meta::episode::Shot;
 use gram_meta::{Episode, MetaTrainingError, MetaTrainingSettings, learned_topics, sampled_episode};
+use gram_report::report::{ShownClass, ShownEpisode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -31,6 +32,9 @@ pub struct EpisodesFile {
     /// The model whose features made the clusters that they were drawn from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clusters: Option<ModelIdentity>,
+    /// The share of query images that are of another domain than the support images of their class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_domains: Option<f64>,
     /// The episodes.
     pub episodes: Vec<ListedEpisode>,
 }
@@ -68,20 +72,20 @@ impl EpisodesFile {
     pub fn sample(clusters: &Clusters, settings: &MetaTrainingSettings, count: usize) -> Result<Self> {
         let pool = learned_topics(clusters, settings);
         let key = |shot: &Shot| (clusters.pairs[shot.pair].key.clone(), shot.class);
-        let label = |topic: &usize| clusters.topics[*topic].label.clone();
-        let listed = |draw| {
-            let episode = sampled_episode(&pool, settings, draw)?;
-            Ok(ListedEpisode {
-                classes: episode.topics.iter().map(label).collect(),
-                support: episode.support.iter().map(key).collect(),
-                query: episode.query.iter().map(key).collect(),
-                new_classes: episode.new_topics.iter().map(label).collect(),
-                new_query: episode.new_query.iter().map(key).collect(),
-            })
+        let label = |topic: &usize| clusters.topics[*topic].name.clone();
+        let listed = |episode: &Episode| ListedEpisode {
+            classes: episode.topics.iter().map(label).collect(),
+            support: episode.support.iter().map(key).collect(),
+            query: episode.query.iter().map(key).collect(),
+            new_classes: episode.new_topics.iter().map(label).collect(),
+            new_query: episode.new_query.iter().map(key).collect(),
         };
-        let episodes = (0..count).map(listed).collect::<Result<_>>()?;
+        let drawn: Vec<Episode> =
+            (0..count).map(|draw| sampled_episode(&pool, settings, draw)).collect::<Result<_, _>>()?;
+        let other_domains = pool.share_of_other_domains(&drawn);
+        let episodes = drawn.iter().map(listed).collect();
         let (settings, clusters) = (serde_json::to_value(settings)?, clusters.model.clone());
-        Ok(Self { version: VERSION, settings, clusters, episodes })
+        Ok(Self { version: VERSION, settings, clusters, other_domains, episodes })
     }
 
     /// Reads a file.
@@ -140,6 +144,26 @@ impl EpisodesFile {
     /// Names the file.
     pub fn write(&self, path: &Path) -> Result<()> {
         whole_file::write(path, format!("{}\n", serde_json::to_string(self)?).as_bytes())
+    }
+
+    /// The episodes as they are shown on a page.
+    pub fn shown(&self) -> Vec<ShownEpisode> {
+        let classes = |names: &[String], support: &[(String, usize)], query: &[(String, usize)]| {
+            let of = |shots: &[(String, usize)], class| {
+                shots.iter().filter(|shot| shot.1 == class).map(|shot| shot.0.clone()).collect()
+            };
+            let class = |(class, name): (usize, &String)| ShownClass {
+                name: name.clone(),
+                support: of(support, class),
+                query: of(query, class),
+            };
+            names.iter().enumerate().map(class).collect()
+        };
+        let shown = |episode: &ListedEpisode| ShownEpisode {
+            classes: classes(&episode.classes, &episode.support, &episode.query),
+            new_classes: classes(&episode.new_classes, &[], &episode.new_query),
+        };
+        self.episodes.iter().map(shown).collect()
     }
 
     /// Names of classes and keys of pairs, each once and in order, and the episodes by their numbers.

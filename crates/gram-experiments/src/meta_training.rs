@@ -61,7 +61,7 @@ pub fn material(
     template: &Template,
     settings: &MetaTrainingSettings,
 ) -> Result<Material> {
-    let names: Vec<String> = clusters.topics.iter().map(|topic| topic.label.clone()).collect();
+    let names: Vec<String> = clusters.topics.iter().map(|topic| topic.name.clone()).collect();
     let classes = class_store(model, &names, start, template)?;
     Ok(Material { classes, images, pool: TopicPool::new(clusters, &settings.episodes) })
 }
@@ -80,7 +80,7 @@ pub fn listed_material(
     template: &Template,
 ) -> Result<Material> {
     let classes = class_store(model, names, start, template)?;
-    Ok(Material { classes, images, pool: TopicPool { topics: Vec::new(), too_small: 0 } })
+    Ok(Material { classes, images, pool: TopicPool::default() })
 }
 
 fn class_store(model: &Model, names: &[String], start: &Prompt, template: &Template) -> Result<ClassStore> {

@@ -17,13 +17,13 @@ use gram_features::Dataset;
 use gram_features::pixel_cache::USUAL_ROOM;
 use gram_meta::MetaTrainingSettings;
 use gram_prompt::PromptKind;
-use gram_report::results::{Method, Results};
+use gram_report::results::{CurvePoint, Method, Results};
 use gram_tune::method::Starts;
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, BenchPlan, Courses};
 use crate::clustering::CLUSTERED;
-use crate::error::{Context, Result};
+use crate::error::{Context, Result, require};
 use crate::meta_training::steps_of;
 use crate::pair_images::{PairImages, images_of_clusters};
 use crate::run_folder::{Run, RunFolder, model_identity};
@@ -189,23 +189,11 @@ impl Study<'_> {
     pub fn courses(&self, conditions: &[Condition]) -> Result<Vec<Vec<[f64; 2]>>> {
         let everywhere = Courses { datasets: self.datasets.len(), seeds: self.workbench.seeds.len() };
         let found = self.bench(conditions, everywhere)?;
-        found.into_iter().map(|(method, results)| self.course(method, &results)).collect()
-    }
-
-    fn course(&self, method: Method, results: &Results) -> Result<Vec<[f64; 2]>> {
-        let mut by_epoch = vec![([0.0; 2], 0); self.workbench.settings.adaptation(method).epochs + 1];
-        for point in &results.curves {
-            let (sum, count) = by_epoch.get_mut(point.epoch).context("an epoch too many")?;
-            sum[0] += point.base;
-            sum[1] += point.new;
-            *count += 1;
-        }
         let runs = self.datasets.len() * self.workbench.seeds.len();
-        let mean = |(sum, count): ([f64; 2], usize)| {
-            crate::error::require!(count == runs, "{count} of {runs} runs have this epoch");
-            Ok(sum.map(|sum| sum / runs as f64))
+        let course = |(method, results): (Method, Results)| {
+            mean_course(&results.curves, self.workbench.settings.adaptation(method).epochs, runs)
         };
-        by_epoch.into_iter().map(mean).collect()
+        found.into_iter().map(course).collect()
     }
 
     /// Figure 3b: the mean normalised inner product of support and query gradients in each quarter of each
@@ -224,11 +212,56 @@ impl Study<'_> {
 
     fn alignment(&self, condition: &Condition) -> Result<[f64; 4]> {
         let steps = steps_of(&self.start_path(condition))?;
-        let course: Vec<f64> = steps.iter().map(|step| f64::from(step.alignment)).collect();
-        let mean = |quarter: usize| {
-            let part = &course[quarter * course.len() / 4..(quarter + 1) * course.len() / 4];
-            part.iter().sum::<f64>() / part.len() as f64
-        };
-        Ok([0, 1, 2, 3].map(mean))
+        Ok(means_of_quarters(&steps.iter().map(|step| f64::from(step.alignment)).collect::<Vec<_>>()))
+    }
+}
+
+/// Base and new accuracy after every epoch, the start first, averaged over runs.
+fn mean_course(points: &[CurvePoint], epochs: usize, runs: usize) -> Result<Vec<[f64; 2]>> {
+    let mut by_epoch = vec![([0.0; 2], 0); epochs + 1];
+    for point in points {
+        let (sum, count) = by_epoch.get_mut(point.epoch).context("an epoch too many")?;
+        sum[0] += point.base;
+        sum[1] += point.new;
+        *count += 1;
+    }
+    let mean = |(sum, count): ([f64; 2], usize)| {
+        require!(count == runs, "{count} of {runs} runs have this epoch");
+        Ok(sum.map(|sum| sum / runs as f64))
+    };
+    by_epoch.into_iter().map(mean).collect()
+}
+
+/// The mean of each quarter of four numbers or more.
+fn means_of_quarters(course: &[f64]) -> [f64; 4] {
+    [0, 1, 2, 3].map(|quarter| {
+        let part = &course[quarter * course.len() / 4..(quarter + 1) * course.len() / 4];
+        part.iter().sum::<f64>() / part.len() as f64
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(seed: u64, epoch: usize, base: f64, new: f64) -> CurvePoint {
+        CurvePoint { dataset: "food".into(), method: Method::Coop, seed, epoch, loss: 1.0, base, new }
+    }
+
+    #[test]
+    fn a_course_is_the_mean_of_all_runs_after_every_epoch() {
+        let points =
+            [point(1, 0, 10.0, 20.0), point(2, 0, 30.0, 40.0), point(2, 1, 5.0, 6.0), point(1, 1, 7.0, 8.0)];
+        assert_eq!(mean_course(&points, 1, 2).unwrap(), [[20.0, 30.0], [6.0, 7.0]]);
+        let missing = mean_course(&points[..3], 1, 2).unwrap_err().to_string();
+        assert_eq!(missing, "1 of 2 runs have this epoch");
+        assert_eq!(mean_course(&points, 0, 2).unwrap_err().to_string(), "an epoch too many");
+    }
+
+    #[test]
+    fn quarters_cover_all_steps_once() {
+        assert_eq!(means_of_quarters(&[1.0, 2.0, 3.0, 4.0]), [1.0, 2.0, 3.0, 4.0]);
+        // 5 steps: quarters of 1, 1, 1 and 2.
+        assert_eq!(means_of_quarters(&[1.0, 2.0, 3.0, 4.0, 6.0]), [1.0, 2.0, 3.0, 5.0]);
     }
 }

@@ -2,13 +2,15 @@
 //!
 //! The report of a run is made from [`Results`] alone: tables, plots as inline SVG, the map of the topics
 //! with its pictures, times, and the command that repeats the run. A part that was not measured has no
-//! section. [`clusters_page()`] shows the topics and domains of up to millions of pairs. Style sheet and
+//! section. [`clusters_page()`] shows the topics and domains of up to millions of pairs, [`episodes_page()`] what is
+//! learned from. Style sheet and
 //! scripts stand in `report/` and are written into the pages.
 
 mod axis;
 mod centres;
 mod clusters_page;
 mod curves;
+mod episodes_page;
 mod frame;
 mod palette;
 mod plot;
@@ -24,6 +26,7 @@ use serde_json::Value;
 use crate::results::Results;
 use crate::tables::escape;
 pub use clusters_page::clusters_page;
+pub use episodes_page::{ShownClass, ShownEpisode, episodes_page};
 use sections::Section;
 
 const STYLE: &str = include_str!("report/style.css");

@@ -269,7 +269,7 @@ impl AdaptArguments {
         let own = of_init.or_else(of_features);
         let model = open_model_or_own(self.model.as_deref(), own, &device, &bar("download"))?;
         note_what_tiny_knows(&model, self.data.as_deref().is_some_and(|name| !is_built_in(name)));
-        let settings = self.tuning.settings(&model, self.shots, dataset.has_features())?;
+        let settings = self.tuning.settings(&model, self.shots, dataset.has_features(), None)?;
         let template = self.template(&model)?;
         let starts = self.starts(&template, &model)?;
         let (chosen, validation) = self.draw(&dataset, &settings, common.seed)?;

@@ -6,9 +6,9 @@ use crate::destination;
 use crate::output;
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
-use clap::{ArgGroup, Args};
+use clap::{ArgGroup, Args, ValueEnum};
 use gram_clip::Model;
-use gram_data::{Benchmark, ClassSubset, LabelledDataset};
+use gram_data::{Benchmark, ClassSubset, LabelledDataset, Sampling};
 use gram_experiments::bench::{Bench, BenchPlan, Courses, ProtocolKind, distinct_names, write_outputs};
 use gram_experiments::starts::{model_of, shipped_start};
 use gram_experiments::tuning_settings::learned_template;
@@ -43,12 +43,16 @@ pub struct BenchArguments {
     /// that the first --start names, else that of the features, or `tiny`.
     #[arg(long, value_name = "M")]
     model: Option<String>,
-    /// base-to-new, cross-domain, cross-dataset, several separated by commas, or all.
-    #[arg(long, value_name = "NAMES", default_value = "base-to-new")]
-    protocol: String,
-    /// Methods separated by commas, or all. They are listed at the end of this help.
-    #[arg(long, value_name = "NAMES", default_value = "all")]
-    methods: String,
+    /// A named set of --protocol, --methods, --shots, --seeds and --sampling; flags beside it go before it.
+    /// paper: all protocols, the paper's seven methods, 16 shots as CoOp's code draws them, 3 seeds.
+    #[arg(long, value_name = "NAME")]
+    preset: Option<Preset>,
+    /// base-to-new, cross-domain, cross-dataset, several separated by commas, or all. Default: base-to-new.
+    #[arg(long, value_name = "NAMES")]
+    protocol: Option<String>,
+    /// Methods separated by commas, or all, the default. They are listed at the end of this help.
+    #[arg(long, value_name = "NAMES")]
+    methods: Option<String>,
     /// A folder with standard benchmarks in CoOp's layout, or `demo`.
     #[arg(long, value_name = "DIR")]
     data_root: Option<String>,
@@ -91,6 +95,24 @@ pub struct BenchArguments {
     #[command(flatten)]
     tuning: TuningArguments,
 }
+
+/// Sets of settings by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Preset {
+    /// What the paper's tables 1 to 3 measure.
+    Paper,
+}
+
+/// The methods of the paper's tables.
+const PAPER_METHODS: [Method; 7] = [
+    Method::ZeroShot,
+    Method::Cocoop,
+    Method::Coop,
+    Method::CoopGram,
+    Method::Vpt,
+    Method::VptGram,
+    Method::Unigram,
+];
 
 /// Examples.
 const EXAMPLES: &str = "Examples:\n  \
@@ -177,12 +199,14 @@ impl BenchArguments {
         let datasets = self.datasets()?;
         let model = self.model(&datasets, common.seed, &common.device()?)?;
         let seen = !self.features.is_empty();
-        let settings = self.tuning.settings(&model, self.shots.first().copied(), seen)?;
+        let sampling = self.preset.map(|Preset::Paper| Sampling::Coop);
+        let settings = self.tuning.settings(&model, self.shots.first().copied(), seen, sampling)?;
         let template = learned_template(self.template.as_ref(), &model)?;
         let methods = self.methods()?;
         let seeds: Vec<u64> = (common.seed..).take(self.seeds).collect();
         let starts = self.starts(&methods, &seeds, &template, &model)?;
-        let protocols = names(&self.protocol, &ProtocolKind::ALL)?;
+        let usual = if self.preset == Some(Preset::Paper) { "all" } else { "base-to-new" };
+        let protocols = names(self.protocol.as_deref().unwrap_or(usual), &ProtocolKind::ALL)?;
         let most = self.shots.iter().max().copied().unwrap_or(0);
         for dataset in &datasets {
             labelled::tell_shortfall(dataset, &draws(&protocols, dataset), most);
@@ -224,12 +248,16 @@ impl BenchArguments {
 
     /// The methods. `all` are those that features serve, where there are features only.
     fn methods(&self) -> Result<Vec<Method>> {
-        let mut methods = names(&self.methods, &Method::ALL)?;
+        let given = self.methods.as_deref();
+        let mut methods = match (given, self.preset) {
+            (None, Some(Preset::Paper)) => PAPER_METHODS.to_vec(),
+            _ => names(given.unwrap_or("all"), &Method::ALL)?,
+        };
         if self.features.is_empty() {
             return Ok(methods);
         }
         let sees_pixels = |method: &Method| method.prompts(Part::Visual);
-        if self.methods == "all" {
+        if given.is_none_or(|given| given == "all") {
             methods.retain(|method| !sees_pixels(method));
         }
         match methods.iter().find(|method| sees_pixels(method)) {

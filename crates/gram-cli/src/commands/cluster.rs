@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::destination;
-use crate::output::{self, OutputError};
+use crate::output::{self, OutputError, shown};
 use crate::seeing_cost::{self, SeeingCost};
 use anyhow::{Context, Result, bail};
 use clap::{ArgGroup, Args};
@@ -39,8 +39,8 @@ const WORDS: usize = 5;
     after_help = "Examples:\n  gram cluster --pairs demo --out runs/clusters\n  gram cluster --features features --pairs shards --out runs/clusters --similarity-quantile 0.1"
 )]
 pub struct ClusterArguments {
-    /// A CLIP folder, or the built-in `tiny` (default). With --features it computes nothing: it is only
-    /// checked that the features come from this model.
+    /// A CLIP folder, or the built-in `tiny` (default). With --features it must be the model that they come
+    /// from, and only checks names of topics in their images.
     #[arg(long, value_name = "M")]
     model: Option<String>,
     /// Image-text pairs: WebDataset shards, a folder of them, a manifest, or `demo`. With --features they
@@ -81,9 +81,13 @@ pub struct ClusterArguments {
     /// Smallest number of pairs per topic.
     #[arg(long, value_name = "N")]
     min_cluster_size: Option<usize>,
-    /// Lets a topic be named by two words, such as "ice cream".
+    /// Lets a topic word be two words, such as "ice cream".
     #[arg(long)]
     phrases: bool,
+    /// The languages of the captions: two letters each (ISO 639-1), separated by commas, the most frequent
+    /// first. Default: they are detected.
+    #[arg(long, value_name = "CODES", value_delimiter = ',')]
+    language: Vec<String>,
     /// Estimates time and memory, and does nothing else.
     #[arg(long)]
     dry_run: bool,
@@ -119,8 +123,8 @@ struct Resolved<'a> {
 
 /// What a clustering works with.
 enum Seen {
-    /// Features, and the pairs that they are of, if these are given.
-    Features(FeatureFolder, Option<Pairs>),
+    /// Features, the model that they are of, and their pairs, if these are given.
+    Features(FeatureFolder, Option<Model>, Option<Pairs>),
     /// Pairs, which a model is to see.
     Pairs(Model, Pairs),
 }
@@ -151,7 +155,7 @@ impl Resolved<'_> {
         let (clusters, done) = once_clustered(&folder, out, || self.cluster())?;
         let mut pairs = match self.seen {
             Seen::Pairs(_, pairs) => pairs,
-            Seen::Features(features, pairs) => {
+            Seen::Features(features, _, pairs) => {
                 let mut pairs = pairs.unwrap_or_default();
                 pairs.skipped.extend(features.skipped);
                 pairs
@@ -172,7 +176,7 @@ impl Resolved<'_> {
     fn identity(&self) -> Result<Value> {
         let arguments = self.arguments;
         let (model, pairs) = match &self.seen {
-            Seen::Features(_, pairs) => (None, pairs.as_ref()),
+            Seen::Features(_, model, pairs) => (model.as_ref(), pairs.as_ref()),
             Seen::Pairs(model, pairs) => (Some(model), Some(pairs)),
         };
         Ok(json!({
@@ -190,8 +194,9 @@ impl Resolved<'_> {
         let Self { arguments, settings, seed, seen } = self;
         let (stages, progress) = (arguments.out.join(STAGES), &bar("pairs"));
         let (clusters, cut_captions, unreadable) = match seen {
-            Seen::Features(features, _) => {
-                let clusters = cluster_features(features, settings, *seed, Some(&stages), progress)?;
+            Seen::Features(features, model, _) => {
+                let model = model.as_ref();
+                let clusters = cluster_features(features, model, settings, *seed, Some(&stages), progress)?;
                 (clusters, None, Vec::new())
             }
             Seen::Pairs(model, pairs) => {
@@ -211,7 +216,7 @@ impl Resolved<'_> {
         // tables.
         let held = seeing_cost::current_megabytes().unwrap_or(0.0);
         let ((points, width), of_features, mut seeing) = match &self.seen {
-            Seen::Features(features, _) => {
+            Seen::Features(features, ..) => {
                 (features.caption_embeddings().shape(), features.bytes_in_memory(), None)
             }
             Seen::Pairs(model, pairs) => {
@@ -256,15 +261,14 @@ impl ClusterArguments {
             features.match_with(pairs)?;
         }
         let seen = match (features, model, pairs) {
-            (Some(features), _, pairs) => Seen::Features(features, pairs),
+            (Some(features), model, pairs) => Seen::Features(features, model, pairs),
             (None, Some(model), Some(pairs)) => Seen::Pairs(model, pairs),
             _ => bail!("neither --pairs nor --features is given"),
         };
         Ok(Resolved { arguments: self, settings, seed: common.seed, seen })
     }
 
-    /// The model, where there are no features. Those that there are must be of the model that is given beside
-    /// them.
+    /// The model. Beside features, which must be of it, only the one that is given.
     fn model(&self, features: Option<&FeatureFolder>, common: &Common) -> Result<Option<Model>> {
         let (Some(path), Some(features)) = (&self.features, features) else {
             let model = open_model_or_own(self.model.as_deref(), None, &common.device()?, &bar("download"))?;
@@ -273,15 +277,18 @@ impl ClusterArguments {
         let Some(given) = &self.model else { return Ok(None) };
         match &features.model {
             Some(own) => {
-                let given = open_model(given, &common.device()?, &bar("download"))?.identity()?;
-                own.check(&given).with_context(|| path.display().to_string())?;
+                let given = open_model(given, &common.device()?, &bar("download"))?;
+                own.check(&given.identity()?).with_context(|| path.display().to_string())?;
+                Ok(Some(given))
             }
-            None => output::note_once(format!(
-                "gram: {}: it does not say which model its features are of: --model {given} is not used",
-                path.display()
-            )),
+            None => {
+                output::note_once(format!(
+                    "gram: {}: it does not say which model its features are of: --model {given} is not used",
+                    path.display()
+                ));
+                Ok(None)
+            }
         }
-        Ok(None)
     }
 
     fn settings(&self) -> Result<ChcSettings> {
@@ -297,6 +304,9 @@ impl ClusterArguments {
         settings.hdbscan.min_cluster_size =
             self.min_cluster_size.unwrap_or(settings.hdbscan.min_cluster_size);
         settings.topic_words.phrases |= self.phrases;
+        if !self.language.is_empty() {
+            settings.topic_words.languages.clone_from(&self.language);
+        }
         Ok(settings)
     }
 }
@@ -360,6 +370,7 @@ fn summary(
         "cut_captions": cut_captions,
         "left_out": clusters.counts,
         "topics": clusters.topics,
+        "warnings": clusters.warnings(),
         "seed": clusters.seed,
         "model": clusters.model,
         "settings": clusters.settings,
@@ -384,20 +395,31 @@ fn print(
         counts.filtered, counts.noise, counts.dropped
     ))?;
     output::line(format!(
-        "topics dropped: {} too small for a domain, {} without a word of their own, {} that cannot give an episode \
-         both sets; {} are named by a word that is not their first",
-        counts.small_topics, counts.unnamed_topics, counts.unfit_topics, counts.ambiguous_topics
+        "topics dropped: {} too small for a domain, {} without a word, {} that cannot give an episode both sets",
+        counts.small_topics, counts.unnamed_topics, counts.unfit_topics
+    ))?;
+    output::line(format!(
+        "topics in no episode: {} of which no name is true; {} share their name with another, and no episode with it",
+        counts.topics_in_no_episode, counts.ambiguous_topics
     ))?;
     output::line(pairs.skipped_summary())?;
     if let Some(cut) = cut_captions.filter(|cut| *cut > 0) {
         output::line(format!("captions cut: {cut}"))?;
     }
-    output::line("\nlargest topics:")?;
+    clusters.warnings().iter().for_each(|warning| output::note(format!("gram: {}", shown(warning))));
+    output::line("\nlargest topics: pairs, captions that say the name, name, words")?;
     clusters.topics.iter().take(LARGEST).try_for_each(print_topic)?;
     output::line(format!("\n{}", arguments.out.display()))
 }
 
 fn print_topic(topic: &Topic) -> Result<(), OutputError> {
     let words: Vec<&str> = topic.words.iter().take(WORDS).map(|(word, _)| word.as_str()).collect();
-    output::line(format!("{:>6}  {:16} {}", topic.size, topic.label, words.join(", ")))
+    let state = topic.left_out.map(|cause| format!(" (in no episode: {cause})")).unwrap_or_default();
+    let coverage = format!("{:.0} %", 100.0 * topic.coverage);
+    output::line(format!(
+        "{:>6}  {coverage:>5}  {:20} {}{state}",
+        topic.size,
+        shown(&topic.name),
+        shown(words.join(", "))
+    ))
 }

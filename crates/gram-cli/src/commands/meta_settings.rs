@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use gram_experiments::{defaults, settings_file};
+use gram_meta::episode::{QueryDomains, TopicDraw};
 use gram_meta::{MetaTrainingSettings, OuterOptimizer};
 use gram_prompt::{PromptKind, Rates, RegulatorForm};
 
@@ -54,6 +55,13 @@ pub struct MetaSettings {
     /// has none.
     #[arg(long = "query-only-classes", alias = "new-ways", value_name = "N")]
     new_ways: Option<usize>,
+    /// How topics are drawn: all alike (even), or large ones more often (by-size).
+    #[arg(long, value_name = "HOW")]
+    topic_draw: Option<TopicDrawName>,
+    /// Where query images come from: all domains of their topic, as in the paper, or the others than the
+    /// support images'.
+    #[arg(long, value_name = "WHICH")]
+    query_domains: Option<QueryDomainsName>,
     /// Meta optimiser.
     #[arg(long)]
     optimizer: Option<OptimizerName>,
@@ -79,6 +87,20 @@ pub struct MetaSettings {
 enum OptimizerName {
     Adam,
     Sgd,
+}
+
+/// The ways to draw topics by name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TopicDrawName {
+    Even,
+    BySize,
+}
+
+/// The domains that query images come from by name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum QueryDomainsName {
+    All,
+    Others,
 }
 
 /// The forms of a regulator by name.
@@ -118,6 +140,16 @@ impl MetaSettings {
         put(&mut settings.episodes.support_shots, self.support_shots);
         put(&mut settings.episodes.query_shots, self.query_shots);
         put(&mut settings.episodes.new_ways, self.new_ways);
+        let topic_draw = self.topic_draw.map(|draw| match draw {
+            TopicDrawName::Even => TopicDraw::Even,
+            TopicDrawName::BySize => TopicDraw::BySize,
+        });
+        put(&mut settings.episodes.topic_draw, topic_draw);
+        let query_domains = self.query_domains.map(|domains| match domains {
+            QueryDomainsName::All => QueryDomains::All,
+            QueryDomainsName::Others => QueryDomains::Others,
+        });
+        put(&mut settings.episodes.query_domains, query_domains);
         put(&mut settings.prompt_rate, self.outer_lr);
         put(&mut settings.regulator_rate, self.outer_lr);
         put(&mut settings.validation_topics, self.validation_topics);

@@ -268,9 +268,10 @@ impl Resolved<'_> {
                 let images = images_of_clusters(model, clusters, source, kind, room, &progress)?;
                 let material = material(model, clusters, images.store, &start.theta, template, settings)?;
                 output::note(format!(
-                    "{} topics, {} more are too small",
+                    "{} topics; {} more are too small, and of {} no name is true",
                     material.pool.topics.len(),
-                    material.pool.too_small
+                    material.pool.too_small,
+                    material.pool.unnamed
                 ));
                 Ok((material, images.fingerprint, EpisodeSource::Sampled))
             }

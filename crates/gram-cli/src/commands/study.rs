@@ -306,7 +306,7 @@ impl StudyArguments {
         let data = self.data.iter().chain([&self.pairs]);
         let model = model_of_clusters(self.model.as_deref(), grouped_by, data, common)?;
         let template = learned_template(self.template.as_ref(), &model)?;
-        let settings = self.tuning.settings(&model, Some(self.shots), false)?;
+        let settings = self.tuning.settings(&model, Some(self.shots), false, None)?;
         // One condition takes its tasks from the pairs' own labels.
         let pairs = open_pairs_with_metadata(&self.pairs)?;
         let clustered = match &given {
@@ -373,7 +373,7 @@ impl StudyArguments {
         let settings = defaults::demo_clustering();
         let cluster = || {
             let features = PairFeatures::new(model, pairs, None, &settings.topic_words, &bar("pairs"))?;
-            Ok((features.cluster(pairs, &settings, seed, None, &bar("pairs"))?, ()))
+            Ok((features.cluster(model, pairs, &settings, seed, None, &bar("pairs"))?, ()))
         };
         Ok(once_clustered(run, &run.path().join("clusters"), cluster)?.0)
     }

@@ -52,8 +52,9 @@ pub struct StudyDesignArguments {
     #[arg(long, default_value = "coop-gram", help = format!("The method with GRAM: {}", Method::list_with_gram()))]
     method: Method,
     /// What is varied: regulator, regulator-start, momentum, inner-rate, inner-steps, inner-momentum,
-    /// episodes, new-classes, length, order, optimizer. Can be given several times. Without it, the settings
-    /// are compared with the usual initialisation as they are.
+    /// episodes, ways, query-domains, new-classes, validation, long-inner-loop, length, order, optimizer. Can
+    /// be given several times. Without it, the settings are compared with the usual initialisation as they
+    /// are.
     #[arg(long, value_name = "NAME", alias = "question")]
     vary: Vec<Question>,
     /// Training images per class.
@@ -163,7 +164,7 @@ impl StudyDesignArguments {
         let data = self.data.iter().chain([&self.pairs]);
         let model = model_of_clusters(self.model.as_deref(), grouped_by, data, common)?;
         let template = learned_template(self.template.as_ref(), &model)?;
-        let settings = self.tuning.settings(&model, Some(self.shots), false)?;
+        let settings = self.tuning.settings(&model, Some(self.shots), false, None)?;
         let candidates = self.candidates(&base, settings.regulated.regulated);
         let pairs = open_pairs(&self.pairs)?;
         let (datasets, seeds) = (self.datasets()?, (common.seed..).take(self.seeds).collect());

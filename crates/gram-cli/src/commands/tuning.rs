@@ -62,9 +62,17 @@ impl TuningArguments {
         self.class_position
     }
 
-    /// The settings in force. Where images are `seen` already, as features, nothing is augmented.
-    pub fn settings(&self, model: &Model, shots: Option<usize>, seen: bool) -> Result<CheckedSettings> {
+    /// The settings in force. Where images are `seen` already, as features, nothing is augmented. `sampling` is
+    /// used where neither flag nor file says otherwise.
+    pub fn settings(
+        &self,
+        model: &Model,
+        shots: Option<usize>,
+        seen: bool,
+        sampling: Option<Sampling>,
+    ) -> Result<CheckedSettings> {
         let mut settings = for_model(model, DEFAULT_SHOTS);
+        replace(&mut settings.sampling, sampling);
         if let Some(path) = &self.config {
             settings = with_file(&settings, path)?;
         }

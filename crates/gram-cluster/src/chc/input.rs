@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::ChcSettings;
 use crate::error::ClusterError;
+use crate::topic_names::NameFeatures;
 use gram_features::Rows;
 
 /// Image-text pairs as numbers, one row a pair.
@@ -24,6 +25,9 @@ pub struct ChcInput<'a> {
     pub similarities: Option<&'a [f32]>,
     /// Sentence embeddings of the captions.
     pub caption_embeddings: &'a dyn Rows,
+    /// Text features of class names by the model of the image features, where it is at hand: names are then
+    /// checked in images, too.
+    pub name_features: Option<&'a NameFeatures<'a>>,
 }
 
 impl ChcInput<'_> {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ClusterError;
 use crate::hdbscan::HdbscanSettings;
-use crate::topic_words::TopicWordSettings;
+use crate::topic_names::TopicWordSettings;
 use crate::umap::UmapSettings;
 
 /// The smallest distance of points in the map, as a share of its spread: umap-learn's default, made to be

@@ -87,7 +87,9 @@ impl Clusters {
             let topic = number(name)?;
             let new = new.trim();
             if new.is_empty() || new.contains(char::is_control) {
-                return Err(format!("rename: topic `{name}` gets no name that can be shown: write one line of text"));
+                return Err(format!(
+                    "rename: topic `{name}` gets no name that can be shown: write one line of text"
+                ));
             }
             if self.topics[topic].left_out == Some(LeftOut::Merged) {
                 return Err(format!("rename: topic `{name}` joins another: rename that one"));
@@ -98,7 +100,8 @@ impl Clusters {
         }
         for name in &corrections.drop {
             let topic = &mut self.topics[number(name)?];
-            topic.left_out = topic.left_out.filter(|cause| *cause == LeftOut::Merged).or(Some(LeftOut::Dropped));
+            topic.left_out =
+                topic.left_out.filter(|cause| *cause == LeftOut::Merged).or(Some(LeftOut::Dropped));
         }
         self.check_names_again(&changed);
         let out = |topic: &&Topic| topic.left_out.is_some() && topic.size > 0;
@@ -157,13 +160,17 @@ fn number(found: &[String], name: &str) -> Result<usize, String> {
     if let Some(number) = name.strip_prefix('#').and_then(|number| number.parse().ok()) {
         return match number < found.len() {
             true => Ok(number),
-            false => Err(format!("there is no topic {name}: topics are numbered from #0 to #{}", found.len() - 1)),
+            false => {
+                Err(format!("there is no topic {name}: topics are numbered from #0 to #{}", found.len() - 1))
+            }
         };
     }
     let same: Vec<usize> = (0..found.len()).filter(|topic| found[*topic] == name).collect();
     match same.as_slice() {
         [only] => Ok(*only),
-        [] => Err(format!("no topic is called `{name}` in topics.json: write its name there, or # and its number")),
+        [] => Err(format!(
+            "no topic is called `{name}` in topics.json: write its name there, or # and its number"
+        )),
         several => {
             let numbers: Vec<String> = several.iter().map(|number| format!("#{number}")).collect();
             Err(format!("several topics are called `{name}`: write one of {}", numbers.join(", ")))
@@ -183,7 +190,10 @@ mod tests {
         let topic = |name: &str| Topic::named(name, vec![2]);
         let pair = |number: usize| ClusteredPair {
             key: number.to_string(),
-            caption: format!("a {} on a bed", ["dog", "puppy", "dog toy", "toys", "young", "young dog"][number]),
+            caption: format!(
+                "a {} on a bed",
+                ["dog", "puppy", "dog toy", "toys", "young", "young dog"][number]
+            ),
             topic: Some(number / 2),
             domain: Some(0),
             strength: 1.0,
@@ -242,7 +252,9 @@ mod tests {
     fn what_cannot_be_followed_names_the_line_or_the_topic() {
         let refused = |text: &str| corrected(text).unwrap_err();
         assert!(refused("drop = ['cat']").contains("no topic is called `cat` in topics.json"));
-        assert!(refused("drop = ['#3']").ends_with("there is no topic #3: topics are numbered from #0 to #2"));
+        assert!(
+            refused("drop = ['#3']").ends_with("there is no topic #3: topics are numbered from #0 to #2")
+        );
         assert!(refused("\n\ndelete = 1").contains("topics.toml: line 3: unknown field `delete`"));
         assert!(refused("drop = [").contains("line 1"));
         assert!(refused("[merge]\ndog = ['dog']").contains("cannot join itself"));

@@ -14,7 +14,7 @@ use crate::chc::ChcSettings;
 use crate::error::ClusterError;
 
 /// The version of the two files; it rises when either changes its meaning.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const PAIRS: &str = "pairs.parquet";
 const TOPICS: &str = "topics.json";
 
@@ -32,6 +32,12 @@ struct Description {
     settings: ChcSettings,
     counts: Counts,
     topics: Vec<Topic>,
+}
+
+/// What every version has.
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
 }
 
 impl Clusters {
@@ -62,20 +68,33 @@ impl Clusters {
         write_whole(&topics, (text + "\n").as_bytes()).map_err(|error| ClusterError::write(&topics, error))
     }
 
-    /// Reads the clusters that [`save`](Self::save) wrote.
+    /// Reads the clusters that [`save`](Self::save) wrote, with the corrections of `topics.toml`, if there are
+    /// any.
+    ///
+    /// # Errors
+    /// As [`load_as_found`](Self::load_as_found), and [`ClusterError::Correction`] for corrections that cannot
+    /// be followed.
+    pub fn load(folder: &Path) -> Result<Self, ClusterError> {
+        Self::load_as_found(folder)?.corrected(folder)
+    }
+
+    /// Reads the clusters that [`save`](Self::save) wrote, whatever people have corrected since.
     ///
     /// # Errors
     /// [`ClusterError::Read`] if a file is not there or is damaged, [`ClusterError::Content`] if the two
     /// files do not fit together or were written by another version.
-    pub fn load(folder: &Path) -> Result<Self, ClusterError> {
+    pub fn load_as_found(folder: &Path) -> Result<Self, ClusterError> {
         let path = folder.join(TOPICS);
         let text = fs::read_to_string(&path).map_err(|error| ClusterError::read(&path, error))?;
-        let Description { version, model, fingerprint, model_source, seed, settings, counts, topics } =
+        // Another version may have other fields.
+        let Version { version } =
             serde_json::from_str(&text).map_err(|error| ClusterError::read(&path, error))?;
         if version != VERSION {
             let problem = format!("version {version}, this program reads version {VERSION}");
             return Err(ClusterError::Content { path, problem });
         }
+        let Description { model, fingerprint, model_source, seed, settings, counts, topics, .. } =
+            serde_json::from_str(&text).map_err(|error| ClusterError::read(&path, error))?;
         let path = folder.join(PAIRS);
         let (pairs, layout) = table::read(&path).map_err(|error| ClusterError::read(&path, error))?;
         let model = model.map(|name| ModelIdentity { name, fingerprint, source: model_source });
@@ -101,9 +120,9 @@ impl Clusters {
         for (topic, members) in self.topics.iter().zip(self.members()) {
             let sizes: Vec<usize> = members.iter().map(Vec::len).collect();
             if sizes != topic.domains || sizes.iter().sum::<usize>() != topic.size {
-                let (label, expected) = (&topic.label, &topic.domains);
+                let (name, expected) = (&topic.name, &topic.domains);
                 return Err(format!(
-                    "topic `{label}` has domains of {sizes:?} pairs, {TOPICS} says {expected:?} of {}",
+                    "topic `{name}` has domains of {sizes:?} pairs, {TOPICS} says {expected:?} of {}",
                     topic.size
                 ));
             }

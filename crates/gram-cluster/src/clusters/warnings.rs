@@ -69,8 +69,11 @@ mod tests {
     use crate::clusters::{ClusteredPair, Counts, Topic};
 
     fn clusters(sizes: &[usize], noise: usize) -> Clusters {
-        let topics: Vec<Topic> =
-            sizes.iter().enumerate().map(|(number, size)| Topic::named(&format!("topic {number}"), vec![*size])).collect();
+        let topics: Vec<Topic> = sizes
+            .iter()
+            .enumerate()
+            .map(|(number, size)| Topic::named(&format!("topic {number}"), vec![*size]))
+            .collect();
         let all = sizes.iter().sum::<usize>() + noise;
         Clusters {
             pairs: (0..all).map(|pair| ClusteredPair::filtered(&pair.to_string(), "", 0.5)).collect(),

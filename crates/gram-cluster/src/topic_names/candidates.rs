@@ -18,6 +18,8 @@ const QUALIFIERS: usize = 30;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Candidate {
     pub(super) name: String,
+    /// Whether captions say its words side by side; so do they with one word.
+    is_phrase: bool,
     /// The word that says what the topic is about.
     pub(super) main: u32,
     pub(super) coverage: f64,
@@ -46,7 +48,9 @@ impl<'a> Sayings<'a> {
         for (caption, pieces) in captions.pieces.iter().enumerate() {
             for piece in pieces {
                 let Piece::Word { word, .. } = piece else { continue };
-                if let Some(found) = of_words.get_mut(word).filter(|found| found.last() != Some(&(caption as u32))) {
+                if let Some(found) =
+                    of_words.get_mut(word).filter(|found| found.last() != Some(&(caption as u32)))
+                {
                     found.push(caption as u32);
                 }
             }
@@ -72,8 +76,10 @@ impl<'a> Sayings<'a> {
         let inside = |caption: &&u32| own.contains(&(**caption as usize));
         let of_topic: Vec<u32> = found.iter().filter(inside).copied().collect();
         let share = |all: usize| if all > 0 { of_topic.len() as f64 / all as f64 } else { 0.0 };
+        let (name, is_phrase) = self.written(&of_topic, main, qualifier);
         Candidate {
-            name: self.written(&of_topic, main, qualifier),
+            name,
+            is_phrase,
             main: main.first,
             coverage: share(own.len()),
             precision: share(found.len()),
@@ -81,9 +87,9 @@ impl<'a> Sayings<'a> {
     }
 
     /// The words in the order in which these captions say them: as they stand there, if they stand side by
-    /// side more often than not.
-    fn written(&self, captions: &[u32], main: Term, qualifier: Option<u32>) -> String {
-        let Some(qualifier) = qualifier else { return main.shown(self.captions) };
+    /// side more often than not; and whether they do.
+    fn written(&self, captions: &[u32], main: Term, qualifier: Option<u32>) -> (String, bool) {
+        let Some(qualifier) = qualifier else { return (main.shown(self.captions), true) };
         let (mut before, mut side_by_side) = (0, 0);
         let mut phrases: BTreeMap<[u32; 2], usize> = BTreeMap::new();
         for caption in captions {
@@ -94,7 +100,8 @@ impl<'a> Sayings<'a> {
             before += usize::from(place(qualifier) < place(main.first));
             let pairs = pieces.windows(2).filter_map(|pair| match pair {
                 [Piece::Word { word: one, form }, Piece::Word { word: other, form: next }]
-                    if [*one, *other] == [qualifier, main.first] || [*one, *other] == [main.first, qualifier] =>
+                    if [*one, *other] == [qualifier, main.first]
+                        || [*one, *other] == [main.first, qualifier] =>
                 {
                     Some([*form, *next])
                 }
@@ -107,55 +114,65 @@ impl<'a> Sayings<'a> {
         }
         let most = phrases.iter().max_by_key(|(_, count)| **count).map(|(phrase, _)| phrase);
         if let (true, Some(phrase)) = (main.second.is_none() && 2 * side_by_side > captions.len(), most) {
-            return phrase.map(|form| self.captions.forms[form as usize].as_str()).join(" ");
+            let [one, other] = phrase.map(|form| self.captions.forms[form as usize].as_str());
+            return (Captions::joined(one, other), true);
         }
         let (main, other) = (main.shown(self.captions), &self.captions.words[qualifier as usize]);
-        if 2 * before > captions.len() { format!("{other} {main}") } else { format!("{main} {other}") }
+        let written =
+            if 2 * before > captions.len() { format!("{other} {main}") } else { format!("{main} {other}") };
+        (written, false)
     }
 }
 
-/// What a topic is about: its topic word where that names a thing and enough captions say it, else the best
-/// of its words that do; nothing where none does.
+/// What a topic is about: its topic word where that names a thing and enough captions say it, else of its words
+/// that do the one that most captions say; nothing where there is none.
 pub(super) fn main_term(
     topic: usize,
     scored: &[(Term, f64)],
     sayings: &Sayings,
-    is_noun: &[bool],
+    nouns: &[Option<u32>],
     minimum_coverage: f64,
 ) -> Option<Term> {
-    let names_a_thing = |term: &Term| is_noun[term.second.unwrap_or(term.first) as usize];
+    let names_a_thing = |term: &Term| nouns[term.second.unwrap_or(term.first) as usize].is_some();
     let of_terms = scored.iter().take(MAIN_WORDS).map(|(term, _)| *term).filter(names_a_thing);
     let judged: Vec<(Term, Candidate)> =
         of_terms.map(|term| (term, sayings.candidate(topic, term, None))).collect();
     let is_topic_word = |term: Term| scored.first().is_some_and(|(first, _)| *first == term);
     let said = judged.iter().filter(|(_, candidate)| candidate.coverage >= minimum_coverage);
     let own = said.clone().find(|(term, _)| is_topic_word(*term));
-    let best = || said.max_by(|one, other| one.1.borne_out().total_cmp(&other.1.borne_out()));
-    own.or_else(best).map(|(term, _)| *term)
+    // Of equals the first, whose score is higher.
+    let most = said.rev().max_by(|one, other| one.1.coverage.total_cmp(&other.1.coverage));
+    own.or(most).map(|(term, _)| *term)
 }
 
-/// Names for a topic that shares its main term with others: the term alone, and with each word that may set
-/// the topic apart. Best first by what captions say.
-pub(super) fn qualified(
+/// Names for a topic: its main term alone, and with each word that may set the topic apart. Best first by what
+/// captions say, short ones before long ones. A word that is no thing ("two", "holding") stands beside the term
+/// or nowhere.
+pub(super) fn names_of(
     topic: usize,
     main: Term,
     scored: &[(Term, f64)],
     sayings: &Sayings,
+    nouns: &[Option<u32>],
 ) -> Vec<Candidate> {
     let qualifiers: BTreeSet<u32> =
         scored.iter().take(QUALIFIERS).flat_map(|(term, _)| term.words()).collect();
     let other = qualifiers.into_iter().filter(|word| !main.words().any(|own| own == *word)).map(Some);
-    let mut candidates: Vec<Candidate> =
-        std::iter::once(None).chain(other).map(|qualifier| sayings.candidate(topic, main, qualifier)).collect();
+    let candidate = |qualifier: Option<u32>| {
+        let candidate = sayings.candidate(topic, main, qualifier);
+        let stands = candidate.is_phrase || qualifier.is_some_and(|word| nouns[word as usize].is_some());
+        stands.then_some(candidate)
+    };
+    let mut candidates: Vec<Candidate> = std::iter::once(None).chain(other).filter_map(candidate).collect();
     candidates.sort_by(|one, other| {
-        other.borne_out().total_cmp(&one.borne_out()).then_with(|| one.name.cmp(&other.name))
+        let length = |candidate: &Candidate| candidate.name.split(' ').count();
+        let borne_out = other.borne_out().total_cmp(&one.borne_out());
+        borne_out.then(length(one).cmp(&length(other))).then_with(|| one.name.cmp(&other.name))
     });
     candidates
 }
 
 /// The words that candidates can be made of.
-pub(super) fn words_of_names<'a>(
-    scores: &'a [&'a [(Term, f64)]],
-) -> impl Iterator<Item = u32> + 'a {
+pub(super) fn words_of_names<'a>(scores: &'a [&'a [(Term, f64)]]) -> impl Iterator<Item = u32> + 'a {
     scores.iter().flat_map(|scored| scored.iter().take(QUALIFIERS).flat_map(|(term, _)| term.words()))
 }

@@ -6,7 +6,7 @@
 //! ("climbs", "climbing") count as one, where there is a stemmer for the language, and are shown as the form
 //! that is said most.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
 use icu_segmenter::options::WordBreakInvariantOptions;
@@ -45,8 +45,14 @@ pub(super) struct Captions {
     pub(super) topics: Vec<Range<usize>>,
     /// How words are written, by number of the form.
     pub(super) forms: Vec<String>,
+    /// How often each form is said.
+    pub(super) counts: Vec<usize>,
+    /// The word of every form that is one.
+    pub(super) word_of: Vec<Option<u32>>,
     /// How words are shown, by number of the word.
     pub(super) words: Vec<String>,
+    /// Of every form whether it speaks of the picture.
+    about_picture: Vec<bool>,
     /// The languages of the captions, the most frequent first.
     pub(super) languages: Vec<Language>,
 }
@@ -129,7 +135,7 @@ impl Captions {
         let numbered: Vec<Vec<Option<u32>>> = divided
             .into_iter()
             .map(|words| {
-                let number = |word: String| {
+                let mut number = |word: String| {
                     let next = forms.len() as u32;
                     let number = *numbers.entry(word).or_insert_with_key(|word| {
                         forms.push(word.clone());
@@ -139,7 +145,7 @@ impl Captions {
                     counts[number as usize] += 1;
                     number
                 };
-                words.into_iter().map(|word| word.map(number)).collect()
+                words.into_iter().map(|word| word.map(&mut number)).collect()
             })
             .collect();
         drop(numbers);
@@ -147,6 +153,8 @@ impl Captions {
         let is_silent: Vec<bool> =
             forms.iter().map(|form| !is_word(form) || stop_words.contains(form.as_str())).collect();
         let (words, word_of) = same_words(&forms, &counts, &is_silent, settings, &languages);
+        let caption_words: HashSet<&str> = settings.caption_words.iter().map(String::as_str).collect();
+        let about_picture = forms.iter().map(|form| caption_words.contains(form.as_str())).collect();
         let piece = |form: Option<u32>| match form {
             None => Piece::Mark,
             Some(form) => match word_of[form as usize] {
@@ -162,7 +170,38 @@ impl Captions {
             end += captions.len();
             begin..end
         };
-        Self { pieces, topics: topics.iter().map(range).collect(), forms, words, languages }
+        Self {
+            pieces,
+            topics: topics.iter().map(range).collect(),
+            forms,
+            counts,
+            word_of,
+            words,
+            about_picture,
+            languages,
+        }
+    }
+}
+
+impl Captions {
+    /// Shows words in these forms, where there is one.
+    pub(super) fn show_as(&mut self, forms: &[Option<u32>]) {
+        for (word, form) in self.words.iter_mut().zip(forms) {
+            if let Some(form) = form {
+                word.clone_from(&self.forms[*form as usize]);
+            }
+        }
+    }
+
+    /// Words side by side: with a space, but for scripts that have none.
+    pub(super) fn joined(one: &str, other: &str) -> String {
+        let is_unspaced = one.chars().last().is_some_and(is_unspaced) && other.starts_with(is_unspaced);
+        format!("{one}{}{other}", if is_unspaced { "" } else { " " })
+    }
+
+    /// Whether a piece is a word that speaks of the picture.
+    pub(super) fn is_about_picture(&self, piece: Piece) -> bool {
+        matches!(piece, Piece::Stop(form) if self.about_picture[form as usize])
     }
 }
 

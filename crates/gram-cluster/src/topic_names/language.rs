@@ -26,6 +26,11 @@ const ENGLISH: &str = "a an the this that these those it its itself he him his s
     not no yes all any some each every other another such same own few many much more most less least several one \
     there here now again also just only very too even still ever never once always often quite rather else etc";
 
+/// Chinese numbers and measure words, which stand where other languages have an article.
+const CHINESE: &str = "一 二 两 三 四 五 六 七 八 九 十 几 只 个 位 名 匹 条 辆 张 座 群 对 双 件 头 艘 架 一只 一个 一位 \
+    一名 一匹 一条 一辆 一张 一座 一群 一对 一双 一件 一些 一群人 一人 两只 两个 两位 两名 两人 三只 三个 三位 三名 三人 \
+    四个 四人 几个 几名";
+
 /// Two letters of every language that `whatlang` tells apart and `stop-words` has words of, after its three.
 const CODES: [(&str, &str); 50] = [
     ("afr", "af"),
@@ -86,8 +91,10 @@ pub(super) struct Language(&'static str);
 
 /// The small words around nouns.
 pub(super) struct NounFrame {
-    /// Determiners and prepositions: what a noun phrase follows.
-    pub(super) openers: HashSet<&'static str>,
+    /// Articles and other words that begin a noun phrase. They do not stand right behind a noun.
+    pub(super) determiners: HashSet<&'static str>,
+    /// Prepositions, which noun phrases follow.
+    pub(super) prepositions: HashSet<&'static str>,
     /// "And" and "or": what stands on both of their sides says nothing.
     pub(super) joints: HashSet<&'static str>,
     /// "Of": a word before it is a measure, as the group in "a group of people".
@@ -102,7 +109,8 @@ impl Language {
     /// # Errors
     /// [`ClusterError::Setting`] if no stop words of such a language are known.
     pub(super) fn of_code(code: &str) -> Result<Self, ClusterError> {
-        let known = stop_words::available_languages().iter().find(|known| known.len() == 2 && **known == code);
+        let known =
+            stop_words::available_languages().iter().find(|known| known.len() == 2 && **known == code);
         let range = "two letters of a language with known stop words (ISO 639-1), such as en, de, fr or zh";
         let unknown =
             || ClusterError::Setting { field: "topic_words.languages", value: code.to_owned(), range };
@@ -140,16 +148,15 @@ impl Language {
         CODES.iter().find(|(three, _)| *three == code).map(|(_, two)| Self(two))
     }
 
-    /// Its two letters.
-    pub(super) fn code(self) -> &'static str {
-        self.0
-    }
-
     /// Its words that say nothing.
     pub(super) fn stop_words(self) -> Vec<&'static str> {
         match self {
             Self::ENGLISH => ENGLISH.split_whitespace().collect(),
-            Self(code) => stop_words::lookup(code).unwrap_or_default().to_vec(),
+            Self(code) => {
+                let measures = if code == "zh" { CHINESE } else { "" };
+                let listed = stop_words::lookup(code).unwrap_or_default();
+                listed.iter().copied().chain(measures.split_whitespace()).collect()
+            }
         }
     }
 
@@ -181,33 +188,34 @@ impl Language {
 
     /// The small words that tell its nouns from other words, where it has articles.
     pub(super) fn noun_frame(self) -> Option<NounFrame> {
-        let (openers, joints, measures) = match self.0 {
+        let (determiners, prepositions, joints, measures) = match self.0 {
             "en" => (
                 "a an the this that these those its his her their my your our some any each every another \
-                 two three four five six seven eight nine ten several many few both other \
-                 of in on at by for with without from to into onto over under above below between among through near \
+                 two three four five six seven eight nine ten several many few both other",
+                "of in on at by for with without from to into onto over under above below between among through near \
                  behind beside against around across along toward towards inside outside like past off",
                 "and or & n",
                 "of",
             ),
             "de" => (
                 "der die das den dem des ein eine einen einem einer eines kein keine keinen ihr ihre ihren ihrem ihrer sein \
-                 seine seinen seinem seiner dieser diese dieses diesem diesen zwei drei vier fünf sechs mehrere viele einige \
-                 in im ins an am ans auf aufs bei beim mit nach aus von vom zu zum zur über unter vor hinter neben zwischen \
+                 seine seinen seinem seiner dieser diese dieses diesem diesen zwei drei vier fünf sechs mehrere viele einige",
+                "in im ins an am ans auf aufs bei beim mit nach aus von vom zu zum zur über unter vor hinter neben zwischen \
                  durch für gegen ohne um entlang",
                 "und oder",
                 "von",
             ),
             "fr" => (
                 "le la les l un une des du de d au aux ce cet cette ces son sa ses leur leurs mon ma mes notre nos votre vos \
-                 deux trois quatre cinq six plusieurs quelques chaque \
-                 à en dans sur sous avec sans par pour vers chez entre devant derrière contre près",
+                 deux trois quatre cinq six plusieurs quelques chaque",
+                "à en dans sur sous avec sans par pour vers chez entre devant derrière contre près",
                 "et ou",
                 "de d des",
             ),
             "es" => (
                 "el la los las un una unos unas su sus este esta estos estas ese esa esos esas mi tu nuestro dos tres cuatro \
-                 cinco varios varias algunos algunas cada de del a al en con sin por para sobre bajo entre hacia desde contra \
+                 cinco varios varias algunos algunas cada",
+                "de del a al en con sin por para sobre bajo entre hacia desde contra \
                  tras ante",
                 "y e o u",
                 "de",
@@ -215,19 +223,22 @@ impl Language {
             "it" => (
                 "il lo la i gli le l un uno una dei degli delle del dello della dell al allo alla ai agli alle nel nello \
                  nella nei nelle sul sullo sulla sui sulle suo sua suoi sue loro questo questa due tre quattro cinque alcuni \
-                 alcune di a da in con su per tra fra",
+                 alcune",
+                "di a da in con su per tra fra",
                 "e ed o",
                 "di",
             ),
             "nl" => (
-                "de het een deze dit die dat zijn haar hun mijn jouw onze twee drie vier vijf enkele veel verschillende van in \
+                "de het een deze dit die dat zijn haar hun mijn jouw onze twee drie vier vijf enkele veel verschillende",
+                "van in \
                  op aan bij met naar uit over onder voor achter naast tussen door tegen zonder om langs",
                 "en of",
                 "van",
             ),
             "pt" => (
                 "o a os as um uma uns umas seu sua seus suas este esta esse essa dois duas três quatro cinco vários várias \
-                 alguns algumas cada de do da dos das em no na nos nas ao à aos às com sem por pelo pela para sobre sob entre \
+                 alguns algumas cada",
+                "de do da dos das em no na nos nas ao à aos às com sem por pelo pela para sobre sob entre \
                  até contra",
                 "e ou",
                 "de do da",
@@ -235,7 +246,12 @@ impl Language {
             _ => return None,
         };
         let words = |words: &'static str| words.split_whitespace().collect();
-        Some(NounFrame { openers: words(openers), joints: words(joints), measures: words(measures) })
+        Some(NounFrame {
+            determiners: words(determiners),
+            prepositions: words(prepositions),
+            joints: words(joints),
+            measures: words(measures),
+        })
     }
 }
 
@@ -246,7 +262,7 @@ mod tests {
     #[test]
     fn the_languages_of_captions_are_found() {
         let found = |captions: &[&str]| -> Vec<&str> {
-            Language::detect(captions.iter().copied()).into_iter().map(Language::code).collect()
+            Language::detect(captions.iter().copied()).into_iter().map(|language| language.0).collect()
         };
         assert_eq!(found(&["A little girl is climbing into a wooden playhouse.", "Two dogs play."]), ["en"]);
         assert_eq!(found(&["Ein kleines Mädchen klettert in ein Spielhaus aus Holz."]), ["de"]);
@@ -271,7 +287,10 @@ mod tests {
     #[test]
     fn every_code_has_stop_words() {
         for (_, code) in CODES {
-            assert!(Language::of_code(code).is_ok_and(|language| !language.stop_words().is_empty()), "{code}");
+            assert!(
+                Language::of_code(code).is_ok_and(|language| !language.stop_words().is_empty()),
+                "{code}"
+            );
         }
     }
 }

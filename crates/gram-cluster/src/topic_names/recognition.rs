@@ -29,7 +29,10 @@ struct Known {
 }
 
 impl Known {
-    fn new(names: impl Iterator<Item = String>, features: &NameFeatures) -> Result<Self, Box<dyn Error + Send + Sync>> {
+    fn new(
+        names: impl Iterator<Item = String>,
+        features: &NameFeatures,
+    ) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let mut places: BTreeMap<String, usize> = names.map(|name| (name, 0)).collect();
         places.values_mut().enumerate().for_each(|(place, of_name)| *of_name = place);
         let names: Vec<String> = places.keys().cloned().collect();
@@ -50,7 +53,8 @@ pub(super) fn of(
     images: &Images,
 ) -> Result<Vec<Vec<f64>>, Box<dyn Error + Send + Sync>> {
     let all = named.iter().map(|topic| topic.name.clone());
-    let asked = candidates.iter().flat_map(|of_topic| of_topic.iter().map(|candidate| candidate.name.clone()));
+    let asked =
+        candidates.iter().flat_map(|of_topic| of_topic.iter().map(|candidate| candidate.name.clone()));
     let known = Known::new(all.chain(asked), images.names)?;
     let share = |(topic, candidates): (usize, &&[Candidate])| -> Vec<f64> {
         let mut random = indexed_stream(images.seed, "recognition of names", topic as u64);
@@ -60,14 +64,18 @@ pub(super) fn of(
         let others: Vec<usize> = far.sample(&mut random, OTHERS).copied().collect();
         let members = images.members[topic];
         let amount = members.len().min(IMAGES);
-        let rows: Vec<usize> =
-            index::sample(&mut random, members.len(), amount).into_iter().map(|place| members[place]).collect();
+        let rows: Vec<usize> = index::sample(&mut random, members.len(), amount)
+            .into_iter()
+            .map(|place| members[place])
+            .collect();
         let seen = images.features.select(&rows);
         let dot = |image: ArrayView1<f32>, name: &str| image.dot(&known.of(name));
         let closest_other: Vec<f32> = seen
             .rows()
             .into_iter()
-            .map(|image| others.iter().map(|other| dot(image, &named[*other].name)).fold(f32::NEG_INFINITY, f32::max))
+            .map(|image| {
+                others.iter().map(|other| dot(image, &named[*other].name)).fold(f32::NEG_INFINITY, f32::max)
+            })
             .collect();
         let of_name = |candidate: &Candidate| {
             let right = seen.rows().into_iter().zip(&closest_other);

@@ -10,7 +10,8 @@ use crate::error::ClusterError;
 /// Words about pictures: "a stock photo of", "vector illustration", "close up view".
 const CAPTION_WORDS: &str = "photo photos photograph photographs photography picture pictures image images pic pics \
     stock vector illustration illustrations icon icons clipart drawing drawings sketch logo emoji symbol symbols sign \
-    background backgrounds wallpaper view views close closeup shot shows showing seen using isolated";
+    background backgrounds wallpaper view views close closeup shot shows showing seen using isolated \
+    contain contains depict depicts depicting featuring";
 
 /// How captions become words and names of topics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,7 +49,8 @@ impl Default for TopicWordSettings {
             merge_forms: true,
             phrases: false,
             minimum_coverage: 0.3,
-            minimum_recognition: 0.0,
+            // What chance would give.
+            minimum_recognition: 0.05,
             maximum_similarity: 0.98,
         }
     }
@@ -76,7 +78,8 @@ impl TopicWordSettings {
 
     /// The languages that are given, or those of the captions.
     pub(super) fn languages_of<'a>(&self, captions: impl ExactSizeIterator<Item = &'a str>) -> Vec<Language> {
-        let given: Vec<Language> = self.languages.iter().filter_map(|code| Language::of_code(code).ok()).collect();
+        let given: Vec<Language> =
+            self.languages.iter().filter_map(|code| Language::of_code(code).ok()).collect();
         if given.is_empty() { Language::detect(captions) } else { given }
     }
 

@@ -55,6 +55,7 @@ impl World {
             image_features: &self.image_features,
             similarities: Some(&self.similarities),
             caption_embeddings: &self.caption_embeddings,
+            name_features: None,
         }
     }
 

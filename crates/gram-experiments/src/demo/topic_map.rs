@@ -44,7 +44,7 @@ pub fn topic_map(clusters: &Clusters, pairs: &[Pair]) -> Result<TopicMap> {
 
 fn topics(clusters: &Clusters) -> Vec<TopicSummary> {
     let summary = |topic: &gram_cluster::Topic| TopicSummary {
-        word: topic.label.clone(),
+        word: topic.name.clone(),
         words: topic.words.iter().map(|(word, _)| word.clone()).collect(),
         size: topic.size,
         domains: topic.domains.clone(),

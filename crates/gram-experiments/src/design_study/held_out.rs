@@ -66,7 +66,7 @@ pub(super) fn dataset(
 }
 
 fn label(clusters: &Clusters, topic: usize) -> &str {
-    &clusters.topics[topic].label
+    &clusters.topics[topic].name
 }
 
 #[cfg(test)]
@@ -94,12 +94,7 @@ mod tests {
             similarity: 0.5,
             kept: true,
         };
-        let topic = |number: usize| Topic {
-            label: format!("topic {number}"),
-            words: Vec::new(),
-            domains: vec![IMAGES / 2; 2],
-            size: IMAGES,
-        };
+        let topic = |number: usize| Topic::named(&format!("topic {number}"), vec![IMAGES / 2; 2]);
         let clusters = Clusters {
             pairs: (0..all).map(pair).collect(),
             topics: (0..TOPICS).map(topic).collect(),

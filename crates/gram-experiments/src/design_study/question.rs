@@ -1,5 +1,6 @@
 //! Questions of design, and the candidates that answer them.
 
+use gram_meta::episode::QueryDomains;
 use gram_meta::{InnerLoop, MetaTrainingSettings, OuterOptimizer};
 use gram_prompt::RegulatorForm;
 use gram_tune::adaptation::Regulated;
@@ -23,8 +24,16 @@ pub enum Question {
     InnerMomentum,
     /// Classes and images of an episode.
     Episodes,
+    /// As many classes as datasets have.
+    Ways,
+    /// Query images of other domains only.
+    QueryDomains,
     /// Classes that the query set alone shows.
     NewClasses,
+    /// Whether the state is chosen by classes that were not adapted to, too.
+    Validation,
+    /// As many inner steps as at test time, in first order.
+    LongInnerLoop,
     /// Outer steps and episodes of each.
     Length,
     /// Exact meta-gradient or first order.
@@ -35,7 +44,7 @@ pub enum Question {
 
 impl Question {
     /// All of them.
-    pub const ALL: [Question; 11] = [
+    pub const ALL: [Question; 15] = [
         Self::Regulator,
         Self::RegulatorStart,
         Self::Momentum,
@@ -43,7 +52,11 @@ impl Question {
         Self::InnerSteps,
         Self::InnerMomentum,
         Self::Episodes,
+        Self::Ways,
+        Self::QueryDomains,
         Self::NewClasses,
+        Self::Validation,
+        Self::LongInnerLoop,
         Self::Length,
         Self::Order,
         Self::Optimizer,
@@ -59,7 +72,11 @@ impl Question {
             Self::InnerSteps => "inner-steps",
             Self::InnerMomentum => "inner-momentum",
             Self::Episodes => "episodes",
+            Self::Ways => "ways",
+            Self::QueryDomains => "query-domains",
             Self::NewClasses => "new-classes",
+            Self::Validation => "validation",
+            Self::LongInnerLoop => "long-inner-loop",
             Self::Length => "length",
             Self::Order => "order",
             Self::Optimizer => "optimizer",
@@ -125,6 +142,25 @@ impl Question {
                 all.push(with(format!("{ways} new classes, 5 inner steps with momentum"), &|settings| {
                     settings.episodes.new_ways = ways;
                     with_momentum(&mut settings.inner, 5);
+                }));
+            }
+            Self::Ways => all.push(with("20 ways".into(), &|settings| settings.episodes.ways = 20)),
+            Self::QueryDomains => {
+                let others = |settings: &mut MetaTrainingSettings| {
+                    settings.episodes.query_domains = QueryDomains::Others;
+                };
+                all.push(with("query images of other domains".into(), &others));
+            }
+            Self::Validation => {
+                let mimics = |settings: &mut MetaTrainingSettings| {
+                    settings.validation_new_ways = Some(settings.episodes.ways);
+                };
+                all.push(with("validation as base to new".into(), &mimics));
+            }
+            Self::LongInnerLoop => {
+                all.push(with("10 inner steps with momentum, first order".into(), &|settings| {
+                    with_momentum(&mut settings.inner, 10);
+                    settings.inner.first_order = true;
                 }));
             }
             Self::Episodes => {

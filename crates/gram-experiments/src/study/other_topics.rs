@@ -45,8 +45,7 @@ pub(super) fn labelled(clusters: &Clusters, pairs: &Pairs) -> Result<Clusters> {
             }
         }
         let domains: Vec<usize> = domains.values().map(Vec::len).collect();
-        let size = domains.iter().sum();
-        labelled.topics.push(Topic { label: concept, words: Vec::new(), domains, size });
+        labelled.topics.push(Topic::named(&concept, domains));
     }
     Ok(labelled)
 }
@@ -73,7 +72,7 @@ mod tests {
         };
         Clusters {
             pairs: (0..6).map(pair).collect(),
-            topics: vec![Topic { label: "cat".into(), words: Vec::new(), domains: vec![2, 2], size: 4 }],
+            topics: vec![Topic::named("cat", vec![2, 2])],
             layout: vec![None; 6],
             counts: Counts::default(),
             settings: gram_cluster::ChcSettings::default(),
@@ -108,7 +107,7 @@ mod tests {
         let label = |number: usize| json!({"concept": (["dog", "cat"][number % 2]), "vendor": (["x", "y"][usize::from(number > 1)])});
         let found = labelled(&clusters(), &pairs(label)).unwrap();
         let topics: Vec<(&str, &[usize])> =
-            found.topics.iter().map(|topic| (topic.label.as_str(), topic.domains.as_slice())).collect();
+            found.topics.iter().map(|topic| (topic.name.as_str(), topic.domains.as_slice())).collect();
         assert_eq!(topics, [("cat", &[1, 2][..]), ("dog", &[1, 2])]);
         assert_eq!(found.members(), [[vec![1], vec![3, 5]], [vec![0], vec![2, 4]]]);
     }

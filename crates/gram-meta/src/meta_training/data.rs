@@ -9,7 +9,7 @@ use gram_prompt::{ClassStore, LabelledImages};
 
 use super::error::MetaTrainingError;
 use super::settings::MetaTrainingSettings;
-use crate::episode::{Episode, Shot, TooFewTopics, TopicPool};
+use crate::episode::{Episode, EpisodeSettings, Shot, TooFewTopics, TopicPool};
 use crate::meta_gradient::{NewClasses, Task};
 
 /// What episodes are made of.
@@ -152,13 +152,12 @@ fn validation_tasks(
     settings: &MetaTrainingSettings,
     device: &Device,
 ) -> Result<Vec<Task>, MetaTrainingError> {
-    if pool.topics.len() < settings.episodes.topics() {
-        return Ok(Vec::new());
-    }
-    let tasks = (0..settings.validation_episodes as u64).map(|index| {
-        let mut random = indexed_stream(settings.seed, "validation episodes", index);
-        let episode = pool.sample(&settings.episodes, &mut random)?;
-        Ok(material.task(&episode, device)?)
+    let new_ways = settings.validation_new_ways.unwrap_or(settings.episodes.new_ways);
+    let episodes = EpisodeSettings { new_ways, ..settings.episodes };
+    let drawn = (0..settings.validation_episodes as u64).map(|index| {
+        pool.sample(&episodes, &mut indexed_stream(settings.seed, "validation episodes", index))
     });
-    tasks.collect()
+    // With too few topics, or too many that overlap, nothing is validated.
+    let Ok(drawn) = drawn.collect::<Result<Vec<Episode>, TooFewTopics>>() else { return Ok(Vec::new()) };
+    drawn.iter().map(|episode| Ok(material.task(episode, device)?)).collect()
 }

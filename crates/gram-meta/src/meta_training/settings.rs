@@ -43,6 +43,10 @@ pub struct MetaTrainingSettings {
     pub validation_topics: f64,
     /// Episodes of a validation.
     pub validation_episodes: usize,
+    /// Classes that the query sets of validation show besides, as `new_ways`: with as many as there are ways,
+    /// validation is like base-to-new. As in `episodes` where it is not said.
+    #[serde(default)]
+    pub validation_new_ways: Option<usize>,
     /// Outer steps between validations.
     pub validation_steps: usize,
     /// Validations without a smaller loss after which it ends; none goes through all steps.
@@ -83,6 +87,8 @@ impl MetaTrainingSettings {
         check(self.tasks_at_once >= 1, "tasks_at_once", "1 or more")?;
         check(self.clip_norm.is_none_or(|norm| norm > 0.0), "clip_norm", "above 0")?;
         check(self.patience != Some(0), "patience", "1 or more")?;
+        let of_validation = self.validation_new_ways;
+        check(of_validation != Some(1), "validation_new_ways", "0, or 2 or more")?;
         check(self.validation_steps >= 1, "validation_steps", "1 or more")?;
         check((0.0..1.0).contains(&self.validation_topics), "validation_topics", "at least 0 and below 1")
     }

@@ -6,9 +6,11 @@
 //! clusters give the same page.
 
 mod histogram;
+mod names;
+mod nearest;
 mod numbers;
 mod sample;
-mod thumbnails;
+pub(super) mod thumbnails;
 
 use gram_cluster::{Clusters, Topic};
 use gram_data::Pairs;
@@ -53,11 +55,13 @@ pub fn clusters_page(clusters: &Clusters, pairs: &Pairs) -> String {
         title: format!("GRAM clusters: {counted}"),
         heading: "Topics and domains",
         introduction: format!(
-            "{counted}. A topic is a group of like captions, named by its own words; a domain is a part of a topic \
-             whose images look alike."
+            "{counted}. A topic is a group of like captions, and a class of the tasks that are learned from; a domain is \
+             a part of a topic whose images look alike.{}",
+            clusters.warnings().iter().map(|warning| format!(" Note: {warning}.")).collect::<String>()
         ),
         sections: vec![
             Section { id: "topics", heading: "Map", body: map(clusters, pairs, &sample) },
+            Section { id: "names", heading: "Names", body: names::section(clusters) },
             Section { id: "numbers", heading: "Numbers", body: numbers::section(clusters, pairs) },
         ],
         script: SCRIPT,
@@ -98,13 +102,18 @@ fn data(clusters: &Clusters, pairs: &Pairs, sample: &Sample) -> Value {
     for centre in &centres {
         centre_of[centre.topic] = Some([centre.x.round() as u16, centre.y.round() as u16]);
     }
+    let nearest = nearest::pictured(clusters, pairs);
+    let nearest_of = |topic: &Topic| -> Vec<Value> {
+        let pairs = topic.nearest.iter().filter_map(|key| nearest.get(key.as_str()));
+        pairs.map(|(caption, picture)| json!([shortened(caption), picture])).collect()
+    };
     let topics: Vec<Value> = clusters
         .topics
         .iter()
         .zip(&sample.of_domains)
         .zip(colours.iter().zip(&centre_of))
         .map(|((topic, points), (colour, centre))| {
-            json!({"label": topic.label, "words": words(topic), "size": topic.size, "domains": topic.domains,
+            json!({"label": topic.name, "named": names::said_of(topic), "nearest": nearest_of(topic), "words": words(topic), "size": topic.size, "domains": topic.domains,
                    "points": points, "colour": COLOURS[*colour], "centre": centre})
         })
         .collect();

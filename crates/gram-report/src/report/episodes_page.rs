@@ -47,7 +47,8 @@ pub fn episodes_page(episodes: &[ShownEpisode], other_domains: Option<f64>, pair
     let share = other_domains
         .map(|share| format!(" {:.0} % of the query images are of another visual domain.", 100.0 * share))
         .unwrap_or_default();
-    let body: String = shown.iter().enumerate().map(|(number, episode)| known.episode(number, episode)).collect();
+    let body: String =
+        shown.iter().enumerate().map(|(number, episode)| known.episode(number, episode)).collect();
     Document {
         title: format!("GRAM episodes: {}", episodes.len()),
         heading: "Episodes",

@@ -10,7 +10,8 @@ const MOST: usize = 400;
 
 /// What the page says of a topic's name.
 pub(super) fn said_of(topic: &Topic) -> String {
-    let mut said = format!("topic word: {}; {} of the captions say the name", topic.word, percent(topic.coverage));
+    let mut said =
+        format!("topic word: {}; {} of the captions say the name", topic.word, percent(topic.coverage));
     if let Some(share) = topic.recognition {
         said += &format!("; CLIP gives {} of the images to it among 20 names", percent(share));
     }
@@ -80,6 +81,9 @@ mod tests {
         ), "{first}");
         assert!(html.contains("1 of 3 topics are in no"));
         let said = said_of(&clusters.topics[2]);
-        assert!(said.ends_with("among 20 names; in no episode: too few of its captions say its name"), "{said}");
+        assert!(
+            said.ends_with("among 20 names; in no episode: too few of its captions say its name"),
+            "{said}"
+        );
     }
 }

@@ -52,7 +52,7 @@
     const domains = element("div", "domains");
     domains.append(...topic.domains.map((size, domain) => domainColumn(number, domain, size)));
     byId("topic").dataset.topic = number;
-    byId("topic").replaceChildren(heading, wordList(topic), domains);
+    byId("topic").replaceChildren(heading, element("p", "quiet", topic.named), nearest(topic), wordList(topic), domains);
     if (topic.centre) heading.append(" ", closer(number));
   }
 
@@ -65,6 +65,17 @@
       canvas.scrollIntoView({ block: "nearest" });
     });
     return button;
+  }
+
+  // The pairs whose captions are nearest to the middle of the topic.
+  function nearest(topic) {
+    const list = element("div", "nearest");
+    list.append(...topic.nearest.map(([caption, source]) => {
+      const entry = element("p", "caption", caption);
+      if (source) entry.prepend(picture(`data:image/jpeg;base64,${source}`, caption), " ");
+      return entry;
+    }));
+    return list;
   }
 
   const choose = (number) => map.mark({ chosen: number, named: [number] });

@@ -7,7 +7,7 @@ use image::{ImageFormat, RgbImage};
 use super::*;
 
 /// Topics of domains of so many pairs, one after the other, then pairs without a topic.
-pub(super) fn clusters(topics: &[&[usize]], noise: usize) -> Clusters {
+pub(in crate::report) fn clusters(topics: &[&[usize]], noise: usize) -> Clusters {
     let mut places: Vec<(Option<usize>, Option<usize>)> = Vec::new();
     for (topic, domains) in topics.iter().enumerate() {
         for (domain, size) in domains.iter().enumerate() {
@@ -25,10 +25,8 @@ pub(super) fn clusters(topics: &[&[usize]], noise: usize) -> Clusters {
         kept: true,
     };
     let topic = |(number, domains): (usize, &&[usize])| Topic {
-        label: format!("word{number}"),
         words: vec![(format!("word{number}"), 2.0), ("more".into(), 1.2345678)],
-        domains: domains.to_vec(),
-        size: domains.iter().sum(),
+        ..Topic::named(&format!("word{number}"), domains.to_vec())
     };
     Clusters {
         pairs: places.iter().enumerate().map(pair).collect(),
@@ -42,7 +40,7 @@ pub(super) fn clusters(topics: &[&[usize]], noise: usize) -> Clusters {
 }
 
 /// The pairs behind clusters, each a grey picture.
-fn pairs(clusters: &Clusters) -> Pairs {
+pub(in crate::report) fn pairs(clusters: &Clusters) -> Pairs {
     let mut bytes = Cursor::new(Vec::new());
     RgbImage::from_pixel(90, 60, image::Rgb([99; 3])).write_to(&mut bytes, ImageFormat::Png).unwrap();
     let bytes: std::sync::Arc<[u8]> = bytes.into_inner().into();
@@ -94,7 +92,7 @@ fn texts_from_outside_stay_texts() {
     let hostile = "</script><img src=x onerror=alert(1)>";
     let mut clusters = clusters(&[&[4]], 1);
     clusters.pairs[0].caption = hostile.into();
-    clusters.topics[0].label = hostile.into();
+    clusters.topics[0].name = hostile.into();
     clusters.topics[0].words[0].0 = "<!--<script>".into();
     let page = clusters_page(&clusters, &pairs(&clusters));
     crate::report::tests::assert_whole(&page);

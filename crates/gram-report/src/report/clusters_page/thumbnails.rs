@@ -25,16 +25,22 @@ const QUALITY: u8 = 75;
 pub(super) fn thumbnails(clusters: &Clusters, pairs: &Pairs, sample: &Sample) -> Vec<(usize, String)> {
     let chosen = chosen(sample);
     let key = |point: &usize| clusters.pairs[sample.points[*point]].key.as_str();
-    let keys: HashSet<&str> = chosen.iter().map(key).collect();
+    let keys: Vec<&str> = chosen.iter().map(key).collect();
+    let mut pictures = of_keys(&keys, pairs);
+    chosen.iter().filter_map(|point| Some((*point, pictures.remove(key(point))?))).collect()
+}
+
+/// Pictures of the pairs of these keys that can be read, as JPEG in base64.
+pub(in crate::report) fn of_keys<'a>(keys: &[&'a str], pairs: &Pairs) -> HashMap<&'a str, String> {
+    let wanted: HashSet<&str> = keys.iter().copied().collect();
     let by_key: HashMap<&str, &Pair> = pairs
         .pairs
         .iter()
         .map(|pair| (pair.key.as_str(), pair))
-        .filter(|(key, _)| keys.contains(key))
+        .filter(|(key, _)| wanted.contains(key))
         .collect();
-    chosen
-        .par_iter()
-        .filter_map(|point| Some((*point, STANDARD.encode(small_jpeg(&by_key.get(key(point))?.image)?))))
+    keys.par_iter()
+        .filter_map(|key| Some((*key, STANDARD.encode(small_jpeg(&by_key.get(key)?.image)?))))
         .collect()
 }
 
