@@ -266,9 +266,10 @@ fn neighbours_of_others_are_searched_once_for_topics_and_map() {
     let mut asked = std::mem::replace(&mut *embeddings.asked.lock().unwrap(), vec![0; count]);
     asked.sort_unstable();
     let (others, fitted) = asked.split_at(count / 3);
-    assert!(others.iter().all(|times| *times == 1), "{others:?}");
-    // For their own neighbours, and for those of the others.
-    assert!(fitted.iter().all(|times| *times == 2), "{fitted:?}");
+    // For their neighbours, and for the middle of their topic.
+    assert!(others.iter().all(|times| *times == 2), "{others:?}");
+    // For their own neighbours, for those of the others, and for the middle of their topic.
+    assert!(fitted.iter().all(|times| *times == 3), "{fitted:?}");
 
     for lost in ["topics", "map"] {
         std::fs::remove_file(folder.path().join(lost).with_extension("safetensors")).unwrap();

@@ -69,7 +69,7 @@ mod tests {
         let some = LostPairs { noise: 10, small: [20, 7], unnamed: [15, 1], unfit: [5, 1] };
         let message = told(some);
         let counts = "no topic found among 100 pairs: 10 are in no dense group, 20 in groups too small for a domain (7), 15 \
-                      in groups without a word of their own (1), 5 in groups that cannot give an episode both sets (1): ";
+                      in groups without a word (1), 5 in groups that cannot give an episode both sets (1): ";
         assert!(message.starts_with(counts), "{message}");
         assert!(message.ends_with("lower minimum_domain_size (now 4)"), "{message}");
         assert!(told(LostPairs { noise: 60, ..some }).contains("lower hdbscan.min_cluster_size (now "));

@@ -269,7 +269,8 @@ mod tests {
     fn scripts_without_spaces_are_divided_into_words() {
         assert_eq!(divided("一个女孩走进木屋。"), ["一个", "女孩", "走进", "木屋", "|"]);
         assert!(divided("浜辺で犬がボールを追いかけている").contains(&"ボール".to_owned()));
-        assert_eq!(divided("สุนัขวิ่งบนชายหาด").first().map(String::as_str), Some("สุนัข"));
+        let thai = divided("ผู้หญิงเดินเล่นกับสุนัขที่ชายหาด");
+        assert!(thai.len() > 3 && thai.contains(&"สุนัข".to_owned()), "{thai:?}");
     }
 
     #[test]
