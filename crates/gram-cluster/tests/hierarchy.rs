@@ -276,7 +276,8 @@ fn neighbours_of_others_are_searched_once_for_topics_and_map() {
     }
     let again = cluster(&input, &settings, 7, Some(folder.path()), &mut |_| ()).unwrap();
     assert_eq!(again, whole);
-    assert!(embeddings.asked.lock().unwrap().iter().all(|times| *times == 0));
+    // For the middle of their topic alone.
+    assert!(embeddings.asked.lock().unwrap().iter().all(|times| *times <= 1));
 }
 
 #[test]

@@ -51,7 +51,8 @@ impl Clusters {
         };
         let problem = |problem: String| ClusterError::Correction { path: path.clone(), problem };
         let corrections: Corrections = toml::from_str(&text).map_err(|error| {
-            let before = |span: std::ops::Range<usize>| text[..span.start.min(text.len())].matches('\n').count();
+            let before =
+                |span: std::ops::Range<usize>| text[..span.start.min(text.len())].matches('\n').count();
             let line = 1 + error.span().map_or(0, before);
             problem(format!("line {line}: {}", error.message()))
         })?;

@@ -9,6 +9,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
+use icu_properties::props::{GeneralCategory, GeneralCategoryGroup};
+use icu_properties::{CodePointMapData, CodePointMapDataBorrowed};
 use icu_segmenter::options::WordBreakInvariantOptions;
 use icu_segmenter::{WordSegmenter, WordSegmenterBorrowed};
 use rayon::prelude::*;
@@ -58,24 +60,35 @@ pub(super) struct Captions {
 }
 
 /// What divides captions into words.
-pub(super) struct Divider(WordSegmenterBorrowed<'static>);
+pub(super) struct Divider {
+    words: WordSegmenterBorrowed<'static>,
+    categories: CodePointMapDataBorrowed<'static, GeneralCategory>,
+}
 
 impl Divider {
     pub(super) fn new() -> Self {
-        Self(WordSegmenter::new_auto(WordBreakInvariantOptions::default()))
+        Self {
+            words: WordSegmenter::new_auto(WordBreakInvariantOptions::default()),
+            categories: CodePointMapData::<GeneralCategory>::new(),
+        }
     }
 
     /// Calls `each` with every word of a caption, in order, and with nothing for every mark between words.
     pub(super) fn divide(&self, caption: &str, mut each: impl FnMut(Option<&str>)) {
         let lower = caption.to_lowercase().replace('\u{2019}', "'");
-        let is_mark = |letter: char| {
-            !letter.is_alphanumeric() && !letter.is_whitespace() && !matches!(letter, '\'' | '-' | '_')
+        // Vowels and tones above and below letters are part of them.
+        let is_of_word = |letter: char| {
+            letter.is_alphanumeric()
+                || matches!(letter, '\'' | '\u{200c}' | '\u{200d}')
+                || GeneralCategoryGroup::Mark.contains(self.categories.get(letter))
         };
+        let is_mark =
+            |letter: char| !is_of_word(letter) && !letter.is_whitespace() && !matches!(letter, '-' | '_');
         for (number, part) in lower.split(is_mark).enumerate() {
             if number > 0 {
                 each(None);
             }
-            for run in part.split(|letter: char| !letter.is_alphanumeric() && letter != '\'') {
+            for run in part.split(|letter: char| !is_of_word(letter)) {
                 let run = run.trim_matches('\'');
                 let run = run.strip_suffix("'s").unwrap_or(run);
                 match run.chars().any(is_unspaced) {
@@ -90,7 +103,7 @@ impl Divider {
     /// The words of a run without spaces.
     fn segments<'a>(&self, run: &'a str) -> impl Iterator<Item = &'a str> {
         let mut begin = 0;
-        self.0.segment_str(run).skip(1).map(move |end| {
+        self.words.segment_str(run).skip(1).map(move |end| {
             let word = &run[begin..end];
             begin = end;
             word

@@ -264,12 +264,18 @@ mod tests {
         let found = |captions: &[&str]| -> Vec<&str> {
             Language::detect(captions.iter().copied()).into_iter().map(|language| language.0).collect()
         };
-        assert_eq!(found(&["A little girl is climbing into a wooden playhouse, and two dogs watch her."]), ["en"]);
+        assert_eq!(
+            found(&["A little girl is climbing into a wooden playhouse, and two dogs watch her."]),
+            ["en"]
+        );
         assert_eq!(found(&["Ein kleines Mädchen klettert in ein Spielhaus aus Holz."]), ["de"]);
         assert_eq!(found(&["一个穿着泳装的女人躺在海水里。", "一对恋人在公园河边拥抱。"]), ["zh"]);
         assert_eq!(found(&["浜辺で犬がボールを追いかけている。"]), ["ja"]);
         assert_eq!(found(&["สุนัขวิ่งบนชายหาด"]), ["th"]);
-        let both = ["Une petite fille grimpe dans une maisonnette en bois.", "海边有两只狗在奔跑。"];
+        let both = [
+            "Une petite fille en robe rose grimpe les escaliers vers l'entrée de sa maisonnette en bois.",
+            "海边有两只狗在奔跑。",
+        ];
         assert_eq!(found(&both), ["fr", "zh"]);
         assert_eq!(found(&[]), ["en"]);
         assert_eq!(found(&["7", "12"]), ["en"]);
