@@ -292,3 +292,6 @@ pub(crate) fn coverage<'a>(
     let said = captions.iter().filter(|caption| !name.is_empty() && name.is_subset(&words(caption))).count();
     if captions.is_empty() { 0.0 } else { said as f64 / captions.len() as f64 }
 }
+
+#[cfg(test)]
+mod tests;
