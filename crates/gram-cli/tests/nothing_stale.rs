@@ -170,6 +170,7 @@ fn no_setting_and_no_data_of_a_bench_bring_back_other_numbers() {
         ("visual-tokens", "3"),
         ("visual-depth", "0"),
         ("sampling", "coop"),
+        ("preset", "paper"),
     ] {
         base.flag(flag, &[value]);
     }
@@ -510,6 +511,7 @@ fn no_setting_and_no_data_of_a_clustering_bring_back_other_topics() {
         ("fit-sample", "400"),
         ("domains", "2"),
         ("min-cluster-size", "12"),
+        ("language", "de"),
         ("sentence-bert", &sentence_bert()),
         ("config", &config.display().to_string()),
         ("model", &moved.display().to_string()),
@@ -611,6 +613,8 @@ fn no_setting_and_no_data_of_a_meta_training_bring_back_another_start() {
         ("support-shots", "2"),
         ("query-shots", "2"),
         ("query-only-classes", "2"),
+        ("topic-draw", "by-size"),
+        ("query-domains", "others"),
         ("optimizer", "sgd"),
         ("outer-lr", "0.01"),
         ("clip-norm", "0.001"),
@@ -710,11 +714,13 @@ fn no_setting_and_no_data_of_a_study_bring_back_other_numbers() {
     for name in ["pairs.parquet", "topics.json"] {
         fs::copy(Path::new(&clustered().path("clusters")).join(name), clusters.join(name)).unwrap();
     }
+    fs::write(clusters.join("topics.toml"), "# As found.").unwrap();
     let base = Base::new(base.line().with("clusters", &[&clusters.display().to_string()]), "study", table);
     let text = fs::read_to_string(clusters.join("topics.json")).unwrap();
     let topics: Value = serde_json::from_str(&text).unwrap();
-    let label = topics["topics"][0]["label"].to_string();
-    edited(&base, &clusters.join("topics.json"), &format!("\"label\": {label}"), "\"label\": \"zebra\"");
+    let name = topics["topics"][0]["name"].to_string();
+    edited(&base, &clusters.join("topics.json"), &format!("\"name\": {name}"), "\"name\": \"zebra\"");
+    edited(&base, &clusters.join("topics.toml"), "# As found.", &format!("rename = {{ {name} = 'zebra' }}"));
 }
 
 #[test]
