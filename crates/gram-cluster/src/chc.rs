@@ -352,17 +352,12 @@ impl<'a> Hierarchy<'a> {
         for (row, strength) in kept.iter().zip(&clustering.strengths) {
             pairs[*row].strength = if pairs[*row].topic.is_some() { *strength } else { 0.0 };
         }
+        let mut settings = self.settings.clone();
+        // Those that were found, where none was given.
+        settings.topic_words.languages = self.words.languages();
         let named = self.topics.into_par_iter().zip(names);
         let topics = named.map(|(topic, name)| topic.finish(name, input)).collect();
-        Clusters {
-            pairs,
-            topics,
-            layout,
-            counts: self.counts,
-            settings: self.settings.clone(),
-            seed,
-            model: None,
-        }
+        Clusters { pairs, topics, layout, counts: self.counts, settings, seed, model: None }
     }
 }
 

@@ -121,7 +121,13 @@ impl ScoredTopics {
         let nouns = nouns::nouns(&captions);
         captions.show_as(&nouns);
         let scores = scores::scores(&captions, settings.phrases);
+        captions.show_phrases(scores.iter().flatten().map(|(term, _)| *term));
         Self { captions, nouns, scores }
+    }
+
+    /// The languages of the captions, by two letters.
+    pub(crate) fn languages(&self) -> Vec<String> {
+        self.captions.languages.iter().map(|language| language.code().to_owned()).collect()
     }
 
     /// The topic word; nothing if its captions say none.
@@ -236,34 +242,43 @@ fn settle(
     }
 }
 
-/// Says which topics have a word in common, in whatever form: their topic words, what their names are about,
-/// or the name.
+/// The words of class names, as CLIP reads them: in lower case, an underscore being a space.
+pub(crate) fn words_of(names: &[&str]) -> Vec<String> {
+    names
+        .iter()
+        .flat_map(|name| {
+            name.to_lowercase().replace('_', " ").split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// Whether two lists of words have one in common, in whatever form if that is asked.
+pub(crate) fn share_a_word(one: &[String], other: &[String], in_any_form: bool) -> bool {
+    let alike = |one: &str, other: &str| one == other || in_any_form && of_one_family(one, other);
+    one.iter().any(|word| other.iter().any(|other| alike(word, other)))
+}
+
+/// Says which topics have a word in common, in whatever form: their topic words, or words of their names.
 fn set_overlaps_by_words(named: &mut [TopicName], in_any_form: bool) {
-    let share = |one: &TopicName, other: &TopicName| {
-        fn said(topic: &TopicName) -> [&String; 3] {
-            [&topic.word, &topic.main_word, &topic.name]
-        }
-        let alike = |one: &str, other: &str| one == other || in_any_form && of_one_family(one, other);
-        said(one).iter().any(|word| said(other).iter().any(|other| alike(word, other)))
-    };
+    let words: Vec<Vec<String>> = named.iter().map(|topic| words_of(&[&topic.word, &topic.name])).collect();
     let overlaps: Vec<Vec<usize>> = (0..named.len())
         .into_par_iter()
         .map(|topic| {
             let others = (0..named.len()).filter(|other| *other != topic);
-            others.filter(|other| share(&named[topic], &named[*other])).collect()
+            others.filter(|other| share_a_word(&words[topic], &words[*other], in_any_form)).collect()
         })
         .collect();
     named.iter_mut().zip(overlaps).for_each(|(topic, overlaps)| topic.overlaps = overlaps);
 }
 
-/// Whether two words come from one: "climb" and "climber", "ski" and "skiing".
+/// Whether two words come from one: "dog" and "dogs", "climb" and "climber", "ski" and "skiing".
 pub(crate) fn of_one_family(one: &str, other: &str) -> bool {
     const LEAST_COMMON: usize = 4;
     const LONGEST_ENDING: usize = 3;
     let common = one.chars().zip(other.chars()).take_while(|(one, other)| one == other).count();
     let ending = |word: &str| word.chars().count() - common;
     let (shorter, longer) = (ending(one).min(ending(other)), ending(one).max(ending(other)));
-    let does = |word: &str| ["er", "ers", "ing"].iter().any(|end| word.ends_with(end));
+    let does = |word: &str| ["s", "es", "er", "ers", "ing"].iter().any(|end| word.ends_with(end));
     let is_doer =
         shorter == 0 && longer <= LONGEST_ENDING && common + 1 >= LEAST_COMMON && (does(one) || does(other));
     common >= LEAST_COMMON && longer <= LONGEST_ENDING || is_doer

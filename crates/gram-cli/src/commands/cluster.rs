@@ -1,12 +1,13 @@
 //! `gram cluster`: image-text pairs to topics and domains.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::destination;
 use crate::output::{self, OutputError, shown};
 use crate::seeing_cost::{self, SeeingCost};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{ArgGroup, Args};
 use gram_clip::Model;
 use gram_cluster::cost::{self, StageCost};
@@ -245,6 +246,14 @@ impl ClusterArguments {
     fn resolve(&self, common: &Common) -> Result<Resolved<'_>> {
         if !self.dry_run {
             destination::folder(&self.out)?;
+            let corrections = self.out.join("topics.toml");
+            let are_found = self.out.join("topics.json").is_file() && !self.anew.restart;
+            ensure!(
+                are_found || !corrections.exists(),
+                "{}: it corrects topics that are found anew now: move it away, and put it back when it says what is wrong \
+                 with the new ones",
+                corrections.display()
+            );
         }
         let settings = self.settings()?;
         settings.validate()?;
@@ -305,7 +314,12 @@ impl ClusterArguments {
             self.min_cluster_size.unwrap_or(settings.hdbscan.min_cluster_size);
         settings.topic_words.phrases |= self.phrases;
         if !self.language.is_empty() {
-            settings.topic_words.languages.clone_from(&self.language);
+            settings.topic_words.languages = self
+                .language
+                .iter()
+                .map(|code| code.trim().to_owned())
+                .filter(|code| !code.is_empty())
+                .collect();
         }
         Ok(settings)
     }
@@ -388,7 +402,11 @@ fn print(
     output::line(format!(
         "{} pairs: {} topics with {domains} domains",
         clusters.pairs.len(),
-        clusters.topics.len()
+        clusters.topics.iter().filter(|topic| topic.size > 0).count()
+    ))?;
+    output::line(format!(
+        "languages of the captions: {}",
+        clusters.settings.topic_words.languages.join(", ")
     ))?;
     output::line(format!(
         "dropped: {} of low similarity, {} noise, {} of dropped topics",
@@ -408,7 +426,9 @@ fn print(
     }
     clusters.warnings().iter().for_each(|warning| output::note(format!("gram: {}", shown(warning))));
     output::line("\nlargest topics: pairs, captions that say the name, name, words")?;
-    clusters.topics.iter().take(LARGEST).try_for_each(print_topic)?;
+    let mut topics: Vec<&Topic> = clusters.topics.iter().filter(|topic| topic.size > 0).collect();
+    topics.sort_by_key(|topic| Reverse(topic.size));
+    topics.into_iter().take(LARGEST).try_for_each(print_topic)?;
     output::line(format!("\n{}", arguments.out.display()))
 }
 

@@ -86,6 +86,11 @@ impl EpisodesArguments {
     fn resolve(&self, common: &Common) -> Result<Resolved<'_>> {
         destination::file_of_kind(&self.out, "file of episodes", |path| EpisodesFile::read(path).is_ok())?;
         ensure!(self.count > 0, "--count: 1 or more");
+        ensure!(
+            self.html.as_ref() != Some(&self.out),
+            "--html {}: it is --out, too: name another file",
+            self.out.display()
+        );
         let settings = self.settings.in_force(self.method, common.seed)?;
         let clusters = Clusters::load(&self.clusters)?;
         let page = match (&self.html, &self.pairs) {

@@ -23,7 +23,7 @@ use serde::Deserialize;
 
 use super::{Clusters, Topic};
 use crate::error::ClusterError;
-use crate::topic_names::{LeftOut, coverage, of_one_family};
+use crate::topic_names::{LeftOut, coverage, share_a_word, words_of};
 
 /// The name of the file.
 pub(super) const CORRECTIONS: &str = "topics.toml";
@@ -44,11 +44,10 @@ impl Clusters {
     /// [`ClusterError::Correction`] says which line or topic, and the way out.
     pub(super) fn corrected(mut self, folder: &Path) -> Result<Self, ClusterError> {
         let path = folder.join(CORRECTIONS);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(self),
-            Err(error) => return Err(ClusterError::Correction { path, problem: error.to_string() }),
-        };
+        if !path.try_exists().unwrap_or(true) {
+            return Ok(self);
+        }
+        let text = gram_data::read_text(&path).map_err(|error| ClusterError::read(&path, error))?;
         let problem = |problem: String| ClusterError::Correction { path: path.clone(), problem };
         let corrections: Corrections = toml::from_str(&text).map_err(|error| {
             let before =
@@ -65,30 +64,48 @@ impl Clusters {
         let found: Vec<String> = self.topics.iter().map(|topic| topic.name.clone()).collect();
         let number = |name: &String| number(&found, name);
         let mut changed = vec![false; found.len()];
+        let mut renamed = vec![false; found.len()];
+        let mut joins: BTreeMap<usize, usize> = BTreeMap::new();
         for (into, others) in &corrections.merge {
-            let into = number(into)?;
             for name in others {
-                let other = number(name)?;
+                let (into, other) = (number(into)?, number(name)?);
                 if other == into {
                     return Err(format!("merge: topic `{name}` cannot join itself: leave it out"));
                 }
-                if self.topics[other].left_out == Some(LeftOut::Merged) {
+                if joins.insert(other, into).is_some_and(|before| before != into) {
                     return Err(format!("merge: topic `{name}` is to join two topics: leave one out"));
                 }
-                if self.topics[into].left_out == Some(LeftOut::Merged) {
-                    return Err(format!(
-                        "merge: topic `{}` is to join another itself: let all join that one",
-                        found[into]
-                    ));
+            }
+        }
+        if let Some(name) =
+            corrections.drop.iter().find(|name| number(name).is_ok_and(|topic| joins.contains_key(&topic)))
+        {
+            return Err(format!("topic `{name}` is to be dropped and to join another: leave one out"));
+        }
+        for (into, others) in &corrections.merge {
+            let into = number(into)?;
+            if joins.contains_key(&into) {
+                return Err(format!(
+                    "merge: topic `{}` is to join another itself: let all join that one",
+                    found[into]
+                ));
+            }
+            for name in others {
+                let other = number(name)?;
+                // Named twice, it joins once.
+                if self.topics[other].left_out != Some(LeftOut::Merged) {
+                    self.merge(into, other);
                 }
-                self.merge(into, other);
                 changed[into] = true;
             }
         }
         for (name, new) in &corrections.rename {
             let topic = number(name)?;
             let new = new.trim();
-            if new.is_empty() || new.contains(char::is_control) {
+            if std::mem::replace(&mut renamed[topic], true) {
+                return Err(format!("rename: topic `{}` is renamed twice: leave one out", found[topic]));
+            }
+            if !new.contains(char::is_alphanumeric) || new.contains(is_unseen) {
                 return Err(format!(
                     "rename: topic `{name}` gets no name that can be shown: write one line of text"
                 ));
@@ -105,9 +122,14 @@ impl Clusters {
             topic.left_out =
                 topic.left_out.filter(|cause| *cause == LeftOut::Merged).or(Some(LeftOut::Dropped));
         }
-        self.check_names_again(&changed);
-        let out = |topic: &&Topic| topic.left_out.is_some() && topic.size > 0;
+        self.check_names_again(&changed, &renamed);
+        let by_hand = [Some(LeftOut::Dropped), Some(LeftOut::Merged)];
+        let out = |topic: &&Topic| topic.left_out.is_some() && !by_hand.contains(&topic.left_out);
         self.counts.topics_in_no_episode = self.topics.iter().filter(out).count();
+        let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+        let there: Vec<&Topic> = self.topics.iter().filter(|topic| topic.size > 0).collect();
+        there.iter().for_each(|topic| *names.entry(&topic.name).or_default() += 1);
+        self.counts.ambiguous_topics = there.iter().filter(|topic| names[topic.name.as_str()] > 1).count();
         Ok(())
     }
 
@@ -129,7 +151,7 @@ impl Clusters {
     }
 
     /// Measures coverage and overlaps of topics that are called or made up otherwise now.
-    fn check_names_again(&mut self, changed: &[bool]) {
+    fn check_names_again(&mut self, changed: &[bool], renamed: &[bool]) {
         let members = self.members();
         let (pairs, settings) = (&self.pairs, &self.settings.topic_words);
         self.topics.par_iter_mut().zip(&members).zip(changed).filter(|(_, changed)| **changed).for_each(
@@ -138,12 +160,20 @@ impl Clusters {
                 topic.coverage = coverage(&topic.name, captions, settings);
             },
         );
+        // What is said by hand stands for itself: the topic word and what CLIP made of another name do not count.
+        let words = |topic: usize| match (renamed[topic], &self.topics[topic]) {
+            (true, topic) => words_of(&[&topic.name]),
+            (false, topic) => words_of(&[&topic.word, &topic.name]),
+        };
+        let words: Vec<Vec<String>> = (0..changed.len()).map(words).collect();
+        for topic in 0..changed.len() {
+            let is_own = |other: &usize| !renamed[topic] && !renamed[*other];
+            self.topics[topic].overlaps.retain(is_own);
+        }
         for topic in (0..changed.len()).filter(|topic| changed[*topic]) {
             for other in (0..changed.len()).filter(|other| *other != topic) {
                 let (one, two) = (&self.topics[topic], &self.topics[other]);
-                let is_alike = one.name == two.name
-                    || one.main_word == two.main_word
-                    || settings.merge_forms && of_one_family(&one.main_word, &two.main_word);
+                let is_alike = share_a_word(&words[topic], &words[other], true);
                 if is_alike || one.overlaps.contains(&other) || two.overlaps.contains(&topic) {
                     self.topics[topic].overlaps.push(other);
                     self.topics[other].overlaps.push(topic);
@@ -155,6 +185,11 @@ impl Clusters {
             topic.overlaps.dedup();
         }
     }
+}
+
+/// Whether a character cannot be seen, or turns what follows.
+fn is_unseen(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The number of a topic.
@@ -230,7 +265,7 @@ mod tests {
         assert_eq!((toy.size, toy.left_out), (0, Some(LeftOut::Merged)));
         assert_eq!(young.left_out, Some(LeftOut::Dropped));
         assert_eq!(found.members(), [vec![vec![0, 1], vec![2, 3]], vec![], vec![vec![4, 5]]]);
-        assert_eq!(found.counts.topics_in_no_episode, 1);
+        assert_eq!((found.counts.topics_in_no_episode, found.counts.ambiguous_topics), (0, 0));
         assert_ne!(found.fingerprint(), clusters().fingerprint());
     }
 
@@ -243,6 +278,19 @@ mod tests {
         let found = before.corrected(folder.path()).unwrap();
         assert_eq!((found.topics[2].left_out, found.topics[2].coverage), (None, 0.5));
         assert_eq!((&found.topics[2].overlaps, &found.topics[0].overlaps), (&vec![0], &vec![2]));
+    }
+
+    #[test]
+    fn a_name_by_hand_overlaps_with_those_that_share_a_word_and_no_others() {
+        let found = corrected("[rename]\ntoy = 'DOGS with_a toy'\n[merge]\nyoung = []").unwrap();
+        assert_eq!((&found.topics[1].overlaps, &found.topics[0].overlaps), (&vec![0], &vec![1]));
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(CORRECTIONS), "[rename]\ntoy = 'bone'").unwrap();
+        let mut before = clusters();
+        (before.topics[0].overlaps, before.topics[1].overlaps) = (vec![1], vec![0]);
+        before.topics[1].word = "dog".into();
+        let found = before.corrected(folder.path()).unwrap();
+        assert!(found.topics.iter().all(|topic| topic.overlaps.is_empty()));
     }
 
     #[test]
@@ -262,7 +310,14 @@ mod tests {
         assert!(refused("[merge]\ndog = ['dog']").contains("cannot join itself"));
         assert!(refused("[merge]\ndog = ['toy']\nyoung = ['toy']").contains("is to join two topics"));
         assert!(refused("[merge]\ndog = ['toy']\ntoy = ['young']").contains("is to join another itself"));
-        assert!(refused("[rename]\ndog = ' '").contains("gets no name that can be shown"));
+        for name in [" ", "_", "a\u{202e}b"] {
+            assert!(refused(&format!("[rename]\ndog = '{name}'")).contains("gets no name that can be shown"));
+        }
+        assert!(refused("[rename]\ndog = 'a'\n'#0' = 'b'").contains("topic `dog` is renamed twice"));
+        assert!(
+            refused("drop = ['toy']\n[merge]\ndog = ['toy']")
+                .contains("is to be dropped and to join another")
+        );
         assert!(refused("[merge]\ndog = ['toy']\n[rename]\ntoy = 'x'").contains("rename that one"));
     }
 }

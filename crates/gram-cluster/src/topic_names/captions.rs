@@ -16,6 +16,7 @@ use icu_segmenter::{WordSegmenter, WordSegmenterBorrowed};
 use rayon::prelude::*;
 
 use super::language::Language;
+use super::scores::Term;
 use super::settings::TopicWordSettings;
 
 /// Letters in which forms of one word may differ at their ends, after what they have in common.
@@ -53,6 +54,8 @@ pub(super) struct Captions {
     pub(super) word_of: Vec<Option<u32>>,
     /// How words are shown, by number of the word.
     pub(super) words: Vec<String>,
+    /// How terms of two words are shown.
+    pub(super) phrases: HashMap<Term, String>,
     /// Of every form whether it speaks of the picture.
     about_picture: Vec<bool>,
     /// The languages of the captions, the most frequent first.
@@ -190,6 +193,7 @@ impl Captions {
             counts,
             word_of,
             words,
+            phrases: HashMap::new(),
             about_picture,
             languages,
         }
@@ -204,6 +208,28 @@ impl Captions {
                 word.clone_from(&self.forms[*form as usize]);
             }
         }
+    }
+
+    /// Shows terms of two words as captions say them most.
+    pub(super) fn show_phrases(&mut self, terms: impl Iterator<Item = Term>) {
+        let mut said: HashMap<Term, BTreeMap<[u32; 2], usize>> =
+            terms.filter(|term| term.second.is_some()).map(|term| (term, BTreeMap::new())).collect();
+        for pair in self.pieces.iter().flat_map(|pieces| pieces.windows(2)) {
+            let [Piece::Word { word: first, form: one }, Piece::Word { word: second, form: other }] = *pair
+            else {
+                continue;
+            };
+            if let Some(forms) = said.get_mut(&Term { first, second: Some(second) }) {
+                *forms.entry([one, other]).or_default() += 1;
+            }
+        }
+        let shown = |(term, forms): (Term, BTreeMap<[u32; 2], usize>)| {
+            let (most, _) =
+                forms.into_iter().max_by(|one, other| one.1.cmp(&other.1).then(other.0.cmp(&one.0)))?;
+            let [one, other] = most.map(|form| self.forms[form as usize].as_str());
+            Some((term, Self::joined(one, other)))
+        };
+        self.phrases = said.into_iter().filter_map(shown).collect();
     }
 
     /// Words side by side: with a space, but for scripts that have none.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use rust_stemmers::{Algorithm, Stemmer};
+use whatlang::Script;
 
 use crate::error::ClusterError;
 
@@ -118,30 +119,55 @@ impl Language {
     }
 
     /// The languages of captions, the most frequent first; English where that cannot be found out.
+    ///
+    /// Captions are too short for trigrams alone: of the languages that these propose, and English, the one whose
+    /// stop words captions say most is the first. Others count where they are written in other letters.
     pub(super) fn detect<'a>(captions: impl ExactSizeIterator<Item = &'a str>) -> Vec<Self> {
         let step = captions.len().div_ceil(SAMPLE).max(1);
         let sample: Vec<&str> = captions.step_by(step).collect();
-        let mut votes: BTreeMap<Self, usize> = BTreeMap::new();
+        let mut votes: BTreeMap<Self, (usize, Script)> = BTreeMap::new();
         for caption in &sample {
-            let found = whatlang::detect(caption).filter(whatlang::Info::is_reliable);
-            if let Some(language) = found.and_then(|found| Self::of_three_letters(found.lang().code())) {
-                *votes.entry(language).or_default() += 1;
+            let Some(found) = whatlang::detect(caption) else { continue };
+            if let Some(language) = Self::of_three_letters(found.lang().code()) {
+                votes.entry(language).or_insert((0, found.script())).0 += 1;
             }
         }
-        let all: usize = votes.values().sum();
-        let mut found: Vec<(usize, Self)> = votes
-            .into_iter()
-            .filter(|(_, count)| *count as f64 >= LEAST_SHARE * all as f64)
-            .map(|(language, count)| (count, language))
+        let all: usize = votes.values().map(|(count, _)| count).sum();
+        votes.entry(Self::ENGLISH).or_insert((0, Script::Latin));
+        // Of each script the best.
+        let mut by_script: BTreeMap<String, Vec<(usize, Self)>> = BTreeMap::new();
+        for (language, (count, script)) in votes {
+            // Chinese characters are Japanese, too.
+            let script =
+                format!("{script:?}").replace("Hiragana", "Mandarin").replace("Katakana", "Mandarin");
+            by_script.entry(script).or_default().push((count, language));
+        }
+        let said = |language: Self| {
+            let words: HashSet<&str> = language.stop_words().into_iter().collect();
+            let is_said = |word: &str| words.contains(word.to_lowercase().as_str());
+            let of_caption = |caption: &&str| {
+                caption.split(|letter: char| !letter.is_alphanumeric()).filter(|word| is_said(word)).count()
+            };
+            sample.iter().map(of_caption).sum::<usize>()
+        };
+        let mut found: Vec<(usize, Self)> = by_script
+            .into_values()
+            .filter_map(|languages| {
+                let count = languages.iter().map(|(count, _)| count).sum();
+                let best =
+                    languages.iter().max_by_key(|(count, language)| (said(*language), *count, *language))?;
+                Some((count, best.1))
+            })
+            .filter(|(count, _)| *count > 0 && *count as f64 >= LEAST_SHARE * all as f64)
             .collect();
         found.sort_by(|one, other| other.0.cmp(&one.0).then(one.1.cmp(&other.1)));
-        let mut languages: Vec<Self> = found.into_iter().map(|(_, language)| language).collect();
-        if languages.is_empty() {
-            // Captions of a word or two say it together only.
-            let together = whatlang::detect(&sample.join(". "));
-            languages.extend(together.and_then(|found| Self::of_three_letters(found.lang().code())));
-        }
+        let languages: Vec<Self> = found.into_iter().map(|(_, language)| language).collect();
         if languages.is_empty() { vec![Self::ENGLISH] } else { languages }
+    }
+
+    /// Its two letters.
+    pub(super) fn code(self) -> &'static str {
+        self.0
     }
 
     fn of_three_letters(code: &str) -> Option<Self> {
