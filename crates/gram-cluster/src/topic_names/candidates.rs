@@ -98,7 +98,7 @@ impl<'a> Sayings<'a> {
                 pieces.iter().position(|piece| matches!(piece, Piece::Word { word, .. } if *word == wanted))
             };
             before += usize::from(place(qualifier) < place(main.first));
-            let pairs = pieces.windows(2).filter_map(|pair| match pair {
+            let mut pairs = pieces.windows(2).filter_map(|pair| match pair {
                 [Piece::Word { word: one, form }, Piece::Word { word: other, form: next }]
                     if [*one, *other] == [qualifier, main.first]
                         || [*one, *other] == [main.first, qualifier] =>
@@ -107,7 +107,7 @@ impl<'a> Sayings<'a> {
                 }
                 _ => None,
             });
-            if let Some(phrase) = pairs.last() {
+            if let Some(phrase) = pairs.next() {
                 side_by_side += 1;
                 *phrases.entry(phrase).or_default() += 1;
             }
