@@ -6,11 +6,12 @@
 //! 2. Caption embeddings are brought to few dimensions by UMAP, where HDBSCAN finds topics and noise.
 //! 3. The word of highest cluster-wise TF-IDF says what each topic is about (eq. 3).
 //! 4. k-means on CLIP's image features divides the images of each topic into domains.
-//! 5. Every topic gets a class name, which captions and images must bear out ([`topic_names`]).
+//! 5. Every topic gets a class name, which captions and images must bear out
+//!    ([`topic_names`](crate::topic_names)).
 //!
 //! Beyond the paper, which says nothing of it: topics with too few images for one domain are dropped before
-//! any is named, and topics whose captions have no word after; both are counted, and their pairs have no topic.
-//! Last, a two-dimensional layout of the same neighbour graph is made, to look at.
+//! any is named, and topics whose captions have no word after; both are counted, and their pairs have no
+//! topic. Last, a two-dimensional layout of the same neighbour graph is made, to look at.
 //!
 //! A seed gives one result, whatever the number of threads and the order in which pairs are given.
 //!

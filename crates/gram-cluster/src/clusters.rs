@@ -76,7 +76,8 @@ pub struct Topic {
     /// Why it is in no episode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_out: Option<LeftOut>,
-    /// The topics that cannot be in one episode with it: of one word, or of names that CLIP cannot tell apart.
+    /// The topics that cannot be in one episode with it: of one word, or of names that CLIP cannot tell
+    /// apart.
     pub overlaps: Vec<usize>,
     /// Its words of highest TF-IDF with their scores, best first.
     pub words: Vec<(String, f64)>,

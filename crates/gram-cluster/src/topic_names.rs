@@ -3,9 +3,9 @@
 //! The **topic word** is the paper's: the word of highest cluster-wise TF-IDF (eq. 3), whoever else has it.
 //! Beyond the paper, which names topics by it alone: two topics of one word cannot be told apart in a task,
 //! and the word may be no thing at all ("young", "hold", "two"). So the **main word** of a topic is the topic
-//! word, if it names a thing and enough captions say it, else the word that does and is said most; and the **class
-//! name** is the main word alone or with a word that sets the topic apart ("dog snow", "rock climbing"),
-//! whichever captions, and CLIP where there are images, bear out best.
+//! word, if it names a thing and enough captions say it, else the word that does and is said most; and the
+//! **class name** is the main word alone or with a word that sets the topic apart ("dog snow", "rock
+//! climbing"), whichever captions, and CLIP where there are images, bear out best.
 //!
 //! Every name is checked: **coverage** is the share of the topic's captions that say it, **recognition** the
 //! share of its images that the frozen CLIP gives to it among names of other topics. Topics whose name fails
@@ -64,8 +64,8 @@ impl fmt::Display for LeftOut {
     }
 }
 
-/// Names topics by their captions alone: `topics[l]` holds the captions of topic l. A topic whose captions have
-/// no word has no name.
+/// Names topics by their captions alone: `topics[l]` holds the captions of topic l. A topic whose captions
+/// have no word has no name.
 pub fn topic_names(topics: &[Vec<&str>], settings: &TopicWordSettings) -> Vec<Option<TopicName>> {
     let scored = ScoredTopics::new(topics, settings);
     let with_word: Vec<usize> = (0..topics.len()).filter(|topic| scored.word(*topic).is_some()).collect();
@@ -89,7 +89,8 @@ pub struct TopicName {
     pub main_word: String,
     /// The share of its captions that say the name.
     pub coverage: f64,
-    /// The share of its images that CLIP gives to the name among those of other topics; nothing without CLIP.
+    /// The share of its images that CLIP gives to the name among those of other topics; nothing without
+    /// CLIP.
     pub recognition: Option<f64>,
     /// Why it is in no episode.
     pub left_out: Option<LeftOut>,

@@ -3,9 +3,9 @@
 //! An episode has `ways` topics as classes. The support images of each come from one domain of its topic, the
 //! query images from all of its domains, and no image is in both: what is learned in one look must hold in
 //! others. Topics that cannot be told apart by their names (of one word, or too much alike to CLIP) are never
-//! in one episode, and topics that no name is true of in none. With `new_ways` the query set also asks for topics that the support set does not show, among
-//! themselves, as new classes are asked for at test time: what is learned must not cost what was known. The
-//! paper has none.
+//! in one episode, and topics that no name is true of in none. With `new_ways` the query set also asks for
+//! topics that the support set does not show, among themselves, as new classes are asked for at test time:
+//! what is learned must not cost what was known. The paper has none.
 
 use std::collections::HashMap;
 
@@ -142,7 +142,8 @@ impl EpisodeSettings {
         topic.domains.iter().any(|domain| self.can_support(domain, images))
     }
 
-    /// Whether a domain of a topic with so many images can give the support images, and leaves enough to query.
+    /// Whether a domain of a topic with so many images can give the support images, and leaves enough to
+    /// query.
     fn can_support(&self, domain: &[usize], images: usize) -> bool {
         let spent = match self.query_domains {
             QueryDomains::All => self.support_shots,
@@ -228,8 +229,8 @@ impl TopicPool {
         Ok(chosen)
     }
 
-    /// The share of query images that are of another domain than the support images of their class, in [0, 1];
-    /// nothing without query images.
+    /// The share of query images that are of another domain than the support images of their class, in [0,
+    /// 1]; nothing without query images.
     pub fn share_of_other_domains(&self, episodes: &[Episode]) -> Option<f64> {
         let domain_of: HashMap<usize, (usize, usize)> = self
             .topics

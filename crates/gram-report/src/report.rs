@@ -2,8 +2,8 @@
 //!
 //! The report of a run is made from [`Results`] alone: tables, plots as inline SVG, the map of the topics
 //! with its pictures, times, and the command that repeats the run. A part that was not measured has no
-//! section. [`clusters_page()`] shows the topics and domains of up to millions of pairs, [`episodes_page()`] what is
-//! learned from. Style sheet and
+//! section. [`clusters_page()`] shows the topics and domains of up to millions of pairs, [`episodes_page()`]
+//! what is learned from. Style sheet and
 //! scripts stand in `report/` and are written into the pages.
 
 mod axis;

@@ -52,9 +52,9 @@ pub struct StudyDesignArguments {
     #[arg(long, default_value = "coop-gram", help = format!("The method with GRAM: {}", Method::list_with_gram()))]
     method: Method,
     /// What is varied: regulator, regulator-start, momentum, inner-rate, inner-steps, inner-momentum,
-    /// episodes, ways, query-domains, new-classes, validation, long-inner-loop, length, order, optimizer. Can
-    /// be given several times. Without it, the settings are compared with the usual initialisation as they
-    /// are.
+    /// episodes, ways, query-domains, new-classes, validation, long-inner-loop, length, order, optimizer.
+    /// Can be given several times. Without it, the settings are compared with the usual initialisation as
+    /// they are.
     #[arg(long, value_name = "NAME", alias = "question")]
     vary: Vec<Question>,
     /// Training images per class.

@@ -62,8 +62,8 @@ impl TuningArguments {
         self.class_position
     }
 
-    /// The settings in force. Where images are `seen` already, as features, nothing is augmented. `sampling` is
-    /// used where neither flag nor file says otherwise.
+    /// The settings in force. Where images are `seen` already, as features, nothing is augmented. `sampling`
+    /// is used where neither flag nor file says otherwise.
     pub fn settings(
         &self,
         model: &Model,

@@ -160,7 +160,8 @@ impl Clusters {
                 topic.coverage = coverage(&topic.name, captions, settings);
             },
         );
-        // What is said by hand stands for itself: the topic word and what CLIP made of another name do not count.
+        // What is said by hand stands for itself: the topic word and what CLIP made of another name do not
+        // count.
         let words = |topic: usize| match (renamed[topic], &self.topics[topic]) {
             (true, topic) => words_of(&[&topic.name]),
             (false, topic) => words_of(&[&topic.word, &topic.name]),

@@ -68,12 +68,12 @@ impl Clusters {
         write_whole(&topics, (text + "\n").as_bytes()).map_err(|error| ClusterError::write(&topics, error))
     }
 
-    /// Reads the clusters that [`save`](Self::save) wrote, with the corrections of `topics.toml`, if there are
-    /// any.
+    /// Reads the clusters that [`save`](Self::save) wrote, with the corrections of `topics.toml`, if there
+    /// are any.
     ///
     /// # Errors
-    /// As [`load_as_found`](Self::load_as_found), and [`ClusterError::Correction`] for corrections that cannot
-    /// be followed.
+    /// As [`load_as_found`](Self::load_as_found), and [`ClusterError::Correction`] for corrections that
+    /// cannot be followed.
     pub fn load(folder: &Path) -> Result<Self, ClusterError> {
         Self::load_as_found(folder)?.corrected(folder)
     }

@@ -124,8 +124,8 @@ impl<'a> Sayings<'a> {
     }
 }
 
-/// What a topic is about: its topic word where that names a thing and enough captions say it, else of its words
-/// that do the one that most captions say; nothing where there is none.
+/// What a topic is about: its topic word where that names a thing and enough captions say it, else of its
+/// words that do the one that most captions say; nothing where there is none.
 pub(super) fn main_term(
     topic: usize,
     scored: &[(Term, f64)],
@@ -145,9 +145,9 @@ pub(super) fn main_term(
     own.or(most).map(|(term, _)| *term)
 }
 
-/// Names for a topic: its main term alone, and with each word that may set the topic apart. Best first by what
-/// captions say, short ones before long ones. A word that is no thing ("two", "holding") stands beside the term
-/// or nowhere.
+/// Names for a topic: its main term alone, and with each word that may set the topic apart. Best first by
+/// what captions say, short ones before long ones. A word that is no thing ("two", "holding") stands beside
+/// the term or nowhere.
 pub(super) fn names_of(
     topic: usize,
     main: Term,

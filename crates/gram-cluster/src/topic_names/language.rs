@@ -120,8 +120,8 @@ impl Language {
 
     /// The languages of captions, the most frequent first; English where that cannot be found out.
     ///
-    /// Captions are too short for trigrams alone: of the languages that these propose, and English, the one whose
-    /// stop words captions say most is the first. Others count where they are written in other letters.
+    /// Captions are too short for trigrams alone: of the languages that these propose, and English, the one
+    /// whose stop words captions say most is the first. Others count where they are written in other letters.
     pub(super) fn detect<'a>(captions: impl ExactSizeIterator<Item = &'a str>) -> Vec<Self> {
         let step = captions.len().div_ceil(SAMPLE).max(1);
         let sample: Vec<&str> = captions.step_by(step).collect();

@@ -22,8 +22,8 @@ const NEIGHBOURS: usize = 5;
 /// The least share of what is said of a word, in all forms, that its noun must have.
 const LEAST_SHARE: f64 = 0.2;
 
-/// For every word the form that names a thing, if there is one: the one that is said most. Words of a language of
-/// which nothing is known, and those of which too little is said to tell, do as they are.
+/// For every word the form that names a thing, if there is one: the one that is said most. Words of a
+/// language of which nothing is known, and those of which too little is said to tell, do as they are.
 pub(super) fn nouns(captions: &Captions) -> Vec<Option<u32>> {
     let frame = captions.languages.first().and_then(|language| language.noun_frame());
     let said = match &frame {

@@ -19,8 +19,8 @@ const CAPTION_WORDS: &str = "photo photos photograph photographs photography pic
 pub struct TopicWordSettings {
     /// How many words describe a topic. 1 or more.
     pub words: usize,
-    /// The languages of the captions, by two letters (ISO 639-1), the most frequent first. They are found out
-    /// where none is given.
+    /// The languages of the captions, by two letters (ISO 639-1), the most frequent first. They are found
+    /// out where none is given.
     pub languages: Vec<String>,
     /// Words that say nothing, besides those of the languages.
     pub stop_words: Vec<String>,

@@ -43,8 +43,8 @@ pub struct MetaTrainingSettings {
     pub validation_topics: f64,
     /// Episodes of a validation.
     pub validation_episodes: usize,
-    /// Classes that the query sets of validation show besides, as `new_ways`: with as many as there are ways,
-    /// validation is like base-to-new. As in `episodes` where it is not said.
+    /// Classes that the query sets of validation show besides, as `new_ways`: with as many as there are
+    /// ways, validation is like base-to-new. As in `episodes` where it is not said.
     #[serde(default)]
     pub validation_new_ways: Option<usize>,
     /// Outer steps between validations.

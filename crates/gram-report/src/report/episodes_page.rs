@@ -32,9 +32,9 @@ pub struct ShownClass {
     pub query: Vec<String>,
 }
 
-/// The page of the first `episodes`, with pictures of the `pairs` that they are drawn from. It is one file that
-/// loads nothing. A pair whose image cannot be read shows its caption. `other_domains` is the share of query
-/// images of other domains than the support images.
+/// The page of the first `episodes`, with pictures of the `pairs` that they are drawn from. It is one file
+/// that loads nothing. A pair whose image cannot be read shows its caption. `other_domains` is the share of
+/// query images of other domains than the support images.
 pub fn episodes_page(episodes: &[ShownEpisode], other_domains: Option<f64>, pairs: &Pairs) -> String {
     let shown = &episodes[..episodes.len().min(MOST)];
     let classes = shown.iter().flat_map(|episode| episode.classes.iter().chain(&episode.new_classes));
