@@ -24,7 +24,6 @@ mod lost_pairs;
 mod settings;
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
@@ -307,7 +306,7 @@ impl<'a> Hierarchy<'a> {
     }
 
     /// Names the topics.
-    fn names(&mut self, input: &ChcInput, seed: u64) -> Result<Vec<TopicName>, ClusterError> {
+    fn names(&self, input: &ChcInput, seed: u64) -> Result<Vec<TopicName>, ClusterError> {
         let scored: Vec<usize> = self.topics.iter().map(|topic| topic.scored).collect();
         let images = input.name_features.map(|names| Images {
             features: input.image_features,
@@ -316,12 +315,7 @@ impl<'a> Hierarchy<'a> {
             seed,
         });
         let named = self.words.names(&scored, &self.settings.topic_words, images.as_ref());
-        let named = named.map_err(|source| ClusterError::Names { source })?;
-        let mut names: HashMap<&str, usize> = HashMap::new();
-        named.iter().for_each(|topic| *names.entry(&topic.name).or_default() += 1);
-        self.counts.ambiguous_topics = named.iter().filter(|topic| names[topic.name.as_str()] > 1).count();
-        self.counts.topics_in_no_episode = named.iter().filter(|topic| topic.left_out.is_some()).count();
-        Ok(named)
+        named.map_err(|source| ClusterError::Names { source })
     }
 
     fn into_clusters(
@@ -358,7 +352,10 @@ impl<'a> Hierarchy<'a> {
         settings.topic_words.languages = self.words.languages();
         let named = self.topics.into_par_iter().zip(names);
         let topics = named.map(|(topic, name)| topic.finish(name, input)).collect();
-        Clusters { pairs, topics, layout, counts: self.counts, settings, seed, model: None }
+        let mut clusters =
+            Clusters { pairs, topics, layout, counts: self.counts, settings, seed, model: None };
+        clusters.count_names();
+        clusters
     }
 }
 

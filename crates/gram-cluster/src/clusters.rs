@@ -5,6 +5,8 @@ mod file;
 mod table;
 mod warnings;
 
+use std::collections::HashMap;
+
 use gram_clip::ModelIdentity;
 use gram_data::fingerprint::{Fingerprinting, digits};
 use serde::{Deserialize, Serialize};
@@ -152,6 +154,17 @@ impl Clusters {
             topic.overlaps.iter().for_each(|other| all.number(*other));
         }
         digits(all.finish())
+    }
+
+    /// Counts the topics that no name is true of, and those that share theirs.
+    pub(crate) fn count_names(&mut self) {
+        let by_hand = [Some(LeftOut::Dropped), Some(LeftOut::Merged)];
+        let out = |topic: &&Topic| topic.left_out.is_some() && !by_hand.contains(&topic.left_out);
+        self.counts.topics_in_no_episode = self.topics.iter().filter(out).count();
+        let there: Vec<&Topic> = self.topics.iter().filter(|topic| topic.size > 0).collect();
+        let mut names: HashMap<&str, usize> = HashMap::new();
+        there.iter().for_each(|topic| *names.entry(&topic.name).or_default() += 1);
+        self.counts.ambiguous_topics = there.iter().filter(|topic| names[topic.name.as_str()] > 1).count();
     }
 
     /// The pairs of every domain of every topic: `members()[topic][domain]` are indices into `pairs`,

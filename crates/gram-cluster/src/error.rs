@@ -80,7 +80,7 @@ pub enum ClusterError {
         /// What to do about the largest of these.
         advice: String,
     },
-    /// CLIP's features of names are not to be had.
+    /// CLIP's features of names cannot be computed.
     #[error("names of topics: {source}")]
     Names {
         /// The cause.

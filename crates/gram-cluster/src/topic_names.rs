@@ -27,7 +27,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use candidates::{Candidate, Sayings, main_term, names_of, words_of_names};
-use captions::{Captions, Piece};
+use captions::{Captions, Piece, common_beginning};
 use scores::Term;
 
 pub use recognition::NameFeatures;
@@ -160,15 +160,13 @@ impl ScoredTopics {
                 names_of(*topic, main, &scores[*topic], &sayings, nouns)
             })
             .collect();
-        let words: Vec<String> = topics.iter().filter_map(|topic| self.word(*topic)).collect();
         let mut named: Vec<TopicName> = topics
             .iter()
             .zip(&candidates)
-            .zip(&words)
-            .map(|((topic, candidates), word)| {
+            .map(|(topic, candidates)| {
                 let best = scores[*topic].iter().take(settings.words);
                 TopicName {
-                    word: word.clone(),
+                    word: scores[*topic][0].0.shown(captions),
                     words: best.map(|(term, score)| (term.shown(captions), *score)).collect(),
                     name: candidates[0].name.clone(),
                     main_word: captions.words[candidates[0].main as usize].clone(),
@@ -276,9 +274,8 @@ fn set_overlaps_by_words(named: &mut [TopicName], in_any_form: bool) {
 pub(crate) fn of_one_family(one: &str, other: &str) -> bool {
     const LEAST_COMMON: usize = 4;
     const LONGEST_ENDING: usize = 3;
-    let common = one.chars().zip(other.chars()).take_while(|(one, other)| one == other).count();
-    let ending = |word: &str| word.chars().count() - common;
-    let (shorter, longer) = (ending(one).min(ending(other)), ending(one).max(ending(other)));
+    let (common, endings) = common_beginning(one, other);
+    let [shorter, longer] = [endings[0].min(endings[1]), endings[0].max(endings[1])];
     let does = |word: &str| ["s", "es", "er", "ers", "ing"].iter().any(|end| word.ends_with(end));
     let is_doer =
         shorter == 0 && longer <= LONGEST_ENDING && common + 1 >= LEAST_COMMON && (does(one) || does(other));
@@ -294,15 +291,8 @@ pub(crate) fn coverage<'a>(
     let mut all = vec![name];
     all.extend(captions);
     let read = Captions::read(&[all], settings);
-    let words = |pieces: &[Piece]| -> HashSet<u32> {
-        pieces
-            .iter()
-            .filter_map(|piece| match piece {
-                Piece::Word { word, .. } => Some(*word),
-                _ => None,
-            })
-            .collect()
-    };
+    let words =
+        |pieces: &[Piece]| -> HashSet<u32> { pieces.iter().filter_map(|piece| piece.word()).collect() };
     let Some((name, captions)) = read.pieces.split_first() else { return 0.0 };
     let name = words(name);
     let said = captions.iter().filter(|caption| !name.is_empty() && name.is_subset(&words(caption))).count();

@@ -194,7 +194,7 @@ pub fn once_clustered<T: Serialize + DeserializeOwned>(
         "{}: its topics are not what was written there: begin anew with --restart",
         folder.display()
     );
-    Ok((Clusters::load(folder)?, found.beside))
+    Ok((as_found.corrected(folder)?, found.beside))
 }
 
 /// The model's features of class names, in the sentence that prompts are learned in.

@@ -246,7 +246,7 @@ impl ClusterArguments {
     fn resolve(&self, common: &Common) -> Result<Resolved<'_>> {
         if !self.dry_run {
             destination::folder(&self.out)?;
-            let corrections = self.out.join("topics.toml");
+            let corrections = self.out.join(Clusters::CORRECTIONS);
             let are_found = self.out.join("topics.json").is_file() && !self.anew.restart;
             ensure!(
                 are_found || !corrections.exists(),

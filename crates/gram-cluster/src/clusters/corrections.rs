@@ -21,12 +21,9 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde::Deserialize;
 
-use super::{Clusters, Topic};
+use super::Clusters;
 use crate::error::ClusterError;
 use crate::topic_names::{LeftOut, coverage, share_a_word, words_of};
-
-/// The name of the file.
-pub(super) const CORRECTIONS: &str = "topics.toml";
 
 /// The file.
 #[derive(Debug, Default, Deserialize)]
@@ -38,12 +35,15 @@ struct Corrections {
 }
 
 impl Clusters {
+    /// The name of the file with corrections in a folder of clusters.
+    pub const CORRECTIONS: &str = "topics.toml";
+
     /// Follows the corrections of a folder, if there are any.
     ///
     /// # Errors
     /// [`ClusterError::Correction`] says which line or topic, and the way out.
-    pub(super) fn corrected(mut self, folder: &Path) -> Result<Self, ClusterError> {
-        let path = folder.join(CORRECTIONS);
+    pub fn corrected(mut self, folder: &Path) -> Result<Self, ClusterError> {
+        let path = folder.join(Self::CORRECTIONS);
         if !path.try_exists().unwrap_or(true) {
             return Ok(self);
         }
@@ -123,13 +123,7 @@ impl Clusters {
                 topic.left_out.filter(|cause| *cause == LeftOut::Merged).or(Some(LeftOut::Dropped));
         }
         self.check_names_again(&changed, &renamed);
-        let by_hand = [Some(LeftOut::Dropped), Some(LeftOut::Merged)];
-        let out = |topic: &&Topic| topic.left_out.is_some() && !by_hand.contains(&topic.left_out);
-        self.counts.topics_in_no_episode = self.topics.iter().filter(out).count();
-        let mut names: BTreeMap<&str, usize> = BTreeMap::new();
-        let there: Vec<&Topic> = self.topics.iter().filter(|topic| topic.size > 0).collect();
-        there.iter().for_each(|topic| *names.entry(&topic.name).or_default() += 1);
-        self.counts.ambiguous_topics = there.iter().filter(|topic| names[topic.name.as_str()] > 1).count();
+        self.count_names();
         Ok(())
     }
 
@@ -220,7 +214,7 @@ fn number(found: &[String], name: &str) -> Result<usize, String> {
 mod tests {
     use super::*;
     use crate::chc::ChcSettings;
-    use crate::clusters::{ClusteredPair, Counts};
+    use crate::clusters::{ClusteredPair, Counts, Topic};
 
     /// Three topics of two pairs each, of one domain.
     fn clusters() -> Clusters {
@@ -253,7 +247,7 @@ mod tests {
 
     fn corrected(text: &str) -> Result<Clusters, String> {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(CORRECTIONS), text).unwrap();
+        std::fs::write(folder.path().join(Clusters::CORRECTIONS), text).unwrap();
         clusters().corrected(folder.path()).map_err(|error| error.to_string())
     }
 
@@ -273,7 +267,7 @@ mod tests {
     #[test]
     fn a_name_by_hand_brings_a_topic_back_and_keeps_it_from_its_likes() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(CORRECTIONS), "[rename]\nyoung = 'dog'").unwrap();
+        std::fs::write(folder.path().join(Clusters::CORRECTIONS), "[rename]\nyoung = 'dog'").unwrap();
         let mut before = clusters();
         before.topics[2].left_out = Some(LeftOut::NoName);
         let found = before.corrected(folder.path()).unwrap();
@@ -286,7 +280,7 @@ mod tests {
         let found = corrected("[rename]\ntoy = 'DOGS with_a toy'\n[merge]\nyoung = []").unwrap();
         assert_eq!((&found.topics[1].overlaps, &found.topics[0].overlaps), (&vec![0], &vec![1]));
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(CORRECTIONS), "[rename]\ntoy = 'bone'").unwrap();
+        std::fs::write(folder.path().join(Clusters::CORRECTIONS), "[rename]\ntoy = 'bone'").unwrap();
         let mut before = clusters();
         (before.topics[0].overlaps, before.topics[1].overlaps) = (vec![1], vec![0]);
         before.topics[1].word = "dog".into();

@@ -47,9 +47,9 @@ impl<'a> Sayings<'a> {
         let mut of_words: HashMap<u32, Vec<u32>> = words.map(|word| (word, Vec::new())).collect();
         for (caption, pieces) in captions.pieces.iter().enumerate() {
             for piece in pieces {
-                let Piece::Word { word, .. } = piece else { continue };
+                let Some(word) = piece.word() else { continue };
                 if let Some(found) =
-                    of_words.get_mut(word).filter(|found| found.last() != Some(&(caption as u32)))
+                    of_words.get_mut(&word).filter(|found| found.last() != Some(&(caption as u32)))
                 {
                     found.push(caption as u32);
                 }
@@ -94,9 +94,7 @@ impl<'a> Sayings<'a> {
         let mut phrases: BTreeMap<[u32; 2], usize> = BTreeMap::new();
         for caption in captions {
             let pieces = &self.captions.pieces[*caption as usize];
-            let place = |wanted: u32| {
-                pieces.iter().position(|piece| matches!(piece, Piece::Word { word, .. } if *word == wanted))
-            };
+            let place = |wanted: u32| pieces.iter().position(|piece| piece.word() == Some(wanted));
             before += usize::from(place(qualifier) < place(main.first));
             let mut pairs = pieces.windows(2).filter_map(|pair| match pair {
                 [Piece::Word { word: one, form }, Piece::Word { word: other, form: next }]

@@ -40,6 +40,16 @@ pub(super) enum Piece {
     Mark,
 }
 
+impl Piece {
+    /// The number of its word, if it is one.
+    pub(super) fn word(self) -> Option<u32> {
+        match self {
+            Self::Word { word, .. } => Some(word),
+            _ => None,
+        }
+    }
+}
+
 /// The captions of topics.
 pub(super) struct Captions {
     /// The pieces of every caption, one topic after the other.
@@ -198,9 +208,7 @@ impl Captions {
             languages,
         }
     }
-}
 
-impl Captions {
     /// Shows words in these forms, where there is one.
     pub(super) fn show_as(&mut self, forms: &[Option<u32>]) {
         for (word, form) in self.words.iter_mut().zip(forms) {
@@ -281,9 +289,13 @@ fn same_words(
 
 /// Whether two forms are alike but for endings of a few letters.
 fn differ_by_ending(one: &str, other: &str) -> bool {
+    common_beginning(one, other).1.iter().all(|ending| *ending <= LONGEST_ENDING)
+}
+
+/// The letters that two words begin with alike, and those that each has after them.
+pub(super) fn common_beginning(one: &str, other: &str) -> (usize, [usize; 2]) {
     let common = one.chars().zip(other.chars()).take_while(|(one, other)| one == other).count();
-    let ending = |form: &str| form.chars().count() - common;
-    ending(one) <= LONGEST_ENDING && ending(other) <= LONGEST_ENDING
+    (common, [one, other].map(|word| word.chars().count() - common))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::candidates::Candidate;
 use super::{Images, TopicName};
 
-/// Names that a topic's name is told from.
+/// Names that a topic's name competes with.
 const OTHERS: usize = 19;
 /// Images of a topic that are looked at.
 const IMAGES: usize = 100;

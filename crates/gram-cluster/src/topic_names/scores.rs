@@ -32,11 +32,7 @@ impl Term {
 
     /// How it is shown.
     pub(super) fn shown(self, captions: &Captions) -> String {
-        if let Some(phrase) = captions.phrases.get(&self) {
-            return phrase.clone();
-        }
-        let words: Vec<&str> = self.words().map(|word| captions.words[word as usize].as_str()).collect();
-        words.join(" ")
+        captions.phrases.get(&self).unwrap_or(&captions.words[self.first as usize]).clone()
     }
 }
 
