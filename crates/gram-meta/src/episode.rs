@@ -265,15 +265,18 @@ impl TopicPool {
         let mut episode = Episode::default();
         for (class, chosen) in self.draw(settings, random)?.into_iter().enumerate() {
             let topic = &self.topics[chosen];
-            let (support, query) = draw_shots(topic, settings, random);
             let shots = |pairs: Vec<usize>, class| pairs.into_iter().map(move |pair| Shot { pair, class });
             match class.checked_sub(ways) {
                 None => {
+                    let (support, query) = draw_shots(topic, settings, random);
                     episode.topics.push(topic.topic);
                     episode.support.extend(shots(support, class));
                     episode.query.extend(shots(query, class));
                 }
+                // A new class has no support images, so any image can be asked for.
                 Some(class) => {
+                    let all: Vec<usize> = topic.domains.concat();
+                    let query = all.sample(random, settings.query_shots).copied().collect();
                     episode.new_topics.push(topic.topic);
                     episode.new_query.extend(shots(query, class));
                 }
@@ -361,7 +364,21 @@ mod tests {
             assert_eq!((episode.support.len(), episode.query.len(), episode.new_query.len()), (6, 12, 8));
             let own = |shot: &Shot| shot.pair / 10 == episode.new_topics[shot.class];
             assert!(episode.new_query.iter().all(own));
+            // New classes are drawn last: those that are tuned are the same without them.
+            let without =
+                pool().sample(&EpisodeSettings { ways: 5, ..SETTINGS }, &mut stream(seed, "episodes"));
+            let without = without.unwrap();
+            assert_eq!(
+                (&without.support[..6], &without.query[..12]),
+                (&episode.support[..], &episode.query[..])
+            );
         }
+        // Every image of a new class can be asked for, with as many query images as it has images.
+        let settings = EpisodeSettings { query_shots: 10, support_shots: 1, new_ways: 2, ..SETTINGS };
+        let mut roomy = pool();
+        roomy.topics.iter_mut().for_each(|topic| topic.domains[0].push(topic.topic * 10 + 1000));
+        let episode = roomy.sample(&settings, &mut stream(1, "episodes")).unwrap();
+        assert_eq!(episode.new_query.len(), 20);
         let error = pool().sample(&EpisodeSettings { new_ways: 4, ..SETTINGS }, &mut stream(1, "episodes"));
         let error = error.unwrap_err().to_string();
         assert!(

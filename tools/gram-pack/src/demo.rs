@@ -33,10 +33,7 @@ pub fn write_pairs(folder: &Path, pool: &[Drawing], settings: PairSettings) -> a
     let chosen = concepts_of_pairs(pool, settings.seed);
     let made: Vec<_> = chosen.par_iter().flat_map_iter(|drawings| pairs_of(drawings, settings)).collect();
     let mut pairs: Vec<Pair> = made.into_iter().collect::<Result<_, _>>()?;
-    ensure!(
-        !pairs.is_empty(),
-        "no concept has {LEAST_DRAWINGS} pool drawings: unpack more sets below --icons"
-    );
+    ensure!(!pairs.is_empty(), "no concept has {LEAST_DRAWINGS} drawings: unpack more sets below --icons");
     pairs.shuffle(&mut stream(settings.seed, "order of demo pairs"));
     let count = pairs.len();
     let members: Vec<Member> = pairs
@@ -153,10 +150,12 @@ mod tests {
             view_box: [0.0, 0.0, 10.0, 10.0],
             ..Icon::default()
         };
+        let set = sets::find(prefix).unwrap();
+        let group = if set.kind == sets::Kind::Icons { "icons" } else { "animals" };
         Drawing {
-            set: sets::find(prefix).unwrap(),
+            set,
             icon: slug.into(),
-            concept: Concept { slug: slug.into(), name: slug.replace('-', " "), group: "animals" },
+            concept: Concept { slug: slug.into(), name: slug.replace('-', " "), group },
             style: "flat",
             svg: Svg::new(&icon),
             average: None,

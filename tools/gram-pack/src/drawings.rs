@@ -82,9 +82,9 @@ pub fn has_telling_name(concept: &Concept) -> bool {
     words.len() <= NAME_WORDS && !words.iter().any(|word| SERIES.contains(word))
 }
 
-/// Whether the drawing shows one of Unicode's emoji and comes from a set of emoji.
+/// Whether the drawing shows one of Unicode's emoji, and its set knows that it does.
 pub fn is_unicode_emoji(drawing: &Drawing) -> bool {
-    drawing.set.kind != Kind::Icons && drawing.concept.group != MORE
+    ![MORE, ICONS].contains(&drawing.concept.group)
 }
 
 /// What the name of an icon says about its use.
@@ -144,6 +144,7 @@ fn probe(
 
 fn read(set: &'static IconSet, icon: &Icon, concepts: &Concepts) -> Reading {
     match set.kind {
+        Kind::Icons if set.role == Role::Unseen => read_known_icon(set, icon, concepts),
         Kind::Icons => read_icon(set, icon),
         Kind::Emoji | Kind::EmojiAndMore => read_emoji(set, icon, concepts),
     }
@@ -153,6 +154,16 @@ fn read_icon(set: &'static IconSet, icon: &Icon) -> Reading {
     let Some(name) = icon_name(set, &icon.name) else { return Reading::LeftOut };
     let slug = name.words.replace(' ', "-");
     Reading::Named(Concept { slug, name: name.words, group: ICONS }, name.style)
+}
+
+/// An interface icon that shows one of Unicode's emoji: a thing to see, not an action or a sign.
+fn read_known_icon(set: &'static IconSet, icon: &Icon, concepts: &Concepts) -> Reading {
+    let Reading::Named(own, style) = read_icon(set, icon) else { return Reading::LeftOut };
+    match concepts.of(&Icon { name: own.slug, ..Icon::default() }) {
+        None => Reading::Unmatched,
+        Some(concept) if concept.group == FLAGS || concepts.repeats(&concept.slug) => Reading::LeftOut,
+        Some(concept) => Reading::Named(concept.clone(), style),
+    }
 }
 
 fn read_emoji(set: &'static IconSet, icon: &Icon, concepts: &Concepts) -> Reading {

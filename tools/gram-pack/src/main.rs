@@ -1,7 +1,8 @@
 //! Renders open-licence icon packages into image-text pairs and labelled datasets.
 //!
 //! `gram-pack pretraining` makes the pairs that the default model is trained on, `gram-pack demo` the data
-//! that the repository ships. Both write the same bytes for the same packages and seed.
+//! that the repository ships, `gram-pack unseen` pairs by vendors that the model has never seen. All write
+//! the same bytes for the same packages and seed.
 
 #![allow(
     clippy::print_stdout,
@@ -79,6 +80,11 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Write pairs like the demo's by vendors that are neither in pre-training nor in a labelled dataset.
+    Unseen {
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 #[derive(Args)]
@@ -102,6 +108,7 @@ fn main() -> anyhow::Result<()> {
             pack_pretraining(&common, variations, settings)
         }
         Command::Demo { common } => pack_demo(&common),
+        Command::Unseen { common } => pack_unseen(&common),
     }
 }
 
@@ -131,6 +138,14 @@ fn pack_demo(common: &Common) -> anyhow::Result<()> {
     }
     archive::write_text(&common.out.join("README.md"), &notice::readme(common.seed)?)?;
     archive::write_text(&common.out.with_file_name("NOTICE"), &notice::notice(&packages)?)
+}
+
+fn pack_unseen(common: &Common) -> anyhow::Result<()> {
+    let Input { packages, concepts } = Input::read(common)?;
+    let settings = PairSettings { edge: DEMO_SIZE, quality: DEMO_QUALITY, seed: common.seed };
+    let (unseen, counts) = drawings::collect(&packages, &concepts, Role::Unseen);
+    print(&counts, &unseen);
+    demo::write_pairs(&common.out, &unseen, settings)
 }
 
 /// What every command reads first.

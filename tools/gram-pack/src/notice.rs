@@ -20,7 +20,7 @@ https://github.com/muan/unicode-emoji-json).
 /// The text of NOTICE: every set's title, author, licence and version, and the files that use it.
 pub fn notice(packages: &[Package]) -> Result<String, std::fmt::Error> {
     let mut text = NOTICE_HEAD.to_owned();
-    for package in packages {
+    for package in packages.iter().filter(|package| package.set.role != Role::Unseen) {
         let credit = &package.credit;
         writeln!(text, "\n{}", credit.title)?;
         writeln!(text, "  author:  {} ({})", credit.author, credit.author_url)?;
@@ -42,6 +42,7 @@ fn uses(package: &Package) -> String {
                 .collect();
             files.join(", ")
         }
+        Role::Unseen => "nothing that is shipped".to_owned(),
     }
 }
 
