@@ -15,6 +15,7 @@ pub mod meta_train;
 pub mod predict;
 pub mod pretrain;
 pub mod prompting;
+pub mod studies;
 pub mod study;
 pub mod study_design;
 pub mod tuning;

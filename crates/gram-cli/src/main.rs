@@ -1,6 +1,7 @@
 //! The `gram` program: the command line of the library.
 
 mod arguments;
+mod command_line;
 mod commands;
 mod destination;
 #[cfg(unix)]
@@ -11,8 +12,8 @@ mod seeing_cost;
 
 use std::process::ExitCode;
 
-use arguments::{Arguments, Command};
 use clap::Parser;
+use command_line::{Arguments, Command};
 use commands::Outcome;
 use output::OutputError;
 

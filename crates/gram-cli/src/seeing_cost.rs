@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use gram_clip::Model;
 use gram_data::{Pair, Pairs};
-use gram_features::image_batches::BATCH;
+use gram_features::BATCH;
 
 use gram_experiments::clustering::PairFeatures;
 

@@ -13,6 +13,7 @@ pub mod pickle;
 mod pickled_tensors;
 mod place;
 mod torch;
+mod torch_error;
 mod torch_writer;
 mod write;
 
@@ -26,7 +27,8 @@ use safetensors::tensor::TensorView;
 
 pub use contents::{Contents, read_anything, read_contents, read_tensors};
 pub use place::{Entry, NEVER_RUN, Place, Unread};
-pub use torch::{TorchError, is_torch};
+pub use torch::is_torch;
+pub use torch_error::TorchError;
 pub use torch_writer::to_torch_bytes;
 pub use write::{Named, to_f16_bytes, to_f32_bytes, to_f32_bytes_with_header};
 

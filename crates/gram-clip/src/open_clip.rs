@@ -136,7 +136,7 @@ pub fn parse(text: &str) -> Result<OpenClipConfig, ClipError> {
     }
     let model: ModelConfig = serde_json::from_value(model).map_err(json)?;
     let model = model.config()?;
-    let preprocess = of_open_clip(&preprocess, model.vision_config.image_size as u32)?;
+    let preprocess = of_open_clip(FILE, &preprocess, model.vision_config.image_size as u32)?;
     Ok(OpenClipConfig { model, preprocess })
 }
 

@@ -62,7 +62,11 @@ fn every_setting_of_transformers_is_followed_to_the_bit() {
 #[test]
 fn every_setting_of_open_clip_is_followed_to_the_bit() {
     for case in cases().open_clip {
-        check(&case, &of_open_clip(&serde_json::from_str(&case.text).unwrap(), case.side).unwrap());
+        check(
+            &case,
+            &of_open_clip("open_clip_config.json", &serde_json::from_str(&case.text).unwrap(), case.side)
+                .unwrap(),
+        );
     }
 }
 

@@ -27,8 +27,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use candidates::{Candidate, Sayings, main_term, names_of, words_of_names};
-use captions::{Captions, Piece, common_beginning};
-use scores::Term;
+use captions::{Captions, Piece, Term, common_beginning};
 
 pub use recognition::NameFeatures;
 pub use settings::TopicWordSettings;

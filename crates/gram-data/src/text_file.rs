@@ -23,6 +23,15 @@ pub fn read_text(path: &Path) -> Result<String, DataError> {
     text_of(&path.display().to_string(), fs::read(path).map_err(DataError::at(path))?)
 }
 
+/// The lines of a text file, trimmed, without those that are blank.
+///
+/// # Errors
+/// As [`read_text`].
+pub(crate) fn lines(path: &Path) -> Result<Vec<String>, DataError> {
+    let text = read_text(path)?;
+    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+}
+
 /// The text that some bytes are, without a byte order mark; `name` is for messages.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ use gram_meta::episode::TooFewTopics;
 use gram_prompt::{PromptFileError, TemplateError};
 use gram_report::report::ReportError;
 use gram_report::results::ResultsError;
-use gram_tune::method_table::OutOfRange;
+use gram_tune::out_of_range::OutOfRange;
 use gram_tune::prepared::EvaluationError;
 
 /// Why an experiment cannot be run, or cannot go on.

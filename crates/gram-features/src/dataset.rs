@@ -13,18 +13,16 @@ use image::RgbImage;
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
-use crate::feature_folder::{check_written, matrix_of, model_of};
-use crate::image_batches::{BATCH, frozen_features};
+use crate::feature_folder::{DATASET, check_written, matrix_of, model_of};
+use crate::image_batches::frozen_features;
 use crate::matrix::tensor;
 use crate::pixel_cache::at_model_side;
 use crate::rows::{Rows, check_model, directions};
-use crate::{FeatureError, MatrixFile};
+use crate::{BATCH, FeatureError, MatrixFile};
 use matching::matched;
 
 /// The file of a feature folder that lists the images of a labelled dataset, a line of JSON for each row.
 pub const IMAGES: &str = "images.jsonl";
-/// The file of a feature folder that describes the dataset.
-pub const DATASET: &str = "dataset.json";
 
 /// Images with a class each, and the source of their features.
 #[derive(Clone, Debug, Default)]

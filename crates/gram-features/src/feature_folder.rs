@@ -12,8 +12,10 @@ use half::f16;
 use rayon::prelude::*;
 use serde::Deserialize;
 
-use crate::dataset::DATASET;
 use crate::{FeatureError, Rows};
+
+/// The file of a feature folder that describes the dataset.
+pub const DATASET: &str = "dataset.json";
 
 pub use features::Features;
 

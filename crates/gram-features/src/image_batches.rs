@@ -10,11 +10,9 @@ use gram_data::ImageFile;
 use image::RgbImage;
 use rayon::prelude::*;
 
-use crate::FeatureError;
 use crate::pixel_cache::{at_model_side, pixels};
+use crate::{BATCH, FeatureError};
 
-/// Images that pass through the tower at once.
-pub const BATCH: usize = 64;
 /// Images of the first of growing batches.
 const FIRST_BATCH: usize = 8;
 /// Batches that wait for the tower, beside the one that is being decoded: 10 MB each for images of 224

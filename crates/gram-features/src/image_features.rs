@@ -4,8 +4,9 @@ use gram_clip::Model;
 use gram_data::ImageFile;
 use ndarray::Array2;
 
+use crate::BATCH;
 use crate::FeatureError;
-use crate::image_batches::{BATCH, batches, with_batches};
+use crate::image_batches::{batches, with_batches};
 use crate::matrix::values;
 use crate::pixel_cache::at_model_side;
 

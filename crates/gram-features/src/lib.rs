@@ -79,3 +79,6 @@ impl FeatureError {
         Self::File { place: path.display().to_string(), problem: problem.to_string() }
     }
 }
+
+/// Images that pass through the tower at once.
+pub const BATCH: usize = 64;

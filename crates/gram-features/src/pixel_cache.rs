@@ -10,8 +10,7 @@ use gram_data::ImageFile;
 use image::RgbImage;
 use rayon::prelude::*;
 
-use crate::FeatureError;
-use crate::image_batches::BATCH;
+use crate::{BATCH, FeatureError};
 
 /// Bytes of pixels that are kept where nothing else is said: 7,000 images of 224 pixels.
 pub const USUAL_ROOM: usize = 1 << 30;

@@ -5,8 +5,8 @@ use gram_clip::Model;
 use gram_clip::text_tower::Batching;
 use ndarray::Array2;
 
+use crate::BATCH;
 use crate::FeatureError;
-use crate::image_batches::BATCH;
 use crate::matrix::matrix;
 
 /// Normalised text features, `[texts, joint width]`, and how many texts were cut to the tower's positions.

@@ -9,10 +9,7 @@ use gram_clip::Signal;
 use gram_data::random::stream;
 use rand::RngExt;
 
-use crate::prompt::{Part, Prompt};
-
-/// How much narrower the hidden layer is than the image features.
-pub const REDUCTION: usize = 16;
+use crate::prompt::{Part, Prompt, REDUCTION};
 
 /// The net's layers, as values or dual numbers.
 #[derive(Clone, Debug)]

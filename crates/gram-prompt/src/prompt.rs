@@ -13,7 +13,8 @@ use gram_clip::signal::leaf;
 use gram_data::random::{normal, stream};
 use serde::{Deserialize, Serialize};
 
-use crate::meta_net::REDUCTION;
+/// How much narrower the hidden layer of CoCoOp's net is than the image features.
+pub const REDUCTION: usize = 16;
 
 /// A part of what is learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -26,7 +26,7 @@ use burn::tensor::{Int, Tensor};
 use gram_prompt::{Answer, CrossEntropy, Objective};
 use serde::{Deserialize, Serialize};
 
-use crate::method_table::OutOfRange;
+use crate::out_of_range::OutOfRange;
 
 /// What KgCoOp weighs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

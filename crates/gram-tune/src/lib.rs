@@ -12,6 +12,7 @@ pub mod gradient_chain;
 pub mod kgcoop;
 pub mod method;
 pub mod method_table;
+pub mod out_of_range;
 pub mod prepared;
 pub mod prompt_distribution;
 pub mod score;

@@ -10,6 +10,7 @@ use gram_prompt::{CrossEntropy, Objective, Part, PromptKind};
 use serde::{Deserialize, Serialize};
 
 use crate::kgcoop::{KgcoopSettings, KnowledgeGuided};
+use crate::out_of_range::OutOfRange;
 pub use names::UnknownMethod;
 
 /// What is known of a method.
@@ -52,18 +53,6 @@ impl ObjectiveSettings {
     pub fn validate(&self) -> Result<(), OutOfRange> {
         self.kgcoop.validate()
     }
-}
-
-/// A setting of an objective is out of its range.
-#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
-#[error("objective.{setting}: {found}: {expected} is expected")]
-pub struct OutOfRange {
-    /// The setting.
-    pub setting: &'static str,
-    /// Its value.
-    pub found: f32,
-    /// Its range.
-    pub expected: &'static str,
 }
 
 /// What a method learns.

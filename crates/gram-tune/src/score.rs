@@ -1,6 +1,20 @@
 //! How well images were classified: counts, and the measures that CLIP_benchmark reports.
 
+use burn::tensor::Tensor;
+use gram_clip::layers::indices;
+use gram_features::image_batches::{batches, with_batches};
+use gram_features::{BATCH, FeatureError, Images};
+use gram_prompt::{Classes, Placement, Prompt, PromptedClip};
 use serde::{Deserialize, Serialize};
+
+use crate::prepared::{EvaluationError, Prepared, TestSet};
+use crate::tuned::Tuned;
+
+/// Images whose features are classified at once.
+const CLASSIFIED: usize = 60;
+
+/// From images to logits `[images, classes]`.
+type Classifier<'a> = Box<dyn Fn(&Images) -> Tensor<2> + 'a>;
 
 /// A class among the five most probable counts for [`Score::top_five`].
 const FIVE: usize = 5;
@@ -61,6 +75,83 @@ impl Tally {
             top_five: (self.by_class.len() >= FIVE).then(|| percent(self.among_five, images)),
             mean_per_class: recalls.iter().sum::<f64>() / recalls.len().max(1) as f64,
         }
+    }
+}
+
+impl Prepared<'_> {
+    /// How well test images are classified.
+    ///
+    /// # Errors
+    /// [`EvaluationError`].
+    pub fn score(&self, tuned: &Tuned, set: &TestSet) -> Result<Score, EvaluationError> {
+        let logits = self.classifier(tuned, &set.classes)?;
+        let mut tally = Tally::new(set.classes.len());
+        let mut count = |images: &Images, labels: &[usize]| {
+            let values: Vec<f32> = logits(images).into_data().try_to_vec().unwrap_or_default();
+            for (logits, label) in values.chunks_exact(set.classes.len()).zip(labels) {
+                tally.add(logits, *label);
+            }
+        };
+        match &self.tested {
+            Some((tested, features)) if tuned.visual().is_none() => {
+                for (images, labels) in set.images.chunks(CLASSIFIED).zip(set.labels.chunks(CLASSIFIED)) {
+                    let row = |image: &usize| tested.partition_point(|tested| tested < image);
+                    let rows = indices(&images.iter().map(row).collect::<Vec<_>>(), &self.device);
+                    count(&Images::Features(features.clone().select(0, rows)), labels);
+                }
+            }
+            _ => {
+                let decode = |place: usize| self.dataset.at_model_side(set.images[place], self.model);
+                let (batches, preprocess) = (batches(set.images.len(), BATCH), &self.model.preprocess);
+                with_batches(batches, &decode, preprocess, &self.device, |batches| {
+                    for batch in batches {
+                        let batch = batch.complete()?;
+                        let labels: Vec<usize> = batch.rows.iter().map(|row| set.labels[*row]).collect();
+                        batch.pixels.into_iter().for_each(|pixels| count(&Images::Pixels(pixels), &labels));
+                    }
+                    Ok::<_, FeatureError>(())
+                })?;
+            }
+        }
+        Ok(tally.score())
+    }
+
+    /// Logits `[images, classes]` of classes by their numbers, whose features are computed once if they can
+    /// be.
+    fn classifier<'b>(
+        &'b self,
+        tuned: &'b Tuned,
+        chosen: &[usize],
+    ) -> Result<Classifier<'b>, EvaluationError> {
+        let zero_shot = PromptedClip::new(self.model, Placement::default());
+        let none = Prompt::none();
+        Ok(match tuned {
+            Tuned::Prompt(prompt, placement) => {
+                let clip = PromptedClip::new(self.model, *placement);
+                let classes = clip.fixed(prompt, self.classes(prompt, *placement, chosen)?);
+                Box::new(move |images| clip.logits(prompt, &classes, images))
+            }
+            Tuned::Collection(collection) => {
+                let sentences = self.sentences(collection.tokens(), chosen)?;
+                let start = self.model.tokenizer.start();
+                let classes = Classes::Features(collection.mean(&self.model.clip, start, &sentences));
+                Box::new(move |images| zero_shot.logits(&none, &classes, images))
+            }
+            Tuned::Cache(cache, classes) => match (self.hand_written(chosen), *classes == self.names(chosen))
+            {
+                (Classes::Features(text), true) => Box::new(move |images| match images {
+                    Images::Features(features) => {
+                        cache.logits(&self.model.clip, features.clone(), text.clone())
+                    }
+                    Images::Pixels(pixels) => {
+                        let features = self.model.clip.vision.features(pixels.clone(), None);
+                        cache.logits(&self.model.clip, features, text.clone())
+                    }
+                }),
+                // Classes that the cache knows nothing of.
+                (classes, _) => Box::new(move |images| zero_shot.logits(&none, &classes, images)),
+            },
+        })
     }
 }
 

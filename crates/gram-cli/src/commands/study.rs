@@ -3,30 +3,28 @@
 use std::path::{Path, PathBuf};
 
 use crate::destination;
-use crate::output;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
-use gram_clip::{Model, ModelIdentity};
+use gram_clip::Model;
 use gram_cluster::Clusters;
 use gram_data::{ClassSubset, Pairs, Progress};
 use gram_experiments::clustering::{PairFeatures, once_clustered};
+use gram_experiments::defaults;
 use gram_experiments::episodes::check_topics;
 use gram_experiments::run_folder::RunFolder;
 use gram_experiments::study::{Condition, StartSource, Study, claim};
 use gram_experiments::workbench::{CheckedSettings, ClusteredPairs, Workbench};
-use gram_experiments::{defaults, whole_file};
 use gram_features::Dataset;
 use gram_hub::assets;
-use gram_hub::model::{
-    DEMO, is_built_in, note_other_clusters, note_what_tiny_knows, open_model_or_own, open_pairs_with_metadata,
-};
+use gram_hub::model::{DEMO, open_pairs_with_metadata};
 use gram_meta::MetaTrainingSettings;
 use gram_prompt::{PromptKind, Template};
 use gram_report::results::{Method, Results};
 use gram_report::tables::{Cell, StudyRow, Table, study};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::arguments::{Anew, Common};
+use crate::commands::studies::{kind_with_gram, model_of_clusters, show};
 use crate::commands::study_design::{self, StudyDesignArguments};
 use crate::commands::tuning::TuningArguments;
 use crate::commands::{command_line, labelled};
@@ -96,12 +94,6 @@ pub struct StudyArguments {
     /// Settings.
     #[command(flatten)]
     tuning: TuningArguments,
-}
-
-/// The prompt of a method with GRAM.
-pub fn kind_with_gram(method: Method) -> Result<PromptKind> {
-    let kind = method.kind().filter(|_| method.baseline().is_some());
-    kind.with_context(|| format!("--method {}: {} is expected", method.key(), Method::list_with_gram()))
 }
 
 /// A study.
@@ -175,17 +167,6 @@ fn of_the_paper(which: Which, arguments: &StudyArguments, common: &Common) -> Re
         json!({"condition": condition.name, "method": method, "results": results})
     });
     show(&arguments.out.join("study.md"), &[table], ("conditions", results.collect()), common)
-}
-
-/// Writes the tables of a study to a file and prints them; for machines, what stands behind them under a key.
-pub fn show(path: &Path, tables: &[Table], (key, found): (&str, Value), common: &Common) -> Result<()> {
-    let joined = |text: fn(&Table) -> String| tables.iter().map(text).collect::<Vec<_>>().join("\n");
-    whole_file::write(path, joined(Table::to_markdown).as_bytes())?;
-    match common.json {
-        true => output::json(&json!({"table": path.to_string_lossy(), key: found}))?,
-        false => output::line(format!("{}\n{}", joined(Table::to_text), path.display()))?,
-    }
-    Ok(())
 }
 
 /// What the arguments ask for, opened and checked.
@@ -270,19 +251,6 @@ fn alignment(study: &Study, conditions: &[Condition]) -> Result<Table> {
         table.push(condition.label.clone(), quarters.map(|mean| Cell::plain(format!("{mean:.3}"))).into());
     }
     Ok(table)
-}
-
-/// The model that is named, or that of the clusters; what it may not know of the data is said.
-pub fn model_of_clusters<'a>(
-    named: Option<&str>,
-    grouped_by: Option<(&Path, ModelIdentity)>,
-    mut data: impl Iterator<Item = &'a String>,
-    common: &Common,
-) -> Result<Model> {
-    let model = open_model_or_own(named, grouped_by.clone(), &common.device()?, &bar("download"))?;
-    grouped_by.iter().try_for_each(|(path, own)| note_other_clusters(&model, path, own))?;
-    note_what_tiny_knows(&model, !data.all(|name| is_built_in(name)));
-    Ok(model)
 }
 
 impl StudyArguments {

@@ -26,7 +26,7 @@ use serde_json::json;
 
 use crate::arguments::{Anew, Common};
 use crate::commands::meta_settings::MetaSettings;
-use crate::commands::study::{kind_with_gram, model_of_clusters, show};
+use crate::commands::studies::{kind_with_gram, model_of_clusters, show};
 use crate::commands::tuning::TuningArguments;
 use crate::commands::{command_line, labelled};
 use crate::progress::bar;

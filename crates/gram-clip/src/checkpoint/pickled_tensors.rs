@@ -7,7 +7,7 @@ use safetensors::tensor::Dtype;
 
 use super::pickle::{Id, Pickle, Value};
 use super::place::{Entry, Place, Unread};
-use super::torch::{TorchError, content};
+use super::torch_error::{TorchError, content};
 
 /// Objects inside objects that are followed.
 const DEEPEST: usize = 64;

@@ -13,24 +13,11 @@ use zip::{CompressionMethod, ZipArchive};
 use super::pickle::{Id, Pickle, PickleError, Value};
 use super::pickled_tensors::{Storages, Walk, is_torch_script_class};
 use super::place::Entry;
+use super::torch_error::{TorchError, content};
 use crate::signal::Activation;
 
 /// Number at the start of a file from before 1.6.
 const MAGIC: &[u8] = &[0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
-
-/// Why a file of PyTorch cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum TorchError {
-    /// Its pickle.
-    #[error(transparent)]
-    Pickle(#[from] PickleError),
-    /// Its archive.
-    #[error("not a readable ZIP archive: {0}")]
-    Zip(#[from] zip::result::ZipError),
-    /// Something in it that contradicts itself.
-    #[error("{0}")]
-    Content(String),
-}
 
 /// Whether these bytes begin like a file of PyTorch.
 pub fn is_torch(bytes: &[u8]) -> bool {
@@ -66,10 +53,6 @@ pub fn tensors(bytes: &[u8]) -> Result<BTreeMap<String, Entry>, TorchError> {
         true => archive(bytes),
         false => legacy(bytes),
     }
-}
-
-pub(super) fn content(problem: impl Into<String>) -> TorchError {
-    TorchError::Content(problem.into())
 }
 
 /// The entries of an archive that are stored as they are, and the folder that `data.pkl` is in.

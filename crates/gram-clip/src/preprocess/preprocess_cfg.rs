@@ -6,19 +6,18 @@ use serde_json::{Map, Value};
 use super::processor_config::Settings;
 use super::{Centre, Preprocess, Resize};
 use crate::error::ClipError;
-use crate::open_clip::FILE;
 
-/// What a `preprocess_cfg` says for a model that reads images of `side` pixels; keys that are absent or
+/// What a `preprocess_cfg` in `file` says for a model that reads images of `side` pixels; keys that are absent or
 /// `null` have open_clip's default. Its own `size` is not read, as open_clip sets it to the model's.
 ///
 /// # Errors
 /// [`ClipError::Config`] with the key that asks for what gram does not do.
-pub fn of_open_clip(preprocess_cfg: &Value, side: u32) -> Result<Preprocess, ClipError> {
+pub fn of_open_clip(file: &'static str, preprocess_cfg: &Value, side: u32) -> Result<Preprocess, ClipError> {
     let keys: Map<String, Value> = match preprocess_cfg {
         Value::Object(keys) => keys.clone().into_iter().filter(|(_, value)| !value.is_null()).collect(),
         _ => Map::new(),
     };
-    let settings = Settings { file: FILE, prefix: "preprocess_cfg.", keys: &keys };
+    let settings = Settings { file, prefix: "preprocess_cfg.", keys: &keys };
     let word = |key: &str, absent: &'static str| match keys.get(key) {
         None => Ok(absent.to_owned()),
         Some(Value::String(word)) => Ok(word.clone()),
@@ -79,7 +78,7 @@ mod tests {
             (json!({"fill_color": 256}), "fill_color = 256: must be a level"),
             (json!({"std": 0}), "std = 0: must be above 0"),
         ] {
-            let error = of_open_clip(&settings, 224).unwrap_err().to_string();
+            let error = of_open_clip("open_clip_config.json", &settings, 224).unwrap_err().to_string();
             assert!(error.starts_with(&format!("open_clip_config.json: preprocess_cfg.{told}")), "{error}");
         }
     }

@@ -6,8 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::captions::{Captions, Piece};
-use super::scores::Term;
+use super::captions::{Captions, Piece, Term};
 
 /// Words of a topic that can say what it is about.
 const MAIN_WORDS: usize = 10;

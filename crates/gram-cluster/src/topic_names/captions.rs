@@ -16,7 +16,6 @@ use icu_segmenter::{WordSegmenter, WordSegmenterBorrowed};
 use rayon::prelude::*;
 
 use super::language::Language;
-use super::scores::Term;
 use super::settings::TopicWordSettings;
 
 /// Letters in which forms of one word may differ at their ends, after what they have in common.
@@ -296,6 +295,25 @@ fn differ_by_ending(one: &str, other: &str) -> bool {
 pub(super) fn common_beginning(one: &str, other: &str) -> (usize, [usize; 2]) {
     let common = one.chars().zip(other.chars()).take_while(|(one, other)| one == other).count();
     (common, [one, other].map(|word| word.chars().count() - common))
+}
+
+/// A word, or two that follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Term {
+    pub(super) first: u32,
+    pub(super) second: Option<u32>,
+}
+
+impl Term {
+    /// Its words.
+    pub(super) fn words(self) -> impl Iterator<Item = u32> {
+        std::iter::once(self.first).chain(self.second)
+    }
+
+    /// How it is shown.
+    pub(super) fn shown(self, captions: &Captions) -> String {
+        captions.phrases.get(&self).unwrap_or(&captions.words[self.first as usize]).clone()
+    }
 }
 
 #[cfg(test)]

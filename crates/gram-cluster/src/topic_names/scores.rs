@@ -12,29 +12,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use rayon::prelude::*;
 
-use super::captions::{Captions, Piece};
+use super::captions::{Captions, Piece, Term};
 
 /// Captions of a topic that say a phrase at least.
 const CAPTIONS_OF_A_PHRASE: usize = 3;
-
-/// A word, or two that follow each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Term {
-    pub(super) first: u32,
-    pub(super) second: Option<u32>,
-}
-
-impl Term {
-    /// Its words.
-    pub(super) fn words(self) -> impl Iterator<Item = u32> {
-        std::iter::once(self.first).chain(self.second)
-    }
-
-    /// How it is shown.
-    pub(super) fn shown(self, captions: &Captions) -> String {
-        captions.phrases.get(&self).unwrap_or(&captions.words[self.first as usize]).clone()
-    }
-}
 
 /// The terms of every topic with their scores, best first, equal scores in alphabetical order.
 pub(super) fn scores(captions: &Captions, phrases: bool) -> Vec<Vec<(Term, f64)>> {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Described, Split, folder, image_net, split_file};
+use crate::text_file::lines;
 use crate::{DataError, ImageFile};
 
 /// A dataset of the literature.
@@ -390,10 +391,4 @@ fn listed(
     }
     let (label, image) = (label.to_owned(), ImageFile::Path(image));
     Ok(Described { key, image, label, number, domain: None, split })
-}
-
-/// The lines of a file, without those that are blank.
-pub(super) fn lines(path: &Path) -> Result<Vec<String>, DataError> {
-    let text = crate::read_text(path)?;
-    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
 }

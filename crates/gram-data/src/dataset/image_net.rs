@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::benchmark::lines;
 use super::{Described, Split, folder};
 use crate::DataError;
+use crate::text_file::lines;
 
 /// The file of names.
 pub(super) const NAMES: &str = "classnames.txt";

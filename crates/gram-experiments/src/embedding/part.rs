@@ -5,7 +5,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Tensor;
-use gram_features::image_batches::{BATCH, ImageBatch, batches};
+use gram_features::BATCH;
+use gram_features::image_batches::{ImageBatch, batches};
 use gram_features::sentence_bert::SentenceBert;
 use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
