@@ -149,8 +149,10 @@ impl ScoredTopics {
         let of_topics: Vec<&[(Term, f64)]> = topics.iter().map(|topic| scores[*topic].as_slice()).collect();
         let sayings = Sayings::new(captions, words_of_names(&of_topics));
         let least = settings.minimum_coverage;
-        let mains: Vec<Option<Term>> =
-            topics.iter().map(|topic| main_term(*topic, &scores[*topic], &sayings, nouns, least)).collect();
+        let mains: Vec<Option<Term>> = topics
+            .iter()
+            .map(|topic| main_term(*topic, &scores[*topic], &sayings, nouns, settings.minimum_main_coverage))
+            .collect();
         let candidates: Vec<Vec<Candidate>> = topics
             .par_iter()
             .zip(&mains)

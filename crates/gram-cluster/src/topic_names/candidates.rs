@@ -79,7 +79,7 @@ impl<'a> Sayings<'a> {
         Candidate {
             name,
             is_phrase,
-            main: main.first,
+            main: main.second.unwrap_or(main.first),
             coverage: share(own.len()),
             precision: share(found.len()),
         }
@@ -128,14 +128,14 @@ pub(super) fn main_term(
     scored: &[(Term, f64)],
     sayings: &Sayings,
     nouns: &[Option<u32>],
-    minimum_coverage: f64,
+    least: f64,
 ) -> Option<Term> {
     let names_a_thing = |term: &Term| nouns[term.second.unwrap_or(term.first) as usize].is_some();
     let of_terms = scored.iter().take(MAIN_WORDS).map(|(term, _)| *term).filter(names_a_thing);
     let judged: Vec<(Term, Candidate)> =
         of_terms.map(|term| (term, sayings.candidate(topic, term, None))).collect();
     let is_topic_word = |term: Term| scored.first().is_some_and(|(first, _)| *first == term);
-    let said = judged.iter().filter(|(_, candidate)| candidate.coverage >= minimum_coverage);
+    let said = judged.iter().filter(|(_, candidate)| candidate.coverage >= least);
     let own = said.clone().find(|(term, _)| is_topic_word(*term));
     // Of equals the first, whose score is higher.
     let most = said.rev().max_by(|one, other| one.1.coverage.total_cmp(&other.1.coverage));

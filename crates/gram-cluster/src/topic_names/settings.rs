@@ -33,6 +33,9 @@ pub struct TopicWordSettings {
     /// The least share of a topic's captions that must say its name, in [0, 1]: topics with less are in no
     /// episode.
     pub minimum_coverage: f64,
+    /// The least share of a topic's captions that must say what it is about, the main word of its name, in
+    /// [0, 1]: a topic without such a word is too wide for one name.
+    pub minimum_main_coverage: f64,
     /// The least share of a topic's images that CLIP must give to its name among nineteen others, in [0, 1].
     pub minimum_recognition: f64,
     /// The largest cosine of the text features of two names in one episode, in [-1, 1].
@@ -49,6 +52,7 @@ impl Default for TopicWordSettings {
             merge_forms: true,
             phrases: false,
             minimum_coverage: 0.3,
+            minimum_main_coverage: 0.4,
             // What chance would give.
             minimum_recognition: 0.05,
             maximum_similarity: 0.98,
@@ -67,6 +71,7 @@ impl TopicWordSettings {
         self.languages.iter().try_for_each(|code| Language::of_code(code).map(|_| ()))?;
         let shares = [
             ("topic_words.minimum_coverage", self.minimum_coverage),
+            ("topic_words.minimum_main_coverage", self.minimum_main_coverage),
             ("topic_words.minimum_recognition", self.minimum_recognition),
         ];
         for (field, share) in shares {

@@ -78,7 +78,12 @@ fn a_topic_of_which_no_thing_is_said_enough_is_in_no_episode() {
         named(&[mixed.iter().map(String::as_str).collect(), vec!["a cat"], vec!["a dog"]], &english());
     assert_eq!(found[0].left_out, Some(LeftOut::NoName));
     assert_eq!(found[1].left_out, None);
-    let all = TopicWordSettings { minimum_coverage: 0.0, ..english() };
+    // Three in eight say "cat": enough for a name, too few for what a topic is about.
+    let some: Vec<&str> = mixed.iter().map(String::as_str).take(5).chain(["a cat"; 3]).collect();
+    let wide = |settings: &TopicWordSettings| named(&[some.clone(), vec!["a dog"]], settings)[0].left_out;
+    assert_eq!(wide(&english()), Some(LeftOut::NoName));
+    assert_eq!(wide(&TopicWordSettings { minimum_main_coverage: 0.3, ..english() }), None);
+    let all = TopicWordSettings { minimum_coverage: 0.0, minimum_main_coverage: 0.0, ..english() };
     assert_eq!(named(&[mixed.iter().map(String::as_str).collect(), vec!["a cat"]], &all)[0].left_out, None);
 }
 
@@ -100,7 +105,9 @@ fn a_phrase_is_written_as_it_is_said() {
     let found = named(&topics, &english());
     assert_eq!([&found[0].name, &found[1].name], ["rock band", "brass band"]);
     let phrases = TopicWordSettings { phrases: true, ..english() };
-    assert_eq!(named(&topics, &phrases)[0].word, "rock band");
+    let found = named(&topics, &phrases);
+    // Of a phrase the last word says what it is.
+    assert_eq!((found[0].word.as_str(), found[0].main_word.as_str()), ("rock band", "band"));
 }
 
 #[test]
