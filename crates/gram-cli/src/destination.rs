@@ -5,36 +5,41 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// Checks that a file can be written: its folder is there or can be made, files can be made in it, and there
-/// is room for a small one.
+/// Checks that the file that `--out` names can be written: its folder is there or can be made, files can be
+/// made in it, and there is room for a small one.
 ///
 /// # Errors
 /// In one line, with the path and what stands in the way.
 pub fn file(path: &Path) -> Result<()> {
-    ensure!(!path.is_dir(), "--out {}: this is a folder: name a file", path.display());
+    file_of("--out", path)
+}
+
+/// As [`file`], for the flag `flag`.
+fn file_of(flag: &str, path: &Path) -> Result<()> {
+    ensure!(!path.is_dir(), "{flag} {}: this is a folder: name a file", path.display());
     let ends_as_a_folder = path.as_os_str().to_string_lossy().ends_with(std::path::is_separator);
-    ensure!(path.file_name().is_some() && !ends_as_a_folder, "--out {}: this names no file", path.display());
+    ensure!(path.file_name().is_some() && !ends_as_a_folder, "{flag} {}: this names no file", path.display());
     ensure!(
         path.is_file() || path.symlink_metadata().is_err(),
-        "--out {}: this is no file, and is not replaced by one",
+        "{flag} {}: this is no file, and is not replaced by one",
         path.display()
     );
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    writable(folder).with_context(|| format!("--out {}", path.display()))?;
+    writable(folder).with_context(|| format!("{flag} {}", path.display()))?;
     has_room(folder, LEAST, 0)
 }
 
-/// As [`file`], where what lies there already is replaced only by its kind: `is_one` says whether it is one
-/// of what is made, which is called `what`.
+/// As [`file`], for the flag `flag`, where what lies there already is replaced only by its kind: `is_one`
+/// says whether it is one of what is made, which is called `what`.
 ///
 /// # Errors
 /// In one line, with the path and what stands in the way.
-pub fn file_of_kind(path: &Path, what: &str, is_one: impl FnOnce(&Path) -> bool) -> Result<()> {
-    file(path)?;
+pub fn file_of_kind(flag: &str, path: &Path, what: &str, is_one: impl FnOnce(&Path) -> bool) -> Result<()> {
+    file_of(flag, path)?;
     let is_empty = fs::metadata(path).is_ok_and(|there| there.len() == 0);
     ensure!(
         !path.exists() || is_empty || is_one(path),
-        "--out {}: this is no {what}, and is not replaced by one: name another file",
+        "{flag} {}: this is no {what}, and is not replaced by one: name another file",
         path.display()
     );
     Ok(())

@@ -139,7 +139,8 @@ fn features_that_were_computed_before_give_the_same_start_without_an_image() {
     }
     let [images, features_alone] = ["images", "computed"].map(|name| start(&folder.path().join(name)));
     let apart = difference(&images, &features_alone);
-    assert!(apart.iter().all(|number| number.abs() < 1e-5), "{apart:?}");
+    let furthest = apart.iter().fold(0.0_f32, |most, number| most.max(number.abs()));
+    assert!(furthest < 1e-5, "{furthest}");
     let refused = train("vpt", &["--features", &features], "vpt.safetensors");
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused.stderr).contains("a visual prompt needs images"), "{}", text(&refused.stderr));
@@ -155,8 +156,10 @@ fn features_that_are_not_normalised_give_the_start_of_those_that_are() {
     let train = |out: &str| {
         let (clusters, out) = (clustered().path("clusters"), format!("{out}/start.safetensors"));
         let settings = ["--ways", "2", "--meta-batch", "1", "--steps", "2", "--clusters", &clusters];
+        // Adam would divide rounding by itself where a gradient is all but zero.
+        let descent = ["--optimizer", "sgd", "--outer-lr", "0.1"];
         let places = ["--features", &at("features"), "--out", &at(&out)];
-        let output = gram(&[&["meta-train", "--method", "coop"][..], &settings, &places].concat());
+        let output = gram(&[&["meta-train", "--method", "coop"][..], &settings, &descent, &places].concat());
         assert!(output.status.success(), "{}", text(&output.stderr));
     };
     train("normalised");
@@ -175,7 +178,8 @@ fn features_that_are_not_normalised_give_the_start_of_those_that_are() {
     train("tripled");
     let [normalised, tripled] = ["normalised", "tripled"].map(|name| start(&folder.path().join(name)));
     let apart = difference(&normalised, &tripled);
-    assert!(apart.iter().all(|number| number.abs() < 1e-5), "{apart:?}");
+    let furthest = apart.iter().fold(0.0_f32, |most, number| most.max(number.abs()));
+    assert!(furthest < 1e-5, "{furthest}");
 }
 
 #[test]

@@ -683,7 +683,7 @@ fn no_setting_and_no_data_of_a_study_bring_back_other_numbers() {
         ("shots", "2"),
         ("steps", "2"),
         ("rate", "0.5"),
-        ("method", "vpt-gram"),
+        ("method", "unigram"),
         ("seed", "2"),
         ("template", "a small {}"),
         ("initialisations", "2"),

@@ -1,4 +1,4 @@
-//! Image-text pairs and labelled datasets: shards, manifests, looks, splits and few-shot sampling.
+//! Image-text pairs and labelled datasets: shards, manifests, domains, splits and few-shot sampling.
 //!
 //! [`read_pairs`] gives what is learned from without labels, [`EmbeddingsFolder`] what another program saw in
 //! such pairs, and [`LabelledDataset`] what a prompt is tuned and tested on; [`few_shot`] draws the shots,

@@ -42,8 +42,8 @@ impl PairFeatures {
     ///
     /// Topics are found among Sentence-BERT embeddings of the whole captions if its folder is given, as in
     /// the paper. Else the model's own text tower embeds what captions say of the thing shown: the stop words
-    /// and caption words of `words` are left out, for the tower of a model that was trained on looks puts
-    /// captions of one look together.
+    /// and caption words of `words` are left out, for the tower of a model that was trained on styles puts
+    /// captions of one style together.
     ///
     /// # Errors
     /// If no image can be read, a caption cannot be tokenised, or the Sentence-BERT folder cannot be read.

@@ -80,13 +80,13 @@ pub struct Candidate {
     pub name: String,
     /// Settings of meta-training, but for the seed; none for the usual start.
     pub meta_training: Option<MetaTrainingSettings>,
-    /// What the regulator bends at adaptation.
+    /// What is regulated at adaptation.
     pub regulated: Regulated,
 }
 
 impl Candidate {
-    /// What every design study holds others against: the usual start, and `settings` as they are. The
-    /// regulator bends `usual` at adaptation.
+    /// What every design study holds others against: the usual start, and `settings` as they are. At
+    /// adaptation `usual` is regulated.
     pub fn as_set(settings: &MetaTrainingSettings, usual: Regulated) -> [Self; 2] {
         [("usual start", None), ("as set", Some(settings))].map(|(name, settings)| Self {
             name: name.to_owned(),
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mean_over_datasets_or_looks_keeps_rates_and_seed() {
+    fn the_mean_over_datasets_or_domains_keeps_rates_and_seed() {
         let runs = [vec![trial(10.0, 20.0, None)], vec![trial(30.0, 60.0, None)]];
         assert_eq!(mean(runs.into_iter().map(Ok)).unwrap(), [trial(20.0, 40.0, None)]);
         let runs = [vec![trial(1.0, 1.0, Some(4.0))], vec![trial(1.0, 1.0, Some(8.0))]];

@@ -1,4 +1,4 @@
-//! Topics to a meta-trained start: the prompt before meta-training, the material of episodes, and the run.
+//! Topics to a meta-trained start: the prompt before meta-training, the data of episodes, and the run.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -9,8 +9,8 @@ use gram_cluster::Clusters;
 use gram_data::fingerprint;
 use gram_features::ImageStore;
 use gram_meta::{
-    EpisodeSource, Material, MetaState, MetaStep, MetaTraining, MetaTrainingSettings, Regulator, TopicPool,
-    checkpoint,
+    EpisodeData, EpisodeSource, MetaState, MetaStep, MetaTraining, MetaTrainingSettings, Regulator,
+    TopicPool, checkpoint,
 };
 use gram_prompt::prompt_file::VERSION;
 use gram_prompt::{
@@ -53,17 +53,19 @@ pub fn start_prompt(
 ///
 /// # Errors
 /// If a topic's name is too long for the text tower.
-pub fn material(
+pub fn episode_data(
     model: &Model,
     clusters: &Clusters,
     images: ImageStore,
     start: &Prompt,
     template: &Template,
     settings: &MetaTrainingSettings,
-) -> Result<Material> {
+) -> Result<EpisodeData> {
     let names: Vec<String> = clusters.topics.iter().map(|topic| topic.name.clone()).collect();
-    let classes = class_store(model, &names, start, template)?;
-    Ok(Material { classes, images, pool: TopicPool::new(clusters, &settings.episodes) })
+    let classes = class_store(model, &names, start, template).with_context(|| {
+        "the name of a topic, which topics.toml beside the clusters can change".to_owned()
+    })?;
+    Ok(EpisodeData { classes, images, pool: TopicPool::new(clusters, &settings.episodes) })
 }
 
 /// What listed episodes are made of, `images` of their pairs in order ([`EpisodesFile::numbered`]).
@@ -71,16 +73,16 @@ pub fn material(
 /// [`EpisodesFile::numbered`]: crate::episodes::EpisodesFile::numbered
 ///
 /// # Errors
-/// As [`material`].
-pub fn listed_material(
+/// As [`episode_data`].
+pub fn listed_episode_data(
     model: &Model,
     names: &[String],
     images: ImageStore,
     start: &Prompt,
     template: &Template,
-) -> Result<Material> {
+) -> Result<EpisodeData> {
     let classes = class_store(model, names, start, template)?;
-    Ok(Material { classes, images, pool: TopicPool::default() })
+    Ok(EpisodeData { classes, images, pool: TopicPool::default() })
 }
 
 fn class_store(model: &Model, names: &[String], start: &Prompt, template: &Template) -> Result<ClassStore> {
@@ -110,7 +112,7 @@ pub struct MetaRun<'a> {
     /// The model whose features made the topics and domains, for the file: any model may learn from them.
     pub clusters: Option<&'a ModelIdentity>,
     /// What episodes are made of.
-    pub material: &'a Material,
+    pub episode_data: &'a EpisodeData,
     /// The fingerprint of the pairs whose images these are.
     pub images: &'a str,
     /// Before the first step.
@@ -149,7 +151,7 @@ impl MetaRun<'_> {
         let clip = PromptedClip::new(self.model, self.placement);
         let mut training = MetaTraining::new(
             &clip,
-            self.material,
+            self.episode_data,
             self.start.clone(),
             self.episodes.clone(),
             self.settings,
@@ -159,8 +161,9 @@ impl MetaRun<'_> {
         if checkpoint.is_file() {
             let file = || checkpoint.display().to_string();
             let bytes = fs::read(&checkpoint).with_context(file)?;
-            let standing = checkpoint::from_bytes(&bytes, &identity, &self.start, self.settings, &device);
-            training.go_on_from(standing.with_context(|| format!("{}: {}", file(), OTHER_RUN))?);
+            let training_state =
+                checkpoint::from_bytes(&bytes, &identity, &self.start, self.settings, &device);
+            training.go_on_from(training_state.with_context(|| format!("{}: {}", file(), OTHER_RUN))?);
         } else {
             whole_file::write(
                 &folder.join("settings.toml"),
@@ -179,14 +182,14 @@ impl MetaRun<'_> {
             steps_of(out)?.iter().for_each(observe);
             return Ok(training.result().clone());
         }
-        let mut record = Record::open(folder, training.standing().step)?;
+        let mut record = Record::open(folder, training.training_state().step)?;
         record.before.iter().for_each(&mut *observe);
         while !training.is_finished() {
             let step = training.advance()?;
             record.note(&step)?;
             observe(&step);
             if step.step.is_multiple_of(CHECKPOINT_STEPS) || training.is_finished() {
-                whole_file::write(&checkpoint, &checkpoint::to_bytes(training.standing(), &identity)?)?;
+                whole_file::write(&checkpoint, &checkpoint::to_bytes(training.training_state(), &identity)?)?;
             }
         }
         self.save(out, training.result())?;
@@ -203,7 +206,7 @@ impl MetaRun<'_> {
 
     /// What decides the numbers of the run.
     fn identity(&self) -> Result<Value> {
-        let Material { classes, pool, .. } = self.material;
+        let EpisodeData { classes, pool, .. } = self.episode_data;
         Ok(json!({
             "model": model_identity(self.model)?,
             "method": self.kind,

@@ -33,7 +33,7 @@ pub struct ProtocolSettings {
     pub shots: usize,
     /// Whose draws they are.
     pub sampling: Sampling,
-    /// The look of prompts.
+    /// The design of prompts.
     pub design: PromptDesign,
     /// What draws vectors that start at random, where it is not the run's own seed.
     pub start_seed: Option<u64>,

@@ -12,7 +12,7 @@ use gram_prompt::{Placement, PromptKind, Template};
 use gram_tune::design::PromptDesign;
 
 use crate::error::{Result, require};
-use crate::meta_training::{MetaRun, material, start_prompt};
+use crate::meta_training::{MetaRun, episode_data, start_prompt};
 use crate::pair_images::PairImages;
 use crate::protocol::ProtocolSettings;
 use crate::tuning_settings::check;
@@ -106,7 +106,7 @@ impl Workbench<'_> {
     ) -> Result<(MetaState, Placement)> {
         let start = start_prompt(self.model, kind, self.template, design, settings.seed)?;
         let store = images.store.clone();
-        let material = material(self.model, clusters, store, &start, self.template, settings)?;
+        let episode_data = episode_data(self.model, clusters, store, &start, self.template, settings)?;
         let placement = design.placement(kind, self.model, 1);
         let run = MetaRun {
             model: self.model,
@@ -114,7 +114,7 @@ impl Workbench<'_> {
             placement,
             template: self.template,
             clusters: clusters.model.as_ref(),
-            material: &material,
+            episode_data: &episode_data,
             images: &images.fingerprint,
             start: MetaState::start(start, settings, &self.device()),
             episodes: EpisodeSource::Sampled,

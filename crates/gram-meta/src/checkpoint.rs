@@ -13,7 +13,7 @@ use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::meta_training::{Best, MetaState, MetaTrainingError, MetaTrainingSettings, Standing};
+use crate::meta_training::{Best, MetaState, MetaTrainingError, MetaTrainingSettings, TrainingState};
 use crate::outer_optimizer::OuterStep;
 
 /// What is not a tensor.
@@ -32,30 +32,30 @@ struct Numbers {
 ///
 /// # Errors
 /// [`MetaTrainingError::Clip`] if the library refuses.
-pub fn to_bytes(standing: &Standing, run: &Value) -> Result<Vec<u8>, MetaTrainingError> {
+pub fn to_bytes(training_state: &TrainingState, run: &Value) -> Result<Vec<u8>, MetaTrainingError> {
     let mut tensors = Named::new();
     let mut put = |prefix: &str, name: &str, tensor: &Tensor<2>| {
         tensors.insert(format!("{prefix}{name}"), numbers(tensor));
     };
-    standing.state.named().iter().for_each(|(name, tensor)| put("now.", name, tensor));
-    if let Some(best) = &standing.best {
+    training_state.state.named().iter().for_each(|(name, tensor)| put("now.", name, tensor));
+    if let Some(best) = &training_state.best {
         best.state.named().iter().for_each(|(name, tensor)| put("best.", name, tensor));
     }
-    put("", "log_rates", &standing.log_rates);
+    put("", "log_rates", &training_state.log_rates);
     let mut times = BTreeMap::new();
-    for (name, AdamState { momentum }) in standing.outer.moments() {
+    for (name, AdamState { momentum }) in training_state.outer.moments() {
         put("first_moment.", name, &momentum.moment_1);
         put("second_moment.", name, &momentum.moment_2);
         times.insert(name.clone(), momentum.time);
     }
-    let best = standing.best.as_ref().map(|best| (best.step, best.loss));
-    let (run, step, without_gain) = (run.clone(), standing.step, standing.without_gain);
+    let best = training_state.best.as_ref().map(|best| (best.step, best.loss));
+    let (run, step, without_gain) = (run.clone(), training_state.step, training_state.without_gain);
     let header = serde_json::to_string(&Numbers { run, step, without_gain, best, times });
     let header = header.map_err(|error| damaged(&error))?;
     Ok(to_f32_bytes_with_header(&tensors, header)?)
 }
 
-/// The standing of a checkpoint of `run`, whose states look like `like`.
+/// The training state in a checkpoint of `run`, whose states look like `like`.
 ///
 /// # Errors
 /// [`MetaTrainingError::Checkpoint`] if it is damaged or of another run.
@@ -65,7 +65,7 @@ pub fn from_bytes(
     like: &MetaState,
     settings: &MetaTrainingSettings,
     device: &Device,
-) -> Result<Standing, MetaTrainingError> {
+) -> Result<TrainingState, MetaTrainingError> {
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| damaged(&error))?;
     let header = metadata.metadata().as_ref().and_then(|metadata| metadata.get("gram").cloned());
     let header = header.ok_or_else(|| damaged(&"it has no header"))?;
@@ -101,7 +101,7 @@ pub fn from_bytes(
     });
     let moments = moments.collect::<Result<BTreeMap<_, _>, MetaTrainingError>>()?;
     let best = |(step, loss)| Ok::<_, MetaTrainingError>(Best { loss, step, state: state("best")? });
-    Ok(Standing {
+    Ok(TrainingState {
         step: header.step,
         state: state("now")?,
         log_rates: tensor("log_rates".into())?,

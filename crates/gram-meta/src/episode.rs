@@ -1,11 +1,11 @@
 //! Episodes: classification tasks drawn from clustered pairs (section 3.2).
 //!
 //! An episode has `ways` topics as classes. The support images of each come from one domain of its topic, the
-//! query images from all of its domains, and no image is in both: what is learned in one look must hold in
-//! others. Topics that cannot be told apart by their names (of one word, or too much alike to CLIP) are never
-//! in one episode, and topics that no name is true of in none. With `new_ways` the query set also asks for
-//! topics that the support set does not show, among themselves, as new classes are asked for at test time:
-//! what is learned must not cost what was known. The paper has none.
+//! query images from all of its domains, and no image is in both: what is learned in one domain must hold
+//! in others. Topics that cannot be told apart by their names (of one word, or too much alike to CLIP) are
+//! never in one episode, and topics that no name is true of in none. With `new_ways` the query set also asks
+//! for topics that the support set does not show, among themselves, as new classes are asked for at test
+//! time: what is learned must not cost what was known. The paper has none.
 
 use std::collections::HashMap;
 

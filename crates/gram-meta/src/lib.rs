@@ -1,7 +1,8 @@
 //! Episodes, the gradient regulating function, the exact meta-gradient and meta-training.
 //!
-//! [`episode`] draws tasks from clustered pairs, [`regulator`] bends gradients (eqs. 5, 6), [`meta_gradient`]
-//! is the inner loop (eq. 7) and the derivative through it (eqs. 8 to 10), [`meta_training`] the outer loop.
+//! [`episode`] draws tasks from clustered pairs, [`regulator`] regulates gradients (eqs. 5, 6),
+//! [`meta_gradient`] is the inner loop (eq. 7) and the derivative through it (eqs. 8 to 10),
+//! [`meta_training`] the outer loop.
 //!
 //! ```
 //! use burn::tensor::Device;
@@ -26,7 +27,7 @@ pub mod regulator;
 pub use episode::{Episode, EpisodeSettings, TopicPool};
 pub use meta_gradient::{InnerLoop, MetaGradient, NewClasses, Regulated, Task};
 pub use meta_training::{
-    EpisodeSource, Material, MetaState, MetaStep, MetaTraining, MetaTrainingError, MetaTrainingSettings,
+    EpisodeData, EpisodeSource, MetaState, MetaStep, MetaTraining, MetaTrainingError, MetaTrainingSettings,
     held_out_topics, learned_topics, sampled_episode,
 };
 pub use outer_optimizer::OuterOptimizer;

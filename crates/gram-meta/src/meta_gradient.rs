@@ -9,7 +9,7 @@
 //! d_theta = v_0
 //! ```
 //!
-//! With momentum `mu`, the regulator bends the gradient or the velocity:
+//! With momentum `mu`, the gradient or the velocity is regulated:
 //!
 //! ```text
 //! gradient:  m_{k+1} = mu m_k + R(g_k),  theta_{k+1} = theta_k - alpha m_{k+1}
@@ -81,7 +81,7 @@ pub struct InnerLoop {
     /// `mu`, momentum as at test time. 0 in the paper; at least 0 and below 1.
     #[serde(default)]
     pub momentum: f32,
-    /// What the regulator bends; without momentum it is the same.
+    /// What is regulated; without momentum it is the same.
     #[serde(default = "velocity")]
     pub regulated: Regulated,
 }
@@ -98,7 +98,7 @@ impl Default for InnerLoop {
     }
 }
 
-/// What the regulator bends where descent has momentum.
+/// What is regulated where descent has momentum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Regulated {
@@ -194,9 +194,9 @@ impl Measured {
                 beta: f32::NAN,
             };
         };
-        let bent = regulated(phi, raw);
+        let own = regulated(phi, raw);
         let (gamma, beta) = phi.map_or((1.0, 0.0), |phi| phi.mean_gamma_beta(raw));
-        Self { alignment: cosine(&bent, query), regulated_over_raw: bent.norm() / raw.norm(), gamma, beta }
+        Self { alignment: cosine(&own, query), regulated_over_raw: own.norm() / raw.norm(), gamma, beta }
     }
 }
 
@@ -293,8 +293,10 @@ impl InnerLoop {
             let u: Vec<Prompt> = ways.iter_mut().zip(&trajectories).map(through).collect();
             if !self.first_order {
                 let at = support_sets(tasks, &trajectories, k);
-                let bends = clip.hessian_vector_products(&at, &u, products.take().as_ref());
-                ways.iter_mut().zip(&bends).for_each(|(way, bend)| way.v = way.v.add_scaled(bend, -1.0));
+                let hessian_products = clip.hessian_vector_products(&at, &u, products.take().as_ref());
+                ways.iter_mut()
+                    .zip(&hessian_products)
+                    .for_each(|(way, product)| way.v = way.v.add_scaled(product, -1.0));
             }
         }
         let found = ways.into_iter().zip(&queries).zip(&trajectories);

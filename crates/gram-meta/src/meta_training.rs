@@ -4,7 +4,7 @@
 //! Each step draws B episodes, sums their meta-gradients, and moves the start `theta` and the regulator
 //! `phi`. Every so often the query loss after the inner loop is measured on fixed episodes of held-out
 //! topics; the best state is the one in which it was smallest. Every draw has a random stream of its own, by
-//! the number of its step, so that a [`Standing`] is all that a run goes on from, to the same bits.
+//! the number of its step, so that a [`TrainingState`] is all that a run goes on from, to the same bits.
 
 mod data;
 mod error;
@@ -19,21 +19,21 @@ use crate::meta_gradient::{InnerLoop, Task};
 use crate::outer_optimizer::OuterStep;
 use data::Episodes;
 
-pub use data::{EpisodeSource, Material, held_out_topics, learned_topics, sampled_episode};
+pub use data::{EpisodeData, EpisodeSource, held_out_topics, learned_topics, sampled_episode};
 pub use error::MetaTrainingError;
 pub use settings::MetaTrainingSettings;
-pub use state::{Best, MetaState, Standing};
+pub use state::{Best, MetaState, TrainingState};
 pub use step::{MetaStep, Validation};
 
 /// A meta-training under way.
 pub struct MetaTraining<'a> {
     clip: &'a PromptedClip<'a>,
-    material: &'a Material,
+    episode_data: &'a EpisodeData,
     settings: &'a MetaTrainingSettings,
     device: &'a Device,
     learned: Episodes,
     validation: Vec<Task>,
-    standing: Standing,
+    training_state: TrainingState,
 }
 
 impl<'a> MetaTraining<'a> {
@@ -43,47 +43,49 @@ impl<'a> MetaTraining<'a> {
     /// [`MetaTrainingError`] if a setting is out of range, or there are too few topics or episodes.
     pub fn new(
         clip: &'a PromptedClip<'a>,
-        material: &'a Material,
+        episode_data: &'a EpisodeData,
         start: MetaState,
         episodes: EpisodeSource,
         settings: &'a MetaTrainingSettings,
         device: &'a Device,
     ) -> Result<Self, MetaTrainingError> {
         settings.validate()?;
-        let (learned, validation) = episodes.divide(material, settings, device)?;
+        let (learned, validation) = episodes.divide(episode_data, settings, device)?;
         let Rates { text, visual } = settings.inner.rates;
         let log_rates = Tensor::from_data(TensorData::new(vec![text.ln(), visual.ln()], [1, 2]), device);
         let outer = OuterStep::new(settings.optimizer);
-        let standing = Standing { step: 0, state: start, log_rates, outer, best: None, without_gain: 0 };
-        Ok(Self { clip, material, settings, device, learned, validation, standing })
+        let training_state =
+            TrainingState { step: 0, state: start, log_rates, outer, best: None, without_gain: 0 };
+        Ok(Self { clip, episode_data, settings, device, learned, validation, training_state })
     }
 
-    /// Where it stands.
-    pub fn standing(&self) -> &Standing {
-        &self.standing
+    /// Its state.
+    pub fn training_state(&self) -> &TrainingState {
+        &self.training_state
     }
 
-    /// Goes on from where a run of the same settings stood.
-    pub fn go_on_from(&mut self, standing: Standing) {
-        self.standing = standing;
+    /// Continues from the state of a run of the same settings.
+    pub fn go_on_from(&mut self, training_state: TrainingState) {
+        self.training_state = training_state;
     }
 
     /// Whether all steps are done, or no gain is to be expected.
     pub fn is_finished(&self) -> bool {
-        let tired = self.settings.patience.is_some_and(|patience| self.standing.without_gain >= patience);
-        self.standing.step >= self.settings.steps || tired
+        let tired =
+            self.settings.patience.is_some_and(|patience| self.training_state.without_gain >= patience);
+        self.training_state.step >= self.settings.steps || tired
     }
 
     /// What was best on held-out topics; the last state where nothing is held out.
     pub fn result(&self) -> &MetaState {
-        self.standing.best.as_ref().map_or(&self.standing.state, |best| &best.state)
+        self.training_state.best.as_ref().map_or(&self.training_state.state, |best| &best.state)
     }
 
     /// The inner loop with the rates in force.
     fn inner(&self) -> InnerLoop {
         let mut inner = self.settings.inner;
         if inner.learn_rates {
-            let rates = self.standing.log_rates.clone().exp().into_data().try_to_vec::<f32>();
+            let rates = self.training_state.log_rates.clone().exp().into_data().try_to_vec::<f32>();
             if let [text, visual] = rates.unwrap_or_default()[..] {
                 inner.rates = Rates { text, visual };
             }

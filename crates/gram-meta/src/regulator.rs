@@ -1,5 +1,5 @@
-//! The gradient regulating function (section 3.3): it bends the support gradient of a prompt before the
-//! prompt moves.
+//! The gradient regulating function (section 3.3): it changes the support gradient of a prompt before
+//! the prompt moves.
 //!
 //! One per modality, shared by all prompt vectors. For a gradient `g` `[vectors, width]`, rows as the paper's
 //! columns:
@@ -168,11 +168,13 @@ impl Regulator {
             // A part that the regulator was not made for is left as it is.
             return g;
         };
-        let bent = gamma * fed + beta;
+        let regulated = gamma * fed + beta;
         match self.form {
-            RegulatorForm::Paper => bent,
-            RegulatorForm::Unit => bent * root_mean_square(g),
-            RegulatorForm::Rescaled => bent.clone() * (root_mean_square(g) / root_mean_square(bent)),
+            RegulatorForm::Paper => regulated,
+            RegulatorForm::Unit => regulated * root_mean_square(g),
+            RegulatorForm::Rescaled => {
+                regulated.clone() * (root_mean_square(g) / root_mean_square(regulated))
+            }
         }
     }
 

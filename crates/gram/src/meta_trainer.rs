@@ -2,7 +2,7 @@
 
 use gram_cluster::Clusters;
 use gram_experiments::defaults;
-use gram_experiments::meta_training::{material, start_prompt};
+use gram_experiments::meta_training::{episode_data, start_prompt};
 use gram_experiments::pair_images::images_of_clusters;
 use gram_features::pixel_cache::USUAL_ROOM;
 use gram_meta::{EpisodeSource, MetaState, MetaTraining, MetaTrainingSettings};
@@ -88,11 +88,12 @@ impl<'a> MetaTrainer<'a> {
         let placement = design.placement(self.kind, self.model, 1);
         let start = start_prompt(self.model, self.kind, &template, design, self.settings.seed)?;
         let images = images_of_clusters(self.model, clusters, &**pairs, self.kind, USUAL_ROOM, &())?;
-        let material = material(self.model, clusters, images.store, &start, &template, &self.settings)?;
+        let episode_data =
+            episode_data(self.model, clusters, images.store, &start, &template, &self.settings)?;
         let start = MetaState::start(start, &self.settings, &device);
         let clip = PromptedClip::new(self.model, placement);
         let mut training =
-            MetaTraining::new(&clip, &material, start, EpisodeSource::Sampled, &self.settings, &device)?;
+            MetaTraining::new(&clip, &episode_data, start, EpisodeSource::Sampled, &self.settings, &device)?;
         while !training.is_finished() {
             training.advance()?;
         }

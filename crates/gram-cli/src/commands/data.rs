@@ -186,7 +186,9 @@ fn print(report: &Report) -> Result<(), OutputError> {
 }
 
 fn few_shot(arguments: &FewShotArguments, common: &Common) -> Result<()> {
-    destination::file_of_kind(&arguments.out, "few-shot split", |path| FewShotSplit::read(path).is_ok())?;
+    destination::file_of_kind("--out", &arguments.out, "few-shot split", |path| {
+        FewShotSplit::read(path).is_ok()
+    })?;
     let dataset = labelled::open(&arguments.data)?;
     labelled::tell_shortfall(&dataset, &[(ClassSubset::All, None)], arguments.shots);
     let split = FewShotSplit::draw(&dataset, arguments.sampling, arguments.shots, common.seed);

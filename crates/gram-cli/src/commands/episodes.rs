@@ -84,7 +84,9 @@ struct Resolved<'a> {
 impl EpisodesArguments {
     /// Opens and checks everything, cheapest first.
     fn resolve(&self, common: &Common) -> Result<Resolved<'_>> {
-        destination::file_of_kind(&self.out, "file of episodes", |path| EpisodesFile::read(path).is_ok())?;
+        destination::file_of_kind("--out", &self.out, "file of episodes", |path| {
+            EpisodesFile::read(path).is_ok()
+        })?;
         ensure!(self.count > 0, "--count: 1 or more");
         ensure!(
             self.html.as_ref() != Some(&self.out),
@@ -98,7 +100,7 @@ impl EpisodesArguments {
                 let is_page = |path: &Path| {
                     std::fs::read_to_string(path).is_ok_and(|page| page.contains("<title>GRAM episodes"))
                 };
-                destination::file_of_kind(path, "page of episodes", is_page)?;
+                destination::file_of_kind("--html", path, "page of episodes", is_page)?;
                 Some((path.as_path(), open_pairs(pairs)?))
             }
             _ => None,

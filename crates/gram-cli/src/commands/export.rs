@@ -52,7 +52,7 @@ pub fn run(arguments: &ExportArguments, common: &Common) -> Result<()> {
             let is_one = |path: &Path| {
                 PromptFile::load(path, &Default::default()).is_ok_and(|file| file.source != Source::Gram)
             };
-            destination::file_of_kind(&arguments.out, "prompt of CoOp's", is_one)?;
+            destination::file_of_kind("--out", &arguments.out, "prompt of CoOp's", is_one)?;
             coop(arguments, common)?;
         }
         Format::Classifier => {
@@ -63,7 +63,7 @@ pub fn run(arguments: &ExportArguments, common: &Common) -> Result<()> {
                 MatrixFile::read(path)
                     .is_ok_and(|matrix| matrix.names.is_some() || is_numpy && !beside.is_file())
             };
-            destination::file_of_kind(&arguments.out, "classifier", is_one)?;
+            destination::file_of_kind("--out", &arguments.out, "classifier", is_one)?;
             classifier(arguments, common)?;
         }
     }

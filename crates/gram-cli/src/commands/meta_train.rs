@@ -11,7 +11,7 @@ use gram_clip::{Model, ModelIdentity};
 use gram_cluster::Clusters;
 use gram_data::Pairs;
 use gram_experiments::episodes::{EpisodesFile, check_topics};
-use gram_experiments::meta_training::{MetaRun, listed_material, material, start_prompt};
+use gram_experiments::meta_training::{MetaRun, episode_data, listed_episode_data, start_prompt};
 use gram_experiments::pair_images::{PairSource, images_of, images_of_clusters};
 use gram_experiments::starts::{model_of, start_of};
 use gram_experiments::tuning_settings::learned_template;
@@ -20,7 +20,7 @@ use gram_features::pixel_cache::USUAL_ROOM;
 use gram_hub::model::{
     is_built_in, note_other_clusters, note_what_tiny_knows, open_model_or_own, open_pairs,
 };
-use gram_meta::{EpisodeSource, Material, MetaState, MetaStep, MetaTrainingSettings};
+use gram_meta::{EpisodeData, EpisodeSource, MetaState, MetaStep, MetaTrainingSettings};
 use gram_prompt::{ClassPosition, Placement, PromptKind, Template};
 use gram_tune::design::PromptDesign;
 use serde::Serialize;
@@ -203,7 +203,7 @@ impl Resolved<'_> {
     fn run(&self) -> Result<Option<MetaStep>> {
         let Self { arguments, settings, model, template, tasks, .. } = self;
         let (start, placement) = self.start()?;
-        let (material, images, episodes) = self.material(&start)?;
+        let (episode_data, images, episodes) = self.episode_data(&start)?;
         let progress = bar("meta-training");
         progress.set_length(settings.steps as u64);
         let (mut last, mut held_out) = (None, String::new());
@@ -214,7 +214,7 @@ impl Resolved<'_> {
             placement,
             template,
             clusters: grouped_by.as_ref(),
-            material: &material,
+            episode_data: &episode_data,
             images: &images,
             start,
             episodes,
@@ -259,27 +259,28 @@ impl Resolved<'_> {
     }
 
     /// What episodes are made of, the fingerprint of their pairs, and where they come from.
-    fn material(&self, start: &MetaState) -> Result<(Material, String, EpisodeSource)> {
+    fn episode_data(&self, start: &MetaState) -> Result<(EpisodeData, String, EpisodeSource)> {
         let Self { arguments, settings, model, template, source, .. } = self;
         let (kind, room) = (arguments.method, arguments.pixel_memory.saturating_mul(1 << 20));
         let progress = bar("images");
         match &self.tasks {
             Tasks::Clusters(_, clusters) => {
                 let images = images_of_clusters(model, clusters, source, kind, room, &progress)?;
-                let material = material(model, clusters, images.store, &start.theta, template, settings)?;
+                let episode_data =
+                    episode_data(model, clusters, images.store, &start.theta, template, settings)?;
                 output::note(format!(
                     "{} topics; {} more are too small, and of {} no name is true",
-                    material.pool.topics.len(),
-                    material.pool.too_small,
-                    material.pool.unnamed
+                    episode_data.pool.topics.len(),
+                    episode_data.pool.too_small,
+                    episode_data.pool.unnamed
                 ));
-                Ok((material, images.fingerprint, EpisodeSource::Sampled))
+                Ok((episode_data, images.fingerprint, EpisodeSource::Sampled))
             }
             Tasks::Episodes(_, listed) => {
                 let (names, keys, episodes) = listed.numbered();
                 let images = images_of(model, &keys, source, kind, room, &progress)?;
-                let material = listed_material(model, &names, images.store, &start.theta, template)?;
-                Ok((material, images.fingerprint, EpisodeSource::Listed(episodes)))
+                let episode_data = listed_episode_data(model, &names, images.store, &start.theta, template)?;
+                Ok((episode_data, images.fingerprint, EpisodeSource::Listed(episodes)))
             }
         }
     }

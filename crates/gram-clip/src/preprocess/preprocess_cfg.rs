@@ -7,8 +7,9 @@ use super::processor_config::Settings;
 use super::{Centre, Preprocess, Resize};
 use crate::error::ClipError;
 
-/// What a `preprocess_cfg` in `file` says for a model that reads images of `side` pixels; keys that are absent or
-/// `null` have open_clip's default. Its own `size` is not read, as open_clip sets it to the model's.
+/// What a `preprocess_cfg` in `file` says for a model that reads images of `side` pixels; keys that are
+/// absent or `null` have open_clip's default. Its own `size` is not read, as open_clip sets it to the
+/// model's.
 ///
 /// # Errors
 /// [`ClipError::Config`] with the key that asks for what gram does not do.

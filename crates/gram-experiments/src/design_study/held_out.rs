@@ -81,8 +81,8 @@ mod tests {
     const TOPICS: usize = 10;
     const IMAGES: usize = 24;
 
-    /// Topics of two domains each, half of whose images look one way and half another, and their features: a
-    /// direction for the topic, and one for the domain.
+    /// Topics of two domains each, half of whose images are of one style and half of another, and their
+    /// features: a direction for the topic, and one for the domain.
     fn world() -> (Clusters, Pairs, Array2<f32>) {
         let all = TOPICS * IMAGES;
         let pair = |number: usize| ClusteredPair {
@@ -126,11 +126,11 @@ mod tests {
         settings.validation_topics = 0.4;
         let found = dataset(source, &settings, &features, 2, 3).unwrap();
         assert_eq!((found.classes.len(), found.domains.len()), (4, 2));
-        let look_of = |image: &LabelledImage| {
+        let style_of = |image: &LabelledImage| {
             let number: usize = image.key.parse().unwrap();
             (number % IMAGES / (IMAGES / 2), image.domain.unwrap())
         };
-        let mut domains: Vec<(usize, usize)> = found.images.iter().map(look_of).collect();
+        let mut domains: Vec<(usize, usize)> = found.images.iter().map(style_of).collect();
         domains.sort_unstable();
         domains.dedup();
         assert_eq!(domains.len(), 2, "a domain is a domain: {domains:?}");
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_images_of_each_base_class_and_look_as_there_are_shots_are_tuned_on() {
+    fn as_many_images_of_each_base_class_and_domain_as_there_are_shots_are_tuned_on() {
         let (clusters, pairs, features) = world();
         let source = ClusteredPairs { pairs: &pairs, clusters: &clusters };
         let mut settings = defaults::meta_training(PromptKind::Textual, 1);

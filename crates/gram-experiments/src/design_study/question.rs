@@ -14,7 +14,7 @@ pub enum Question {
     Regulator,
     /// Where gamma starts.
     RegulatorStart,
-    /// Whether it bends the gradient or the velocity at adaptation.
+    /// Whether it regulates the gradient or the velocity at adaptation.
     Momentum,
     /// The size of alpha.
     InnerRate,
@@ -83,7 +83,7 @@ impl Question {
         }
     }
 
-    /// What the question changes in `settings`. The regulator bends `usual` at adaptation.
+    /// What the question changes in `settings`. At adaptation `usual` is regulated.
     pub fn candidates(self, settings: &MetaTrainingSettings, usual: Regulated) -> Vec<Candidate> {
         let candidate = |name: String, regulated, change: &dyn Fn(&mut MetaTrainingSettings)| {
             let mut changed = settings.clone();

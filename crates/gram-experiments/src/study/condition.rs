@@ -36,7 +36,7 @@ pub enum StartSource {
     WithoutRegulator,
     /// Neither inner loop nor regulator: the prompt is trained on the topics.
     WithoutMetaLearning,
-    /// Tasks of labelled classes and looks in the place of topics and domains.
+    /// Tasks of labelled classes and their domains in the place of topics and domains.
     Supervised,
 }
 
@@ -109,7 +109,7 @@ impl Condition {
         (1..=count).map(random).chain([gram]).collect()
     }
 
-    /// The look of its prompts, where the settings say `design`.
+    /// The design of its prompts, where the settings say `design`.
     pub(super) fn design(&self, design: PromptDesign) -> PromptDesign {
         PromptDesign {
             context_tokens: self.context_tokens.unwrap_or(design.context_tokens),

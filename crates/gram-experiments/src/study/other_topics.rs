@@ -7,7 +7,7 @@ use gram_data::Pairs;
 
 use crate::error::{Result, refuse};
 
-/// The same topics, each a single domain: support and query images come from the same looks.
+/// The same topics, each a single domain: support and query images come from the same domain.
 pub(super) fn one_domain(mut clusters: Clusters) -> Clusters {
     for pair in &mut clusters.pairs {
         pair.domain = pair.topic.map(|_| 0);

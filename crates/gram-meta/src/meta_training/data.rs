@@ -14,8 +14,8 @@ use crate::meta_gradient::{NewClasses, Task};
 
 /// What episodes are made of.
 #[derive(Clone, Debug)]
-pub struct Material {
-    /// Topic labels, by topic.
+pub struct EpisodeData {
+    /// Class names, by topic.
     pub classes: ClassStore,
     /// The pairs' images, by pair.
     pub images: ImageStore,
@@ -26,7 +26,7 @@ pub struct Material {
 /// Where episodes come from.
 #[derive(Clone, Debug)]
 pub enum EpisodeSource {
-    /// Drawn from the material's topics, some of which are held out.
+    /// Drawn from the topics of the episode data, some of which are held out.
     Sampled,
     /// These, one after the other. Nothing is held out.
     Listed(Vec<Episode>),
@@ -58,21 +58,21 @@ impl EpisodeSource {
     /// The episodes to learn from, and the tasks of validation.
     pub(super) fn divide(
         self,
-        material: &Material,
+        episode_data: &EpisodeData,
         settings: &MetaTrainingSettings,
         device: &Device,
     ) -> Result<(Episodes, Vec<Task>), MetaTrainingError> {
         match self {
             EpisodeSource::Sampled => {
-                let (learned, held_out) = divided(material.pool.clone(), settings);
-                Ok((Episodes::Sampled(learned), validation_tasks(&held_out, material, settings, device)?))
+                let (learned, held_out) = divided(episode_data.pool.clone(), settings);
+                Ok((Episodes::Sampled(learned), validation_tasks(&held_out, episode_data, settings, device)?))
             }
             EpisodeSource::Listed(episodes) => {
                 let (listed, needed) = (episodes.len(), settings.steps * settings.meta_batch);
                 if listed < needed {
                     return Err(MetaTrainingError::TooFewEpisodes { listed, needed });
                 }
-                material.check(&episodes)?;
+                episode_data.check(&episodes)?;
                 Ok((Episodes::Listed(episodes), Vec::new()))
             }
         }
@@ -105,7 +105,7 @@ pub fn sampled_episode(
     pool.sample(&settings.episodes, &mut indexed_stream(settings.seed, "episodes", draw as u64))
 }
 
-impl Material {
+impl EpisodeData {
     /// An episode's classes and images.
     ///
     /// # Errors
@@ -148,7 +148,7 @@ impl Material {
 /// Fixed tasks from held-out topics; none if too few are held out.
 fn validation_tasks(
     pool: &TopicPool,
-    material: &Material,
+    episode_data: &EpisodeData,
     settings: &MetaTrainingSettings,
     device: &Device,
 ) -> Result<Vec<Task>, MetaTrainingError> {
@@ -159,5 +159,5 @@ fn validation_tasks(
     });
     // With too few topics, or too many that overlap, nothing is validated.
     let Ok(drawn) = drawn.collect::<Result<Vec<Episode>, TooFewTopics>>() else { return Ok(Vec::new()) };
-    drawn.iter().map(|episode| Ok(material.task(episode, device)?)).collect()
+    drawn.iter().map(|episode| Ok(episode_data.task(episode, device)?)).collect()
 }

@@ -68,9 +68,9 @@ impl MetaState {
     }
 }
 
-/// Where a meta-training stands: all that it goes on from.
+/// The state of a meta-training: all that it continues from.
 #[derive(Clone)]
-pub struct Standing {
+pub struct TrainingState {
     /// Steps done.
     pub step: usize,
     /// What is learned.

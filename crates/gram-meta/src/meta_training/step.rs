@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::MetaTraining;
 use super::error::MetaTrainingError;
-use super::state::{Best, MetaState, Standing};
+use super::state::{Best, MetaState, TrainingState};
 use crate::meta_gradient::{MetaGradient, Task};
 
 /// What one outer step measured, means over its episodes. What is not known is NaN, `null` in JSON.
@@ -70,8 +70,8 @@ impl MetaTraining<'_> {
     pub fn advance(&mut self) -> Result<MetaStep, MetaTrainingError> {
         let settings = self.settings;
         let gradients = self.meta_gradients()?;
-        let (mut summed, mut log_rates) = sum(&gradients, &self.standing.state);
-        let mut measured = means(&gradients, self.standing.step + 1);
+        let (mut summed, mut log_rates) = sum(&gradients, &self.training_state.state);
+        let mut measured = means(&gradients, self.training_state.step + 1);
         measured.inner_rates = settings.inner.learn_rates.then(|| self.inner().rates);
         measured.meta_gradient_norm = summed.norm();
         if let Some(longest) = settings.clip_norm.filter(|longest| measured.meta_gradient_norm > *longest) {
@@ -80,8 +80,8 @@ impl MetaTraining<'_> {
             log_rates = log_rates.times(factor);
         }
         self.descend(&summed, log_rates);
-        self.standing.step += 1;
-        let step = self.standing.step;
+        self.training_state.step += 1;
+        let step = self.training_state.step;
         if step.is_multiple_of(settings.validation_steps) || step == settings.steps {
             measured.validation = self.validate();
             self.note(measured.validation);
@@ -92,7 +92,7 @@ impl MetaTraining<'_> {
     /// Moves start, regulator and inner rates against their gradients, by the outer optimiser.
     fn descend(&mut self, summed: &MetaState, log_rates: Rates) {
         let settings = self.settings;
-        let Standing { state, outer, log_rates: rates, .. } = &mut self.standing;
+        let TrainingState { state, outer, log_rates: rates, .. } = &mut self.training_state;
         let mut gradients = summed.named();
         *state = state.map(|name, tensor| {
             let rate = if name.starts_with("theta") { settings.prompt_rate } else { settings.regulator_rate };
@@ -109,7 +109,7 @@ impl MetaTraining<'_> {
     /// Keeps the state if it is the best so far.
     fn note(&mut self, validation: Option<Validation>) {
         let Some(Validation { loss, .. }) = validation else { return };
-        let Standing { step, state, best, without_gain, .. } = &mut self.standing;
+        let TrainingState { step, state, best, without_gain, .. } = &mut self.training_state;
         *without_gain += 1;
         if best.as_ref().is_none_or(|best| loss < best.loss) {
             (*best, *without_gain) = (Some(Best { loss, step: *step, state: state.clone() }), 0);
@@ -118,13 +118,13 @@ impl MetaTraining<'_> {
 
     /// The meta-gradients of the step's episodes.
     fn meta_gradients(&self) -> Result<Vec<MetaGradient>, MetaTrainingError> {
-        let (settings, step, inner) = (self.settings, self.standing.step, self.inner());
-        let MetaState { theta, phi } = &self.standing.state;
+        let (settings, step, inner) = (self.settings, self.training_state.step, self.inner());
+        let MetaState { theta, phi } = &self.training_state.state;
         let episodes: Vec<usize> = (0..settings.meta_batch).collect();
         let gradients = |chunk: &[usize]| {
             let task = |episode: &usize| {
                 let episode = self.learned.episode(settings, step * settings.meta_batch + episode)?;
-                Ok(self.material.task(&episode, self.device)?)
+                Ok(self.episode_data.task(&episode, self.device)?)
             };
             let tasks = chunk.iter().map(task).collect::<Result<Vec<_>, MetaTrainingError>>()?;
             let found = inner.meta_gradients(self.clip, theta, phi.as_ref(), &tasks);
@@ -139,7 +139,7 @@ impl MetaTraining<'_> {
 
     /// Query loss and accuracy on held-out topics, after the inner loop; none if too few are held out.
     fn validate(&self) -> Option<Validation> {
-        let (inner, MetaState { theta, phi }) = (self.inner(), &self.standing.state);
+        let (inner, MetaState { theta, phi }) = (self.inner(), &self.training_state.state);
         let measure = |tasks: &[Task]| -> Vec<(f32, f32)> {
             let trajectories = inner.run(self.clip, theta, phi.as_ref(), tasks);
             let adapted = trajectories.iter().map(|trajectory| trajectory.adapted());
