@@ -3,6 +3,7 @@
 pub mod adapt;
 pub mod bench;
 pub mod cluster;
+pub mod clusters;
 pub mod data;
 pub mod demo;
 pub mod embed;

@@ -54,7 +54,7 @@ pub enum LeftOut {
 impl fmt::Display for LeftOut {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::NoName => "no thing that enough of its captions say",
+            Self::NoName => "no noun that enough of its captions say",
             Self::Coverage => "too few of its captions say its name",
             Self::Recognition => "CLIP does not see its name in its images",
             Self::Dropped => "dropped by hand",
@@ -188,11 +188,12 @@ impl ScoredTopics {
             set_overlaps_by_words(&mut named, settings.merge_forms);
             recognition::set_overlaps(&mut named, images.names, settings.maximum_similarity)?;
         }
+        let least_recognised = recognition::least_share(settings.minimum_recognition, named.len());
         for (topic, main) in named.iter_mut().zip(&mains) {
             topic.left_out = match topic.recognition {
                 _ if main.is_none() => Some(LeftOut::NoName),
                 _ if topic.coverage < settings.minimum_coverage => Some(LeftOut::Coverage),
-                Some(share) if share < settings.minimum_recognition => Some(LeftOut::Recognition),
+                Some(share) if share < least_recognised => Some(LeftOut::Recognition),
                 _ => None,
             };
         }

@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 
-use gram_cluster::Clusters;
+use gram_cluster::{Clusters, LeftOut};
 use gram_data::random::{Stream, indexed_stream};
 use rand::Rng;
 use rand::seq::{IndexedRandom, index};
@@ -78,6 +78,8 @@ pub struct TopicPool {
     pub too_small: usize,
     /// Topics left out because no name is true of them.
     pub unnamed: usize,
+    /// Topics dropped by hand.
+    pub dropped: usize,
 }
 
 /// One image of an episode.
@@ -165,8 +167,12 @@ impl TopicPool {
             topics.partition(|one| named(&one.topic));
         let count = named.len();
         let topics: Vec<EpisodeTopic> = named.into_iter().filter(|topic| settings.fits(topic)).collect();
-        let merged = unnamed.iter().filter(|topic| topic.domains.is_empty()).count();
-        Self { too_small: count - topics.len(), unnamed: unnamed.len() - merged, topics }
+        let cause = |cause: LeftOut| {
+            unnamed.iter().filter(|one| clusters.topics[one.topic].left_out == Some(cause)).count()
+        };
+        let (dropped, merged) = (cause(LeftOut::Dropped), cause(LeftOut::Merged));
+        let unnamed = unnamed.len() - dropped - merged;
+        Self { too_small: count - topics.len(), unnamed, dropped, topics }
     }
 
     /// Checks that there are topics enough for an episode.
@@ -189,7 +195,7 @@ impl TopicPool {
         let mut validation = self.topics.split_off(self.topics.len() - held_out);
         self.topics.sort_by_key(|topic| topic.topic);
         validation.sort_by_key(|topic| topic.topic);
-        (self, Self { topics: validation, too_small: 0, unnamed: 0 })
+        (self, Self { topics: validation, ..Self::default() })
     }
 
     /// The places of an episode's topics. Where one overlaps with others, another is drawn in its place.
@@ -331,7 +337,7 @@ mod tests {
             domains: vec![domain(topic, 0), domain(topic, 1)],
             overlaps: vec![],
         });
-        TopicPool { topics: topics.collect(), too_small: 0, unnamed: 0 }
+        TopicPool { topics: topics.collect(), ..TopicPool::default() }
     }
 
     #[test]

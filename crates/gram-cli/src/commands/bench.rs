@@ -43,8 +43,9 @@ pub struct BenchArguments {
     /// that the first --start names, else that of the features, or `tiny`.
     #[arg(long, value_name = "M")]
     model: Option<String>,
-    /// A named set of --protocol, --methods, --shots, --seeds and --sampling; flags beside it go before it.
-    /// paper: all protocols, the paper's seven methods, 16 shots as CoOp's code draws them, 3 seeds.
+    /// A named set of --protocol, --methods, --shots, --seeds and --sampling; flags beside it override it.
+    /// paper: all protocols, the paper's methods (zero-shot, cocoop, coop, coop-gram, vpt, vpt-gram, unigram), 16
+    /// shots as CoOp's code draws them, 3 seeds.
     #[arg(long, value_name = "NAME")]
     preset: Option<Preset>,
     /// base-to-new, cross-domain, cross-dataset, several separated by commas, or all. Default: base-to-new.
@@ -205,6 +206,19 @@ impl BenchArguments {
         let methods = self.methods()?;
         let seeds: Vec<u64> = (common.seed..).take(self.seeds).collect();
         let starts = self.starts(&methods, &seeds, &template, &model)?;
+        let without: Vec<&str> = methods
+            .iter()
+            .filter(|method| {
+                method.baseline().is_some() && starts.iter().any(|of_seed| !of_seed.has(**method))
+            })
+            .map(|method| method.key())
+            .collect();
+        if !without.is_empty() {
+            output::note(format!(
+                "gram: not run without an initialisation (--start METHOD=FILE): {}",
+                without.join(", ")
+            ));
+        }
         let usual = if self.preset == Some(Preset::Paper) { "all" } else { "base-to-new" };
         let protocols = names(self.protocol.as_deref().unwrap_or(usual), &ProtocolKind::ALL)?;
         let most = self.shots.iter().max().copied().unwrap_or(0);

@@ -40,7 +40,7 @@ const WORDS: usize = 5;
     after_help = "Examples:\n  gram cluster --pairs demo --out runs/clusters\n  gram cluster --features features --pairs shards --out runs/clusters --similarity-quantile 0.1"
 )]
 pub struct ClusterArguments {
-    /// A CLIP folder, or the built-in `tiny` (default). With --features it must be the model that they come
+    /// A folder or file with a CLIP checkpoint, an id on the hub, or the built-in `tiny` (default). With --features it must be the model that they come
     /// from, and only checks names of topics in their images.
     #[arg(long, value_name = "M")]
     model: Option<String>,
@@ -250,8 +250,8 @@ impl ClusterArguments {
             let are_found = self.out.join("topics.json").is_file() && !self.anew.restart;
             ensure!(
                 are_found || !corrections.exists(),
-                "{}: it corrects topics that are found anew now: move it away, and put it back when it says what is wrong \
-                 with the new ones",
+                "{}: it corrects topics of an earlier clustering, and topics are found anew now: move it away, and adapt it \
+                 to the new ones before you put it back",
                 corrections.display()
             );
         }
@@ -317,7 +317,7 @@ impl ClusterArguments {
             settings.topic_words.languages = self
                 .language
                 .iter()
-                .map(|code| code.trim().to_owned())
+                .map(|code| code.trim().to_lowercase())
                 .filter(|code| !code.is_empty())
                 .collect();
         }
@@ -409,7 +409,7 @@ fn print(
         clusters.settings.topic_words.languages.join(", ")
     ))?;
     output::line(format!(
-        "dropped: {} of low similarity, {} noise, {} of dropped topics",
+        "pairs left out: {} of low similarity, {} noise, {} in topics that were dropped",
         counts.filtered, counts.noise, counts.dropped
     ))?;
     output::line(format!(
@@ -425,19 +425,22 @@ fn print(
         output::line(format!("captions cut: {cut}"))?;
     }
     clusters.warnings().iter().for_each(|warning| output::note(format!("gram: {}", shown(warning))));
-    output::line("\nlargest topics: pairs, captions that say the name, name, words")?;
-    let mut topics: Vec<&Topic> = clusters.topics.iter().filter(|topic| topic.size > 0).collect();
-    topics.sort_by_key(|topic| Reverse(topic.size));
+    output::line("\nlargest topics: number, pairs, captions that say the name, name, words")?;
+    let mut topics: Vec<(usize, &Topic)> =
+        clusters.topics.iter().enumerate().filter(|(_, topic)| topic.size > 0).collect();
+    topics.sort_by_key(|(_, topic)| Reverse(topic.size));
     topics.into_iter().take(LARGEST).try_for_each(print_topic)?;
-    output::line(format!("\n{}", arguments.out.display()))
+    output::line(format!("\n{}", arguments.out.display()))?;
+    output::line(format!("{}: all topics, with pictures", arguments.out.join("clusters.html").display()))
 }
 
-fn print_topic(topic: &Topic) -> Result<(), OutputError> {
+fn print_topic((number, topic): (usize, &Topic)) -> Result<(), OutputError> {
     let words: Vec<&str> = topic.words.iter().take(WORDS).map(|(word, _)| word.as_str()).collect();
     let state = topic.left_out.map(|cause| format!(" (in no episode: {cause})")).unwrap_or_default();
     let coverage = format!("{:.0} %", 100.0 * topic.coverage);
     output::line(format!(
-        "{:>6}  {coverage:>5}  {:20} {}{state}",
+        "{:>6} {:>6}  {coverage:>5}  {:20} {}{state}",
+        format!("#{number}"),
         topic.size,
         shown(&topic.name),
         shown(words.join(", "))

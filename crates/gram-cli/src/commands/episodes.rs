@@ -17,6 +17,7 @@ use gram_report::report::episodes_page;
 use serde_json::json;
 
 use crate::arguments::Common;
+use crate::commands::clusters::load_clusters;
 use crate::commands::meta_settings::MetaSettings;
 
 /// Arguments of `gram episodes`.
@@ -94,7 +95,7 @@ impl EpisodesArguments {
             self.out.display()
         );
         let settings = self.settings.in_force(self.method, common.seed)?;
-        let clusters = Clusters::load(&self.clusters)?;
+        let clusters = load_clusters(&self.clusters)?;
         let page = match (&self.html, &self.pairs) {
             (Some(path), Some(pairs)) => {
                 let is_page = |path: &Path| {

@@ -26,6 +26,7 @@ use gram_tune::design::PromptDesign;
 use serde::Serialize;
 
 use crate::arguments::{Anew, Common};
+use crate::commands::clusters::{load_clusters, told};
 use crate::commands::command_line;
 use crate::commands::meta_settings::MetaSettings;
 use crate::commands::prompting::load_prompt;
@@ -40,7 +41,7 @@ use crate::progress::bar;
                   gram meta-train --pairs demo --episodes episodes.json --method coop --out replayed.safetensors"
 )]
 pub struct MetaTrainArguments {
-    /// A CLIP folder, or the built-in `tiny`. Default: the model that --init names, else that of the
+    /// A folder or file with a CLIP checkpoint, an id on the hub, or the built-in `tiny`. Default: the model that --init names, else that of the
     /// clusters or episodes, else `tiny`.
     #[arg(long, value_name = "M")]
     model: Option<String>,
@@ -167,7 +168,7 @@ impl MetaTrainArguments {
         let settings = self.settings.in_force(self.method, common.seed)?;
         let tasks = match (&self.clusters, &self.episodes) {
             (Some(path), _) => {
-                let clusters = Clusters::load(path)?;
+                let clusters = load_clusters(path)?;
                 check_topics(&clusters, &settings)?;
                 Tasks::Clusters(path, clusters)
             }
@@ -268,12 +269,7 @@ impl Resolved<'_> {
                 let images = images_of_clusters(model, clusters, source, kind, room, &progress)?;
                 let episode_data =
                     episode_data(model, clusters, images.store, &start.theta, template, settings)?;
-                output::note(format!(
-                    "{} topics; {} more are too small, and of {} no name is true",
-                    episode_data.pool.topics.len(),
-                    episode_data.pool.too_small,
-                    episode_data.pool.unnamed
-                ));
+                output::note(told(&episode_data.pool));
                 Ok((episode_data, images.fingerprint, EpisodeSource::Sampled))
             }
             Tasks::Episodes(_, listed) => {

@@ -24,6 +24,7 @@ use gram_report::tables::{Cell, StudyRow, Table, study};
 use serde_json::json;
 
 use crate::arguments::{Anew, Common};
+use crate::commands::clusters::load_clusters;
 use crate::commands::studies::{kind_with_gram, model_of_clusters, show};
 use crate::commands::study_design::{self, StudyDesignArguments};
 use crate::commands::tuning::TuningArguments;
@@ -314,7 +315,7 @@ impl StudyArguments {
             "--clusters lies in --out {}, which --restart clears: name another --out",
             self.out.display()
         );
-        Ok(Some((path, Clusters::load(path)?)))
+        Ok(Some((path, load_clusters(path)?)))
     }
 
     /// The datasets; those of the demo where none is given.

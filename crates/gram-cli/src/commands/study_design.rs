@@ -25,6 +25,7 @@ use gram_tune::tuning::among_base_classes;
 use serde_json::json;
 
 use crate::arguments::{Anew, Common};
+use crate::commands::clusters::load_clusters;
 use crate::commands::meta_settings::MetaSettings;
 use crate::commands::studies::{kind_with_gram, model_of_clusters, show};
 use crate::commands::tuning::TuningArguments;
@@ -153,7 +154,7 @@ impl StudyDesignArguments {
     fn resolve(&self, common: &Common) -> Result<Resolved<'_>> {
         destination::folder(&self.out)?;
         let kind = kind_with_gram(self.method)?;
-        let clusters = Clusters::load(&self.clusters)?;
+        let clusters = load_clusters(&self.clusters)?;
         let base = MetaSettings::of_file(self.meta_config.as_deref(), kind, common.seed)?;
         let mut episodes = base.clone();
         if self.data.is_empty() {

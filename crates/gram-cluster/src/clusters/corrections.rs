@@ -82,6 +82,19 @@ impl Clusters {
         {
             return Err(format!("topic `{name}` is to be dropped and to join another: leave one out"));
         }
+        let mut dropped = vec![false; found.len()];
+        for name in &corrections.drop {
+            dropped[number(name)?] = true;
+        }
+        let gets = corrections.merge.keys().find(|name| number(name).is_ok_and(|topic| dropped[topic]));
+        if let Some(name) = gets {
+            return Err(format!("topic `{name}` is to be dropped, and others are to join it: leave one out"));
+        }
+        let renamed_too =
+            corrections.rename.keys().find(|name| number(name).is_ok_and(|topic| dropped[topic]));
+        if let Some(name) = renamed_too {
+            return Err(format!("topic `{name}` is to be dropped and renamed: leave one out"));
+        }
         for (into, others) in &corrections.merge {
             let into = number(into)?;
             if joins.contains_key(&into) {
@@ -107,7 +120,7 @@ impl Clusters {
             }
             if !new.contains(char::is_alphanumeric) || new.contains(is_unseen) {
                 return Err(format!(
-                    "rename: topic `{name}` gets no name that can be shown: write one line of text"
+                    "rename: topic `{name}` gets an empty name or one that cannot be shown: write one line of text"
                 ));
             }
             if self.topics[topic].left_out == Some(LeftOut::Merged) {
@@ -117,6 +130,11 @@ impl Clusters {
             (self.topics[topic].left_out, self.topics[topic].recognition) = (None, None);
             changed[topic] = true;
         }
+        if let Some(name) = self.given_twice(&renamed, &dropped) {
+            return Err(format!(
+                "rename: several topics would be called `{name}`: join them by merge, or choose another name"
+            ));
+        }
         for name in &corrections.drop {
             let topic = &mut self.topics[number(name)?];
             topic.left_out =
@@ -125,6 +143,17 @@ impl Clusters {
         self.check_names_again(&changed, &renamed);
         self.count_names();
         Ok(())
+    }
+
+    /// A name that was given by hand and that another topic of episodes has, too.
+    fn given_twice(&self, renamed: &[bool], dropped: &[bool]) -> Option<&str> {
+        let stands = |topic: &usize| self.topics[*topic].left_out.is_none() && !dropped[*topic];
+        let all: Vec<usize> = (0..self.topics.len()).filter(stands).collect();
+        let name = |topic: usize| self.topics[topic].name.as_str();
+        let is_twice = |topic: &usize| {
+            renamed[*topic] && all.iter().any(|other| other != topic && name(*other) == name(*topic))
+        };
+        all.iter().copied().find(|topic| is_twice(topic)).map(name)
     }
 
     /// Puts the pairs of a topic into another, as further domains.
@@ -306,7 +335,10 @@ mod tests {
         assert!(refused("[merge]\ndog = ['toy']\nyoung = ['toy']").contains("is to join two topics"));
         assert!(refused("[merge]\ndog = ['toy']\ntoy = ['young']").contains("is to join another itself"));
         for name in [" ", "_", "a\u{202e}b"] {
-            assert!(refused(&format!("[rename]\ndog = '{name}'")).contains("gets no name that can be shown"));
+            assert!(
+                refused(&format!("[rename]\ndog = '{name}'"))
+                    .contains("gets an empty name or one that cannot be shown")
+            );
         }
         assert!(refused("[rename]\ndog = 'a'\n'#0' = 'b'").contains("topic `dog` is renamed twice"));
         assert!(
@@ -314,5 +346,10 @@ mod tests {
                 .contains("is to be dropped and to join another")
         );
         assert!(refused("[merge]\ndog = ['toy']\n[rename]\ntoy = 'x'").contains("rename that one"));
+        assert!(refused("drop = ['dog']\n[merge]\ndog = ['toy']").contains("others are to join it"));
+        assert!(refused("drop = ['dog']\n[rename]\n'#0' = 'x'").contains("is to be dropped and renamed"));
+        assert!(refused("[rename]\ndog = 'toy'").contains("several topics would be called `toy`"));
+        assert!(refused("[rename]\ndog = 'x'\ntoy = 'x'").contains("several topics would be called `x`"));
+        assert!(corrected("drop = ['toy']\n[rename]\ndog = 'toy'").is_ok());
     }
 }

@@ -6,6 +6,8 @@ use super::Clusters;
 const LARGEST_TOPIC: f64 = 0.25;
 /// The share of pairs without a topic from which on too few are learned from.
 const MOST_NOISE: f64 = 0.7;
+/// The share of topics that cannot give an episode both sets from which on that is to be looked at.
+const MOST_UNFIT: f64 = 0.3;
 /// The fewest topics: an episode has eight, and some are held out.
 const FEWEST_TOPICS: usize = 12;
 /// The share of topics that no name is true of from which on names are to be looked at.
@@ -36,10 +38,20 @@ impl Clusters {
             }
         }
         let found = topics.clone().count();
+        let unfit = self.counts.unfit_topics;
+        let is_unfit = share(unfit, found + unfit) > MOST_UNFIT;
         if found < FEWEST_TOPICS {
+            let instead =
+                if is_unfit { String::new() } else { format!(", or lower --min-cluster-size (now {size})") };
             warnings.push(format!(
-                "only {found} topics, while an episode has eight and others are held out: give more pairs, or lower \
-                 --min-cluster-size (now {size})"
+                "only {found} topics, while an episode has eight and others are held out: give more pairs{instead}"
+            ));
+        }
+        if is_unfit {
+            let (support, query) = (self.settings.support_shots, self.settings.query_shots);
+            warnings.push(format!(
+                "{unfit} topics were dropped because they have no {support} support images of one domain and {query} \
+                 query images besides: give more pairs, or lower support_shots and query_shots in --config"
             ));
         }
         let noise = share(self.counts.noise, kept);
@@ -95,6 +107,14 @@ mod tests {
         assert!(warning.starts_with("41 % of the clustered pairs are one topic, `topic 3`"), "{warning}");
         let [warning] = clusters(&[300, 20], 0).warnings().try_into().unwrap();
         assert!(warning.starts_with("only 2 topics"), "{warning}");
+        let mut unfit = clusters(&[300, 20], 0);
+        unfit.counts.unfit_topics = 8;
+        let [few, warning] = unfit.warnings().try_into().unwrap();
+        assert!(few.ends_with("give more pairs"), "{few}");
+        assert!(
+            warning.starts_with("8 topics were dropped because they have no 4 support images"),
+            "{warning}"
+        );
         let [warning] = clusters(&[10; 12], 400).warnings().try_into().unwrap();
         assert!(warning.starts_with("77 % of the pairs are in no topic"), "{warning}");
         let mut unnamed = clusters(&[20; 30], 0);

@@ -174,6 +174,21 @@ impl Language {
         CODES.iter().find(|(three, _)| *three == code).map(|(_, two)| Self(two))
     }
 
+    /// Words of the language that speak of the picture, not of what it shows, besides the English ones of the
+    /// settings.
+    pub(super) fn caption_words(self) -> Vec<&'static str> {
+        let words = match self.0 {
+            "de" => "bild bilder foto fotos fotografie aufnahme zeichnung abbildung symbolbild",
+            "fr" => "photo photos photographie image images dessin illustration",
+            "es" => "foto fotos fotografía imagen imágenes dibujo ilustración",
+            "it" => "foto fotografia immagine immagini disegno illustrazione",
+            "nl" => "foto afbeelding afbeeldingen plaatje tekening illustratie",
+            "pt" => "foto fotos fotografia imagem imagens desenho ilustração",
+            _ => "",
+        };
+        words.split_whitespace().collect()
+    }
+
     /// Its words that say nothing.
     pub(super) fn stop_words(self) -> Vec<&'static str> {
         match self {

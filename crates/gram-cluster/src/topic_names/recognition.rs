@@ -87,6 +87,12 @@ pub(super) fn of(
     Ok(candidates.par_iter().enumerate().map(share).collect())
 }
 
+/// The least share that a name needs with so many topics: `minimum` among [`OTHERS`], more among fewer, as
+/// chance is.
+pub(super) fn least_share(minimum: f64, topics: usize) -> f64 {
+    (minimum * (OTHERS + 1) as f64 / topics.clamp(1, OTHERS + 1) as f64).min(1.0)
+}
+
 /// Adds to every topic's overlaps those whose names have features that are too much alike.
 pub(super) fn set_overlaps(
     named: &mut [TopicName],
@@ -112,4 +118,15 @@ pub(super) fn set_overlaps(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_share_grows_as_chance_does_where_there_are_few_topics() {
+        assert_eq!([2, 4, 20, 300].map(|topics| least_share(0.05, topics)), [0.5, 0.25, 0.05, 0.05]);
+        assert_eq!((least_share(0.0, 3), least_share(0.5, 2)), (0.0, 1.0));
+    }
 }

@@ -24,7 +24,8 @@ pub struct TopicWordSettings {
     pub languages: Vec<String>,
     /// Words that say nothing, besides those of the languages.
     pub stop_words: Vec<String>,
-    /// Words that speak of the picture, not of what it shows.
+    /// Words that speak of the picture, not of what it shows, besides those of German, French, Spanish,
+    /// Italian, Dutch and Portuguese.
     pub caption_words: Vec<String>,
     /// Whether forms of a word count as one: "dog" and "dogs", "climbs" and "climbing".
     pub merge_forms: bool,
@@ -36,7 +37,8 @@ pub struct TopicWordSettings {
     /// The least share of a topic's captions that must say what it is about, the main word of its name, in
     /// [0, 1]: a topic without such a word is too wide for one name.
     pub minimum_main_coverage: f64,
-    /// The least share of a topic's images that CLIP must give to its name among nineteen others, in [0, 1].
+    /// The least share of a topic's images that CLIP must give to its name among nineteen others, in [0, 1]. Among
+    /// fewer it is larger in proportion, as chance is.
     pub minimum_recognition: f64,
     /// The largest cosine of the text features of two names in one episode, in [-1, 1].
     pub maximum_similarity: f64,
@@ -90,8 +92,13 @@ impl TopicWordSettings {
 
     /// Words of these languages that are neither counted nor named.
     pub(super) fn silent_words(&self, languages: &[Language]) -> HashSet<&str> {
-        let own = self.stop_words.iter().chain(&self.caption_words).map(String::as_str);
-        languages.iter().flat_map(|language| language.stop_words()).chain(own).collect()
+        let mut words: HashSet<&str> =
+            self.stop_words.iter().chain(&self.caption_words).map(String::as_str).collect();
+        for language in languages {
+            words.extend(language.stop_words());
+            words.extend(language.caption_words());
+        }
+        words
     }
 
     /// Captions without words that say nothing or speak of the picture; whole where nothing else is said.
