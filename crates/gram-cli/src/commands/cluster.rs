@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{ArgGroup, Args};
 use gram_clip::Model;
 use gram_cluster::cost::{self, StageCost};
-use gram_cluster::{ChcSettings, Clusters, Rows, Topic};
+use gram_cluster::{ChcSettings, Clusters, LeftOut, Rows, Topic};
 use gram_data::{Pairs, SkipCause, Skipped};
 use gram_experiments::clustering::{
     CLUSTERED, PairFeatures, cluster_features, cluster_pairs, once_clustered,
@@ -416,8 +416,10 @@ fn print(
         "topics dropped: {} too small for a domain, {} without a word, {} that cannot give an episode both sets",
         counts.small_topics, counts.unnamed_topics, counts.unfit_topics
     ))?;
+    let dropped = clusters.topics.iter().filter(|topic| topic.left_out == Some(LeftOut::Dropped)).count();
+    let by_hand = if dropped > 0 { format!(", {dropped} dropped by hand") } else { String::new() };
     output::line(format!(
-        "topics in no episode: {} of which no name is true; {} share their name with another, and no episode with it",
+        "topics in no episode: {} of which no name is true{by_hand}; {} share their name with another, and no episode with it",
         counts.topics_in_no_episode, counts.ambiguous_topics
     ))?;
     output::line(pairs.skipped_summary())?;

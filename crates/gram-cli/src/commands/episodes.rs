@@ -11,13 +11,13 @@ use gram_data::Pairs;
 use gram_experiments::episodes::EpisodesFile;
 use gram_experiments::whole_file;
 use gram_hub::model::open_pairs;
-use gram_meta::MetaTrainingSettings;
+use gram_meta::{MetaTrainingSettings, TopicPool};
 use gram_prompt::PromptKind;
 use gram_report::report::episodes_page;
 use serde_json::json;
 
 use crate::arguments::Common;
-use crate::commands::clusters::load_clusters;
+use crate::commands::clusters::{load_clusters, told};
 use crate::commands::meta_settings::MetaSettings;
 
 /// Arguments of `gram episodes`.
@@ -113,6 +113,7 @@ impl EpisodesArguments {
 impl Resolved<'_> {
     /// Draws the episodes and writes them.
     fn run(&self) -> Result<EpisodesFile> {
+        output::note(told(&TopicPool::new(&self.clusters, &self.settings.episodes)));
         let file = EpisodesFile::sample(&self.clusters, &self.settings, self.arguments.count)?;
         file.write(&self.arguments.out)?;
         if let Some((path, pairs)) = &self.page {
