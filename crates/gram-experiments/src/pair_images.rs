@@ -151,8 +151,9 @@ fn computed_before(
     Ok(PairImages { store: ImageStore::Features(tensor(&features, &model.device())), fingerprint })
 }
 
-/// The rows of a folder with keys `of_folder` by the keys of clustered pairs, of those that it has. Other tools write keys without
-/// the shard before them: such a row is that of the one key that ends in it, if there is only one.
+/// The rows of a folder with keys `of_folder` by the keys of clustered pairs, of those that it has. Other
+/// tools write keys without the shard before them: such a row is that of the one key that ends in it, if
+/// there is only one.
 fn rows_of<'a>(of_folder: &[String], keys: impl Iterator<Item = &'a str> + Clone) -> HashMap<&'a str, usize> {
     let rows: HashMap<&str, usize> = of_folder.iter().map(String::as_str).zip(0..).collect();
     let mut keys_of_name: HashMap<&str, usize> = HashMap::new();

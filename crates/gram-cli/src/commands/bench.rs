@@ -44,8 +44,8 @@ pub struct BenchArguments {
     #[arg(long, value_name = "M")]
     model: Option<String>,
     /// A named set of --protocol, --methods, --shots, --seeds and --sampling; flags beside it override it.
-    /// paper: all protocols, the paper's methods (zero-shot, cocoop, coop, coop-gram, vpt, vpt-gram, unigram), 16
-    /// shots as CoOp's code draws them, 3 seeds.
+    /// paper: all protocols, the paper's methods (zero-shot, cocoop, coop, coop-gram, vpt, vpt-gram,
+    /// unigram), 16 shots as CoOp's code draws them, 3 seeds.
     #[arg(long, value_name = "NAME")]
     preset: Option<Preset>,
     /// base-to-new, cross-domain, cross-dataset, several separated by commas, or all. Default: base-to-new.

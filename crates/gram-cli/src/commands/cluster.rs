@@ -40,8 +40,8 @@ const WORDS: usize = 5;
     after_help = "Examples:\n  gram cluster --pairs demo --out runs/clusters\n  gram cluster --features features --pairs shards --out runs/clusters --similarity-quantile 0.1"
 )]
 pub struct ClusterArguments {
-    /// A folder or file with a CLIP checkpoint, an id on the hub, or the built-in `tiny` (default). With --features it must be the model that they come
-    /// from, and only checks names of topics in their images.
+    /// A folder or file with a CLIP checkpoint, an id on the hub, or the built-in `tiny` (default). With
+    /// --features it must be the model that they come from, and only checks names of topics in their images.
     #[arg(long, value_name = "M")]
     model: Option<String>,
     /// Image-text pairs: WebDataset shards, a folder of them, a manifest, or `demo`. With --features they

@@ -41,8 +41,8 @@ use crate::progress::bar;
                   gram meta-train --pairs demo --episodes episodes.json --method coop --out replayed.safetensors"
 )]
 pub struct MetaTrainArguments {
-    /// A folder or file with a CLIP checkpoint, an id on the hub, or the built-in `tiny`. Default: the model that --init names, else that of the
-    /// clusters or episodes, else `tiny`.
+    /// A folder or file with a CLIP checkpoint, an id on the hub, or the built-in `tiny`. Default: the model
+    /// that --init names, else that of the clusters or episodes, else `tiny`.
     #[arg(long, value_name = "M")]
     model: Option<String>,
     /// The image-text pairs that were clustered.

@@ -37,8 +37,8 @@ pub struct TopicWordSettings {
     /// The least share of a topic's captions that must say what it is about, the main word of its name, in
     /// [0, 1]: a topic without such a word is too wide for one name.
     pub minimum_main_coverage: f64,
-    /// The least share of a topic's images that CLIP must give to its name among nineteen others, in [0, 1]. Among
-    /// fewer it is larger in proportion, as chance is.
+    /// The least share of a topic's images that CLIP must give to its name among nineteen others, in [0, 1].
+    /// Among fewer it is larger in proportion, as chance is.
     pub minimum_recognition: f64,
     /// The largest cosine of the text features of two names in one episode, in [-1, 1].
     pub maximum_similarity: f64,
