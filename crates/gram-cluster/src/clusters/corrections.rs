@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn a_name_by_hand_brings_a_topic_back_and_keeps_it_from_its_likes() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(Clusters::CORRECTIONS), "[rename]\nyoung = 'dog'").unwrap();
+        std::fs::write(folder.path().join(Clusters::CORRECTIONS), "[rename]\nyoung = 'dogs'").unwrap();
         let mut before = clusters();
         before.topics[2].left_out = Some(LeftOut::NoName);
         let found = before.corrected(folder.path()).unwrap();
