@@ -156,11 +156,17 @@ impl Clusters {
         digits(all.finish())
     }
 
+    /// How many topics are left out for this cause.
+    pub fn topics_left_out(&self, cause: LeftOut) -> usize {
+        self.topics.iter().filter(|topic| topic.left_out == Some(cause)).count()
+    }
+
     /// Counts the topics that no name is true of, and those that share theirs.
     pub(crate) fn count_names(&mut self) {
-        let by_hand = [Some(LeftOut::Dropped), Some(LeftOut::Merged)];
-        let out = |topic: &&Topic| topic.left_out.is_some() && !by_hand.contains(&topic.left_out);
-        self.counts.topics_in_no_episode = self.topics.iter().filter(out).count();
+        self.counts.topics_in_no_episode = [LeftOut::NoName, LeftOut::Coverage, LeftOut::Recognition]
+            .map(|cause| self.topics_left_out(cause))
+            .into_iter()
+            .sum();
         let there: Vec<&Topic> = self.topics.iter().filter(|topic| topic.size > 0).collect();
         let mut names: HashMap<&str, usize> = HashMap::new();
         there.iter().for_each(|topic| *names.entry(&topic.name).or_default() += 1);

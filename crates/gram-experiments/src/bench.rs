@@ -347,8 +347,8 @@ impl<'a> Bench<'a> {
         self.plan.methods.iter().filter(|method| self.starts.iter().all(|starts| starts.has(**method)))
     }
 
-    /// What is said of methods that are not run.
-    fn left_out(&self) -> Option<String> {
+    /// What is said of methods that are not run; nothing if all are.
+    pub fn left_out(&self) -> Option<String> {
         let left_out =
             self.plan.methods.iter().filter(|method| self.runnable().all(|other| other != *method));
         let names: Vec<&str> = left_out.map(|method| method.name()).collect();

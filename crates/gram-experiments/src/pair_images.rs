@@ -49,7 +49,7 @@ pub fn check_captions<'a>(clusters: &Clusters, source: impl Into<PairSource<'a>>
             pairs.pairs.iter().map(|pair| (pair.key.as_str(), pair.caption.as_str())).collect()
         }
         PairSource::Features(folder) => {
-            let rows = rows_of(&folder.keys, clusters.pairs.iter().map(|pair| pair.key.as_str()));
+            let rows = folder.rows_of(clusters.pairs.iter().map(|pair| pair.key.as_str()));
             rows.into_iter().map(|(key, row)| (key, folder.captions[row].as_str())).collect()
         }
     };
@@ -136,7 +136,7 @@ fn computed_before(
         "{place}: a visual prompt needs images, not features: give the pairs' images with --pairs"
     );
     check_model(folder.model.as_ref(), folder.images.shape().1, model, folder.path())?;
-    let rows = rows_of(&folder.keys, keys.iter().map(String::as_str));
+    let rows = folder.rows_of(keys.iter().map(String::as_str));
     let row = |key: &String| {
         rows.get(key.as_str()).copied().with_context(|| {
             format!(
@@ -151,28 +151,6 @@ fn computed_before(
     Ok(PairImages { store: ImageStore::Features(tensor(&features, &model.device())), fingerprint })
 }
 
-/// The rows of a folder with keys `of_folder` by the keys of clustered pairs, of those that it has. Other
-/// tools write keys without the shard before them: such a row is that of the one key that ends in it, if
-/// there is only one.
-fn rows_of<'a>(of_folder: &[String], keys: impl Iterator<Item = &'a str> + Clone) -> HashMap<&'a str, usize> {
-    let rows: HashMap<&str, usize> = of_folder.iter().map(String::as_str).zip(0..).collect();
-    let mut keys_of_name: HashMap<&str, usize> = HashMap::new();
-    for (_, name) in keys.clone().filter_map(|key| key.split_once('/')) {
-        *keys_of_name.entry(name).or_default() += 1;
-    }
-    let row = |key: &'a str| {
-        let without_shard = || {
-            let (_, name) = key.split_once('/')?;
-            // A name that comes again in the folder is numbered there.
-            let is_one =
-                keys_of_name.get(name) == Some(&1) && !rows.contains_key(format!("{name}#1").as_str());
-            rows.get(name).copied().filter(|_| is_one)
-        };
-        Some((key, rows.get(key).copied().or_else(without_shard)?))
-    };
-    keys.filter_map(row).collect()
-}
-
 /// The pairs with these keys.
 pub(crate) fn pairs_of(keys: &[String], pairs: &Pairs) -> Result<Vec<Pair>> {
     let by_key: HashMap<&str, &Pair> = pairs.pairs.iter().map(|pair| (pair.key.as_str(), pair)).collect();
@@ -183,24 +161,4 @@ pub(crate) fn pairs_of(keys: &[String], pairs: &Pairs) -> Result<Vec<Pair>> {
         })
     };
     keys.iter().map(find).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_row_is_found_by_its_key_or_by_the_one_key_that_has_a_shard_before_it() {
-        let found = |of_folder: &[&str], keys: &[&'static str]| {
-            let of_folder: Vec<String> = of_folder.iter().map(|key| (*key).to_owned()).collect();
-            let rows = rows_of(&of_folder, keys.iter().copied());
-            keys.iter().map(|key| rows.get(key).copied()).collect::<Vec<_>>()
-        };
-        assert_eq!(found(&["a", "b"], &["b", "c"]), [Some(1), None]);
-        assert_eq!(found(&["000", "001"], &["shard-0/001", "shard-0/000"]), [Some(1), Some(0)]);
-        assert_eq!(found(&["shard-0/000", "000"], &["shard-0/000"]), [Some(0)]);
-        // A name of two shards says nothing.
-        assert_eq!(found(&["000"], &["shard-0/000", "shard-1/000"]), [None, None]);
-        assert_eq!(found(&["000", "000#1"], &["shard-1/000"]), [None]);
-    }
 }

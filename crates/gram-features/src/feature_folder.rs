@@ -14,10 +14,10 @@ use serde::Deserialize;
 
 use crate::{FeatureError, Rows};
 
+pub use features::Features;
+
 /// The file of a feature folder that describes the dataset.
 pub const DATASET: &str = "dataset.json";
-
-pub use features::Features;
 
 /// What is said of a folder without features.
 const NO_FEATURES: &str = "holds neither features.safetensors nor img_emb: give a folder that `gram embed` has \
@@ -188,6 +188,12 @@ impl FeatureFolder {
         Some((0..self.keys.len()).map(of).collect())
     }
 
+    /// The rows of the pairs with these keys, of those that are here. A key of clip-retrieval lacks the name
+    /// of the shard: its row is that of the one key that ends in it, if there is only one.
+    pub fn rows_of<'a>(&self, keys: impl Iterator<Item = &'a str> + Clone) -> HashMap<&'a str, usize> {
+        rows_of(&self.keys, keys)
+    }
+
     /// Matches the features with the pairs that they are of, by their keys; the pairs may be more. Keys of
     /// clip-retrieval lack the name of the shard, which is then added.
     ///
@@ -196,7 +202,7 @@ impl FeatureFolder {
     /// first.
     pub fn match_with(&mut self, pairs: &Pairs) -> Result<(), FeatureError> {
         let by_key: HashMap<&str, &Pair> = pairs.pairs.iter().map(|pair| (pair.key.as_str(), pair)).collect();
-        let by_name = by_name(pairs);
+        let by_name = by_name(pairs.pairs.iter().map(|pair| (pair.key.as_str(), pair)));
         let (mut missing, mut others) = (Vec::new(), Vec::new());
         for (key, caption) in self.keys.iter_mut().zip(&self.captions) {
             let inside = || by_name.get(key.as_str()).copied().flatten();
@@ -228,15 +234,34 @@ impl FeatureFolder {
     }
 }
 
-/// Pairs by what their keys are without the name of the shard before them; nothing where that names several.
-fn by_name(pairs: &Pairs) -> HashMap<&str, Option<&Pair>> {
+/// What has keys, by these without the name of the shard before them; nothing where a name is that of several.
+fn by_name<'a, T: Copy>(keyed: impl Iterator<Item = (&'a str, T)>) -> HashMap<&'a str, Option<T>> {
     let mut named = HashMap::new();
-    for pair in &pairs.pairs {
-        if let Some((_, name)) = pair.key.split_once('/') {
-            named.entry(name).and_modify(|known| *known = None).or_insert(Some(pair));
+    for (key, value) in keyed {
+        if let Some((_, name)) = key.split_once('/') {
+            named.entry(name).and_modify(|known| *known = None).or_insert(Some(value));
         }
     }
     named
+}
+
+/// The rows of a folder with keys `of_folder` by the keys of clustered pairs, of those that it has. Other
+/// tools write keys without the shard before them: such a row is that of the one key that ends in it, if
+/// there is only one.
+fn rows_of<'a>(of_folder: &[String], keys: impl Iterator<Item = &'a str> + Clone) -> HashMap<&'a str, usize> {
+    let rows: HashMap<&str, usize> = of_folder.iter().map(String::as_str).zip(0..).collect();
+    let by_name = by_name(keys.clone().map(|key| (key, ())));
+    let row = |key: &'a str| {
+        let without_shard = || {
+            let (_, name) = key.split_once('/')?;
+            // A name that comes again in the folder is numbered there.
+            let is_one =
+                by_name.get(name) == Some(&Some(())) && !rows.contains_key(format!("{name}#1").as_str());
+            rows.get(name).copied().filter(|_| is_one)
+        };
+        Some((key, rows.get(key).copied().or_else(without_shard)?))
+    };
+    keys.filter_map(row).collect()
 }
 
 /// The model that the description of a folder names.

@@ -167,10 +167,8 @@ impl TopicPool {
             topics.partition(|one| named(&one.topic));
         let count = named.len();
         let topics: Vec<EpisodeTopic> = named.into_iter().filter(|topic| settings.fits(topic)).collect();
-        let cause = |cause: LeftOut| {
-            unnamed.iter().filter(|one| clusters.topics[one.topic].left_out == Some(cause)).count()
-        };
-        let (dropped, merged) = (cause(LeftOut::Dropped), cause(LeftOut::Merged));
+        let [dropped, merged] =
+            [LeftOut::Dropped, LeftOut::Merged].map(|cause| clusters.topics_left_out(cause));
         let unnamed = unnamed.len() - dropped - merged;
         Self { too_small: count - topics.len(), unnamed, dropped, topics }
     }

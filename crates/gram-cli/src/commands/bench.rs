@@ -166,7 +166,9 @@ impl Resolved<'_> {
         let (command, progress) = (&command_line(), &bar("runs"));
         let (settings, seeds) = (settings.clone(), seeds.clone());
         let workbench = Workbench { model, template, settings, seeds, command, progress };
-        Ok(Bench { workbench, datasets, starts, plan: plan.clone(), out, restart: *restart }.run()?)
+        let bench = Bench { workbench, datasets, starts, plan: plan.clone(), out, restart: *restart };
+        bench.left_out().iter().for_each(|methods| output::note(format!("gram: {methods}")));
+        Ok(bench.run()?)
     }
 }
 
@@ -206,19 +208,6 @@ impl BenchArguments {
         let methods = self.methods()?;
         let seeds: Vec<u64> = (common.seed..).take(self.seeds).collect();
         let starts = self.starts(&methods, &seeds, &template, &model)?;
-        let without: Vec<&str> = methods
-            .iter()
-            .filter(|method| {
-                method.baseline().is_some() && starts.iter().any(|of_seed| !of_seed.has(**method))
-            })
-            .map(|method| method.key())
-            .collect();
-        if !without.is_empty() {
-            output::note(format!(
-                "gram: not run without an initialisation (--start METHOD=FILE): {}",
-                without.join(", ")
-            ));
-        }
         let usual = if self.preset == Some(Preset::Paper) { "all" } else { "base-to-new" };
         let protocols = names(self.protocol.as_deref().unwrap_or(usual), &ProtocolKind::ALL)?;
         let most = self.shots.iter().max().copied().unwrap_or(0);

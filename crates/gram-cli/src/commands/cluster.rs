@@ -416,7 +416,7 @@ fn print(
         "topics dropped: {} too small for a domain, {} without a word, {} that cannot give an episode both sets",
         counts.small_topics, counts.unnamed_topics, counts.unfit_topics
     ))?;
-    let dropped = clusters.topics.iter().filter(|topic| topic.left_out == Some(LeftOut::Dropped)).count();
+    let dropped = clusters.topics_left_out(LeftOut::Dropped);
     let by_hand = if dropped > 0 { format!(", {dropped} dropped by hand") } else { String::new() };
     output::line(format!(
         "topics in no episode: {} of which no name is true{by_hand}; {} share their name with another, and no episode with it",

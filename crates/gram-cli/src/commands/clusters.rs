@@ -17,13 +17,12 @@ pub fn load_clusters(folder: &Path) -> Result<Clusters, ClusterError> {
     let clusters = found.corrected(folder)?;
     let path = folder.join(Clusters::CORRECTIONS);
     if path.is_file() {
-        let cause = |cause| clusters.topics.iter().filter(|topic| topic.left_out == Some(cause)).count();
         let renamed = clusters.topics.iter().zip(&names).filter(|(topic, name)| topic.name != **name).count();
         output::note(format!(
             "{}: {renamed} topics renamed, {} dropped, {} joined to others",
             path.display(),
-            cause(LeftOut::Dropped),
-            cause(LeftOut::Merged)
+            clusters.topics_left_out(LeftOut::Dropped),
+            clusters.topics_left_out(LeftOut::Merged)
         ));
     }
     Ok(clusters)

@@ -113,3 +113,18 @@ fn keys_of_clip_retrieval_are_found_without_the_name_of_the_shard() {
     features.match_with(&shards(["00000/a", "00001/b"])).unwrap();
     assert_eq!(features.keys, ["00000/a", "00001/b"]);
 }
+
+#[test]
+fn a_row_is_found_by_its_key_or_by_the_one_key_that_has_a_shard_before_it() {
+    let found = |of_folder: &[&str], keys: &[&'static str]| {
+        let of_folder: Vec<String> = of_folder.iter().map(|key| (*key).to_owned()).collect();
+        let rows = rows_of(&of_folder, keys.iter().copied());
+        keys.iter().map(|key| rows.get(key).copied()).collect::<Vec<_>>()
+    };
+    assert_eq!(found(&["a", "b"], &["b", "c"]), [Some(1), None]);
+    assert_eq!(found(&["000", "001"], &["shard-0/001", "shard-0/000"]), [Some(1), Some(0)]);
+    assert_eq!(found(&["shard-0/000", "000"], &["shard-0/000"]), [Some(0)]);
+    // A name of two shards says nothing.
+    assert_eq!(found(&["000"], &["shard-0/000", "shard-1/000"]), [None, None]);
+    assert_eq!(found(&["000", "000#1"], &["shard-1/000"]), [None]);
+}
