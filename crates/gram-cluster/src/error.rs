@@ -86,6 +86,9 @@ pub enum ClusterError {
         /// The cause.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// The corrections cannot be read as text; names the file.
+    #[error(transparent)]
+    Text(gram_data::DataError),
     /// What people have written of topics cannot be followed.
     #[error("{}: {problem}", path.display())]
     Correction {

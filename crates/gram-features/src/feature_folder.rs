@@ -234,7 +234,8 @@ impl FeatureFolder {
     }
 }
 
-/// What has keys, by these without the name of the shard before them; nothing where a name is that of several.
+/// What has keys, by these without the name of the shard before them; nothing where a name is that of
+/// several.
 fn by_name<'a, T: Copy>(keyed: impl Iterator<Item = (&'a str, T)>) -> HashMap<&'a str, Option<T>> {
     let mut named = HashMap::new();
     for (key, value) in keyed {

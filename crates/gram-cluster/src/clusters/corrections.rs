@@ -41,14 +41,15 @@ impl Clusters {
     /// Follows the corrections of a folder, if there are any.
     ///
     /// # Errors
-    /// [`ClusterError::Correction`] says which line or topic, and the way out.
+    /// [`ClusterError::Correction`] says which line or topic, and the way out; [`ClusterError::Text`] if the
+    /// file is no text.
     pub fn corrected(mut self, folder: &Path) -> Result<Self, ClusterError> {
         let path = folder.join(Self::CORRECTIONS);
         if !path.try_exists().unwrap_or(true) {
             return Ok(self);
         }
-        let text = gram_data::read_text(&path).map_err(|error| ClusterError::read(&path, error))?;
         let problem = |problem: String| ClusterError::Correction { path: path.clone(), problem };
+        let text = gram_data::read_text(&path).map_err(ClusterError::Text)?;
         let corrections: Corrections = toml::from_str(&text).map_err(|error| {
             let before =
                 |span: std::ops::Range<usize>| text[..span.start.min(text.len())].matches('\n').count();
@@ -320,6 +321,15 @@ mod tests {
     #[test]
     fn without_the_file_nothing_changes() {
         assert_eq!(clusters().corrected(Path::new("nowhere")).unwrap(), clusters());
+    }
+
+    #[test]
+    fn corrections_that_are_no_text_are_to_be_saved_again_and_nothing_is_to_be_clustered_again() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(Clusters::CORRECTIONS), b"drop = ['caf\xe9']").unwrap();
+        let problem = clusters().corrected(folder.path()).unwrap_err().to_string();
+        assert!(problem.contains("topics.toml: line 1 is not UTF-8: save it as UTF-8"), "{problem}");
+        assert!(!problem.contains("cluster again"), "{problem}");
     }
 
     #[test]
