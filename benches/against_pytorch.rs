@@ -15,12 +15,13 @@
     reason = "a program of this repository's own, read as it runs"
 )]
 
+use gram_clip::scalars::read_one;
 use std::process::Command;
 use std::time::Instant;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::checkpoint::Source;
-use gram_clip::{Clip, ClipConfig, ClipError, side_by_side};
+use gram_clip::{Clip, ClipConfig, ClipError, Compute};
 use gram_features::Images;
 use gram_meta::{InnerLoop, Regulator, RegulatorStart, Task};
 use gram_prompt::{
@@ -68,7 +69,7 @@ impl Source for Hashed {
     }
 }
 
-fn clip(device: &Device) -> Clip {
+fn clip() -> Clip {
     let config = serde_json::json!({
         "projection_dim": WIDTH,
         "text_config": {
@@ -82,7 +83,7 @@ fn clip(device: &Device) -> Clip {
         },
     });
     let config = ClipConfig::parse(&config.to_string()).expect("the configuration is one");
-    Clip::read(&config, &mut Hashed, device).expect("every weight is drawn")
+    Clip::read(&config, &mut Hashed, &Compute::cpu()).expect("every weight is drawn")
 }
 
 /// Classes from a number on, each with a name of its own.
@@ -179,8 +180,8 @@ fn peak() -> f64 {
 
 /// Prints the peak of memory before and after a meta-step with so many inner steps.
 fn memory(steps: usize) {
-    let device = Device::default();
-    let (clip, tasks, theta) = (clip(&device), tasks(&device), prompt("theta", &device));
+    let device = Device::flex();
+    let (clip, tasks, theta) = (clip(), tasks(&device), prompt("theta", &device));
     let model = model(&clip);
     let phi = regulator(&theta, &device);
     let before = peak();
@@ -197,8 +198,8 @@ fn main() {
     if let Some(place) = arguments.iter().position(|argument| argument == "--inner-steps") {
         return memory(arguments[place + 1].parse().expect("a number of inner steps"));
     }
-    let device = Device::default();
-    let clip = clip(&device);
+    let device = Device::flex();
+    let clip = clip();
     let (model, theta) = (model(&clip), prompt("theta", &device));
 
     let (many, batch) = (classes(0, 100), images("batch", 100, 1, &device));
@@ -213,13 +214,14 @@ fn main() {
 
     let (tasks, phi) = (tasks(&device), regulator(&theta, &device));
     let sum = |chunk: usize| {
-        let found = side_by_side(tasks.chunks(chunk).collect(), |tasks: &[Task]| {
-            inner_loop(1).meta_gradients(&model, &theta, Some(&phi), tasks)
-        })
-        .concat();
+        let found = Compute::cpu()
+            .side_by_side(tasks.chunks(chunk).collect(), |tasks: &[Task]| {
+                inner_loop(1).meta_gradients(&model, &theta, Some(&phi), tasks)
+            })
+            .concat();
         let theta =
             found.iter().skip(1).fold(found[0].theta.clone(), |sum, one| sum.add_scaled(&one.theta, 1.0));
-        let loss: f32 = found.iter().map(|one| one.query_loss).sum();
+        let loss: f32 = found.iter().map(|one| one.read().query_loss).sum();
         (loss, theta)
     };
     let (meta_step, (meta_loss, meta_gradient)) = timed(7, || sum(2));
@@ -259,7 +261,7 @@ fn main() {
                 serde_json::from_slice(&output.stdout).expect("the peer prints JSON");
             println!("PyTorch {}:", peer["torch"].as_str().unwrap_or("?"));
             for (what, ours, found, loss) in [
-                ("CoOp step", step, &gradient.gradient, gradient.loss),
+                ("CoOp step", step, &gradient.gradient, read_one(gradient.loss.clone())),
                 ("meta-step", meta_step, &meta_gradient, meta_loss),
             ] {
                 let of = &peer[what];

@@ -1,8 +1,10 @@
 //! What several commands take.
 
-use anyhow::bail;
-use burn::tensor::Device;
+use std::num::NonZeroUsize;
+
 use clap::Args;
+use gram_clip::compute::ENVIRONMENT;
+use gram_clip::{Compute, DeviceChoice, Precision};
 
 /// What every command takes.
 #[derive(Args, Debug)]
@@ -10,21 +12,40 @@ pub struct Common {
     /// Seed of everything that is random.
     #[arg(long, global = true, default_value_t = 1, value_name = "N")]
     pub seed: u64,
-    /// The device that computes.
-    #[arg(long, global = true, default_value = "cpu", value_name = "NAME")]
-    pub device: String,
+    /// The device that computes: auto (a GPU where there is one), cpu, cuda, rocm, metal, vulkan or wgpu,
+    /// with a number where there are several (`cuda:1`). `gram devices` lists them.
+    #[arg(long, global = true, default_value = "auto", env = ENVIRONMENT, value_name = "NAME")]
+    pub device: DeviceChoice,
+    /// The number format in which the frozen towers multiply: f32, bf16 or f16. Prompts, norms, softmax,
+    /// logits and losses are f32 in each.
+    #[arg(long, global = true, default_value = "f32", value_name = "FORMAT")]
+    pub precision: Precision,
+    /// Images that pass a frozen tower at once; 64 on a CPU, as many as its memory holds up to 256 on a GPU,
+    /// if not given. Fewer need less memory.
+    #[arg(long, global = true, value_name = "N")]
+    pub images_at_once: Option<NonZeroUsize>,
     /// Prints one machine-readable result on standard output.
     #[arg(long, global = true)]
     pub json: bool,
 }
 
 impl Common {
-    /// The device of that name.
-    pub fn device(&self) -> anyhow::Result<Device> {
-        match self.device.as_str() {
-            "cpu" => Ok(Device::default()),
-            other => bail!("--device {other}: this build computes on `cpu` only"),
-        }
+    /// Where and how to compute, on one device.
+    pub fn compute(&self) -> anyhow::Result<Compute> {
+        self.format(Compute::of(&self.device)?)
+    }
+
+    /// Where and how to compute, on each of the devices.
+    pub fn computes(&self) -> anyhow::Result<Vec<Compute>> {
+        Compute::all_of(&self.device)?.into_iter().map(|compute| self.format(compute)).collect()
+    }
+
+    fn format(&self, compute: Compute) -> anyhow::Result<Compute> {
+        let compute = compute.in_precision(self.precision)?;
+        Ok(match self.images_at_once {
+            Some(images) => compute.with_images_at_once(images.get()),
+            None => compute,
+        })
     }
 }
 

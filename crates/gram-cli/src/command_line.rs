@@ -8,6 +8,7 @@ use crate::commands::bench::BenchArguments;
 use crate::commands::cluster::ClusterArguments;
 use crate::commands::data::DataArguments;
 use crate::commands::demo::DemoArguments;
+use crate::commands::devices::DevicesArguments;
 use crate::commands::embed::EmbedArguments;
 use crate::commands::episodes::EpisodesArguments;
 use crate::commands::eval::EvalArguments;
@@ -68,6 +69,8 @@ pub enum Command {
     Embed(EmbedArguments),
     /// Trains a small CLIP from image-text pairs.
     Pretrain(PretrainArguments),
+    /// Lists what there is to compute on.
+    Devices(DevicesArguments),
 }
 
 impl Command {
@@ -87,7 +90,7 @@ impl Command {
             Self::Episodes(_) | Self::Adapt(_) | Self::Data(_) | Self::Export(_) => {
                 "nothing is half written, and the same command begins anew"
             }
-            Self::Predict(_) | Self::Eval(_) => "the same command begins anew",
+            Self::Predict(_) | Self::Eval(_) | Self::Devices(_) => "the same command begins anew",
         }
     }
 }

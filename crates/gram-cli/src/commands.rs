@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod clusters;
 pub mod data;
 pub mod demo;
+pub mod devices;
 pub mod embed;
 pub mod episodes;
 pub mod eval;

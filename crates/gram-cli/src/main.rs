@@ -88,5 +88,6 @@ fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         Command::Export(arguments) => commands::export::run(arguments, common).map(complete),
         Command::Embed(arguments) => commands::embed::run(arguments, common).map(complete),
         Command::Pretrain(arguments) => commands::pretrain::run(arguments, common).map(complete),
+        Command::Devices(arguments) => commands::devices::run(arguments, common).map(complete),
     }
 }

@@ -9,13 +9,12 @@ use std::time::Instant;
 
 use gram_clip::Model;
 use gram_data::{Pair, Pairs};
-use gram_features::BATCH;
 
 use gram_experiments::clustering::PairFeatures;
 
-/// Pairs that are seen, from all over the source: a batch in the tower, one that waits and one that is
+/// Batches of pairs that are seen, from all over the source: one in the tower, one that waits and one that is
 /// decoded.
-const SEEN: usize = 3 * BATCH;
+const BATCHES: usize = 3;
 const MEGABYTE: f64 = 1_048_576.0;
 
 /// What seeing pairs costs, features aside.
@@ -37,7 +36,8 @@ pub fn of<E>(
     pairs: &Pairs,
     see: impl FnOnce(&Model, &Pairs) -> Result<PairFeatures, E>,
 ) -> Result<SeeingCost, E> {
-    let some = Pairs { pairs: spread(&pairs.pairs), ..Pairs::default() };
+    let some =
+        Pairs { pairs: spread(&pairs.pairs, BATCHES * model.compute().images_at_once()), ..Pairs::default() };
     let clock = Instant::now();
     see(model, &some)?;
     let parts = pairs.pairs.len() as f64 / some.pairs.len().max(1) as f64;
@@ -45,8 +45,8 @@ pub fn of<E>(
 }
 
 /// Pairs at equal steps through all.
-fn spread(pairs: &[Pair]) -> Vec<Pair> {
-    let chosen = pairs.len().min(SEEN);
+fn spread(pairs: &[Pair], most: usize) -> Vec<Pair> {
+    let chosen = pairs.len().min(most);
     (0..chosen).map(|place| pairs[place * pairs.len() / chosen].clone()).collect()
 }
 
@@ -69,22 +69,26 @@ fn of_status(name: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
+    use gram_clip::Compute;
     use gram_cluster::TopicWordSettings;
 
     use super::*;
 
     #[test]
     fn some_pairs_from_all_over_stand_for_all() {
-        let model = gram_hub::assets::tiny(&Device::default()).unwrap();
+        let model = gram_hub::assets::tiny(&Compute::cpu()).unwrap();
         let pairs = gram_hub::assets::pairs().unwrap();
         let mut seen = Vec::new();
         let cost = of(&model, &pairs, |model, some| {
             seen = some.pairs.iter().map(|pair| pair.key.clone()).collect();
             PairFeatures::new(model, some, None, &TopicWordSettings::default(), &())
         });
-        assert_eq!(seen.len(), SEEN);
-        assert_eq!((&seen[0], &seen[1]), (&pairs.pairs[0].key, &pairs.pairs[pairs.pairs.len() / SEEN].key));
+        let expected = BATCHES * model.compute().images_at_once();
+        assert_eq!(seen.len(), expected);
+        assert_eq!(
+            (&seen[0], &seen[1]),
+            (&pairs.pairs[0].key, &pairs.pairs[pairs.pairs.len() / expected].key)
+        );
         let cost = cost.unwrap();
         assert!(cost.seconds > 0.0);
         if cfg!(target_os = "linux") {

@@ -148,7 +148,7 @@ fn meta_trained(method: &str) -> (PromptFile, Vec<Value>) {
     let metrics = std::fs::read_to_string(clustered.path(&format!("{method}.run/metrics.jsonl"))).unwrap();
     let steps: Vec<Value> = metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(printed["last"], steps[1]);
-    (PromptFile::load(Path::new(&out), &Device::default()).unwrap(), steps)
+    (PromptFile::load(Path::new(&out), &Device::flex()).unwrap(), steps)
 }
 
 #[test]

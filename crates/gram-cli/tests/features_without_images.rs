@@ -26,7 +26,7 @@ fn error_of(output: &Output) -> String {
 
 /// The context of a prompt file.
 fn context(path: &Path) -> Vec<f32> {
-    let file = PromptFile::load(path, &Device::default()).unwrap();
+    let file = PromptFile::load(path, &Device::flex()).unwrap();
     file.prompt.get(Part::Text).unwrap().clone().into_data().try_to_vec().unwrap()
 }
 

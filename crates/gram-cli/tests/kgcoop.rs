@@ -28,7 +28,7 @@ fn adapt(folder: &Path, name: &str, method: &str, more: &[&str]) -> Output {
 fn prompt(folder: &Path, name: &str, method: &str, more: &[&str]) -> Prompt {
     let output = adapt(folder, name, method, more);
     assert!(output.status.success(), "{output:?}");
-    let file = PromptFile::load(&folder.join(name), &Device::default()).unwrap();
+    let file = PromptFile::load(&folder.join(name), &Device::flex()).unwrap();
     assert_eq!(file.header.kind, PromptKind::Textual);
     file.prompt
 }
@@ -67,7 +67,7 @@ fn a_prompt_of_kgcoop_goes_where_one_of_coop_goes() {
     let (path, exported) = (path.display().to_string(), coop.display().to_string());
     let output = gram(&["export", "--prompt", &path, "--to", "coop", "--out", &exported]);
     assert!(output.status.success(), "{output:?}");
-    let read = PromptFile::load(&coop, &Device::default()).unwrap().prompt;
+    let read = PromptFile::load(&coop, &Device::flex()).unwrap().prompt;
     assert_eq!(read.add_scaled(&own, -1.0).norm(), 0.0);
 }
 

@@ -41,7 +41,7 @@ fn finish(command: &mut Command) {
 
 fn start(folder: &Path) -> MetaState {
     let path = folder.join("start.safetensors");
-    let file = PromptFile::load(&path, &Device::default()).unwrap();
+    let file = PromptFile::load(&path, &Device::flex()).unwrap();
     let form = file.header.regulator_form;
     let phi = Regulator::from_named(&file.prompt, &file.regulator, form).unwrap();
     MetaState { theta: file.prompt, phi }
@@ -213,7 +213,7 @@ fn a_prompt_is_tuned_in_the_template_of_its_initialisation() {
         ["adapt", "--data", "demo:food", "--method", "coop-gram", "--shots", "1", "--epochs", "1"];
     let tuned = gram(&[&arguments[..], &["--init", &start, "--out", &out]].concat());
     assert!(tuned.status.success(), "{}", text(&tuned.stderr));
-    let file = PromptFile::load(Path::new(&out), &Device::default()).unwrap();
+    let file = PromptFile::load(Path::new(&out), &Device::flex()).unwrap();
     assert_eq!(file.header.template, "a small {}");
     let other = at("other.safetensors");
     let given = ["--init", &start, "--template", "a {} here", "--out", &other];
@@ -379,7 +379,7 @@ fn a_start_without_words_begins_where_tuning_without_words_begins() {
         &["--method", "coop", "--context-tokens", "3", "--steps", "0", "--seed", "7"],
     ));
     let width = start(folder.path()).theta.get(Part::Text).unwrap().dims()[1];
-    let random = Prompt::random(Part::Text, [3, width], 0.02, 7, &Device::default());
+    let random = Prompt::random(Part::Text, [3, width], 0.02, 7, &Device::flex());
     let found = start(folder.path()).theta.get(Part::Text).unwrap().clone();
     assert_eq!((found - random).abs().max().into_scalar::<f32>(), 0.0);
 }
@@ -424,7 +424,7 @@ fn a_deep_visual_start_is_meta_trained_and_tuned_from() {
     let settings = ["--method", "vpt", "--steps", "1", "--visual-depth", "0", "--support-shots", "1"];
     finish(&mut meta_train(folder.path(), &[&settings[..], &["--query-shots", "1"]].concat()));
     let path = folder.path().join("start.safetensors");
-    let file = PromptFile::load(&path, &Device::default()).unwrap();
+    let file = PromptFile::load(&path, &Device::flex()).unwrap();
     assert!(file.header.placement.visual_depth > 1);
     let (init, out) =
         (path.display().to_string(), folder.path().join("tuned.safetensors").display().to_string());
@@ -444,7 +444,7 @@ fn a_deep_visual_start_is_meta_trained_and_tuned_from() {
         &out,
     ]);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    let tuned = PromptFile::load(Path::new(&out), &Device::default()).unwrap();
+    let tuned = PromptFile::load(Path::new(&out), &Device::flex()).unwrap();
     assert_eq!(tuned.header.placement, file.header.placement);
 }
 

@@ -88,7 +88,7 @@ fn every_kind_of_prompt_is_tuned_and_predicts() {
         let prompt = out.display().to_string();
         let told = json(&gram(&["predict", "--prompt", &prompt, "--json", &image]));
         assert_eq!(told["predictions"].as_array().unwrap().len(), 4, "{method}");
-        let file = PromptFile::load(&out, &Device::default()).unwrap();
+        let file = PromptFile::load(&out, &Device::flex()).unwrap();
         assert_eq!(file.header.classes[3], "red square");
     }
 }
@@ -100,7 +100,7 @@ fn test_labels_change_no_prompt() {
             let folder = tempfile::tempdir().unwrap();
             let out = folder.path().join("prompt.safetensors");
             json(&adapt(&squares(folder.path(), test_label), method, &out, &[]));
-            PromptFile::load(&out, &Device::default()).unwrap().prompt
+            PromptFile::load(&out, &Device::flex()).unwrap().prompt
         };
         let (right, shuffled) = (prompt(|class| class), prompt(|class| (class + 1) % 4));
         assert!(right.norm() > 0.0);
@@ -122,7 +122,7 @@ fn shots_from_a_file_are_those_that_the_seed_draws() {
         let fixed =
             ["adapt", "--data", &data_name, "--method", "coop", "--out", &path, "--seed", "5", "--json"];
         json(&gram(&[&fixed[..], &SHORT, which].concat()));
-        PromptFile::load(&out, &Device::default()).unwrap().prompt
+        PromptFile::load(&out, &Device::flex()).unwrap().prompt
     };
     let (from_file, from_seed) =
         (of("a.safetensors", &["--few-shot", &shots_name]), of("b.safetensors", &["--shots", "2"]));
@@ -289,7 +289,7 @@ fn studies_leave_parts_of_gram_out_and_go_on_from_their_starts() {
     let starts = |condition: &str| {
         PromptFile::load(
             &folder.path().join(format!("starts/{condition}-4-steps.safetensors")),
-            &Device::default(),
+            &Device::flex(),
         )
         .unwrap()
     };
@@ -319,7 +319,7 @@ fn a_file_that_gram_did_not_make_is_not_overwritten_by_a_prompt() {
     }
     assert!(fs::read(&out).unwrap() == b"mine" && fs::read(&image).unwrap() == before);
     json(&adapt(&data, "coop", &out, &["--restart"]));
-    PromptFile::load(&out, &Device::default()).unwrap();
+    PromptFile::load(&out, &Device::flex()).unwrap();
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::process::Output;
 use burn::tensor::Device;
 use clustered::{clustered, gram, json, text};
 use gram_clip::checkpoint::{Source, to_f32_bytes};
-use gram_clip::{Clip, ClipConfig, ClipError, Model};
+use gram_clip::{Clip, ClipConfig, ClipError, Compute, Model};
 use gram_hub::assets;
 use gram_prompt::{PromptFile, PromptKind};
 use image::{Rgb, RgbImage};
@@ -31,24 +31,24 @@ impl Source for Waves {
 
 /// The folder of a model of width 64 with the vocabulary of the built-in one.
 fn random_model(folder: &Path, name: &str, phase: f32, patch_size: usize) -> String {
-    let tiny = assets::tiny(&Device::default()).unwrap();
+    let tiny = assets::tiny(&Compute::cpu()).unwrap();
     let mut config: ClipConfig = tiny.clip.config.clone();
     config.projection_dim = 64;
     let (text, vision) = (&mut config.text_config, &mut config.vision_config);
     (text.hidden_size, text.intermediate_size, text.num_hidden_layers) = (64, 128, 2);
     (vision.hidden_size, vision.intermediate_size, vision.num_hidden_layers) = (64, 128, 2);
     (vision.image_size, vision.patch_size) = (64, patch_size);
-    let clip = Clip::read(&config, &mut Waves(phase), &Device::default()).unwrap();
+    let clip = Clip::read(&config, &mut Waves(phase), &Compute::cpu()).unwrap();
     write_model(&folder.join(name), &clip)
 }
 
 /// The built-in model with one other value in its vision tower, as after the shortest of fine-tunings.
 fn tuned_tiny(folder: &Path) -> String {
-    let mut weights = assets::tiny(&Device::default()).unwrap().clip.named_weights();
+    let mut weights = assets::tiny(&Compute::cpu()).unwrap().clip.named_weights();
     weights.get_mut("vision_model.encoder.layers.0.mlp.fc1.bias").unwrap().1[0] += 0.01;
     let config = include_str!("../../../assets/tiny/config.json");
     let bytes = to_f32_bytes(&weights).unwrap();
-    write_model(&folder.join("tuned"), &Clip::from_bytes(config, &bytes, &Device::default()).unwrap())
+    write_model(&folder.join("tuned"), &Clip::from_bytes(config, &bytes, &Compute::cpu()).unwrap())
 }
 
 fn write_model(folder: &Path, clip: &Clip) -> String {
@@ -61,7 +61,7 @@ fn write_model(folder: &Path, clip: &Clip) -> String {
 }
 
 fn fingerprint(model: &str) -> String {
-    Model::open(model.as_ref(), &Device::default()).unwrap().fingerprint().unwrap().to_string()
+    Model::open(model.as_ref(), &Compute::cpu()).unwrap().fingerprint().unwrap().to_string()
 }
 
 /// Red and blue squares in the layout of one folder a class; gives the folder and one of the images.
@@ -295,7 +295,7 @@ fn clusters_and_features_say_whose_they_are_and_a_start_is_meta_trained_for_that
         gram(&[&["cluster", "--json", "--features", &features], &sizes[..], more].concat())
     };
     let refused = cluster(&["--model", "tiny"]);
-    let tiny = assets::tiny(&Device::default()).unwrap().fingerprint().unwrap();
+    let tiny = assets::tiny(&Compute::cpu()).unwrap().fingerprint().unwrap();
     let expected =
         format!("gram: {features}: made for tuned ({}), not for tiny ({tiny}): pass --model {own}", {
             fingerprint(&own)
@@ -313,7 +313,7 @@ fn clusters_and_features_say_whose_they_are_and_a_start_is_meta_trained_for_that
         let fixed = ["meta-train", "--pairs", &pairs, "--method", "coop", "--steps", "0", "--ways", "2"];
         let output = gram(&[&fixed[..], &["--out", &path(out)], more].concat());
         assert!(output.status.success(), "{}", text(&output.stderr));
-        let file = PromptFile::load(&PathBuf::from(path(out)), &Device::default()).unwrap();
+        let file = PromptFile::load(&PathBuf::from(path(out)), &Device::flex()).unwrap();
         assert_eq!(serde_json::to_value(&file.header.clusters).unwrap(), identity);
         (serde_json::to_value(&file.header.model).unwrap(), output)
     };
@@ -344,8 +344,8 @@ fn clusters_and_features_say_whose_they_are_and_a_start_is_meta_trained_for_that
 
 #[test]
 fn the_shipped_starts_are_for_the_built_in_model() {
-    let device = Device::default();
-    let tiny = assets::tiny(&device).unwrap().identity().unwrap();
+    let device = Device::flex();
+    let tiny = assets::tiny(&Compute::cpu()).unwrap().identity().unwrap();
     for kind in [PromptKind::Visual, PromptKind::Joint] {
         let shipped = assets::start(kind).unwrap();
         let file = PromptFile::parse(shipped.name.as_ref(), shipped.file, &device).unwrap();

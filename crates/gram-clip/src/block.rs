@@ -2,9 +2,11 @@
 
 use burn::module::Module;
 use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{Device, Int, Tensor, TensorData, module};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData, module};
 
-use crate::layers::{LayerNorm, Linear, indices};
+use crate::compute::Precision;
+use crate::layers::{LayerNorm, Linear};
+use crate::product::is_rounded;
 use crate::products::{AffineMap, LayerProducts};
 use crate::signal::{Activation, Signal};
 
@@ -92,6 +94,12 @@ pub struct Place {
 }
 
 impl Block {
+    /// Rounds the weights of its products to a number format.
+    pub(crate) fn round_to(&mut self, precision: Precision) {
+        let Self { query, key, value, output, expand, contract, .. } = self;
+        [query, key, value, output, expand, contract].into_iter().for_each(|map| map.round_to(precision));
+    }
+
     /// The block over rows of positions, whichever sequences they belong to: every product with a weight is
     /// one for all rows. What sees what, `attend` says, from queries, keys and values of the rows.
     ///
@@ -169,9 +177,9 @@ impl Block {
         let (queried, rows_wanted) = match wanted {
             Wanted::All => (place, None),
             Wanted::First => {
-                let firsts: Vec<usize> = (0..batch).map(|sequence| sequence * positions).collect();
-                let device = rows.value.device().without_autodiff();
-                (Place { positions: 1, ..place }, Some(indices(&firsts, &device)))
+                let (all, device) = (batch * positions, rows.value.device().without_autodiff());
+                let firsts = Tensor::arange_step(0..all as i64, positions, &device);
+                (Place { positions: 1, ..place }, Some(firsts))
             }
         };
         let attend = |queries: Signal<2>, keys: Signal<2>, values: Signal<2>| {
@@ -199,7 +207,7 @@ impl Block {
     ) -> Signal<2> {
         let Place { batch, positions, .. } = place;
         let width = queries.value.dims()[1];
-        attention(self.split_heads(queries, place), read, mask)
+        attention(self.split_heads(queries, place), read, mask, self.query.weight.val().dtype())
             .linear_map(|tensor| tensor.swap_dims(1, 2).reshape([batch * positions, width]))
     }
 
@@ -216,13 +224,15 @@ impl Block {
     }
 }
 
-/// `softmax(q k^T / sqrt(d) + mask) v`.
-fn attention(queries: Signal<4>, read: KeysValues, mask: Option<Tensor<4>>) -> Signal<4> {
+/// `softmax(q k^T / sqrt(d) + mask) v`, both products in a number `format`, scores and softmax in f32.
+fn attention(queries: Signal<4>, read: KeysValues, mask: Option<Tensor<4>>, format: DType) -> Signal<4> {
     let [batch, heads, positions, head] = queries.value.dims();
     // The fused kernel has no tangent and no reverse pass. Keys and values may need them where queries do
-    // not: those of a learned prefix in the first layer.
+    // not: those of a learned prefix in the first layer. Its softmax is in the format of its products,
+    // and these are burn's.
     let differentiated = |part: &Signal<4>| part.tangent.is_some() || part.value.is_autodiff();
-    if ![&queries, &read.keys, &read.values].into_iter().any(differentiated) {
+    let is_whole = queries.value.dtype() == format && !is_rounded(&queries.value);
+    if is_whole && ![&queries, &read.keys, &read.values].into_iter().any(differentiated) {
         let width = read.keys.value.dims()[2];
         let bias = mask.map(|mask| mask.expand([batch, heads, positions, width]));
         let options = AttentionModuleOptions::default();
@@ -232,12 +242,12 @@ fn attention(queries: Signal<4>, read: KeysValues, mask: Option<Tensor<4>>) -> S
     let scale = (head as f32).powf(-0.5);
     let scores = queries
         .linear_map(|tensor| tensor * scale)
-        .matmul(read.keys.linear_map(|tensor| tensor.swap_dims(2, 3)));
+        .matmul_in(read.keys.linear_map(|tensor| tensor.swap_dims(2, 3)), format);
     let scores = match mask {
         Some(mask) => scores.add_constant(mask),
         None => scores,
     };
-    scores.softmax().matmul(read.values)
+    scores.softmax().matmul_in(read.values, format)
 }
 
 /// Added to a score to hide it: `exp` of it is exactly zero, and it stays finite through every product.

@@ -1,14 +1,16 @@
 //! The whole model: two towers and the scale of their logits.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
+use rayon::prelude::*;
 
 use crate::checkpoint::Weights;
+use crate::compute::Compute;
 use crate::config::ClipConfig;
 use crate::error::ClipError;
 use crate::signal::Signal;
-use crate::text_tower::TextTower;
-use crate::vision_tower::VisionTower;
+use crate::text_tower::{Layouts, TextTower};
+use crate::vision_tower::{VisionTower, VisualPrompt};
 
 /// A CLIP model.
 #[derive(Module, Debug)]
@@ -22,6 +24,9 @@ pub struct Clip {
     /// Sizes.
     #[module(skip)]
     pub config: ClipConfig,
+    /// Where and how it computes.
+    #[module(skip)]
+    pub compute: Compute,
 }
 
 impl Clip {
@@ -29,9 +34,44 @@ impl Clip {
     ///
     /// # Errors
     /// [`ClipError`] names the file, and the key or tensor that is missing or wrong.
-    pub fn from_bytes(config: &str, weights: &[u8], device: &Device) -> Result<Self, ClipError> {
+    pub fn from_bytes(config: &str, weights: &[u8], compute: &Compute) -> Result<Self, ClipError> {
         let mut weights = Weights::parse("model.safetensors", weights.to_vec())?;
-        Self::read(&ClipConfig::parse(config)?, &mut weights, device)
+        Self::read(&ClipConfig::parse(config)?, &mut weights, compute)
+    }
+
+    /// The model on another device, or with towers in another number format: the weights of their products
+    /// are rounded to it, all others are f32.
+    pub fn on(self, compute: &Compute) -> Self {
+        if *compute == self.compute {
+            return self;
+        }
+        let mut clip = self.to_device(&compute.device());
+        let blocks = clip.text.blocks.iter_mut().chain(&mut clip.vision.blocks);
+        blocks.for_each(|block| block.round_to(compute.precision()));
+        clip.vision.patch_embedding.round_to(compute.precision());
+        clip.text.layouts = Layouts::default();
+        clip.compute = compute.clone();
+        clip
+    }
+
+    /// Normalised features of images of which no gradient is wanted, `[images, joint width]`, as
+    /// [`VisionTower::forward`] gives them: on a CPU, parts of the batch pass through the tower side by side.
+    /// A prompt is the same for all images.
+    ///
+    /// # Shapes
+    /// - pixels: `[images, 3, side, side]`, normalised
+    pub fn image_features(&self, pixels: Tensor<4>, prompt: Option<&VisualPrompt>) -> Tensor<2> {
+        let (images, part) = (pixels.dims()[0], self.compute.images_of_a_pass());
+        let pass = |first: usize| {
+            let pixels = pixels.clone().narrow(0, first, part.min(images - first));
+            self.vision.forward(pixels, prompt.cloned()).value
+        };
+        let firsts: Vec<usize> = (0..images).step_by(part).collect();
+        let features = match self.compute.is_cpu() {
+            true => firsts.into_par_iter().map(pass).collect(),
+            false => firsts.into_iter().map(pass).collect(),
+        };
+        Tensor::cat(features, 0)
     }
 
     /// `exp(logit_scale) * image @ text^T` (eq. 1).

@@ -37,7 +37,7 @@ impl Contents {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::Device;
+    use crate::compute::Compute;
 
     fn digest(contents: impl FnOnce(&mut Contents)) -> u128 {
         let mut all = Contents::default();
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn every_number_the_shape_and_the_order_count() {
-        let device = Device::default();
+        let device = Compute::tested().device();
         let rows = |rows: [[f32; 2]; 2]| Tensor::<2>::from_floats(rows, &device);
         let of = |tensor: &Tensor<2>| digest(|contents| contents.tensor(tensor));
         let one = rows([[1.0, 2.0], [3.0, 4.0]]);
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn a_view_of_a_tensor_is_what_it_shows() {
-        let device = Device::default();
+        let device = Compute::tested().device();
         let turned = Tensor::<2>::from_floats([[1.0, 3.0], [2.0, 4.0]], &device).transpose();
         let plain = Tensor::<2>::from_floats([[1.0, 2.0], [3.0, 4.0]], &device);
         let of = |tensor: &Tensor<2>| digest(|contents| contents.tensor(tensor));

@@ -14,16 +14,23 @@ use burn::backend::autodiff::grads::Gradients as PassGradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
-use burn::tensor::{Tensor, module};
+use burn::tensor::{Device, Tensor};
 
+use crate::product::linear;
 use crate::signal::{Signal, leaf};
 
 /// Above so many rows, bringing the weight into order costs nothing beside the product.
 const FEW_ROWS: usize = 400;
 
-/// Whether something is asked of a few rows and nothing of the weight.
+/// Whether something is asked of a few rows and nothing of the weight, on the CPU in f32: a GPU multiplies by
+/// a transposed view as fast as by the matrix.
 pub(crate) fn is_frozen<const D: usize>(x: &Tensor<D>, weight: &Tensor<2>) -> bool {
-    D == 2 && x.dims()[0] <= FEW_ROWS && x.is_autodiff() && !weight.is_autodiff()
+    D == 2
+        && x.dims()[0] <= FEW_ROWS
+        && x.is_autodiff()
+        && !weight.is_autodiff()
+        && weight.dtype() == x.dtype()
+        && weight.device() == Device::flex()
 }
 
 /// `x W`. Value and tangent are one product, for reading the weight is what costs time where rows are few.
@@ -37,8 +44,12 @@ pub(crate) fn product<const D: usize>(x: Signal<D>, weight: Tensor<2>) -> Signal
 }
 
 pub(crate) fn multiply<const D: usize>(x: Tensor<D>, weight: Tensor<2>) -> Tensor<D> {
+    let (given, format) = (x.dtype(), weight.dtype());
+    if given != format {
+        return linear(x.cast(format), weight, None).cast(given);
+    }
     if !is_frozen(&x, &weight) {
-        return module::linear(x, weight, None);
+        return linear(x, weight, None);
     }
     let product = <Dispatch as FrozenProduct>::frozen_product(x.into_dispatch(), weight.into_dispatch());
     Tensor::from_dispatch(product)

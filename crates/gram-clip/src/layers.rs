@@ -3,6 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData, module};
 
+use crate::compute::Precision;
 use crate::frozen_linear::{is_frozen, product};
 use crate::signal::Signal;
 
@@ -21,6 +22,11 @@ impl Linear {
         Self { weight, bias }
     }
 
+    /// Rounds the weight to a number format: the product is in it then, its sums and the bias are not.
+    pub(crate) fn round_to(&mut self, precision: Precision) {
+        self.weight = self.weight.clone().map(|weight| weight.cast(precision.float()));
+    }
+
     /// `x W + b` over the last dimension. Where nothing is asked of the weight, and rows are few, the product
     /// is what `multiply` gives.
     pub(crate) fn forward<const D: usize>(
@@ -30,8 +36,8 @@ impl Linear {
     ) -> Signal<D> {
         let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(|bias| bias.val()));
         let frozen = is_frozen(&x.value, &weight);
-        if x.tangent.is_none() && !frozen {
-            return module::linear(x.value, weight, bias).into();
+        if x.tangent.is_none() && !frozen && weight.dtype() == x.value.dtype() {
+            return crate::product::linear(x.value, weight, bias).into();
         }
         let product = if frozen { multiply(x, weight) } else { product(x, weight) };
         match bias {
@@ -94,11 +100,12 @@ pub fn indices(numbers: &[usize], device: &Device) -> Tensor<1, Int> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compute::Compute;
     use crate::signal::leaf;
     use burn::tensor::Distribution;
 
     fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
-        Tensor::random(shape, Distribution::Default, &Device::default())
+        Tensor::random(shape, Distribution::Default, &Compute::tested().device())
     }
 
     #[test]

@@ -5,11 +5,10 @@
 //! reads the files of Hugging Face, open_clip and OpenAI.
 //!
 //! ```no_run
-//! use burn::tensor::Device;
-//! use gram_clip::{Model, text_tower::Batching};
+//! use gram_clip::{Compute, Model, text_tower::Batching};
 //!
 //! # fn main() -> Result<(), gram_clip::ClipError> {
-//! let model = Model::open("clip-vit-base-patch16".as_ref(), &Device::default())?;
+//! let model = Model::open("clip-vit-base-patch16".as_ref(), &Compute::cpu())?;
 //! let (clip, tokenizer) = (&model.clip, &model.tokenizer);
 //! let sentence = |text: &str| tokenizer.sentence(text, 1, 77);
 //! let texts = [sentence("a photo of a tiger.")?, sentence("a photo of a cat.")?];
@@ -22,6 +21,7 @@
 pub mod block;
 pub mod checkpoint;
 pub mod clip;
+pub mod compute;
 pub mod config;
 pub mod contents;
 pub mod error;
@@ -33,9 +33,10 @@ pub mod model;
 mod names;
 pub mod open_clip;
 pub mod preprocess;
+mod product;
 pub mod products;
+pub mod scalars;
 mod sentences;
-pub mod side_by_side;
 pub mod signal;
 mod sizes;
 pub mod text_tower;
@@ -43,6 +44,7 @@ pub mod tokenizer;
 pub mod vision_tower;
 
 pub use clip::Clip;
+pub use compute::{Compute, ComputeError, DeviceChoice, DeviceName, Precision};
 pub use config::ClipConfig;
 pub use contents::Contents;
 pub use error::ClipError;
@@ -50,7 +52,7 @@ pub use fingerprint::Fingerprint;
 pub use identity::{ModelIdentity, OtherModel};
 pub use model::Model;
 pub use preprocess::Preprocess;
+pub use product::{allow_tf32, product, tf32_is_allowed};
 pub use products::Products;
-pub use side_by_side::{side_by_side, try_side_by_side};
 pub use signal::Signal;
 pub use tokenizer::ClipTokenizer;

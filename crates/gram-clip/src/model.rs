@@ -8,6 +8,7 @@ use burn::tensor::Device;
 
 use crate::checkpoint::{Layout, Weights};
 use crate::clip::Clip;
+use crate::compute::Compute;
 use crate::config::ClipConfig;
 use crate::error::ClipError;
 use crate::fingerprint::Fingerprint;
@@ -61,9 +62,14 @@ impl Model {
         }
     }
 
+    /// Where and how it computes.
+    pub fn compute(&self) -> &Compute {
+        &self.clip.compute
+    }
+
     /// Where its weights live, and what it computes on.
     pub fn device(&self) -> Device {
-        self.clip.logit_scale.val().device()
+        self.compute().device()
     }
 
     /// The fingerprint of its weights, computed once for it and all copies of it. Those for images of other
@@ -86,12 +92,25 @@ impl Model {
     ///
     /// # Errors
     /// [`ClipError`] names the file that is missing or wrong.
-    pub fn open(path: &Path, device: &Device) -> Result<Self, ClipError> {
+    pub fn open(path: &Path, compute: &Compute) -> Result<Self, ClipError> {
         let Opened { folder, mut weights, config, preprocess, notes } = Opened::new(path)?;
         let tokenizer = ClipTokenizer::open(folder, config.text_config.vocab_size)?;
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let clip = Clip::read(&config, &mut weights, device)?;
-        Ok(Self { notes, ..Self::new(name, clip, tokenizer, preprocess) })
+        let clip = Clip::read(&config, &mut weights, &Compute::cpu())?;
+        Self { notes, ..Self::new(name, clip, tokenizer, preprocess) }.on(compute)
+    }
+
+    /// The model on another device, or with towers in another number format. Its fingerprint is that of the
+    /// weights as they were.
+    ///
+    /// # Errors
+    /// [`ClipError::Device`] if a weight cannot be read.
+    pub fn on(mut self, compute: &Compute) -> Result<Self, ClipError> {
+        if *compute != self.clip.compute {
+            self.fingerprint()?;
+            self.clip = self.clip.on(compute);
+        }
+        Ok(self)
     }
 
     /// The model for images of `side` pixels: position embeddings are interpolated. Its weights are those
@@ -113,9 +132,9 @@ impl Clip {
     ///
     /// # Errors
     /// [`ClipError`] names the file that is missing or wrong.
-    pub fn open(path: &Path, device: &Device) -> Result<Self, ClipError> {
+    pub fn open(path: &Path, compute: &Compute) -> Result<Self, ClipError> {
         let Opened { mut weights, config, .. } = Opened::new(path)?;
-        Self::read(&config, &mut weights, device)
+        Self::read(&config, &mut weights, compute)
     }
 }
 

@@ -9,11 +9,12 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::block::Block;
 use crate::checkpoint::{Named, Source};
 use crate::clip::Clip;
+use crate::compute::Compute;
 use crate::config::{ClipConfig, TextConfig, VisionConfig};
 use crate::error::ClipError;
 use crate::layers::{LayerNorm, Linear};
 use crate::signal::Activation;
-use crate::text_tower::TextTower;
+use crate::text_tower::{Layouts, TextTower};
 use crate::vision_tower::VisionTower;
 
 fn parameter<const D: usize>(
@@ -182,8 +183,8 @@ impl TextTower {
         let final_norm =
             LayerNorm::read(source, "text_model.final_layer_norm", width, config.layer_norm_eps, device)?;
         let projection = Linear::read(source, "text_projection", [width, joint], false, device)?;
-        let config = config.clone();
-        Ok(Self { token_embedding, position_embedding, blocks, final_norm, projection, config })
+        let (config, layouts) = (config.clone(), Layouts::default());
+        Ok(Self { token_embedding, position_embedding, blocks, final_norm, projection, config, layouts })
     }
 
     fn write(&self, named: &mut Named) {
@@ -253,13 +254,17 @@ impl Clip {
     ///
     /// # Errors
     /// What the source says.
-    pub fn read(config: &ClipConfig, source: &mut dyn Source, device: &Device) -> Result<Self, ClipError> {
-        Ok(Self {
+    pub fn read(config: &ClipConfig, source: &mut dyn Source, compute: &Compute) -> Result<Self, ClipError> {
+        // Matrices are turned on the CPU, whatever they are for.
+        let device = &Compute::cpu().device();
+        let clip = Self {
             text: TextTower::read(config, source, device)?,
             vision: VisionTower::read(config, source, device)?,
             logit_scale: parameter(source, "logit_scale".into(), [1], device)?,
             config: config.clone(),
-        })
+            compute: Compute::cpu(),
+        };
+        Ok(clip.on(compute))
     }
 
     /// Every weight under its name in `model.safetensors`.

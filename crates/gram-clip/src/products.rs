@@ -220,11 +220,12 @@ impl LayerProducts<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compute::Compute;
     use crate::signal::leaf;
-    use burn::tensor::{Device, Distribution};
+    use burn::tensor::Distribution;
 
     fn random(shape: [usize; 2]) -> Tensor<2> {
-        Tensor::random(shape, Distribution::Default, &Device::default())
+        Tensor::random(shape, Distribution::Default, &Compute::tested().device())
     }
 
     fn contents(number: usize) -> Contents {

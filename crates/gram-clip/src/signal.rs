@@ -10,7 +10,7 @@
 //! use burn::tensor::{Device, Tensor};
 //! use gram_clip::signal::Signal;
 //!
-//! let device = Device::default();
+//! let device = Device::flex();
 //! let x = Tensor::<1>::from_floats([3.0, -1.0], &device);
 //! let direction = Tensor::<1>::from_floats([1.0, 0.0], &device);
 //! let squared = Signal::dual(x.clone(), direction.clone()).multiply(Signal::dual(x, direction));
@@ -18,7 +18,9 @@
 //! ```
 
 use burn::tensor::activation::{log_softmax, sigmoid, softmax};
-use burn::tensor::{Int, Tensor, activation};
+use burn::tensor::{DType, Int, Tensor, activation};
+
+use crate::product::product;
 
 /// A tensor of rank `D`, with its derivative along one direction when there is one.
 #[derive(Clone, Debug)]
@@ -65,9 +67,19 @@ impl<const D: usize> Signal<D> {
 
     /// The product of matrices in the last two dimensions: `(A B)' = A' B + A B'`.
     pub fn matmul(self, other: Self) -> Self {
-        let left = self.tangent.map(|tangent| tangent.matmul(other.value.clone()));
-        let right = other.tangent.map(|tangent| self.value.clone().matmul(tangent));
-        Self { value: self.value.matmul(other.value), tangent: sum_of_present(left, right) }
+        let left = self.tangent.map(|tangent| product(tangent, other.value.clone()));
+        let right = other.tangent.map(|tangent| product(self.value.clone(), tangent));
+        Self { value: product(self.value, other.value), tangent: sum_of_present(left, right) }
+    }
+
+    /// [`matmul`](Self::matmul) of the signals rounded to a number format; the product is in their own.
+    pub fn matmul_in(self, other: Self, format: DType) -> Self {
+        let own = self.value.dtype();
+        if own == format {
+            return self.matmul(other);
+        }
+        let round = |tensor: Tensor<D>| tensor.cast(format);
+        self.linear_map(round).matmul(other.linear_map(round)).linear_map(|tensor| tensor.cast(own))
     }
 
     /// The activation of the multi-layer perceptron.

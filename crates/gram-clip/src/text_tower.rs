@@ -11,7 +11,7 @@
 mod layout;
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 use crate::block::{Block, Place};
 use crate::config::TextConfig;
@@ -19,7 +19,9 @@ use crate::contents::Contents;
 use crate::layers::{LayerNorm, Linear, indices};
 use crate::products::{Products, Tower};
 use crate::signal::Signal;
-use layout::{Group, Layout, restore_order};
+use layout::{Group, Layout};
+
+pub(crate) use layout::Layouts;
 
 pub use crate::sentences::{Batching, Sentences, Text, Token};
 
@@ -39,6 +41,9 @@ pub struct TextTower {
     /// Sizes and special tokens.
     #[module(skip)]
     pub config: TextConfig,
+    /// Masks and indices of the texts that passed last.
+    #[module(skip)]
+    pub(crate) layouts: Layouts,
 }
 
 impl TextTower {
@@ -84,16 +89,17 @@ impl TextTower {
         batching: Batching,
         products: Option<&Products>,
     ) -> Signal<2> {
+        let mut input = Contents::default();
+        input.value(&(sentences, batching));
+        let device = self.device();
+        let layout =
+            self.layouts.of(&input, &device, || Layout::new(&self.config, &device, sentences, batching));
         let kept = products.map(|products| {
-            let mut input = Contents::default();
-            input.value(&(sentences, batching));
             context.iter().for_each(|context| input.tensor(&context.value));
             products.of_pass(Tower::Text, &input)
         });
-        let layout = Layout::new(&self.config, &self.device(), sentences, batching);
-        let positions = indices(&layout.positions, &self.device());
-        let positions = self.position_embedding.val().select(0, positions);
-        let mut x = self.embed_tokens(&layout.tokens, context.as_ref()).add_constant(positions);
+        let positions = self.position_embedding.val().select(0, layout.positions.clone());
+        let mut x = self.embed_tokens(&layout, context).add_constant(positions);
         let (last, others) = match self.blocks.split_last() {
             Some((last, others)) => (last, others),
             None => {
@@ -130,20 +136,12 @@ impl TextTower {
     }
 
     /// Embeddings of words and rows of the context, `[tokens, width]`.
-    fn embed_tokens(&self, tokens: &[Token], context: Option<&Signal<2>>) -> Signal<2> {
-        let words: Vec<u32> = tokens.iter().filter_map(|token| token.word()).collect();
-        let (mut next, context) = match context {
-            Some(context) if words.len() < tokens.len() => (0..words.len(), context.clone()),
-            _ => return self.embed(&words).into(),
-        };
-        let row = |token: &Token| match token {
-            Token::Word(_) => next.next(),
-            Token::Context(row) => Some(words.len() + row),
-        };
-        let rows = indices(&tokens.iter().filter_map(row).collect::<Vec<_>>(), &self.device());
-        let table = match words.is_empty() {
-            true => context,
-            false => Signal::cat(vec![self.embed(&words).into(), context], 0),
+    fn embed_tokens(&self, layout: &Layout, context: Option<Signal<2>>) -> Signal<2> {
+        let words = || Signal::from(self.token_embedding.val().select(0, layout.words.clone()));
+        let (Some(rows), Some(context)) = (&layout.rows, context) else { return words() };
+        let table = match layout.words.dims()[0] {
+            0 => context,
+            _ => Signal::cat(vec![words(), context], 0),
         };
         table.linear_map(|tensor| tensor.select(0, rows.clone()))
     }
@@ -152,14 +150,16 @@ impl TextTower {
     /// the texts.
     fn read_out(&self, x: Signal<2>, layout: &Layout) -> Signal<2> {
         let features = x.layer_norm(&self.final_norm).linear(&self.projection).normalize();
-        restore_order(features, &layout.order)
+        match &layout.places {
+            Some(places) => features.linear_map(|tensor| tensor.select(0, places.clone())),
+            None => features,
+        }
     }
 
     /// Rows of the token table, `[ids, width]`: what a prompt of words is made of.
     pub fn embed(&self, ids: &[u32]) -> Tensor<2> {
-        let ids: Vec<i64> = ids.iter().map(|id| i64::from(*id)).collect();
-        let count = ids.len();
-        self.token_embedding.val().select(0, Tensor::from_data(TensorData::new(ids, [count]), &self.device()))
+        let ids: Vec<usize> = ids.iter().map(|id| *id as usize).collect();
+        self.token_embedding.val().select(0, indices(&ids, &self.device()))
     }
 
     fn device(&self) -> Device {

@@ -6,21 +6,18 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData};
-use rayon::prelude::*;
 
 use crate::block::{Block, Wanted};
 use crate::config::VisionConfig;
 use crate::contents::Contents;
 use crate::error::ClipError;
 use crate::layers::{LayerNorm, Linear};
+use crate::product::product;
 use crate::products::{Products, Tower};
 use crate::signal::Signal;
 
 /// Patches along a side of an image, at most. Attention over so many, squared, takes 1 GB a head.
 const MOST_PATCHES_A_SIDE: usize = 128;
-
-/// Images of a part: what one core takes through the tower at once.
-const PART: usize = 8;
 
 /// The vision transformer of CLIP.
 #[derive(Module, Debug)]
@@ -133,19 +130,6 @@ impl VisionTower {
             .normalize()
     }
 
-    /// Normalised features of images of which no gradient is wanted, `[images, joint width]`, as
-    /// [`forward`](Self::forward) gives them: parts of the batch pass through the tower side by side, on all
-    /// cores. A prompt is the same for all images.
-    pub fn features(&self, pixels: Tensor<4>, prompt: Option<&VisualPrompt>) -> Tensor<2> {
-        let images = pixels.dims()[0];
-        let firsts: Vec<usize> = (0..images).step_by(PART).collect();
-        let part = |first: usize| {
-            let part = pixels.clone().narrow(0, first, PART.min(images - first));
-            self.forward(part, prompt.cloned()).value
-        };
-        Tensor::cat(firsts.into_par_iter().map(part).collect(), 0)
-    }
-
     /// The tower for images of `side` pixels: the positions of patches are interpolated (bicubic, a = -3/4,
     /// pixel centres aligned, as `interpolate_pos_encoding` of transformers), that of the class token stays.
     ///
@@ -168,8 +152,9 @@ impl VisionTower {
         let device = positions.device().without_autodiff();
         let along = Tensor::<2>::from_data(TensorData::new(bicubic(from, to), [to, from]), &device);
         let patches = positions.clone().narrow(0, 1, from * from);
-        let rows = along.clone().matmul(patches.reshape([from, from * width])).reshape([to, from, width]);
-        let columns = along.matmul(rows.swap_dims(0, 1).reshape([from, to * width])).reshape([to, to, width]);
+        let rows = product(along.clone(), patches.reshape([from, from * width])).reshape([to, from, width]);
+        let columns =
+            product(along, rows.swap_dims(0, 1).reshape([from, to * width])).reshape([to, to, width]);
         let patches = columns.swap_dims(0, 1).reshape([to * to, width]);
         let interpolated = Tensor::cat(vec![positions.narrow(0, 0, 1), patches], 0);
         self.position_embedding = self.position_embedding.map(|_| interpolated);

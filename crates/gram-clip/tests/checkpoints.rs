@@ -11,7 +11,7 @@ use fixtures::{Numbers, assert_close, numbers, values};
 use gram_clip::checkpoint::{Named, Unread, Weights, read_contents, read_tensors, to_torch_bytes};
 use gram_clip::signal::Activation;
 use gram_clip::text_tower::Batching;
-use gram_clip::{Clip, ClipTokenizer, Model};
+use gram_clip::{Clip, ClipTokenizer, Compute, Model};
 use serde::Deserialize;
 
 fn path(name: &str) -> PathBuf {
@@ -29,12 +29,12 @@ fn images(pixels: &Numbers, device: &Device) -> Tensor<4> {
 
 #[track_caller]
 fn assert_reproduces(checkpoint: &str, case: &str) {
-    assert_gives(&Clip::open(&path(checkpoint), &Device::default()).unwrap(), &path(case), checkpoint);
+    assert_gives(&Clip::open(&path(checkpoint), &Compute::tested()).unwrap(), &path(case), checkpoint);
 }
 
 #[track_caller]
 fn assert_gives(clip: &Clip, case: &Path, checkpoint: &str) {
-    let device = Device::default();
+    let device = Compute::tested().device();
     let case = numbers(case);
     let image = clip.vision.forward(images(&case["pixel_values"], &device), None);
     assert_close(&values(image.value.clone()), &case["image_features"].values, 1e-5, checkpoint);
@@ -60,10 +60,10 @@ fn hugging_face_s_folders_give_what_transformers_gives() {
 
 #[test]
 fn half_precision_stays_within_a_hundredth_of_the_whole() {
-    let device = Device::default();
+    let device = Compute::tested().device();
     let case = numbers(&path("hugging-face/case.safetensors"));
     for folder in ["half", "bfloat"] {
-        let clip = Clip::open(&path(&format!("hugging-face/{folder}")), &device).unwrap();
+        let clip = Clip::open(&path(&format!("hugging-face/{folder}")), &Compute::tested()).unwrap();
         let found = clip.vision.forward(images(&case["pixel_values"], &device), None).value;
         assert_close(&values(found), &case["image_features"].values, 1e-2, folder);
     }
@@ -92,7 +92,7 @@ fn openai_s_archive_and_its_state_dictionary_give_what_openai_s_code_gives() {
 fn a_checkpoint_is_known_by_what_is_in_it_whatever_its_name() {
     let folder = tempfile::tempdir().unwrap();
     fs::copy(path("openai/model.pt"), folder.path().join("anything.bin")).unwrap();
-    let clip = Clip::open(folder.path(), &Device::default()).unwrap();
+    let clip = Clip::open(folder.path(), &Compute::tested()).unwrap();
     assert_eq!(
         (clip.config.vision_config.image_size, clip.config.vision_config.num_attention_heads),
         (16, 2)
@@ -102,8 +102,8 @@ fn a_checkpoint_is_known_by_what_is_in_it_whatever_its_name() {
 
 #[test]
 fn positions_are_interpolated_as_transformers_does() {
-    let device = Device::default();
-    let model = Model::open(&path("hugging-face/bin"), &device).unwrap();
+    let device = Compute::tested().device();
+    let model = Model::open(&path("hugging-face/bin"), &Compute::tested()).unwrap();
     let case = numbers(&path("hugging-face/case-interpolated.safetensors"));
     let larger = model.clone().at_image_size(48).unwrap();
     let found = larger.clip.vision.forward(images(&case["pixel_values"], &device), None).value;
@@ -152,7 +152,7 @@ fn files_that_are_no_clip_of_two_transformers_are_refused_by_name() {
         ),
         ("openai/evil-nested.pt", "names, and it asks for __builtin__.eval, which is never run"),
     ] {
-        let error = Clip::open(&path(file), &Device::default()).unwrap_err().to_string();
+        let error = Clip::open(&path(file), &Compute::tested()).unwrap_err().to_string();
         assert!(error.contains(file) && error.contains(problem) && !error.contains('\n'), "{error}");
     }
 }
@@ -206,7 +206,7 @@ fn a_layer_inside_an_object_is_not_left_out_without_a_word() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.pt");
     fs::write(&path, &bytes).unwrap();
-    let error = Clip::open(&path, &Device::default()).unwrap_err().to_string();
+    let error = Clip::open(&path, &Compute::tested()).unwrap_err().to_string();
     assert!(
         error.contains(&format!("`{key}` asks for torch._utils._rebuild_tensor_v9, which is")),
         "{error}"
@@ -218,7 +218,7 @@ fn older_descriptions_of_the_towers_count_as_in_transformers() {
     let folder = tempfile::tempdir().unwrap();
     fs::copy(fixture("configurations/nested/config.json"), folder.path().join("config.json")).unwrap();
     fs::copy(path("hugging-face/half/model.safetensors"), folder.path().join("model.safetensors")).unwrap();
-    let clip = Clip::open(folder.path(), &Device::default()).unwrap();
+    let clip = Clip::open(folder.path(), &Compute::tested()).unwrap();
     assert_gives(&clip, &fixture("configurations/nested/case.safetensors"), "nested");
 }
 
@@ -228,7 +228,7 @@ fn an_activation_that_no_file_says_is_noted_and_open_clip_s_configuration_says_t
     fs::copy(activation.join("state-dict.pt"), folder.path().join("state-dict.pt")).unwrap();
     fs::copy(path("open-clip/gelu/tokenizer.json"), folder.path().join("tokenizer.json")).unwrap();
     let open = || {
-        let Model { clip, notes, .. } = Model::open(folder.path(), &Device::default()).unwrap();
+        let Model { clip, notes, .. } = Model::open(folder.path(), &Compute::tested()).unwrap();
         (clip, notes)
     };
     let (assumed, notes) = open();

@@ -5,6 +5,7 @@
 
 mod fixtures;
 
+use gram_clip::Compute;
 use std::sync::LazyLock;
 
 use burn::module::Param;
@@ -22,7 +23,7 @@ const TOLERANCE: f64 = 1e-7;
 /// here.
 fn device() -> Device {
     static DEVICE: LazyLock<Device> = LazyLock::new(|| {
-        let mut device = Device::default();
+        let mut device = Compute::tested().device();
         device.configure(FloatDType::F64).unwrap();
         device
     });
@@ -107,7 +108,7 @@ struct Prompted {
 impl Prompted {
     fn open(model: &str) -> Self {
         let device = device();
-        let fixture = Fixture::open(model, &device);
+        let fixture = Fixture::open(model);
         let texts = fixture.texts().into_iter().filter(|ids| ids.len() <= 13).collect();
         Self { fixture, texts, context: wave([2, 32], 0.4, &device), prompt: wave([3, 48], 0.2, &device) }
     }

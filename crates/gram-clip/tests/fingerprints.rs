@@ -8,24 +8,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Device;
 use fixtures::{MODELS, folder};
 use gram_clip::checkpoint::to_f32_bytes;
 use gram_clip::signal::Activation;
-use gram_clip::{Clip, ClipConfig, Fingerprint, Model};
+use gram_clip::{Clip, ClipConfig, Compute, Fingerprint, Model};
 
 fn checkpoint(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/checkpoints").join(name)
 }
 
 fn fingerprint(path: &Path) -> Fingerprint {
-    Fingerprint::of(&Clip::open(path, &Device::default()).unwrap()).unwrap()
+    Fingerprint::of(&Clip::open(path, &Compute::tested()).unwrap()).unwrap()
 }
 
 /// The fixture's weights under its configuration, either of them changed.
 fn changed(weights: &gram_clip::checkpoint::Named, config: &ClipConfig) -> Fingerprint {
     let (config, weights) = (serde_json::to_string(config).unwrap(), to_f32_bytes(weights).unwrap());
-    Fingerprint::of(&Clip::from_bytes(&config, &weights, &Device::default()).unwrap()).unwrap()
+    Fingerprint::of(&Clip::from_bytes(&config, &weights, &Compute::tested()).unwrap()).unwrap()
 }
 
 #[test]
@@ -48,7 +47,7 @@ fn the_same_weights_have_one_fingerprint_in_every_format_of_a_file() {
 
 #[test]
 fn the_same_weights_have_one_fingerprint_under_the_names_of_openai_open_clip_and_hugging_face() {
-    let openai = Clip::open(&checkpoint("openai/model.pt"), &Device::default()).unwrap();
+    let openai = Clip::open(&checkpoint("openai/model.pt"), &Compute::tested()).unwrap();
     let expected = Fingerprint::of(&openai).unwrap();
 
     // OpenAI's names, described by the file of open_clip.
@@ -80,7 +79,7 @@ fn the_same_weights_have_one_fingerprint_under_the_names_of_openai_open_clip_and
 
 #[test]
 fn one_changed_value_in_any_tensor_of_any_tower_gives_another_fingerprint() {
-    let clip = Clip::open(&folder(MODELS[0]), &Device::default()).unwrap();
+    let clip = Clip::open(&folder(MODELS[0]), &Compute::tested()).unwrap();
     let (config, weights) = (clip.config.clone(), clip.named_weights());
     let whole = Fingerprint::of(&clip).unwrap();
     assert_eq!(changed(&weights, &config), whole);
@@ -98,7 +97,7 @@ fn one_changed_value_in_any_tensor_of_any_tower_gives_another_fingerprint() {
 
 #[test]
 fn what_changes_how_the_towers_compute_changes_the_fingerprint() {
-    let clip = Clip::open(&folder(MODELS[0]), &Device::default()).unwrap();
+    let clip = Clip::open(&folder(MODELS[0]), &Compute::tested()).unwrap();
     let weights = clip.named_weights();
     let changes: [fn(&mut ClipConfig); 7] = [
         |config| config.text_config.hidden_act = Activation::Gelu,
@@ -119,7 +118,7 @@ fn what_changes_how_the_towers_compute_changes_the_fingerprint() {
 
 #[test]
 fn a_model_for_images_of_another_size_keeps_its_fingerprint_and_its_name_is_no_part_of_it() {
-    let model = Model::open(&checkpoint("hugging-face/bin"), &Device::default()).unwrap();
+    let model = Model::open(&checkpoint("hugging-face/bin"), &Compute::tested()).unwrap();
     let expected = fingerprint(&checkpoint("hugging-face/bin"));
     let mut larger = model.clone().at_image_size(48).unwrap();
     larger.name = "another name".into();

@@ -3,8 +3,9 @@
 
 mod fixtures;
 
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Int, Tensor};
 use fixtures::{Fixture, MODELS, assert_close, values, wave};
+use gram_clip::Compute;
 use gram_clip::Signal;
 use gram_clip::signal::leaf;
 use gram_clip::text_tower::{Batching, Sentences, Text, Token};
@@ -13,7 +14,7 @@ use gram_clip::vision_tower::VisualPrompt;
 const ROUNDING: f64 = 1e-5;
 
 fn fixtures() -> Vec<(&'static str, Fixture)> {
-    MODELS.map(|model| (model, Fixture::open(model, &Device::default()))).into()
+    MODELS.map(|model| (model, Fixture::open(model))).into()
 }
 
 /// The texts that leave room for two tokens more.
@@ -53,7 +54,7 @@ fn a_shared_prefix_gives_the_features_of_the_same_words_written_out() {
 #[test]
 fn grouping_by_length_and_padding_give_the_same_features() {
     for (model, fixture) in fixtures() {
-        let context = Some(wave([2, 32], 0.4, &Device::default()));
+        let context = Some(wave([2, 32], 0.4, &Compute::tested().device()));
         let texts = short_texts(&fixture);
         let grouped = text_features(&fixture, context.clone(), &texts, Batching::ByLength);
         let padded = text_features(&fixture, context.clone(), &texts, Batching::Padded);
@@ -80,7 +81,7 @@ fn tokens_after_the_end_change_nothing() {
 #[test]
 fn classes_in_another_order_give_their_logits_in_that_order() {
     for (model, fixture) in fixtures() {
-        let device = Device::default();
+        let device = Compute::tested().device();
         let image = fixture.clip.vision.forward(fixture.pixels(&device), None);
         let logits = |texts: &[Vec<u32>]| {
             let text = fixture.clip.text.forward(fixture.start(), None, texts, Batching::ByLength);
@@ -99,7 +100,7 @@ fn classes_in_another_order_give_their_logits_in_that_order() {
 fn computing_some_rows_of_a_layer_gives_what_all_give_there() {
     for (model, fixture) in fixtures() {
         let block = &fixture.clip.text.blocks[0];
-        let x = wave([2, 5, 32], 0.1, &Device::default());
+        let x = wave([2, 5, 32], 0.1, &Compute::tested().device());
         let all = block.forward(x.clone().into()).value;
         let first = block.forward_first(x.into()).value;
         assert_close(&values(first), &values(all.narrow(1, 0, 1)), ROUNDING, model);
@@ -109,7 +110,7 @@ fn computing_some_rows_of_a_layer_gives_what_all_give_there() {
 #[test]
 fn several_contexts_at_once_give_the_features_of_one_after_the_other() {
     for (model, fixture) in fixtures() {
-        let (device, start) = (Device::default(), fixture.start());
+        let (device, start) = (Compute::tested().device(), fixture.start());
         let contexts =
             [wave([2, 32], 0.4, &device), wave([2, 32], -0.7, &device), wave([2, 32], 0.2, &device)];
         let texts = short_texts(&fixture);
@@ -138,7 +139,7 @@ fn several_contexts_at_once_give_the_features_of_one_after_the_other() {
 #[test]
 fn visual_prompt_vectors_in_another_order_give_the_same_features() {
     for (model, fixture) in fixtures() {
-        let device = Device::default();
+        let device = Compute::tested().device();
         let prompt = wave([3, 48], 0.2, &device);
         let features = |prompt: Tensor<2>| {
             values(fixture.clip.vision.forward(fixture.pixels(&device), Some(prompt.into())).value)
@@ -152,7 +153,7 @@ fn visual_prompt_vectors_in_another_order_give_the_same_features() {
 #[test]
 fn gradients_and_tangents_change_no_value() {
     for (model, fixture) in fixtures() {
-        let device = Device::default();
+        let device = Compute::tested().device();
         let (context, prompt) = (wave([2, 32], 0.4, &device), wave([3, 48], 0.2, &device));
         let direction = |like: &Tensor<2>| wave(like.dims(), 1.7, &device);
         let features = |modes: [fn(Tensor<2>, Tensor<2>) -> Signal<2>; 2]| {
@@ -209,7 +210,7 @@ fn context_anywhere_in_a_sentence_gives_the_features_of_the_same_words_written_o
 #[test]
 fn a_deep_visual_prompt_whose_later_vectors_change_differs_only_where_it_is_deep() {
     for (model, fixture) in fixtures() {
-        let device = Device::default();
+        let device = Compute::tested().device();
         let layers = fixture.clip.vision.blocks.len();
         let features = |vectors: Tensor<2>, depth: usize| {
             let prompt = VisualPrompt { vectors: vectors.unsqueeze::<3>().into(), depth };

@@ -4,11 +4,11 @@
 #[path = "fixtures/random_model.rs"]
 mod random_model;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use gram_clip::layers::indices;
 use gram_clip::text_tower::{Batching, Sentences, Text, Token};
 use gram_clip::vision_tower::VisualPrompt;
-use gram_clip::{Clip, Signal};
+use gram_clip::{Clip, Compute, Signal};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -48,7 +48,7 @@ fn text_features(clip: &Clip, names: &[Vec<u32>], context: &Tensor<2>, batching:
 }
 
 fn rows(tensor: &Tensor<2>, chosen: &[usize]) -> Tensor<2> {
-    tensor.clone().select(0, indices(chosen, &Device::default()))
+    tensor.clone().select(0, indices(chosen, &Compute::tested().device()))
 }
 
 proptest! {
@@ -110,7 +110,7 @@ proptest! {
         });
         let whole = features(pixels.clone());
         prop_assert!(difference(Tensor::cat(parts.collect(), 0), whole.clone()) < ROUNDING);
-        prop_assert!(difference(clip.vision.features(pixels.clone(), Some(&prompt)), whole) < ROUNDING);
+        prop_assert!(difference(clip.image_features(pixels.clone(), Some(&prompt)), whole) < ROUNDING);
     }
 
     /// `D_{a u + b v} f = a D_u f + b D_v f`, whatever else moves.

@@ -5,21 +5,20 @@ mod fixtures;
 
 use std::fs;
 
-use burn::tensor::Device;
 use fixtures::{Fixture, MODELS, folder};
 use gram_clip::checkpoint::{Named, to_f32_bytes};
-use gram_clip::{Clip, ClipError, ClipTokenizer, Model};
+use gram_clip::{Clip, ClipError, ClipTokenizer, Compute, Model};
 
 /// The error of the first fixture's model with its weights changed.
 fn error_with(change: impl Fn(&mut Named)) -> String {
-    let mut weights = Fixture::open(MODELS[0], &Device::default()).clip.named_weights();
+    let mut weights = Fixture::open(MODELS[0]).clip.named_weights();
     change(&mut weights);
     error_of(&to_f32_bytes(&weights).unwrap())
 }
 
 fn error_of(weights: &[u8]) -> String {
     let config = fs::read_to_string(folder(MODELS[0]).join("config.json")).unwrap();
-    let message = Clip::from_bytes(&config, weights, &Device::default()).unwrap_err().to_string();
+    let message = Clip::from_bytes(&config, weights, &Compute::tested()).unwrap_err().to_string();
     assert!(!message.contains('\n'), "{message}");
     message
 }
@@ -80,18 +79,19 @@ fn a_tensor_of_whole_numbers_is_no_weight() {
 
 #[test]
 fn a_folder_without_a_model_says_what_is_missing() {
-    let (device, empty) = (Device::default(), tempfile::tempdir().unwrap());
-    let error = Model::open(empty.path(), &device).unwrap_err().to_string();
+    let empty = tempfile::tempdir().unwrap();
+    let error = Model::open(empty.path(), &Compute::tested()).unwrap_err().to_string();
     assert!(error.contains("no weights: a model folder holds model.safetensors, "), "{error}");
-    let Err(ClipError::File { path, .. }) = Model::open(&empty.path().join("model.pt"), &device) else {
+    let Err(ClipError::File { path, .. }) = Model::open(&empty.path().join("model.pt"), &Compute::tested())
+    else {
         panic!()
     };
     assert!(path.ends_with("model.pt"));
     fs::copy(folder(MODELS[0]).join("model.safetensors"), empty.path().join("a.safetensors")).unwrap();
-    let error = Model::open(empty.path(), &device).unwrap_err().to_string();
+    let error = Model::open(empty.path(), &Compute::tested()).unwrap_err().to_string();
     assert!(error.contains("no tokenizer.json, nor vocab.json with merges.txt"), "{error}");
     fs::copy(folder(MODELS[0]).join("model.safetensors"), empty.path().join("b.safetensors")).unwrap();
-    let error = Model::open(empty.path(), &device).unwrap_err().to_string();
+    let error = Model::open(empty.path(), &Compute::tested()).unwrap_err().to_string();
     assert!(
         error.ends_with("several checkpoints, a.safetensors, b.safetensors: name one of them"),
         "{error}"

@@ -4,9 +4,8 @@
 
 use std::fs;
 
-use burn::tensor::Device;
 use gram_clip::preprocess::{Centre, of_open_clip};
-use gram_clip::{Model, Preprocess};
+use gram_clip::{Compute, Model, Preprocess};
 use image::{Rgb, RgbImage};
 use serde::Deserialize;
 
@@ -78,7 +77,7 @@ fn a_model_takes_the_processor_s_file_before_the_older_one() {
         let path = entry.unwrap().path();
         fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
     }
-    let open = || Model::open(folder.path(), &Device::default());
+    let open = || Model::open(folder.path(), &Compute::tested());
     let plain = open().unwrap().preprocess;
     // What earlier versions write says nothing of images.
     let file = folder.path().join("processor_config.json");
@@ -105,6 +104,6 @@ fn without_a_file_the_crop_is_that_of_the_library_whose_names_the_tensors_have()
     fs::copy(checkpoint, bare.path().join("model.pt")).unwrap();
     let tokenizer = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/gelu-new-eos/tokenizer.json");
     fs::copy(tokenizer, bare.path().join("tokenizer.json")).unwrap();
-    let found = Model::open(&bare.path().join("model.pt"), &Device::default()).unwrap().preprocess;
+    let found = Model::open(&bare.path().join("model.pt"), &Compute::tested()).unwrap().preprocess;
     assert_eq!(found, Preprocess { centre: Centre::Even, ..Preprocess::clip(found.crop) });
 }

@@ -4,12 +4,12 @@
 
 mod fixtures;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use fixtures::{Fixture, MODELS, assert_close, values, wave};
 use gram_clip::products::Refusal;
 use gram_clip::signal::leaf;
 use gram_clip::text_tower::{Batching, Sentences, Text, Token};
-use gram_clip::{Contents, Products, Signal};
+use gram_clip::{Compute, Contents, Products, Signal};
 
 /// Sums of 32-bit products in another order.
 const ROUNDING: f64 = 1e-4;
@@ -22,7 +22,7 @@ struct Parts {
 
 impl Parts {
     fn open(model: &str) -> Self {
-        let fixture = Fixture::open(model, &Device::default());
+        let fixture = Fixture::open(model);
         let word = |text: &str| fixture.tokenizer.encode(text).unwrap()[0];
         let most = fixture.clip.config.text_config.max_position_embeddings - 4;
         let texts: Vec<_> = fixture.texts().into_iter().filter(|ids| ids.len() <= most).take(3).collect();
@@ -39,7 +39,7 @@ impl Parts {
     }
 
     fn context(&self) -> Tensor<2> {
-        wave([2, 32], 0.4, &Device::default())
+        wave([2, 32], 0.4, &Compute::tested().device())
     }
 
     /// The loss `[1]` of parts that pass the tower in some order; each weighs its features in its own way.
@@ -48,7 +48,7 @@ impl Parts {
             let (sentences, context) = (&self.parts[*part], Some(context.clone()));
             let text = &self.fixture.clip.text;
             let features = text.forward_keeping(sentences, context, Batching::ByLength, products);
-            let weights = wave(features.value.dims(), 0.3 + *part as f64, &Device::default());
+            let weights = wave(features.value.dims(), 0.3 + *part as f64, &Compute::tested().device());
             features.multiply(weights.into()).linear_map(|tensor| tensor.sum())
         };
         order.iter().map(of_part).reduce(Signal::plus).unwrap()
@@ -65,7 +65,7 @@ impl Parts {
     /// The Hessian of the parts' loss times a direction.
     fn hessian_vector_product(&self, order: &[usize], products: Option<&Products>) -> Vec<f64> {
         let context = leaf(self.context());
-        let moved = Signal::dual(context.clone(), wave([2, 32], 1.7, &Device::default()));
+        let moved = Signal::dual(context.clone(), wave([2, 32], 1.7, &Compute::tested().device()));
         let gradients = self.loss(order, &moved, products).tangent.unwrap().backward();
         values(context.grad(&gradients).unwrap())
     }

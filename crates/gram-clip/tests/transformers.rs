@@ -3,9 +3,9 @@
 
 mod fixtures;
 
-use burn::tensor::Device;
 use fixtures::{Fixture, MODELS, assert_close, folder, numbers, values};
 use gram_clip::Clip;
+use gram_clip::Compute;
 use gram_clip::checkpoint::{Weights, to_f16_bytes};
 use gram_clip::config::ClipConfig;
 use gram_clip::text_tower::Batching;
@@ -13,9 +13,9 @@ use serde::Deserialize;
 
 #[test]
 fn features_and_logits_are_those_of_transformers() {
-    let device = Device::default();
+    let device = Compute::tested().device();
     for model in MODELS {
-        let fixture = Fixture::open(model, &device);
+        let fixture = Fixture::open(model);
         let (clip, case) = (&fixture.clip, &fixture.case);
         let image = clip.vision.forward(fixture.pixels(&device), None);
         assert_close(&values(image.value.clone()), &case["image_features"].values, 1e-5, model);
@@ -38,9 +38,8 @@ struct Tokens {
 
 #[test]
 fn token_ids_are_those_of_transformers() {
-    let device = Device::default();
     for model in MODELS {
-        let tokenizer = Fixture::open(model, &device).tokenizer;
+        let tokenizer = Fixture::open(model).tokenizer;
         let file = std::fs::read(folder(model).join("tokens.json")).unwrap();
         let expected: Vec<Tokens> = serde_json::from_slice(&file).unwrap();
         assert!(expected.len() > 10);
@@ -64,7 +63,7 @@ fn on_white(image: image::DynamicImage) -> image::RgbImage {
 #[test]
 fn pixels_are_those_of_transformers_to_the_bit() {
     for model in MODELS {
-        let preprocess = Fixture::open(model, &Device::default()).preprocess;
+        let preprocess = Fixture::open(model).preprocess;
         let expected = numbers(&folder(model).join("preprocessed.safetensors"));
         for picture in ["colour", "alpha", "grey"] {
             let image = on_white(image::open(folder(model).join(format!("{picture}.png"))).unwrap());
@@ -77,8 +76,8 @@ fn pixels_are_those_of_transformers_to_the_bit() {
 #[test]
 fn a_model_is_written_as_it_was_read() {
     for model in MODELS {
-        let (device, file) = (Device::default(), folder(model).join("model.safetensors"));
-        let written = Fixture::open(model, &device).clip.named_weights();
+        let file = folder(model).join("model.safetensors");
+        let written = Fixture::open(model).clip.named_weights();
         let stored = numbers(&file);
         for (name, tensor) in &stored {
             let Some((shape, values)) = written.get(name) else {
@@ -91,7 +90,8 @@ fn a_model_is_written_as_it_was_read() {
         assert!(written.keys().all(|name| stored.contains_key(name)));
         let config = std::fs::read_to_string(folder(model).join("config.json")).unwrap();
         let mut weights = Weights::parse("copy", to_f16_bytes(&written).unwrap()).unwrap();
-        let copy = Clip::read(&ClipConfig::parse(&config).unwrap(), &mut weights, &device).unwrap();
+        let copy =
+            Clip::read(&ClipConfig::parse(&config).unwrap(), &mut weights, &Compute::tested()).unwrap();
         assert_eq!(copy.named_weights(), written);
     }
 }

@@ -192,7 +192,7 @@ impl<'a> Bench<'a> {
             "template": template.to_string(),
             "zero_shot_template": self.plan.hand_written.map(ToString::to_string),
             "settings": without_shots,
-            "device": format!("{:?}", self.workbench.device()),
+            "device": self.workbench.model.compute().to_string(),
         }))
     }
 

@@ -234,6 +234,7 @@ pub(crate) fn pixel_cache<'a>(
 #[cfg(test)]
 mod tests {
     use crate::error::refuse;
+    use gram_clip::Compute;
     use gram_cluster::{ClusteredPair, Counts};
 
     use super::*;
@@ -284,7 +285,7 @@ mod tests {
 
     #[test]
     fn unreadable_images_are_left_out() {
-        let model = gram_hub::assets::tiny(&Device::default()).unwrap();
+        let model = gram_hub::assets::tiny(&Compute::cpu()).unwrap();
         let mut pairs = gram_hub::assets::pairs().unwrap();
         pairs.pairs.truncate(5);
         pairs.pairs[2].image = gram_data::ImageFile::Path("nowhere.png".into());

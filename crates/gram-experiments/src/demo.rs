@@ -7,10 +7,10 @@
 mod plan;
 mod topic_map;
 
+use gram_clip::Compute;
 use std::path::Path;
 use std::time::Instant;
 
-use burn::tensor::Device;
 use gram_clip::Model;
 use gram_cluster::Clusters;
 use gram_data::{Pairs, Progress};
@@ -48,10 +48,10 @@ pub fn run(
     command: &str,
     out: &Path,
     restart: bool,
-    device: &Device,
+    compute: &Compute,
     progress: &dyn Progress,
 ) -> Result<Results> {
-    let mut demo = Demo::new(plan, command, device, progress)?;
+    let mut demo = Demo::new(plan, command, compute, progress)?;
     let identity = demo.identity()?;
     let run = Run { command: "demo", identity: &identity, makes: &MAKES, restart };
     let claimed = RunFolder::claim(out, &run)?;
@@ -74,8 +74,8 @@ struct Demo<'a> {
 }
 
 impl<'a> Demo<'a> {
-    fn new(plan: &'a Plan, command: &'a str, device: &'a Device, progress: &'a dyn Progress) -> Result<Self> {
-        let model = assets::tiny(device)?;
+    fn new(plan: &'a Plan, command: &'a str, compute: &Compute, progress: &'a dyn Progress) -> Result<Self> {
+        let model = assets::tiny(compute)?;
         let settings = serde_json::json!({
             "plan": plan,
             "template": defaults::TEMPLATE,
@@ -103,7 +103,7 @@ impl<'a> Demo<'a> {
             "protocol": defaults::protocol(plan.shots, self.model.preprocess.crop),
             "clustering": defaults::demo_clustering(),
             "meta_training": kinds.map(|kind| defaults::meta_training(kind, plan.seed())),
-            "device": format!("{:?}", self.model.device()),
+            "device": self.model.compute().to_string(),
         }))
     }
 

@@ -169,7 +169,7 @@ impl DesignStudy<'_> {
             "settings": *self.workbench.settings,
             "rates": self.rates,
             "searched_on": stage,
-            "device": format!("{:?}", self.workbench.device()),
+            "device": self.workbench.model.compute().to_string(),
         });
         let (makes, restart) = (["trials", "starts", "design.md"], self.restart);
         RunFolder::claim(

@@ -231,7 +231,7 @@ impl Embedding<'_> {
             "pairs": embedded.fingerprint(),
             "caption_encoder": encoder_identity(self.sentence_bert)?,
             "precision": self.precision,
-            "device": format!("{:?}", self.model.device()),
+            "device": self.model.compute().to_string(),
         });
         if let Embedded::Dataset(dataset) = embedded {
             identity["dataset"] = json!(DatasetDescription::of(dataset));
@@ -251,7 +251,10 @@ fn write_parts(
     let Embedding { model, .. } = *embedding;
     let decode = |number: usize| at_model_side(embedded.image(number), &model.preprocess);
     // One stream for all parts: images of the next one are decoded while the captions of this one are read.
-    let batches = parts.iter().filter(|part| !part.is_done).flat_map(Part::batches);
+    let batches = parts
+        .iter()
+        .filter(|part| !part.is_done)
+        .flat_map(|part| part.batches(model.compute().images_at_once()));
     with_batches(batches, &decode, &model.preprocess, &model.device(), |batches| {
         parts.iter().try_for_each(|part| {
             if !part.is_done {

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io;
 
-use gram_clip::{ClipError, OtherModel};
+use gram_clip::{ClipError, ComputeError, OtherModel};
 use gram_cluster::ClusterError;
 use gram_data::DataError;
 use gram_features::FeatureError;
@@ -41,6 +41,9 @@ pub enum ExperimentError {
     /// A model cannot be used.
     #[error(transparent)]
     Clip(#[from] ClipError),
+    /// There is nothing to compute on.
+    #[error(transparent)]
+    Compute(#[from] ComputeError),
     /// A file is of another model.
     #[error(transparent)]
     OtherModel(#[from] OtherModel),

@@ -223,7 +223,7 @@ impl MetaRun<'_> {
                     Some(fingerprint::of_text(&serde_json::to_string(episodes)?))
                 }
             },
-            "device": format!("{:?}", self.model.device()),
+            "device": self.model.compute().to_string(),
         }))
     }
 
@@ -325,13 +325,13 @@ fn event(step: &MetaStep) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
+    use gram_clip::Compute;
 
     use super::*;
 
     #[test]
     fn a_start_has_the_vectors_of_its_kind() {
-        let model = gram_hub::assets::tiny(&Device::default()).unwrap();
+        let model = gram_hub::assets::tiny(&Compute::cpu()).unwrap();
         let template: Template = "a picture of a {}".parse().unwrap();
         let design = PromptDesign { visual_depth: 0, ..PromptDesign::default() };
         let start = start_prompt(&model, PromptKind::Joint, &template, design, 1).unwrap();
@@ -343,7 +343,7 @@ mod tests {
 
     #[test]
     fn a_start_without_vectors_is_refused() {
-        let model = gram_hub::assets::tiny(&Device::default()).unwrap();
+        let model = gram_hub::assets::tiny(&Compute::cpu()).unwrap();
         let bare: Template = "{}".parse().unwrap();
         let design = PromptDesign { visual_tokens: 0, ..PromptDesign::default() };
         let refused = |kind| start_prompt(&model, kind, &bare, design, 1).unwrap_err().to_string();

@@ -45,8 +45,8 @@ pub fn note_doubt(file: &PromptFile, path: &Path) {
 ///
 /// # Errors
 /// As [`PromptFile::load`].
-pub fn model_of(path: &Path, device: &Device) -> Result<Option<ModelIdentity>> {
-    Ok(PromptFile::load(path, device)?.made_for().cloned())
+pub fn model_of(path: &Path) -> Result<Option<ModelIdentity>> {
+    Ok(PromptFile::load(path, &Device::flex())?.made_for().cloned())
 }
 
 /// Start and regulator of a prompt file made for `model`.

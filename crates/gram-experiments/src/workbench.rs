@@ -130,10 +130,11 @@ impl Workbench<'_> {
 mod tests {
     use super::*;
     use crate::defaults;
+    use gram_clip::Compute;
 
     #[test]
     fn settings_out_of_range_or_too_long_for_the_model_are_refused() {
-        let model = gram_hub::assets::tiny(&Device::default()).unwrap();
+        let model = gram_hub::assets::tiny(&Compute::cpu()).unwrap();
         let settings = defaults::protocol(4, model.preprocess.crop);
         let refused = |change: fn(&mut ProtocolSettings)| {
             let mut settings = settings.clone();

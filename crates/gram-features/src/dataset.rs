@@ -18,7 +18,7 @@ use crate::image_batches::frozen_features;
 use crate::matrix::tensor;
 use crate::pixel_cache::at_model_side;
 use crate::rows::{Rows, check_model, directions};
-use crate::{BATCH, FeatureError, MatrixFile};
+use crate::{FeatureError, MatrixFile};
 use matching::matched;
 
 /// The file of a feature folder that lists the images of a labelled dataset, a line of JSON for each row.
@@ -229,7 +229,7 @@ impl Dataset {
         if let Some(known) = &self.known {
             return Ok(tensor(&known.rows.select(images), &model.device()));
         }
-        frozen_features(model, images.len(), BATCH, &|place: usize| self.at_model_side(images[place], model))
+        frozen_features(model, images.len(), &|place: usize| self.at_model_side(images[place], model))
     }
 
     /// An image at the model's side.

@@ -10,8 +10,8 @@ use gram_data::ImageFile;
 use image::RgbImage;
 use rayon::prelude::*;
 
+use crate::FeatureError;
 use crate::pixel_cache::{at_model_side, pixels};
-use crate::{BATCH, FeatureError};
 
 /// Images of the first of growing batches.
 const FIRST_BATCH: usize = 8;
@@ -33,7 +33,7 @@ impl ImageBatch {
     /// Normalised features of the images through the frozen tower, `[rows, joint width]`; [`None`] if no
     /// image of the batch could be read.
     pub fn features(&self, model: &Model) -> Option<Tensor<2>> {
-        self.pixels.clone().map(|pixels| model.clip.vision.features(pixels, None))
+        self.pixels.clone().map(|pixels| model.clip.image_features(pixels, None))
     }
 
     /// The batch, if all of its images could be read: where every image counts.
@@ -53,12 +53,12 @@ pub fn batches(images: usize, size: usize) -> impl Iterator<Item = Range<usize>>
     (0..images).step_by(size.max(1)).map(move |first| first..images.min(first + size.max(1)))
 }
 
-/// The same in batches that grow from 8 to [`BATCH`]: the first results come soon, the rest costs no more.
-pub fn growing_batches(images: usize) -> impl Iterator<Item = Range<usize>> + Send {
-    let (mut first, mut size) = (0, FIRST_BATCH);
+/// The same in batches that grow from 8 to `largest`: the first results come soon, the rest costs no more.
+pub fn growing_batches(images: usize, largest: usize) -> impl Iterator<Item = Range<usize>> + Send {
+    let (mut first, mut size) = (0, FIRST_BATCH.min(largest.max(1)));
     std::iter::from_fn(move || {
         let batch = first..images.min(first + size);
-        (first, size) = (batch.end, BATCH.min(2 * size));
+        (first, size) = (batch.end, largest.min(2 * size));
         (!batch.is_empty()).then_some(batch)
     })
 }
@@ -120,10 +120,9 @@ pub fn with_batches<T>(
 pub fn frozen_features(
     model: &Model,
     images: usize,
-    size: usize,
     decode: &(impl Fn(usize) -> Result<RgbImage, FeatureError> + Sync),
 ) -> Result<Tensor<2>, FeatureError> {
-    let device = model.device();
+    let (device, size) = (model.device(), model.compute().images_at_once());
     let none = Tensor::zeros([0, model.clip.config.projection_dim], &device);
     with_batches(batches(images, size), decode, &model.preprocess, &device, |batches| {
         let parts = batches.map(|batch| Ok(batch.complete()?.features(model)));
@@ -168,17 +167,17 @@ mod tests {
     fn batches_cover_all_images_and_the_last_may_be_smaller() {
         assert_eq!(batches(5, 2).collect::<Vec<_>>(), [0..2, 2..4, 4..5]);
         assert_eq!(batches(0, 2).count(), 0);
-        let sizes = |images| growing_batches(images).map(|batch| batch.len()).collect::<Vec<_>>();
+        let sizes = |images| growing_batches(images, 64).map(|batch| batch.len()).collect::<Vec<_>>();
         assert_eq!(sizes(200), [8, 16, 32, 64, 64, 16]);
-        assert_eq!(growing_batches(10).collect::<Vec<_>>(), [0..8, 8..10]);
-        assert_eq!(growing_batches(0).count(), 0);
+        assert_eq!(growing_batches(10, 64).collect::<Vec<_>>(), [0..8, 8..10]);
+        assert_eq!(growing_batches(0, 64).count(), 0);
     }
 
     #[test]
     fn threads_of_a_pool_decode_for_themselves_and_none_waits_for_ever() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         let numbers = pool.install(|| {
-            let (preprocess, device) = (Preprocess::clip(8), Device::default());
+            let (preprocess, device) = (Preprocess::clip(8), Device::flex());
             with_batches(batches(5, 2), &nowhere, &preprocess, &device, |batches| {
                 batches.flat_map(|batch| batch.unreadable).map(|(number, _)| number).collect::<Vec<_>>()
             })
@@ -190,7 +189,7 @@ mod tests {
     fn two_batches_are_decoded_ahead_whatever_the_work_does_and_no_more() {
         let (begin, begun) = channel();
         let batches = super::batches(6, 1).inspect(move |numbers| begin.send(numbers.start).unwrap());
-        with_batches(batches, &nowhere, &Preprocess::clip(8), &Device::default(), |batches| {
+        with_batches(batches, &nowhere, &Preprocess::clip(8), &Device::flex(), |batches| {
             let number = |batch: ImageBatch| batch.unreadable[0].0;
             assert_eq!(batches.next().map(number), Some(0));
             assert_eq!([(); 3].map(|()| begun.recv().unwrap()), [0, 1, 2]);

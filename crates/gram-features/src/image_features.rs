@@ -4,7 +4,6 @@ use gram_clip::Model;
 use gram_data::ImageFile;
 use ndarray::Array2;
 
-use crate::BATCH;
 use crate::FeatureError;
 use crate::image_batches::{batches, with_batches};
 use crate::matrix::values;
@@ -34,7 +33,7 @@ pub fn image_features(
     let (mut rows, mut numbers, mut unreadable) = (Vec::with_capacity(images.len()), Vec::new(), Vec::new());
     progress(0);
     let decode = |number: usize| at_model_side(images[number], &model.preprocess);
-    let batches = batches(images.len(), BATCH);
+    let batches = batches(images.len(), model.compute().images_at_once());
     with_batches(batches, &decode, &model.preprocess, &model.device(), |batches| {
         for batch in batches {
             if let Some(features) = batch.features(model) {

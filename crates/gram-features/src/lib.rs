@@ -79,6 +79,3 @@ impl FeatureError {
         Self::File { place: path.display().to_string(), problem: problem.to_string() }
     }
 }
-
-/// Images that pass through the tower at once.
-pub const BATCH: usize = 64;

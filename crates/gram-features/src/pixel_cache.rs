@@ -10,10 +10,13 @@ use gram_data::ImageFile;
 use image::RgbImage;
 use rayon::prelude::*;
 
-use crate::{BATCH, FeatureError};
+use crate::FeatureError;
 
 /// Bytes of pixels that are kept where nothing else is said: 7,000 images of 224 pixels.
 pub const USUAL_ROOM: usize = 1 << 30;
+
+/// Images that are decoded before progress hears of them.
+const DECODED_AT_ONCE: usize = 64;
 
 /// Images at the model's side, 8 bits a channel, whatever their own size.
 ///
@@ -49,7 +52,7 @@ impl PixelCache {
     pub fn fill(&self, mut progress: impl FnMut(usize)) -> Result<(), FeatureError> {
         let all: Vec<usize> = (0..self.len().min(self.shared.room.load(Ordering::Relaxed))).collect();
         let mut done = 0;
-        for some in all.chunks(BATCH) {
+        for some in all.chunks(DECODED_AT_ONCE) {
             some.par_iter().try_for_each(|image| self.image(*image).map(drop))?;
             done += some.len();
             progress(done);
@@ -154,7 +157,7 @@ mod tests {
     }
 
     fn values(cache: &PixelCache, chosen: &[usize]) -> Vec<f32> {
-        cache.pixels(chosen, &Device::default()).unwrap().into_data().try_to_vec().unwrap()
+        cache.pixels(chosen, &Device::flex()).unwrap().into_data().try_to_vec().unwrap()
     }
 
     #[test]
@@ -185,14 +188,14 @@ mod tests {
         // The one that has no room is read anew: without its file there is an error that names it.
         (0..4).for_each(|number| fs::remove_file(folder.path().join(format!("{number}.png"))).unwrap());
         let readable: Vec<bool> =
-            (0..4).map(|image| cache.pixels(&[image], &Device::default()).is_ok()).collect();
+            (0..4).map(|image| cache.pixels(&[image], &Device::flex()).is_ok()).collect();
         assert_eq!(readable.iter().filter(|readable| **readable).count(), 2);
         let kept: Vec<usize> = [2, 3, 0].into_iter().filter(|image| readable[*image]).collect();
         assert_eq!(kept.len(), 2);
         for (place, image) in [2, 3, 0].into_iter().enumerate().filter(|(_, image)| readable[*image]) {
             assert_eq!(values(&cache, &[image]), expected[place * 192..(place + 1) * 192]);
         }
-        let error = cache.pixels(&[1], &Device::default()).unwrap_err().to_string();
+        let error = cache.pixels(&[1], &Device::flex()).unwrap_err().to_string();
         assert!(error.contains("1.png: "), "{error}");
     }
 }

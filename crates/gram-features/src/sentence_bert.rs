@@ -19,7 +19,7 @@
 //! use gram_features::sentence_bert::SentenceBert;
 //!
 //! # fn main() -> Result<(), gram_features::sentence_bert::SentenceBertError> {
-//! let model = SentenceBert::open(std::path::Path::new("all-MiniLM-L6-v2"), &Device::default())?;
+//! let model = SentenceBert::open(std::path::Path::new("all-MiniLM-L6-v2"), &Device::flex())?;
 //! let embeddings = model.embed(&["a small red bird", "two dogs in the snow"])?;
 //! assert_eq!(embeddings.dim(), (2, model.width()));
 //! # Ok(())

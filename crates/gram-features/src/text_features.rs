@@ -5,7 +5,6 @@ use gram_clip::Model;
 use gram_clip::text_tower::Batching;
 use ndarray::Array2;
 
-use crate::BATCH;
 use crate::FeatureError;
 use crate::matrix::matrix;
 
@@ -17,7 +16,7 @@ pub fn text_features(model: &Model, texts: &[impl AsRef<str>]) -> Result<(Array2
     // One position is the start's, one the end's.
     let most = model.clip.config.text_config.max_position_embeddings.saturating_sub(2);
     let (mut parts, mut cut) = (Vec::new(), 0);
-    for batch in texts.chunks(BATCH) {
+    for batch in texts.chunks(model.compute().images_at_once()) {
         let mut sentences = Vec::with_capacity(batch.len());
         for text in batch {
             let mut ids = model.tokenizer.encode(text.as_ref()).map_err(FeatureError::Text)?;

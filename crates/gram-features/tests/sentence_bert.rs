@@ -17,7 +17,7 @@ fn fixture() -> PathBuf {
 }
 
 fn open(folder: &Path) -> Result<SentenceBert, SentenceBertError> {
-    SentenceBert::open(folder, &Device::default())
+    SentenceBert::open(folder, &Device::flex())
 }
 
 fn sentences() -> Vec<String> {

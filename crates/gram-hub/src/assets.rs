@@ -1,8 +1,7 @@
 //! The built-in model and data: they are part of the program, so that it can be tried with nothing else at
 //! hand.
 
-use burn::tensor::Device;
-use gram_clip::{Clip, ClipTokenizer, Model, Preprocess};
+use gram_clip::{Clip, ClipTokenizer, Compute, Model, Preprocess};
 use gram_data::{LabelledDataset, Pairs, read_shard};
 use gram_pretrain::PretrainConfig;
 use gram_prompt::PromptKind;
@@ -27,12 +26,12 @@ macro_rules! asset {
 ///
 /// # Errors
 /// If this program was built from damaged assets.
-pub fn tiny(device: &Device) -> Result<Model, OpenError> {
+pub fn tiny(compute: &Compute) -> Result<Model, OpenError> {
     let config = std::str::from_utf8(asset!("tiny/config.json"))?;
-    let clip = Clip::from_bytes(config, asset!("tiny/model.safetensors"), device)?;
+    let clip = Clip::from_bytes(config, asset!("tiny/model.safetensors"), &Compute::cpu())?;
     let tokenizer = ClipTokenizer::from_bytes(asset!("tiny/tokenizer.json"))?;
     let preprocess = Preprocess::parse(std::str::from_utf8(asset!("tiny/preprocessor_config.json"))?)?;
-    let mut model = Model::new(TINY.into(), clip, tokenizer, preprocess);
+    let mut model = Model::new(TINY.into(), clip, tokenizer, preprocess).on(compute)?;
     model.source = Some(TINY.into());
     Ok(model)
 }

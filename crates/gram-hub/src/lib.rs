@@ -4,7 +4,7 @@
 //! use burn::tensor::Device;
 //!
 //! # fn main() -> Result<(), gram_hub::OpenError> {
-//! let model = gram_hub::model::open_model("tiny", &Device::default(), &())?;
+//! let model = gram_hub::model::open_model("tiny", &Compute::cpu(), &())?;
 //! let animals = gram_hub::model::open_dataset("demo:animals")?;
 //! assert_eq!((model.name.as_str(), animals.classes.len()), ("tiny", 40));
 //! # Ok(())

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use burn::tensor::Device;
-use gram_clip::{Model, ModelIdentity};
+use gram_clip::{Compute, Model, ModelIdentity};
 use gram_data::{
     DataError, LabelledDataset, Pairs, Progress, are_numbers, read_pairs, read_pairs_with_metadata,
 };
@@ -19,13 +18,17 @@ pub const DEMO: &str = "demo";
 ///
 /// # Errors
 /// If it is none of those, or a file of it is missing or wrong.
-pub fn open_model(name_or_path: &str, device: &Device, progress: &dyn Progress) -> Result<Model, OpenError> {
+pub fn open_model(
+    name_or_path: &str,
+    compute: &Compute,
+    progress: &dyn Progress,
+) -> Result<Model, OpenError> {
     let path = Path::new(name_or_path);
     if name_or_path == assets::TINY {
-        return assets::tiny(device);
+        return assets::tiny(compute);
     }
     if path.exists() {
-        let mut model = opened(path, name_or_path, device)?;
+        let mut model = opened(path, name_or_path, compute)?;
         model.source = Some(name_or_path.to_owned());
         return Ok(model);
     }
@@ -37,14 +40,14 @@ pub fn open_model(name_or_path: &str, device: &Device, progress: &dyn Progress) 
         )));
     };
     let folder = hub::fetch(id, progress)?;
-    let mut model = opened(&folder, id, device)?;
+    let mut model = opened(&folder, id, compute)?;
     (model.name, model.source) = (id.to_owned(), Some(name_or_path.to_owned()));
     Ok(model)
 }
 
 /// The model at a path, which is called `name` in messages; what had to be assumed of it is said.
-fn opened(path: &Path, name: &str, device: &Device) -> Result<Model, OpenError> {
-    let model = Model::open(path, device).map_err(OpenError::of(format!("model {name}")))?;
+fn opened(path: &Path, name: &str, compute: &Compute) -> Result<Model, OpenError> {
+    let model = Model::open(path, compute).map_err(OpenError::of(format!("model {name}")))?;
     model.notes.iter().for_each(|note| log::warn!("{note}"));
     Ok(model)
 }
@@ -57,17 +60,17 @@ fn opened(path: &Path, name: &str, device: &Device) -> Result<Model, OpenError> 
 pub fn open_model_or_own(
     given: Option<&str>,
     made_with: Option<(&Path, ModelIdentity)>,
-    device: &Device,
+    compute: &Compute,
     progress: &dyn Progress,
 ) -> Result<Model, OpenError> {
     match (given, made_with) {
-        (Some(given), _) => open_model(given, device, progress),
+        (Some(given), _) => open_model(given, compute, progress),
         (None, Some((path, own))) => {
             let what =
                 format!("{}: made with {own}, which cannot be opened: pass it with --model", path.display());
-            open_model(own.opened_by(), device, progress).map_err(OpenError::of(what))
+            open_model(own.opened_by(), compute, progress).map_err(OpenError::of(what))
         }
-        (None, None) => open_model(assets::TINY, device, progress),
+        (None, None) => open_model(assets::TINY, compute, progress),
     }
 }
 
@@ -162,7 +165,7 @@ mod tests {
 
     #[test]
     fn what_is_no_model_is_named_with_the_way_out() {
-        let error = open_model("nowhere", &Device::default(), &()).unwrap_err().to_string();
+        let error = open_model("nowhere", &Compute::cpu(), &()).unwrap_err().to_string();
         assert!(error.starts_with("model nowhere does not exist") && error.contains("`tiny`"), "{error}");
     }
 

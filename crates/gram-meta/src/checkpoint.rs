@@ -76,6 +76,9 @@ pub fn from_bytes(
     }
     let named = read_tensors("checkpoint", bytes)?;
     let tensor = |name: String| {
+        let cpu = Device::flex();
+        // The rates, and what the optimiser knows of them, are read at every step.
+        let device = if name.ends_with("log_rates") { &cpu } else { device };
         let found = named.get(&name).and_then(|(shape, values)| {
             let shape: [usize; 2] = shape.as_slice().try_into().ok()?;
             Some(Tensor::<2>::from_data(TensorData::new(values.clone(), shape), device))

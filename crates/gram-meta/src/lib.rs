@@ -9,7 +9,7 @@
 //! use gram_meta::{Regulator, RegulatorStart};
 //! use gram_prompt::{Part, Prompt, RegulatorForm};
 //!
-//! let device = Device::default();
+//! let device = Device::flex();
 //! let vectors = Prompt::random(Part::Text, [4, 8], 1.0, 1, &device);
 //! let gradient: Prompt = [(Part::Text, vectors)].into_iter().collect();
 //! let start = RegulatorStart { deviation: 0.0, gamma_bias: 9.0, form: RegulatorForm::Paper };

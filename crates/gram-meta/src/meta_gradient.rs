@@ -26,11 +26,16 @@
 //! are kept, and of the last step, whose Hessian comes first, the products of its passes; so memory does not
 //! grow with K. First order drops `H_k u_k`.
 
+mod scalars;
+
+use burn::tensor::Tensor;
 use gram_clip::Products;
+use gram_clip::scalars::read;
 use gram_prompt::{Classes, Classification, Gradient, LabelledImages, Prompt, PromptedClip, Rates};
 use serde::{Deserialize, Serialize};
 
 use crate::regulator::Regulator;
+use scalars::Scalars;
 
 /// A classification task with a support set and a query set.
 #[derive(Clone, Debug)]
@@ -145,21 +150,29 @@ impl Trajectory {
     }
 }
 
-/// The meta-gradient of one task, and what is known on the way.
+/// The meta-gradient of one task. What is known on the way are numbers that wait to be [read](Self::read).
 #[derive(Clone, Debug)]
 pub struct MetaGradient {
+    /// The gradient of `L_query(theta_K)` for the start `theta`.
+    pub theta: Prompt,
+    /// For the regulator `phi`; none without a regulator.
+    pub phi: Option<Regulator>,
+    scalars: Scalars,
+}
+
+/// What is known of a meta-gradient.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
     /// `L_query(theta_K)`.
     pub query_loss: f32,
     /// Query images classified right at `theta_K`, in percent.
     pub query_accuracy: f32,
-    /// Its gradient for the start `theta`.
-    pub theta: Prompt,
-    /// Its gradient for the regulator `phi`; none without a regulator.
-    pub phi: Option<Regulator>,
-    /// Its gradient for the logarithm of the inner rates; zero where they are not learned.
+    /// The gradient for the logarithm of the inner rates; zero where they are not learned.
     pub log_rates: Rates,
     /// What the first inner step was like.
     pub measured: Measured,
+    /// Whether the loss and every number of the meta-gradient are finite.
+    pub is_finite: bool,
 }
 
 /// What a first inner step is like; NaN without one.
@@ -176,27 +189,24 @@ pub struct Measured {
 }
 
 impl MetaGradient {
-    /// Whether every number is finite.
-    pub fn is_finite(&self) -> bool {
-        self.query_loss.is_finite()
-            && self.theta.is_finite()
-            && self.phi.as_ref().is_none_or(Regulator::is_finite)
+    /// What is known of it. It waits for the device: of several, [`read_all`](Self::read_all) waits once.
+    pub fn read(&self) -> Reading {
+        self.scalars.reading(&read(self.scalars.tensors()))
     }
-}
 
-impl Measured {
-    fn new(phi: Option<&Regulator>, trajectory: &Trajectory, query: &Prompt) -> Self {
-        let Some(raw) = trajectory.support_gradients.first() else {
-            return Self {
-                alignment: f32::NAN,
-                regulated_over_raw: f32::NAN,
-                gamma: f32::NAN,
-                beta: f32::NAN,
-            };
-        };
-        let own = regulated(phi, raw);
-        let (gamma, beta) = phi.map_or((1.0, 0.0), |phi| phi.mean_gamma_beta(raw));
-        Self { alignment: cosine(&own, query), regulated_over_raw: own.norm() / raw.norm(), gamma, beta }
+    /// What is known of each of several, and the values of other scalars `[1]`, in one read.
+    pub fn read_all(all: &[Self], others: Vec<Tensor<1>>) -> (Vec<Reading>, Vec<f32>) {
+        let mut tensors: Vec<Tensor<1>> = all.iter().flat_map(|one| one.scalars.tensors()).collect();
+        let own = tensors.len();
+        tensors.extend(others);
+        let values = read(tensors);
+        let (mut rest, others) = values.split_at(own);
+        let readings = all.iter().map(|one| {
+            let (values, later) = rest.split_at(one.scalars.len());
+            rest = later;
+            one.scalars.reading(values)
+        });
+        (readings.collect(), others.to_vec())
     }
 }
 
@@ -236,7 +246,8 @@ impl InnerLoop {
         phi: Option<&Regulator>,
         tasks: &[Task],
     ) -> (Vec<Trajectory>, Option<Products>) {
-        let Some(last) = self.steps.checked_sub(1).filter(|_| !self.first_order) else {
+        let keeps = !self.first_order && clip.clip.compute.keeps_products();
+        let Some(last) = self.steps.checked_sub(1).filter(|_| keeps) else {
             return (self.run(clip, theta, phi, tasks), None);
         };
         let mut trajectories = Self { steps: last, ..*self }.run(clip, theta, phi, tasks);
@@ -285,7 +296,7 @@ impl InnerLoop {
             v: query.gradient.clone(),
             w: None,
             phi: phi.map(|_| Regulator::default()),
-            log_rates: Rates::both(0.0),
+            log_rates: [None, None],
         };
         let mut ways: Vec<WayBack> = queries.iter().map(back).collect();
         for k in (0..self.steps).rev() {
@@ -299,15 +310,11 @@ impl InnerLoop {
                     .for_each(|(way, product)| way.v = way.v.add_scaled(product, -1.0));
             }
         }
-        let found = ways.into_iter().zip(&queries).zip(&trajectories);
+        let found = ways.into_iter().zip(queries).zip(&trajectories);
         found
-            .map(|((way, query), trajectory)| MetaGradient {
-                query_loss: query.loss,
-                query_accuracy: query.accuracy,
-                theta: way.v,
-                phi: way.phi,
-                log_rates: way.log_rates,
-                measured: Measured::new(phi, trajectory, &query.gradient),
+            .map(|((way, query), trajectory)| {
+                let scalars = Scalars::new(phi, trajectory, query, &way);
+                MetaGradient { theta: way.v, phi: way.phi, scalars }
             })
             .collect()
     }
@@ -321,8 +328,8 @@ struct WayBack {
     w: Option<Prompt>,
     /// For the regulator.
     phi: Option<Regulator>,
-    /// For the logarithms of the rates.
-    log_rates: Rates,
+    /// For the logarithms of the rates of text and vision, `[1]`; none where it is zero.
+    log_rates: [Option<Tensor<1>>; 2],
 }
 
 impl WayBack {
@@ -337,7 +344,12 @@ impl WayBack {
         let (g, m) = (&trajectory.support_gradients[k], &trajectory.velocities[k]);
         if inner.learn_rates {
             let along = inner.rates.along_logarithm(&inner.regulated.direction(phi, m), &self.v);
-            self.log_rates = self.log_rates.plus(&along);
+            for (sum, along) in self.log_rates.iter_mut().zip(along) {
+                *sum = match (sum.take(), along) {
+                    (Some(sum), Some(along)) => Some(sum + along),
+                    (sum, along) => sum.or(along),
+                };
+            }
         }
         let alpha_v = inner.rates.scale(&self.v, 1.0);
         let before = self.w.take();
@@ -377,8 +389,8 @@ impl WayBack {
 /// any.
 fn mean(own: Gradient, new: impl Iterator<Item = Gradient>) -> Gradient {
     new.fold(own, |own, new| Gradient {
-        loss: 0.5 * (own.loss + new.loss),
-        accuracy: 0.5 * (own.accuracy + new.accuracy),
+        loss: (own.loss + new.loss) * 0.5,
+        accuracy: (own.accuracy + new.accuracy) * 0.5,
         gradient: own.gradient.zip(&new.gradient, |own, new| (own + new) * 0.5),
     })
 }
@@ -391,9 +403,4 @@ fn support_sets<'a>(tasks: &'a [Task], trajectories: &'a [Trajectory], k: usize)
         set: &task.support_set,
     };
     tasks.iter().zip(trajectories).map(at).collect()
-}
-
-/// The cosine of two gradients.
-pub fn cosine(one: &Prompt, other: &Prompt) -> f32 {
-    one.dot(other) / (one.norm() * other.norm())
 }

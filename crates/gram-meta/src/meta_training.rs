@@ -52,7 +52,8 @@ impl<'a> MetaTraining<'a> {
         settings.validate()?;
         let (learned, validation) = episodes.divide(episode_data, settings, device)?;
         let Rates { text, visual } = settings.inner.rates;
-        let log_rates = Tensor::from_data(TensorData::new(vec![text.ln(), visual.ln()], [1, 2]), device);
+        let log_rates =
+            Tensor::from_data(TensorData::new(vec![text.ln(), visual.ln()], [1, 2]), &Device::flex());
         let outer = OuterStep::new(settings.optimizer);
         let training_state =
             TrainingState { step: 0, state: start, log_rates, outer, best: None, without_gain: 0 };

@@ -19,6 +19,8 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use gram_clip::product;
+use gram_clip::scalars::read_one;
 use gram_clip::signal::leaf;
 use gram_data::random::{normal, stream};
 use gram_prompt::{Part, Prompt, RegulatorForm};
@@ -152,9 +154,15 @@ impl Regulator {
         })
     }
 
+    /// The sum of the squares of all numbers, `[1]`; none of a regulator without parameters.
+    pub fn sum_of_squares(&self) -> Option<Tensor<1>> {
+        let squares = self.parameters.values().map(|tensor| tensor.clone().square().sum());
+        squares.reduce(|sum, square| sum + square)
+    }
+
     /// Whether every number is finite.
     pub fn is_finite(&self) -> bool {
-        self.parameters.values().all(|tensor| tensor.clone().square().sum().into_scalar::<f32>().is_finite())
+        self.sum_of_squares().is_none_or(|square| read_one(square).is_finite())
     }
 
     /// `R(g)` (eq. 6) of a gradient.
@@ -186,17 +194,21 @@ impl Regulator {
         }
     }
 
-    /// The mean of gamma and of the absolute value of beta over all vectors of a gradient.
-    pub fn mean_gamma_beta(&self, gradient: &Prompt) -> (f32, f32) {
-        let (mut gammas, mut betas, mut numbers) = (0.0, 0.0, 0.0);
+    /// The mean of gamma and of the absolute value of beta over all vectors of a gradient, `[1]` each; none
+    /// where the regulator was made for none of its parts.
+    pub fn mean_gamma_beta(&self, gradient: &Prompt) -> Option<(Tensor<1>, Tensor<1>)> {
+        let (mut sums, mut numbers) = (None, 0);
         for (modality, g) in gradient.parts() {
             if let (Some(gamma), Some(beta)) = self.gamma_beta(modality, &self.fed(g.clone())) {
-                gammas += gamma.sum().into_scalar::<f32>();
-                betas += beta.abs().sum().into_scalar::<f32>();
-                numbers += (g.dims()[0] * g.dims()[1]) as f32;
+                let own = (gamma.sum(), beta.abs().sum());
+                sums = Some(match sums {
+                    Some((gammas, betas)) => (gammas + own.0, betas + own.1),
+                    None => own,
+                });
+                numbers += g.dims()[0] * g.dims()[1];
             }
         }
-        (gammas / numbers, betas / numbers)
+        sums.map(|(gammas, betas)| (gammas / numbers as f32, betas / numbers as f32))
     }
 
     /// `gamma` and `beta` (eq. 5), `[vectors, width]` each.
@@ -204,7 +216,7 @@ impl Regulator {
         let layer = |weight, bias| {
             let weight = self.parameters.get(&(modality, weight))?.clone();
             Some(
-                (g.clone().matmul(weight.transpose()) + self.parameters.get(&(modality, bias))?.clone())
+                (product(g.clone(), weight.transpose()) + self.parameters.get(&(modality, bias))?.clone())
                     .tanh(),
             )
         };
@@ -238,9 +250,10 @@ fn root_mean_square(g: Tensor<2>) -> Tensor<2> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gram_clip::Compute;
 
     fn prompt(seed: u64) -> Prompt {
-        let vectors = Prompt::random(Part::Text, [3, 6], 1.0, seed, &Device::default());
+        let vectors = Prompt::random(Part::Text, [3, 6], 1.0, seed, &Compute::tested().device());
         [(Part::Text, vectors)].into_iter().collect()
     }
 
@@ -248,7 +261,7 @@ mod tests {
     fn it_starts_near_the_identity() {
         let start = RegulatorStart { deviation: 1e-3, gamma_bias: 5.0, form: RegulatorForm::Paper };
         let g = prompt(1);
-        let regulated = Regulator::near_identity(&g, start, 1, &Device::default()).regulate(&g);
+        let regulated = Regulator::near_identity(&g, start, 1, &Compute::tested().device()).regulate(&g);
         assert!(regulated.add_scaled(&g, -1.0).norm() < 0.02 * g.norm());
     }
 
@@ -257,7 +270,7 @@ mod tests {
         for form in RegulatorForm::ALL {
             let start = RegulatorStart { deviation: 0.5, gamma_bias: 1.0, form };
             let (g, direction, v) = (prompt(1), prompt(2), prompt(3));
-            let regulator = Regulator::near_identity(&g, start, 1, &Device::default());
+            let regulator = Regulator::near_identity(&g, start, 1, &Compute::tested().device());
             let (u, _) = regulator.pull_back(&g, &v);
             let step = 1e-2;
             let ahead = regulator.regulate(&g.add_scaled(&direction, step));
@@ -271,7 +284,7 @@ mod tests {
     fn in_the_other_forms_a_step_has_the_size_of_the_gradient_or_grows_with_it() {
         let regulated = |form, g: &Prompt| {
             let start = RegulatorStart { deviation: 0.5, gamma_bias: 1.0, form };
-            Regulator::near_identity(g, start, 1, &Device::default()).regulate(g)
+            Regulator::near_identity(g, start, 1, &Compute::tested().device()).regulate(g)
         };
         let g = prompt(1);
         let small = g.map(|_, tensor| tensor * 1e-3);
@@ -286,7 +299,7 @@ mod tests {
         let form = RegulatorForm::Unit;
         let start = RegulatorStart { deviation: 0.5, gamma_bias: 1.0, form };
         let g = prompt(1);
-        let regulator = Regulator::near_identity(&g, start, 1, &Device::default());
+        let regulator = Regulator::near_identity(&g, start, 1, &Compute::tested().device());
         let mut named = regulator.named();
         let read = Regulator::from_named(&g, &named, form).unwrap().unwrap();
         assert_eq!(read.regulate(&g).add_scaled(&regulator.regulate(&g), -1.0).norm(), 0.0);

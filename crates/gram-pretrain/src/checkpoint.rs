@@ -4,10 +4,10 @@
 //! `optimizer.bpk` (AdamW's moments) and `tokenizer.json`. A new one is written beside it and put in its
 //! place by renaming.
 
+use gram_clip::Compute;
 use std::fs;
 use std::path::Path;
 
-use burn::tensor::Device;
 use burn_optim::ModuleOptimizer;
 use gram_clip::Clip;
 use gram_clip::checkpoint::{Weights, to_f32_bytes};
@@ -88,7 +88,7 @@ pub fn load(
     out: &Path,
     config: &PretrainConfig,
     fresh: ModuleOptimizer,
-    device: &Device,
+    compute: &Compute,
 ) -> Result<Option<Checkpoint>, PretrainError> {
     // A run that was stopped between the two renames left the checkpoint under its old name.
     let folder =
@@ -105,7 +105,7 @@ pub fn load(
         return Err(damaged(&state_file, &"made under another configuration than this run's"));
     }
     let clip =
-        Clip::read(&state.config.model, &mut Weights::open(&folder.join("weights.safetensors"))?, device)?;
+        Clip::read(&state.config.model, &mut Weights::open(&folder.join("weights.safetensors"))?, compute)?;
     let optimizer = fresh.load(&optimizer_file).map_err(|error| damaged(&optimizer_file, &error))?;
     Ok(Some(Checkpoint { step: state.step, clip, optimizer, tokenizer: read("tokenizer.json")? }))
 }

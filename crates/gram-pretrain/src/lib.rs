@@ -7,7 +7,7 @@
 //! let config = PretrainConfig::parse("pretrain.toml", &std::fs::read_to_string("pretrain.toml").unwrap())?;
 //! let source = gram_data::read_pairs("shards".as_ref())?;
 //! let run = Pretraining { config, pairs: &source.pairs, held_out: &[], out: "runs/small".as_ref() };
-//! run.run(&burn::tensor::Device::default(), &mut |metric| eprintln!("{metric:?}"))?;
+//! run.run(&gram_clip::Compute::cpu(), &mut |metric| eprintln!("{metric:?}"))?;
 //! # Ok(())
 //! # }
 //! ```

@@ -1,12 +1,12 @@
 //! The run: batches, loss, gradients, AdamW, checkpoints, and at the end a model folder.
 
+use gram_clip::Compute;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
 use burn::module::{Module, ParamGroup};
-use burn::tensor::Device;
 use burn_optim::{AdamWConfig, ModuleOptimizer};
 use gram_clip::checkpoint::to_f16_bytes;
 use gram_clip::{Clip, ClipTokenizer, Preprocess};
@@ -88,22 +88,22 @@ impl Pretraining<'_> {
     ///
     /// # Errors
     /// [`PretrainError`]; the last checkpoint stays.
-    pub fn run(mut self, device: &Device, observe: &mut dyn FnMut(&Metric)) -> Result<(), PretrainError> {
+    pub fn run(mut self, compute: &Compute, observe: &mut dyn FnMut(&Metric)) -> Result<(), PretrainError> {
         let batch_size = self.config.training.batch_size;
         if self.pairs.len() < batch_size {
             return Err(PretrainError::TooFewPairs { found: self.pairs.len(), batch_size });
         }
         fs::create_dir_all(self.out)
             .map_err(|source| PretrainError::File { path: self.out.to_owned(), source })?;
-        let start = match checkpoint::load(self.out, &self.config, self.optimizer(), device)? {
+        let start = match checkpoint::load(self.out, &self.config, self.optimizer(), compute)? {
             Some(checkpoint) => checkpoint,
-            None => self.fresh(device)?,
+            None => self.fresh(compute)?,
         };
         self.forget_metrics_after(start.step)?;
         let tokenizer = ClipTokenizer::from_bytes(start.tokenizer.as_bytes())?;
         self.config.model = start.clip.config.clone();
         let preprocess = Preprocess::clip(self.config.model.vision_config.image_size as u32);
-        let (clip, text) = self.train(start, &tokenizer, &preprocess, device, observe)?;
+        let (clip, text) = self.train(start, &tokenizer, &preprocess, compute, observe)?;
         self.write_model(&clip, &text, &preprocess)
     }
 
@@ -117,7 +117,7 @@ impl Pretraining<'_> {
         adamw(self.config.training.weight_decay).init().with_group(undecayed, adamw(0.0).build(), None)
     }
 
-    fn fresh(&self, device: &Device) -> Result<Checkpoint, PretrainError> {
+    fn fresh(&self, compute: &Compute) -> Result<Checkpoint, PretrainError> {
         let captions: Vec<&str> = self.pairs.iter().map(|pair| pair.caption.as_str()).collect();
         let learned = learn_tokenizer(&captions, self.config.vocabulary)?;
         let mut model = self.config.model.clone();
@@ -127,7 +127,7 @@ impl Pretraining<'_> {
             .map_err(|error| PretrainError::Tokenizer { problem: error.to_string() })?;
         let marks = ClipTokenizer::from_bytes(tokenizer.as_bytes())?;
         (model.text_config.bos_token_id, model.text_config.eos_token_id) = (marks.start(), marks.end());
-        let clip = Clip::read(&model, &mut RandomStart::new(&model, self.config.seed), device)?;
+        let clip = Clip::read(&model, &mut RandomStart::new(&model, self.config.seed), compute)?;
         Ok(Checkpoint { step: 0, clip, optimizer: self.optimizer(), tokenizer })
     }
 
@@ -136,7 +136,7 @@ impl Pretraining<'_> {
         start: Checkpoint,
         tokenizer: &ClipTokenizer,
         preprocess: &Preprocess,
-        device: &Device,
+        compute: &Compute,
         observe: &mut dyn FnMut(&Metric),
     ) -> Result<(Clip, String), PretrainError> {
         let training = &self.config.training;
@@ -164,7 +164,7 @@ impl Pretraining<'_> {
             if index == 0 {
                 order = batches.order(epoch);
             }
-            let batch = batches.batch(&order, epoch, index, device)?;
+            let batch = batches.batch(&order, epoch, index, &compute.device())?;
             let rate = training.rate(step, steps);
             let loss;
             (clip, loss) = descend(clip, &mut optimizer, &batch, tokenizer.start(), rate);
@@ -175,7 +175,7 @@ impl Pretraining<'_> {
             let pairs_per_second = pairs / clock.elapsed().as_secs_f64();
             self.record(Metric::Step { step: step + 1, steps, loss, rate, pairs_per_second }, observe)?;
             if (step + 1) % per_epoch == 0 {
-                self.report(&clip.valid(), tokenizer, preprocess, step + 1, device, observe)?;
+                self.report(&clip.valid(), tokenizer, preprocess, step + 1, compute, observe)?;
             }
             if (step + 1) % training.checkpoint_steps == 0 || step + 1 == steps {
                 checkpoint::save(self.out, step + 1, &self.config, &clip, &optimizer, &text)?;
@@ -190,11 +190,12 @@ impl Pretraining<'_> {
         tokenizer: &ClipTokenizer,
         preprocess: &Preprocess,
         step: usize,
-        device: &Device,
+        compute: &Compute,
         observe: &mut dyn FnMut(&Metric),
     ) -> Result<(), PretrainError> {
         for dataset in self.held_out {
-            let (accuracy, domains) = zero_shot(clip, tokenizer, preprocess, dataset, TEMPLATE, device)?;
+            let (accuracy, domains) =
+                zero_shot(clip, tokenizer, preprocess, dataset, TEMPLATE, &compute.device())?;
             let metric = Metric::ZeroShot { step, dataset: dataset.name.clone(), accuracy, domains };
             self.record(metric, observe)?;
         }

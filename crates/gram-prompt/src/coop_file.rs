@@ -188,6 +188,7 @@ fn without_path(path: &Path, error: &gram_clip::ClipError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gram_clip::Compute;
 
     fn fixture(name: &str) -> (std::path::PathBuf, Vec<u8>) {
         let path =
@@ -207,7 +208,7 @@ mod tests {
 
     #[test]
     fn coop_s_file_is_read_with_its_context_alone() {
-        let device = Device::default();
+        let device = Compute::tested().device();
         for name in ["model.pth.tar-50", "legacy.pth.tar-50", "warm-up.pth.tar-50"] {
             let (path, bytes) = fixture(name);
             let file = PromptFile::parse(&path, &bytes, &device).unwrap();
@@ -231,7 +232,8 @@ mod tests {
             ("unknown.pth.tar-5", "`temperature`", "another method"),
         ] {
             let (path, bytes) = fixture(name);
-            let error = PromptFile::parse(&path, &bytes, &Device::default()).unwrap_err().to_string();
+            let error =
+                PromptFile::parse(&path, &bytes, &Compute::tested().device()).unwrap_err().to_string();
             let (prefix, told) = error.split_once(": no key of CoOp's or CoCoOp's: ").unwrap();
             assert!(prefix.ends_with(name) && told.contains(keys), "{error}");
             assert!(told.contains(&format!("it is the prompt of {method}, which")), "{error}");
@@ -240,7 +242,7 @@ mod tests {
 
     #[test]
     fn class_names_stand_where_the_reader_says_and_what_the_file_leaves_out_is_noted() {
-        let device = Device::default();
+        let device = Compute::tested().device();
         let (path, bytes) = fixture("model.pth.tar-50");
         let file = || PromptFile::parse(&path, &bytes, &device).unwrap();
         let doubt = file().doubt().unwrap();
@@ -264,7 +266,7 @@ mod tests {
     #[test]
     fn coop_s_configuration_says_what_its_file_does_not() {
         let (path, bytes) = fixture("class-specific.pth.tar-50");
-        let file = PromptFile::parse(&path, &bytes, &Device::default()).unwrap();
+        let file = PromptFile::parse(&path, &bytes, &Compute::tested().device()).unwrap();
         let file = file.with_class_position(&path, Some(ClassPosition::Front)).unwrap();
         let told = settings(&file.header, &file.prompt);
         let expected =
@@ -275,7 +277,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        let device = Device::default();
+        let device = Compute::tested().device();
         let (path, bytes) = fixture("model.pth.tar-50");
         let file = read(&path, &bytes, &device).unwrap();
         let written = write(Path::new("out"), &file).unwrap();
@@ -286,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_context_for_each_class_and_cocoop_s_net_are_read_and_written_again() {
-        let device = Device::default();
+        let device = Compute::tested().device();
         for (name, kind, contexts) in [
             ("class-specific.pth.tar-50", PromptKind::Textual, 3),
             ("cocoop.pth.tar-10", PromptKind::Conditional, 1),
@@ -305,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_file_without_a_context_is_refused_by_name() {
-        let device = Device::default();
+        let device = Compute::tested().device();
         let (path, bytes) = fixture("no-context.pth.tar-50");
         let error = PromptFile::parse(&path, &bytes, &device).unwrap_err().to_string();
         assert!(error.contains("no-context.pth.tar-50") && error.contains("no tensor `ctx`"), "{error}");

@@ -9,7 +9,7 @@
 //! use burn::tensor::Device;
 //! use gram_prompt::{Part, Prompt};
 //!
-//! let device = Device::default();
+//! let device = Device::flex();
 //! let vectors = Prompt::random(Part::Text, [4, 128], 0.02, 1, &device);
 //! let prompt: Prompt = [(Part::Text, vectors)].into_iter().collect();
 //! assert!(prompt.norm() > 0.0 && prompt.get(Part::Visual).is_none());

@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::Clip;
+use gram_clip::scalars::read_one;
 use gram_clip::signal::leaf;
 use gram_data::random::{normal, stream};
 use serde::{Deserialize, Serialize};
@@ -189,10 +190,15 @@ impl Prompt {
         self.zip(other, |one, other| one + other * factor)
     }
 
+    /// The inner product over all parts, `[1]`, where it was computed; none of a prompt without parts.
+    pub fn inner_product(&self, other: &Self) -> Option<Tensor<1>> {
+        let products = self.zip(other, |one, other| one * other);
+        products.parts().map(|(_, part)| part.clone().sum()).reduce(|sum, part| sum + part)
+    }
+
     /// The inner product over all parts.
     pub fn dot(&self, other: &Self) -> f32 {
-        let products = self.zip(other, |one, other| one * other);
-        products.parts().map(|(_, part)| part.clone().sum().into_scalar::<f32>()).sum()
+        self.inner_product(other).map_or(0.0, read_one)
     }
 
     /// The Euclidean norm over all parts.
@@ -208,7 +214,7 @@ impl Prompt {
 
     /// Whether tuning can have made it: every number is finite, and none is beyond [`LARGEST`].
     pub fn is_plausible(&self) -> bool {
-        let is_small = |tensor: &Tensor<2>| tensor.clone().abs().max().into_scalar::<f32>() <= LARGEST;
+        let is_small = |tensor: &Tensor<2>| read_one(tensor.clone().abs().max()) <= LARGEST;
         self.is_finite() && self.parts().all(|(_, tensor)| is_small(tensor))
     }
 

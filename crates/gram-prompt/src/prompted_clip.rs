@@ -79,10 +79,10 @@ pub struct Classification<'a> {
 /// A loss, and what is known once its gradient is.
 #[derive(Clone, Debug)]
 pub struct Gradient {
-    /// The loss: mean cross-entropy, or another objective's.
-    pub loss: f32,
-    /// Images whose own class has the largest logit, in percent.
-    pub accuracy: f32,
+    /// The loss, `[1]`: mean cross-entropy, or another objective's.
+    pub loss: Tensor<1>,
+    /// Images whose own class has the largest logit, in percent, `[1]`.
+    pub accuracy: Tensor<1>,
     /// The gradient for the prompt.
     pub gradient: Prompt,
 }
@@ -92,8 +92,9 @@ pub struct Gradient {
 /// # Shapes
 /// - logits: `[images, classes]`
 /// - labels: `[images]`
-pub fn accuracy(logits: Tensor<2>, labels: Tensor<1, Int>) -> f32 {
+/// - output: `[1]`
+pub fn accuracy(logits: Tensor<2>, labels: Tensor<1, Int>) -> Tensor<1> {
     let images = labels.dims()[0];
     let chosen = logits.argmax(1).reshape([images]);
-    100.0 * chosen.equal(labels).float().mean().into_scalar::<f32>()
+    chosen.equal(labels).float().mean() * 100.0
 }

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::prompt::{Part, Prompt};
@@ -42,14 +43,14 @@ impl Rates {
         self.text > 0.0 && self.visual > 0.0
     }
 
-    /// The derivative of a step `-rate * gradient` along `v` for the logarithm of each rate.
-    pub fn along_logarithm(&self, gradient: &Prompt, v: &Prompt) -> Self {
-        let of = |visual: bool| {
+    /// The derivative of a step `-rate * gradient` along `v` for the logarithms of the text rate and of the
+    /// visual rate, `[1]` each; none where there is no such part.
+    pub fn along_logarithm(&self, gradient: &Prompt, v: &Prompt) -> [Option<Tensor<1>>; 2] {
+        [(self.text, false), (self.visual, true)].map(|(rate, visual)| {
             let parts = gradient.parts().filter(|(part, _)| (*part == Part::Visual) == visual);
             let own: Prompt = parts.map(|(part, tensor)| (part, tensor.clone())).collect();
-            -own.dot(v)
-        };
-        Self { text: self.text * of(false), visual: self.visual * of(true) }
+            Some(own.inner_product(v)? * -rate)
+        })
     }
 
     /// Both times `factor`.

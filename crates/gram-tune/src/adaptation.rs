@@ -145,6 +145,7 @@ pub fn adapt(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gram_clip::Compute;
 
     #[test]
     fn the_rate_warms_up_and_falls_along_a_cosine() {
@@ -159,7 +160,7 @@ mod tests {
             warmup_rate: 1e-5,
             regulated: Regulated::Gradient,
         };
-        let ones = burn::tensor::Tensor::ones([1, 1], &Device::default());
+        let ones = burn::tensor::Tensor::ones([1, 1], &Compute::tested().device());
         let velocity: Prompt = [(Part::Text, ones.clone())].into_iter().collect();
         let rate = |epoch| settings.step(&velocity, epoch).norm();
         assert_eq!((rate(0), rate(1)), (1e-5, 0.002));

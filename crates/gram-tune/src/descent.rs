@@ -12,6 +12,7 @@
 use burn::tensor::{Device, Tensor};
 use gram_clip::Clip;
 use gram_clip::layers::indices;
+use gram_clip::scalars::read;
 use gram_data::random::indexed_stream;
 use gram_features::Images;
 use gram_prompt::{Classes, LabelledImages};
@@ -35,8 +36,8 @@ pub type View<'a> = dyn Fn(usize, &[usize]) -> Result<Images, EvaluationError> +
 
 /// A loss, and its gradient.
 pub struct LossGradient<P> {
-    /// The loss.
-    pub loss: f32,
+    /// The loss, `[1]`.
+    pub loss: Tensor<1>,
     /// Its gradient for what is learned.
     pub gradient: P,
 }
@@ -45,7 +46,7 @@ impl LossGradient<Tensor<2>> {
     /// The loss `[1]` and its gradient for a leaf; zero where the loss does not depend on it.
     pub fn of(loss: Tensor<1>, leaf: &Tensor<2>) -> Self {
         let gradient = leaf.grad(&loss.backward()).unwrap_or_else(|| leaf.clone().inner().zeros_like());
-        Self { loss: loss.inner().into_scalar::<f32>(), gradient }
+        Self { loss: loss.inner(), gradient }
     }
 }
 
@@ -90,7 +91,8 @@ impl<P: Parameters> Descent<'_, P> {
                 losses.push(found.loss);
                 step += 1;
             }
-            observe(epoch + 1, &theta, &losses);
+            // Read together: a GPU that waits for a loss at every step would be idle as long as it computes.
+            observe(epoch + 1, &theta, &read(losses));
         }
         Ok(theta)
     }
@@ -108,6 +110,6 @@ pub fn batches(images: usize, batch_size: usize, seed: u64, epoch: usize) -> Vec
 pub fn frozen_features(clip: &Clip, images: &Images) -> Tensor<2> {
     match images {
         Images::Features(features) => features.clone(),
-        Images::Pixels(pixels) => clip.vision.features(pixels.clone(), None),
+        Images::Pixels(pixels) => clip.image_features(pixels.clone(), None),
     }
 }

@@ -201,7 +201,8 @@ impl<P, F: Fn(P, Moment) -> P> GradientTransformation<P> for LearningRate<F> {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, TensorData};
+    use burn::tensor::TensorData;
+    use gram_clip::Compute;
     use gram_meta::RegulatorStart;
     use gram_prompt::{Part, RegulatorForm};
 
@@ -212,7 +213,7 @@ mod tests {
     fn gradient(step: usize) -> Tensor<2> {
         let values: Vec<f32> =
             (0..12).map(|place| 0.37 * ((place * 7 + step * 5) % 11) as f32 - 1.9).collect();
-        Tensor::from_data(TensorData::new(values, SHAPE), &Device::default())
+        Tensor::from_data(TensorData::new(values, SHAPE), &Compute::tested().device())
     }
 
     fn values(tensor: &Tensor<2>) -> Vec<f32> {
@@ -260,7 +261,7 @@ mod tests {
     fn a_regulator_in_front_of_momentum_bends_gradients_and_one_behind_it_the_velocity() {
         let prompt = |tensor: Tensor<2>| [(Part::Text, tensor)].into_iter().collect::<Prompt>();
         let start = RegulatorStart { deviation: 0.3, gamma_bias: 1.0, form: RegulatorForm::Paper };
-        let phi = Regulator::near_identity(&prompt(gradient(0)), start, 1, &Device::default());
+        let phi = Regulator::near_identity(&prompt(gradient(0)), start, 1, &Compute::tested().device());
         let text = |prompt: &Prompt| values(prompt.get(Part::Text).unwrap());
         let step = |at: usize| prompt(gradient(at));
         let before: Chain<Prompt> = vec![Box::new(&phi), Box::new(Momentum(0.9))];

@@ -16,6 +16,7 @@
 //! (covariances are divided by `P + 1`, the weight is 0.1) follows SADA's, by some of the same authors.
 
 use burn::tensor::{Device, Int, Tensor};
+use gram_clip::product;
 use gram_clip::signal::leaf;
 use gram_clip::text_tower::{Batching, Sentences, Text, Token};
 use gram_clip::{Clip, Model, Signal};
@@ -120,7 +121,7 @@ impl PromptCollection {
             Sentences { prefixes: vec![vec![Token::Word(start)]], texts: (0..prompts).map(text).collect() };
         let context = Signal::from(self.contexts.clone());
         let features = clip.text.forward_sentences(&sentences, Some(context), Batching::ByLength).value;
-        let alike = features.clone().matmul(features.transpose()).abs();
+        let alike = product(features.clone(), features.transpose()).abs();
         let pairs = (prompts * (prompts - 1)).max(1) as f32;
         // The diagonal is that of unit vectors.
         (alike.sum() - prompts as f32) / pairs

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use gram_clip::layers::indices;
 use gram_features::image_batches::{batches, with_batches};
-use gram_features::{BATCH, FeatureError, Images};
+use gram_features::{FeatureError, Images};
 use gram_prompt::{Classes, Placement, Prompt, PromptedClip};
 use serde::{Deserialize, Serialize};
 
@@ -102,7 +102,10 @@ impl Prepared<'_> {
             }
             _ => {
                 let decode = |place: usize| self.dataset.at_model_side(set.images[place], self.model);
-                let (batches, preprocess) = (batches(set.images.len(), BATCH), &self.model.preprocess);
+                let (batches, preprocess) = (
+                    batches(set.images.len(), self.model.compute().images_at_once()),
+                    &self.model.preprocess,
+                );
                 with_batches(batches, &decode, preprocess, &self.device, |batches| {
                     for batch in batches {
                         let batch = batch.complete()?;
@@ -144,7 +147,7 @@ impl Prepared<'_> {
                         cache.logits(&self.model.clip, features.clone(), text.clone())
                     }
                     Images::Pixels(pixels) => {
-                        let features = self.model.clip.vision.features(pixels.clone(), None);
+                        let features = self.model.clip.image_features(pixels.clone(), None);
                         cache.logits(&self.model.clip, features, text.clone())
                     }
                 }),

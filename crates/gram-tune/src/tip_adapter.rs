@@ -13,6 +13,8 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::layers::indices;
+use gram_clip::product;
+use gram_clip::scalars::read;
 use gram_clip::signal::leaf;
 use gram_clip::{Clip, Signal};
 use gram_prompt::prompted_clip::accuracy;
@@ -96,7 +98,7 @@ impl TipAdapter {
     pub fn new(views: &[Tensor<2>], labels: &[usize], classes: usize, alpha: f32, beta: f32) -> Self {
         let sum = views.iter().cloned().reduce(|sum, view| sum + view);
         let keys = sum.map(|sum| Signal::from(sum / views.len() as f32).normalize().value);
-        let device = views.first().map_or_else(Device::default, Tensor::device);
+        let device = views.first().map_or_else(Device::flex, Tensor::device);
         let mut values = vec![0.0_f32; labels.len() * classes];
         labels.iter().enumerate().for_each(|(shot, label)| values[shot * classes + label] = 1.0);
         let values = Tensor::from_data(TensorData::new(values, [labels.len(), classes]), &device);
@@ -109,13 +111,13 @@ impl TipAdapter {
     /// - images: `[images, joint width]`, normalised
     /// - text: `[classes, joint width]`, normalised: the hand-written classifier
     pub fn logits(&self, clip: &Clip, images: Tensor<2>, text: Tensor<2>) -> Tensor<2> {
-        let affinity = images.clone().matmul(self.keys.clone().transpose());
+        let affinity = product(images.clone(), self.keys.clone().transpose());
         self.weighed(clip.logits(images.into(), text.into()).value, affinity)
     }
 
     fn weighed(&self, hand_written: Tensor<2>, affinity: Tensor<2>) -> Tensor<2> {
         let near = ((affinity - 1.0) * self.beta).exp();
-        hand_written + near.matmul(self.values.clone()) * self.alpha
+        hand_written + product(near, self.values.clone()) * self.alpha
     }
 
     /// The cache with the weights that name most validation images rightly; the first of equals.
@@ -126,17 +128,20 @@ impl TipAdapter {
         }
         let labels = indices(labels, &images.device());
         let hand_written = clip.logits(images.clone().into(), text.into()).value;
-        let affinity = images.matmul(self.keys.clone().transpose());
+        let affinity = product(images, self.keys.clone().transpose());
         let tried = |of: usize| {
             let step = (LARGEST[of] - SMALLEST) / TRIED[of] as f32;
             (0..TRIED[of]).map(move |place| SMALLEST + step * place as f32)
         };
         let (mut best, mut most) = (self.clone(), -1.0);
         for beta in tried(0) {
-            for alpha in tried(1) {
-                let candidate = Self { alpha, beta, ..self.clone() };
+            let candidates: Vec<Self> = tried(1).map(|alpha| Self { alpha, beta, ..self.clone() }).collect();
+            let right = candidates.iter().map(|candidate| {
                 let logits = candidate.weighed(hand_written.clone(), affinity.clone());
-                let right = accuracy(logits, labels.clone());
+                accuracy(logits, labels.clone())
+            });
+            let right = read(right.collect());
+            for (candidate, right) in candidates.into_iter().zip(right) {
                 if right > most {
                     (best, most) = (candidate, right);
                 }

@@ -23,8 +23,6 @@ use crate::prepared::EvaluationError;
 
 /// Bytes of pixels that are kept, at most.
 const KEPT: usize = 1 << 30;
-/// Images that are decoded before they pass the tower.
-const BATCH: usize = 256;
 
 /// Views of chosen images.
 pub struct Views<'a> {
@@ -144,7 +142,7 @@ impl<'a> Views<'a> {
             Some(kept) => Ok(kept[place].clone()),
             None => self.view(epoch, self.chosen[place]),
         };
-        Ok(frozen_features(self.model, self.chosen.len(), BATCH, &decode)?)
+        Ok(frozen_features(self.model, self.chosen.len(), &decode)?)
     }
 
     /// Some of the images, by their places, as an epoch sees them, at the model's side.
@@ -178,6 +176,7 @@ impl<'a> Views<'a> {
 
 #[cfg(test)]
 mod tests {
+    use gram_clip::Compute;
     use std::io::Cursor;
     use std::path::Path;
 
@@ -212,9 +211,9 @@ mod tests {
 
     #[test]
     fn views_are_the_same_whatever_there_is_room_for() {
-        let device = Device::default();
+        let device = Compute::tested().device();
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../gram-clip/tests/fixtures/gelu-new-eos");
-        let model = Model::open(Path::new(folder), &device).unwrap();
+        let model = Model::open(Path::new(folder), &Compute::tested()).unwrap();
         let (dataset, side) = (dataset(), model.preprocess.crop);
         let values = |kept: usize| {
             let wanted = Wanted { kept, ..Wanted::new(3, true, true) };

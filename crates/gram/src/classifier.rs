@@ -7,7 +7,6 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, TensorData};
 use gram_clip::{Model, Signal};
 use gram_data::{ImageFile, readable_name};
-use gram_features::BATCH;
 use gram_features::image_batches::{batches, for_each_batch};
 use gram_features::matrix::values;
 use gram_features::{Images, MatrixFile};
@@ -152,7 +151,7 @@ impl<'a> Classifier<'a> {
         let mut found = Vec::with_capacity(images.len());
         for_each_batch(
             images,
-            batches(images.len(), BATCH),
+            batches(images.len(), self.model.compute().images_at_once()),
             &self.model.preprocess,
             &self.model.device(),
             |batch| {
@@ -185,7 +184,7 @@ impl<'a> Classifier<'a> {
     pub fn logits(&self, pixels: Tensor<4>) -> Tensor<2> {
         let visual = self.clip.visual_prompt(self.prompt.get(Part::Visual));
         let pixels = pixels.to_device(&self.model.device());
-        let images = Images::Features(self.model.clip.vision.features(pixels, visual.as_ref()));
+        let images = Images::Features(self.model.clip.image_features(pixels, visual.as_ref()));
         self.clip.logits(&self.prompt, &self.classes, &images)
     }
 }
@@ -201,7 +200,7 @@ fn readable(names: &[String]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
+    use gram_clip::Compute;
     use gram_hub::assets;
 
     use super::*;
@@ -226,7 +225,7 @@ mod tests {
 
     #[test]
     fn other_orders_of_the_classes_and_further_ones_change_no_logit() {
-        let model = assets::tiny(&Device::default()).unwrap();
+        let model = assets::tiny(&Compute::cpu()).unwrap();
         let expected = logits(&zero_shot(&model, &["cat", "tiger", "fire_engine"]), &model);
         let turned = logits(&zero_shot(&model, &["fire engine", "cat", "dog", "tiger"]), &model);
         for (expected, turned) in expected.iter().zip(turned) {
@@ -238,7 +237,7 @@ mod tests {
 
     #[test]
     fn the_first_of_equally_probable_classes_is_named() {
-        let model = assets::tiny(&Device::default()).unwrap();
+        let model = assets::tiny(&Compute::cpu()).unwrap();
         let classifier = zero_shot(&model, &["cat", "tiger", "dog"]);
         let best = classifier.best(&[0.2, 0.4, 0.4]);
         assert_eq!((best.class.as_str(), best.probability), ("tiger", 0.4));
@@ -246,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_matrix_of_the_classes_features_classifies_as_they_do_whatever_its_length() {
-        let model = assets::tiny(&Device::default()).unwrap();
+        let model = assets::tiny(&Compute::cpu()).unwrap();
         let classifier = zero_shot(&model, &["cat", "tiger"]);
         let weights = classifier.weights().unwrap();
         let shape = weights.dims();
@@ -269,7 +268,7 @@ mod tests {
 
     #[test]
     fn no_class_is_refused() {
-        let model = assets::tiny(&Device::default()).unwrap();
+        let model = assets::tiny(&Compute::cpu()).unwrap();
         let problem = Classifier::zero_shot(&model, Vec::new(), &["{}".parse().unwrap()]).unwrap_err();
         assert_eq!(problem.to_string(), "no class to choose from: name some with --classes");
     }

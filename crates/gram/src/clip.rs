@@ -2,8 +2,7 @@
 
 use std::ops::Deref;
 
-use burn::tensor::Device;
-use gram_clip::Model;
+use gram_clip::{Compute, Model};
 use gram_cluster::Clusters;
 use gram_experiments::tuning_settings::learned_template;
 use gram_experiments::{clustering, defaults};
@@ -22,12 +21,22 @@ pub struct Clip {
 
 impl Clip {
     /// Opens a model: `tiny`, which is built in; a folder or file with a checkpoint of Hugging Face,
-    /// open_clip or OpenAI; a short name such as `ViT-B/16`; or an id on the hub.
+    /// open_clip or OpenAI; a short name such as `ViT-B/16`; or an id on the hub. It computes on the device
+    /// that the environment variable `GRAM_DEVICE` names; without it on a GPU, if this build knows one and it
+    /// is there, else on the CPU.
     ///
     /// # Errors
-    /// If it is none of those, or a file of it is missing or wrong.
+    /// If it is none of those, a file of it is missing or wrong, or the device is not there.
     pub fn open(name_or_path: &str) -> Result<Self, Error> {
-        Ok(Self { model: open_model(name_or_path, &Device::default(), &())? })
+        Self::open_on(name_or_path, &Compute::of_environment()?)
+    }
+
+    /// [`open`](Self::open), where and as `compute` says.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_on(name_or_path: &str, compute: &Compute) -> Result<Self, Error> {
+        Ok(Self { model: open_model(name_or_path, compute, &())? })
     }
 
     /// Classes in a hand-written prompt template, such as `a photo of a {}.`.

@@ -36,6 +36,7 @@ pub use data::{Dataset, Pairs};
 pub use meta_trainer::{Initialisation, MetaTrainer};
 pub use tuner::{Prompt, Tuner};
 
+pub use gram_clip::{Compute, ComputeError, DeviceChoice, DeviceName, Precision};
 pub use gram_cluster::Clusters;
 pub use gram_data::{ClassSubset, ImageFile};
 pub use gram_experiments::ExperimentError as Error;

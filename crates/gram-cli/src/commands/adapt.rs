@@ -204,7 +204,7 @@ impl Resolved {
             "seed": self.seed,
             "tuned_on": self.dataset.fingerprint_of(&tuned_on),
             "start": self.starts.fingerprint(self.method),
-            "device": format!("{:?}", self.model.device()),
+            "device": self.model.compute().to_string(),
         });
         if !hand_written.is_empty() {
             identity["hand_written"] =
@@ -249,7 +249,7 @@ impl AdaptArguments {
     /// Opens and checks everything, cheapest first.
     fn resolve(&self, common: &Common) -> Result<Resolved> {
         destination::file(&self.out)?;
-        let (method, device) = (self.method, common.device()?);
+        let (method, compute) = (self.method, common.compute()?);
         ensure!(
             method.kind().is_some(),
             "--method {}: it leaves no prompt; `gram bench` measures it",
@@ -261,13 +261,13 @@ impl AdaptArguments {
             method.key()
         );
         let of_init = match &self.init {
-            Some(path) => model_of(path, &device)?.map(|own| (path.as_path(), own)),
+            Some(path) => model_of(path)?.map(|own| (path.as_path(), own)),
             None => None,
         };
         let dataset = labelled::open_with_features(self.data.as_deref(), self.features.as_deref())?;
         let of_features = || dataset.model().map(|(path, own)| (path, own.clone()));
         let own = of_init.or_else(of_features);
-        let model = open_model_or_own(self.model.as_deref(), own, &device, &bar("download"))?;
+        let model = open_model_or_own(self.model.as_deref(), own, &compute, &bar("download"))?;
         note_what_tiny_knows(&model, self.data.as_deref().is_some_and(|name| !is_built_in(name)));
         let settings = self.tuning.settings(&model, self.shots, dataset.has_features(), None)?;
         let template = self.template(&model)?;

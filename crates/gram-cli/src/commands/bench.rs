@@ -1,11 +1,11 @@
 //! `gram bench`: protocols over datasets, methods, shots and seeds.
 
+use gram_clip::Compute;
 use std::path::{Path, PathBuf};
 
 use crate::destination;
 use crate::output;
 use anyhow::{Context, Result, bail, ensure};
-use burn::tensor::Device;
 use clap::{ArgGroup, Args, ValueEnum};
 use gram_clip::Model;
 use gram_data::{Benchmark, ClassSubset, LabelledDataset, Sampling};
@@ -200,7 +200,7 @@ impl BenchArguments {
     fn resolve(&self, common: &Common) -> Result<Resolved<'_>> {
         destination::folder(&self.out)?;
         let datasets = self.datasets()?;
-        let model = self.model(&datasets, common.seed, &common.device()?)?;
+        let model = self.model(&datasets, common.seed, &common.compute()?)?;
         let seen = !self.features.is_empty();
         let sampling = self.preset.map(|Preset::Paper| Sampling::Coop);
         let settings = self.tuning.settings(&model, self.shots.first().copied(), seen, sampling)?;
@@ -227,11 +227,11 @@ impl BenchArguments {
     }
 
     /// The model: the one that is given, else that of the first start, else that of the features.
-    fn model(&self, datasets: &[Dataset], seed: u64, device: &Device) -> Result<Model> {
+    fn model(&self, datasets: &[Dataset], seed: u64, compute: &Compute) -> Result<Model> {
         let first = self.start.first().and_then(|given| given.split_once('='));
         let path = first.map(|(_, path)| PathBuf::from(path.replace(SEED, &seed.to_string())));
         let of_start = match &path {
-            Some(path) => model_of(path, device)?.map(|own| (path.as_path(), own)),
+            Some(path) => model_of(path)?.map(|own| (path.as_path(), own)),
             None => None,
         };
         let of_features = || {
@@ -239,7 +239,7 @@ impl BenchArguments {
             Some((place, own.clone()))
         };
         let own = of_start.or_else(of_features);
-        let model = open_model_or_own(self.model.as_deref(), own, device, &bar("download"))?;
+        let model = open_model_or_own(self.model.as_deref(), own, compute, &bar("download"))?;
         let of_a_user = |root: &str| root != DEMO;
         note_what_tiny_knows(
             &model,

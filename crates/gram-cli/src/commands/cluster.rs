@@ -280,13 +280,13 @@ impl ClusterArguments {
     /// The model. Beside features, which must be of it, only the one that is given.
     fn model(&self, features: Option<&FeatureFolder>, common: &Common) -> Result<Option<Model>> {
         let (Some(path), Some(features)) = (&self.features, features) else {
-            let model = open_model_or_own(self.model.as_deref(), None, &common.device()?, &bar("download"))?;
+            let model = open_model_or_own(self.model.as_deref(), None, &common.compute()?, &bar("download"))?;
             return Ok(Some(model));
         };
         let Some(given) = &self.model else { return Ok(None) };
         match &features.model {
             Some(own) => {
-                let given = open_model(given, &common.device()?, &bar("download"))?;
+                let given = open_model(given, &common.compute()?, &bar("download"))?;
                 own.check(&given.identity()?).with_context(|| path.display().to_string())?;
                 Ok(Some(given))
             }

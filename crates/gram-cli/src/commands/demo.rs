@@ -49,7 +49,7 @@ pub fn run(arguments: &DemoArguments, common: &Common) -> anyhow::Result<()> {
     }
     let bar = Stages(bar(""));
     let (out, restart) = (&arguments.out, arguments.anew.restart);
-    let results = demo::run(&plan, &command_line(), out, restart, &common.device()?, &bar)?;
+    let results = demo::run(&plan, &command_line(), out, restart, &common.compute()?, &bar)?;
     drop(bar);
     let report = arguments.out.join("report.html");
     if common.json {

@@ -91,7 +91,7 @@ impl EmbedArguments {
     /// Opens and checks everything.
     fn resolve(&self, common: &Common) -> Result<Resolved<'_>> {
         destination::folder(&self.out)?;
-        let mut model = open_model(&self.model, &common.device()?, &bar("download"))?;
+        let mut model = open_model(&self.model, &common.compute()?, &bar("download"))?;
         let source = self.pairs.as_ref().or(self.data.as_ref()).map_or("", String::as_str);
         note_what_tiny_knows(&model, !is_built_in(source));
         if let Some(side) = self.image_size {

@@ -7,7 +7,6 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use gram_clip::{Model, ModelIdentity};
 use gram_data::{ClassSubset, ImageFile, LabelledDataset, Split};
-use gram_features::BATCH;
 use gram_features::image_batches::{batches, for_each_batch};
 use gram_features::matrix::values;
 use gram_hub::model::{is_built_in, note_what_tiny_knows};
@@ -75,11 +74,11 @@ struct Resolved<'a> {
 impl EvalArguments {
     /// Opens and checks everything, cheapest first.
     fn resolve(&self, common: &Common) -> Result<Resolved<'_>> {
-        let device = common.device()?;
+        let compute = common.compute()?;
         let dataset = labelled::open(&self.data)?;
         let chosen = dataset.select(self.split, self.classes, None);
         ensure!(!chosen.is_empty(), "dataset {}: no images of that split and those classes", dataset.name);
-        let model = self.prompting.model(&device)?;
+        let model = self.prompting.model(&compute)?;
         note_what_tiny_knows(&model, !is_built_in(&self.data));
         Ok(Resolved { arguments: self, dataset, chosen, model })
     }
@@ -99,7 +98,8 @@ impl Resolved<'_> {
         let mut by_domain = vec![Tally::new(classes); dataset.domains.len()];
         let progress = bar("images");
         progress.set_length(images.len() as u64);
-        for_each_batch(&images, batches(images.len(), BATCH), &model.preprocess, &model.device(), |batch| {
+        let sized_batches = batches(images.len(), model.compute().images_at_once());
+        for_each_batch(&images, sized_batches, &model.preprocess, &model.device(), |batch| {
             progress.inc((batch.rows.len() + batch.unreadable.len()) as u64);
             unreadable += batch.unreadable.len();
             batch

@@ -1,5 +1,6 @@
 //! `gram export`: a prompt in the formats of other programs.
 
+use burn::tensor::Device;
 use std::path::{Path, PathBuf};
 
 use crate::destination;
@@ -53,7 +54,7 @@ pub fn run(arguments: &ExportArguments, common: &Common) -> Result<()> {
                 PromptFile::load(path, &Default::default()).is_ok_and(|file| file.source != Source::Gram)
             };
             destination::file_of_kind("--out", &arguments.out, "prompt of CoOp's", is_one)?;
-            coop(arguments, common)?;
+            coop(arguments)?;
         }
         Format::Classifier => {
             // NumPy's format keeps no names; beside features it is one of theirs.
@@ -74,8 +75,8 @@ pub fn run(arguments: &ExportArguments, common: &Common) -> Result<()> {
     Ok(())
 }
 
-fn coop(arguments: &ExportArguments, common: &Common) -> Result<()> {
-    let prompt = arguments.prompting.prompt(&common.device()?)?;
+fn coop(arguments: &ExportArguments) -> Result<()> {
+    let prompt = arguments.prompting.prompt(&Device::flex())?;
     let (path, file) = prompt.context("name the prompt with --prompt")?;
     let bytes = coop_file::write(path, &file)?;
     whole_file::write(&arguments.out, &bytes)?;
@@ -90,8 +91,7 @@ fn coop(arguments: &ExportArguments, common: &Common) -> Result<()> {
 
 fn classifier(arguments: &ExportArguments, common: &Common) -> Result<()> {
     let names = arguments.classes.as_deref().map(class_names).transpose()?;
-    let device = common.device()?;
-    if let Some((path, file)) = arguments.prompting.prompt(&device)? {
+    if let Some((path, file)) = arguments.prompting.prompt(&Device::flex())? {
         ensure!(
             !file.header.kind.has(Part::Visual),
             "{}: its prompt tokens enter the image tower too, and whoever reads the matrix has a plain image tower, \
@@ -99,7 +99,7 @@ fn classifier(arguments: &ExportArguments, common: &Common) -> Result<()> {
             path.display()
         );
     }
-    let model = arguments.prompting.model(&device)?;
+    let model = arguments.prompting.model(&common.compute()?)?;
     let classifier = arguments.prompting.classifier(&model, names, &[])?;
     let weights = classifier
         .weights()

@@ -164,7 +164,7 @@ impl MetaTrainArguments {
     /// Opens and checks everything, cheapest first.
     fn resolve(&self, common: &Common) -> Result<Resolved<'_>> {
         destination::file(&self.out)?;
-        let device = common.device()?;
+        let compute = common.compute()?;
         let settings = self.settings.in_force(self.method, common.seed)?;
         let tasks = match (&self.clusters, &self.episodes) {
             (Some(path), _) => {
@@ -180,11 +180,11 @@ impl MetaTrainArguments {
             (None, None) => bail!("name topics with --clusters, or episodes with --episodes"),
         };
         let of_start = match &self.init {
-            Some(path) => model_of(path, &device)?.map(|model| (path.as_path(), model)),
+            Some(path) => model_of(path)?.map(|model| (path.as_path(), model)),
             None => None,
         };
         let own = of_start.or(tasks.grouped_by());
-        let model = open_model_or_own(self.model.as_deref(), own, &device, &bar("download"))?;
+        let model = open_model_or_own(self.model.as_deref(), own, &compute, &bar("download"))?;
         note_what_tiny_knows(&model, self.pairs.as_deref().is_some_and(|pairs| !is_built_in(pairs)));
         if let Some((path, grouped_by)) = tasks.grouped_by() {
             note_other_clusters(&model, path, &grouped_by)?;

@@ -1,10 +1,10 @@
 //! `gram pretrain`: contrastive training of a small CLIP, how the built-in model is made.
 
+use gram_clip::Compute;
 use std::path::PathBuf;
 
 use crate::{destination, output};
 use anyhow::Result;
-use burn::tensor::Device;
 use clap::Args;
 use gram_data::{LabelledDataset, Pairs, read_pairs};
 use gram_experiments::run_folder::{Run, RunFolder};
@@ -57,7 +57,7 @@ struct Resolved<'a> {
     config: PretrainConfig,
     source: Pairs,
     held_out: Vec<LabelledDataset>,
-    device: Device,
+    compute: Compute,
 }
 
 impl PretrainArguments {
@@ -70,14 +70,14 @@ impl PretrainArguments {
         let source = read_pairs(&self.pairs)?;
         output::note(format!("{} pairs, {}", source.pairs.len(), source.skipped_summary()));
         let held_out = self.held_out.iter().map(LabelledDataset::open).collect::<Result<Vec<_>, _>>()?;
-        Ok(Resolved { arguments: self, config, source, held_out, device: common.device()? })
+        Ok(Resolved { arguments: self, config, source, held_out, compute: common.compute()? })
     }
 }
 
 impl Resolved<'_> {
     /// Trains from where the run stood, and writes the model: what was measured last.
     fn run(&self) -> Result<Option<Metric>> {
-        let Self { arguments, config, source, held_out, device } = self;
+        let Self { arguments, config, source, held_out, compute } = self;
         let tested: Vec<String> = held_out
             .iter()
             .map(|dataset| dataset.fingerprint_of(&(0..dataset.images.len()).collect::<Vec<_>>()))
@@ -86,7 +86,7 @@ impl Resolved<'_> {
             "config": config,
             "pairs": source.fingerprint(),
             "held_out": tested,
-            "device": format!("{device:?}"),
+            "device": compute.to_string(),
         });
         let run = Run {
             command: "pretrain",
@@ -98,7 +98,7 @@ impl Resolved<'_> {
         let progress = bar("pre-training");
         let mut last = None;
         let run = Pretraining { config: config.clone(), pairs: &source.pairs, held_out, out: &arguments.out };
-        run.run(device, &mut |metric| {
+        run.run(compute, &mut |metric| {
             match metric {
                 Metric::Step { step, steps, loss, pairs_per_second, .. } => {
                     progress.set_length(*steps as u64);

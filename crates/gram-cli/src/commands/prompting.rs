@@ -1,5 +1,6 @@
 //! What `gram predict` and `gram eval` have in common: a model, and what its classes are asked with.
 
+use gram_clip::Compute;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -52,9 +53,8 @@ const TEMPLATE: &str = "a photo of a {}";
 
 impl PromptingArguments {
     /// The model.
-    pub fn model(&self, device: &Device) -> Result<Model> {
-        let model =
-            open_model_or_own(self.model.as_deref(), self.made_with(device)?, device, &bar("download"))?;
+    pub fn model(&self, compute: &Compute) -> Result<Model> {
+        let model = open_model_or_own(self.model.as_deref(), self.made_with()?, compute, &bar("download"))?;
         match self.image_size {
             Some(side) => Ok(model.at_image_size(side)?),
             None => Ok(model),
@@ -62,9 +62,9 @@ impl PromptingArguments {
     }
 
     /// The model that the prompt or the classifier says it was made with.
-    fn made_with(&self, device: &Device) -> Result<Option<(&Path, ModelIdentity)>> {
+    fn made_with(&self) -> Result<Option<(&Path, ModelIdentity)>> {
         Ok(match (&self.prompt, &self.weights) {
-            (Some(path), _) => model_of(path, device)?.map(|own| (path.as_path(), own)),
+            (Some(path), _) => model_of(path)?.map(|own| (path.as_path(), own)),
             (None, Some(path)) => MatrixFile::read(path)?.model.map(|own| (path.as_path(), own)),
             (None, None) => None,
         })

@@ -28,7 +28,7 @@ pub fn model_of_clusters<'a>(
     mut data: impl Iterator<Item = &'a String>,
     common: &Common,
 ) -> Result<Model> {
-    let model = open_model_or_own(named, grouped_by.clone(), &common.device()?, &bar("download"))?;
+    let model = open_model_or_own(named, grouped_by.clone(), &common.compute()?, &bar("download"))?;
     grouped_by.iter().try_for_each(|(path, own)| note_other_clusters(&model, path, own))?;
     note_what_tiny_knows(&model, !data.all(|name| is_built_in(name)));
     Ok(model)

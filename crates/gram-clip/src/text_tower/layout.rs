@@ -1,29 +1,35 @@
 //! Where prefixes and texts of all lengths lie among the rows of one matrix.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::block::{Block, KeysValues, Place, mask};
 use crate::config::TextConfig;
+use crate::contents::Contents;
 use crate::layers::indices;
 use crate::sentences::{Batching, Sentences, Token};
 use crate::signal::Signal;
 
 /// Rows on their way through the tower: prefixes first, then texts by length.
 pub(super) struct Layout {
-    /// What stands at every row.
-    pub(super) tokens: Vec<Token>,
-    /// Its position in its text.
-    pub(super) positions: Vec<usize>,
+    /// The ids of the words among the rows.
+    pub(super) words: Tensor<1, Int>,
+    /// For every row, which of the words it is, or which row of the context, which stands below them; none
+    /// where the rows are words as they come.
+    pub(super) rows: Option<Tensor<1, Int>>,
+    /// The position of every row in its text.
+    pub(super) positions: Tensor<1, Int>,
     pub(super) prefix: Place,
     /// The mask of the prefixes.
     pub(super) causal: Option<Tensor<4>>,
     pub(super) groups: Vec<Group>,
     /// The row of every text's pooled position, group by group.
     pub(super) pooled: Tensor<1, Int>,
-    /// The texts in the order of the groups.
-    pub(super) order: Vec<usize>,
+    /// Where each text stands in the order of the groups; none where that is its own.
+    pub(super) places: Option<Tensor<1, Int>>,
 }
 
 /// Texts that are as long as each other, or padded to be.
@@ -92,14 +98,25 @@ impl Layout {
                 padding: ragged.then(|| mask(shape, device, |text, _, key| key > ends[text])),
             });
         }
+        let words: Vec<usize> =
+            tokens.iter().filter_map(|token| token.word()).map(|id| id as usize).collect();
+        let rows = (words.len() < tokens.len()).then(|| {
+            let mut next = 0..words.len();
+            let row = |token: &Token| match token {
+                Token::Word(_) => next.next(),
+                Token::Context(row) => Some(words.len() + row),
+            };
+            indices(&tokens.iter().filter_map(row).collect::<Vec<_>>(), device)
+        });
         Self {
-            tokens,
-            positions,
+            words: indices(&words, device),
+            rows,
+            positions: indices(&positions, device),
             prefix: Place { first: 0, batch: count, positions: length },
             causal: causal(0, length),
             groups,
             pooled: indices(&pooled, device),
-            order: by_length.concat(),
+            places: places(&by_length.concat()).map(|places| indices(&places, device)),
         }
     }
 }
@@ -122,13 +139,52 @@ fn by_length(texts: &[&[Token]], batching: Batching) -> Vec<Vec<usize>> {
     by_length.into_values().collect()
 }
 
-/// Rows that come in `order`, brought back to 0, 1, 2, …
-pub(super) fn restore_order(features: Signal<2>, order: &[usize]) -> Signal<2> {
+/// Where 0, 1, 2, … stand in `order`; none where they stand in order.
+fn places(order: &[usize]) -> Option<Vec<usize>> {
     if order.is_sorted() {
-        return features;
+        return None;
     }
     let mut places = vec![0; order.len()];
     order.iter().enumerate().for_each(|(row, index)| places[*index] = row);
-    let places = indices(&places, &features.value.device().without_autodiff());
-    features.linear_map(|tensor| tensor.select(0, places.clone()))
+    Some(places)
+}
+
+/// Layouts that were made, the latest few: texts pass the tower again at every step of a descent, and masks
+/// and indices are made and sent to the device once.
+#[derive(Clone, Default)]
+pub(crate) struct Layouts(Arc<Mutex<VecDeque<(u128, Arc<Layout>)>>>);
+
+impl Layouts {
+    /// Layouts that are kept.
+    const KEPT: usize = 32;
+
+    /// The layout of what has that digest, on that device.
+    pub(super) fn of(
+        &self,
+        contents: &Contents,
+        device: &Device,
+        make: impl FnOnce() -> Layout,
+    ) -> Arc<Layout> {
+        let digest = contents.digest();
+        let is_it =
+            |(known, layout): &&(u128, Arc<Layout>)| *known == digest && layout.positions.device() == *device;
+        if let Some((_, layout)) = self.kept().iter().find(is_it) {
+            return layout.clone();
+        }
+        let made = Arc::new(make());
+        let mut kept = self.kept();
+        kept.truncate(Self::KEPT - 1);
+        kept.push_front((digest, made.clone()));
+        made
+    }
+
+    fn kept(&self) -> MutexGuard<'_, VecDeque<(u128, Arc<Layout>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Layouts {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Layouts").finish_non_exhaustive()
+    }
 }

@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Tensor;
-use gram_features::BATCH;
 use gram_features::image_batches::{ImageBatch, batches};
 use gram_features::sentence_bert::SentenceBert;
 use safetensors::tensor::TensorView;
@@ -46,9 +45,9 @@ impl<'a> Part<'a> {
     }
 
     /// What the tower sees at once: numbers of images.
-    pub(super) fn batches(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+    pub(super) fn batches(&self, at_once: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let first = self.numbers.start;
-        batches(self.numbers.len(), BATCH).map(move |batch| first + batch.start..first + batch.end)
+        batches(self.numbers.len(), at_once).map(move |batch| first + batch.start..first + batch.end)
     }
 
     /// Takes its own batches from those of all parts, and writes their features and those of the captions.
@@ -60,7 +59,7 @@ impl<'a> Part<'a> {
     ) -> Result<()> {
         let Embedding { model, precision, .. } = *embedding;
         let (mut contents, mut features) = (Contents::default(), Vec::new());
-        for mut batch in batches.take(self.numbers.len().div_ceil(BATCH)) {
+        for mut batch in batches.take(self.numbers.len().div_ceil(model.compute().images_at_once())) {
             if let Embedded::Dataset(_) = self.embedded {
                 batch = batch.complete()?;
             }

@@ -61,10 +61,10 @@ impl MetaState {
         digits(all.finish())
     }
 
-    /// The Euclidean norm over all tensors.
-    pub fn norm(&self) -> f32 {
-        let square = |tensor: Tensor<2>| tensor.square().sum().into_scalar::<f32>();
-        self.named().into_values().map(square).sum::<f32>().sqrt()
+    /// The sum of the squares of all numbers, `[1]`; none of a state without tensors.
+    pub fn sum_of_squares(&self) -> Option<Tensor<1>> {
+        let squares = self.named().into_values().map(|tensor| tensor.square().sum());
+        squares.reduce(|sum, square| sum + square)
     }
 }
 
@@ -75,7 +75,7 @@ pub struct TrainingState {
     pub step: usize,
     /// What is learned.
     pub state: MetaState,
-    /// Logarithms of the inner rates of text and vision, `[1, 2]`.
+    /// Logarithms of the inner rates of text and vision, `[1, 2]`; on the CPU, for every step reads them.
     pub log_rates: Tensor<2>,
     /// The outer optimiser.
     pub outer: OuterStep,

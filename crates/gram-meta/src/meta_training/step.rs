@@ -2,7 +2,8 @@
 //! validation.
 
 use burn::tensor::{Tensor, TensorData};
-use gram_clip::{Signal, side_by_side, try_side_by_side};
+use gram_clip::Signal;
+use gram_clip::scalars::read;
 use gram_prompt::Rates;
 use gram_prompt::prompted_clip::accuracy;
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::MetaTraining;
 use super::error::MetaTrainingError;
 use super::state::{Best, MetaState, TrainingState};
-use crate::meta_gradient::{MetaGradient, Task};
+use crate::meta_gradient::{MetaGradient, Reading, Task};
 
 /// What one outer step measured, means over its episodes. What is not known is NaN, `null` in JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -70,10 +71,19 @@ impl MetaTraining<'_> {
     pub fn advance(&mut self) -> Result<MetaStep, MetaTrainingError> {
         let settings = self.settings;
         let gradients = self.meta_gradients()?;
-        let (mut summed, mut log_rates) = sum(&gradients, &self.training_state.state);
-        let mut measured = means(&gradients, self.training_state.step + 1);
+        let mut summed = sum(&gradients, &self.training_state.state);
+        // The one time that the step waits for the device.
+        let (readings, square) =
+            MetaGradient::read_all(&gradients, summed.sum_of_squares().into_iter().collect());
+        if let Some(episode) = readings.iter().position(|reading| !reading.is_finite) {
+            let step = self.training_state.step + 1;
+            return Err(MetaTrainingError::Diverged { step, episode: episode + 1 });
+        }
+        let rates = readings.iter().map(|reading| &reading.log_rates);
+        let mut log_rates = rates.fold(Rates::both(0.0), |sum, rates| sum.plus(rates));
+        let mut measured = means(&readings, self.training_state.step + 1);
         measured.inner_rates = settings.inner.learn_rates.then(|| self.inner().rates);
-        measured.meta_gradient_norm = summed.norm();
+        measured.meta_gradient_norm = square.iter().sum::<f32>().sqrt();
         if let Some(longest) = settings.clip_norm.filter(|longest| measured.meta_gradient_norm > *longest) {
             let factor = longest / measured.meta_gradient_norm;
             summed = summed.map(|_, tensor| tensor * factor);
@@ -101,7 +111,7 @@ impl MetaTraining<'_> {
         });
         if settings.inner.learn_rates {
             let gradient = TensorData::new(vec![log_rates.text, log_rates.visual], [1, 2]);
-            let gradient = Tensor::from_data(gradient, self.device);
+            let gradient = Tensor::from_data(gradient, &rates.device());
             *rates = outer.step("log_rates", rates.clone(), gradient, settings.inner_rates_rate);
         }
     }
@@ -121,26 +131,23 @@ impl MetaTraining<'_> {
         let (settings, step, inner) = (self.settings, self.training_state.step, self.inner());
         let MetaState { theta, phi } = &self.training_state.state;
         let episodes: Vec<usize> = (0..settings.meta_batch).collect();
-        let gradients = |chunk: &[usize]| {
+        let gradients = |chunk: &[usize]| -> Result<Vec<MetaGradient>, MetaTrainingError> {
             let task = |episode: &usize| {
                 let episode = self.learned.episode(settings, step * settings.meta_batch + episode)?;
                 Ok(self.episode_data.task(&episode, self.device)?)
             };
             let tasks = chunk.iter().map(task).collect::<Result<Vec<_>, MetaTrainingError>>()?;
-            let found = inner.meta_gradients(self.clip, theta, phi.as_ref(), &tasks);
-            match found.iter().position(|gradient| !gradient.is_finite()) {
-                Some(place) => Err(MetaTrainingError::Diverged { step: step + 1, episode: chunk[place] + 1 }),
-                None => Ok(found),
-            }
+            Ok(inner.meta_gradients(self.clip, theta, phi.as_ref(), &tasks))
         };
-        let found = try_side_by_side(episodes.chunks(settings.tasks_at_once).collect(), gradients)?;
+        let compute = &self.clip.clip.compute;
+        let found = compute.try_side_by_side(episodes.chunks(settings.tasks_at_once).collect(), gradients)?;
         Ok(found.into_iter().flatten().collect())
     }
 
     /// Query loss and accuracy on held-out topics, after the inner loop; none if too few are held out.
     fn validate(&self) -> Option<Validation> {
         let (inner, MetaState { theta, phi }) = (self.inner(), &self.training_state.state);
-        let measure = |tasks: &[Task]| -> Vec<(f32, f32)> {
+        let measure = |tasks: &[Task]| -> Vec<[Tensor<1>; 2]> {
             let trajectories = inner.run(self.clip, theta, phi.as_ref(), tasks);
             let adapted = trajectories.iter().map(|trajectory| trajectory.adapted());
             let queries = adapted.zip(tasks).flat_map(|(prompt, task)| {
@@ -148,33 +155,33 @@ impl MetaTraining<'_> {
                     let logits = self.clip.logits(prompt, classes, &set.images);
                     let labels = set.labels.clone();
                     let accuracy = accuracy(logits.clone(), labels.clone());
-                    (Signal::from(logits).cross_entropy(labels).value.into_scalar::<f32>(), accuracy)
+                    [Signal::from(logits).cross_entropy(labels).value, accuracy]
                 })
             });
             queries.collect()
         };
         let chunks = self.validation.chunks(self.settings.tasks_at_once).collect();
-        let measured = side_by_side(chunks, measure).concat();
-        let count = measured.len() as f32;
-        (!measured.is_empty()).then(|| Validation {
-            loss: measured.iter().map(|(loss, _)| loss).sum::<f32>() / count,
-            accuracy: measured.iter().map(|(_, accuracy)| accuracy).sum::<f32>() / count,
+        let measured = self.clip.clip.compute.side_by_side(chunks, measure).concat();
+        let values = read(measured.into_iter().flatten().collect());
+        let count = (values.len() / 2) as f32;
+        (!values.is_empty()).then(|| Validation {
+            loss: values.iter().step_by(2).sum::<f32>() / count,
+            accuracy: values.iter().skip(1).step_by(2).sum::<f32>() / count,
         })
     }
 }
 
 /// The means of what the episodes of a step measured.
-fn means(gradients: &[MetaGradient], step: usize) -> MetaStep {
-    let mean =
-        |value: fn(&MetaGradient) -> f32| gradients.iter().map(value).sum::<f32>() / gradients.len() as f32;
+fn means(readings: &[Reading], step: usize) -> MetaStep {
+    let mean = |value: fn(&Reading) -> f32| readings.iter().map(value).sum::<f32>() / readings.len() as f32;
     MetaStep {
         step,
-        query_loss: mean(|gradient| gradient.query_loss),
-        query_accuracy: mean(|gradient| gradient.query_accuracy),
-        alignment: mean(|gradient| gradient.measured.alignment),
-        regulated_over_raw: mean(|gradient| gradient.measured.regulated_over_raw),
-        gamma: mean(|gradient| gradient.measured.gamma),
-        beta: mean(|gradient| gradient.measured.beta),
+        query_loss: mean(|reading| reading.query_loss),
+        query_accuracy: mean(|reading| reading.query_accuracy),
+        alignment: mean(|reading| reading.measured.alignment),
+        regulated_over_raw: mean(|reading| reading.measured.regulated_over_raw),
+        gamma: mean(|reading| reading.measured.gamma),
+        beta: mean(|reading| reading.measured.beta),
         meta_gradient_norm: f32::NAN,
         inner_rates: None,
         validation: None,
@@ -182,13 +189,11 @@ fn means(gradients: &[MetaGradient], step: usize) -> MetaStep {
 }
 
 /// The sum of meta-gradients, in the order of their episodes.
-fn sum(gradients: &[MetaGradient], state: &MetaState) -> (MetaState, Rates) {
+fn sum(gradients: &[MetaGradient], state: &MetaState) -> MetaState {
     let mut summed = state.map(|_, tensor| tensor.zeros_like());
-    let mut log_rates = Rates::both(0.0);
     for gradient in gradients {
         summed.theta = summed.theta.add_scaled(&gradient.theta, 1.0);
         summed.phi = summed.phi.zip(gradient.phi.as_ref()).map(|(sum, phi)| sum.add_scaled(phi, 1.0));
-        log_rates = log_rates.plus(&gradient.log_rates);
     }
-    (summed, log_rates)
+    summed
 }

@@ -3,7 +3,6 @@
 use std::io::Cursor;
 use std::path::Path;
 
-use burn::tensor::Device;
 use gram_data::random::{indexed_stream, normal};
 use gram_data::{ImageFile, LabelledDataset, LabelledImage, Pair, Split};
 use gram_pretrain::{Metric, PretrainConfig, PretrainError, Pretraining};
@@ -109,7 +108,7 @@ pub fn pretrain(
     let mut metrics = Vec::new();
     let held_out = [held_out()];
     let run = Pretraining { config, pairs, held_out: &held_out, out };
-    run.run(&Device::default(), &mut |metric| {
+    run.run(&gram_clip::Compute::cpu(), &mut |metric| {
         observe(metric);
         metrics.push(metric.clone());
     })?;

@@ -1,6 +1,7 @@
 //! The way through a file, and files that are refused.
 
 use super::*;
+use gram_clip::Compute;
 
 fn file(device: &Device) -> PromptFile {
     let prompt = [(Part::Text, Prompt::random(Part::Text, [4, 8], 0.02, 3, device))];
@@ -26,7 +27,7 @@ fn file(device: &Device) -> PromptFile {
 
 #[test]
 fn a_prompt_survives_the_way_through_its_file() {
-    let (device, folder) = (Device::default(), tempfile::tempdir().unwrap());
+    let (device, folder) = (Compute::tested().device(), tempfile::tempdir().unwrap());
     let (path, written) = (folder.path().join("prompt.safetensors"), file(&device));
     written.save(&path).unwrap();
     let read = PromptFile::load(&path, &device).unwrap();
@@ -37,7 +38,7 @@ fn a_prompt_survives_the_way_through_its_file() {
 
 #[test]
 fn a_file_that_says_where_its_names_stand_is_not_told_otherwise() {
-    let (path, file) = (Path::new("prompt.safetensors"), file(&Device::default()));
+    let (path, file) = (Path::new("prompt.safetensors"), file(&Compute::tested().device()));
     assert!(file.clone().with_class_position(path, None).is_ok());
     for given in [None, Some(ClassPosition::End)] {
         assert!(file.clone().with_class_position(path, given).is_ok());
@@ -49,7 +50,7 @@ fn a_file_that_says_where_its_names_stand_is_not_told_otherwise() {
 
 #[test]
 fn what_is_no_prompt_file_is_refused_by_name() {
-    let (device, path) = (Device::default(), Path::new("x.safetensors"));
+    let (device, path) = (Compute::tested().device(), Path::new("x.safetensors"));
     let error = PromptFile::parse(path, b"garbage", &device).unwrap_err().to_string();
     assert!(error.starts_with("x.safetensors: "), "{error}");
     let other = safetensors::serialize(Vec::<(&str, TensorView)>::new(), None).unwrap();
@@ -59,7 +60,7 @@ fn what_is_no_prompt_file_is_refused_by_name() {
 
 #[test]
 fn a_value_that_no_tuning_makes_is_refused_with_its_tensor() {
-    let (device, folder) = (Device::default(), tempfile::tempdir().unwrap());
+    let (device, folder) = (Compute::tested().device(), tempfile::tempdir().unwrap());
     let path = folder.path().join("prompt.safetensors");
     for (value, told) in [(1e38, "holds 1e38"), (-2e4, "holds -2e4"), (f32::NAN, "not finite")] {
         let mut odd = file(&device);
@@ -73,7 +74,7 @@ fn a_value_that_no_tuning_makes_is_refused_with_its_tensor() {
 
 #[test]
 fn a_file_without_the_vectors_of_its_kind_is_refused() {
-    let (device, folder) = (Device::default(), tempfile::tempdir().unwrap());
+    let (device, folder) = (Compute::tested().device(), tempfile::tempdir().unwrap());
     let path = folder.path().join("prompt.safetensors");
     let mut joint = file(&device);
     joint.header.kind = PromptKind::Joint;

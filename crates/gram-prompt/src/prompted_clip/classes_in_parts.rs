@@ -6,7 +6,6 @@
 //! and sections that fit walk it again.
 
 use burn::tensor::Tensor;
-use gram_clip::side_by_side;
 use gram_clip::signal::leaf;
 use gram_clip::text_tower::{Batching, Sentences, Text};
 
@@ -15,14 +14,10 @@ use crate::objective::Objective;
 use crate::placement::{ClassPosition, ClassSentence};
 use crate::prompt::{Part, Prompt};
 
-/// Classes whose gradient one core computes: enough that a product of matrices is more arithmetic than
-/// reading weights, and few enough that a hundred classes keep two cores busy.
-const CLASSES_OF_A_PART: usize = 50;
-
 impl PromptedClip<'_> {
     /// Whether so many classes pass the text tower in parts.
     pub(super) fn are_taken_in_parts(&self, classes: usize) -> bool {
-        classes > CLASSES_OF_A_PART.min(self.classes_at_once)
+        classes > self.clip.compute.classes_of_a_pass().min(self.classes_at_once)
     }
 
     /// [`gradient`](Self::gradient) of a textual prompt, its classes in parts.
@@ -41,7 +36,7 @@ impl PromptedClip<'_> {
         let answer = self.answer(&other, &Classes::Features(text.clone()), &set.images);
         let accuracy = accuracy(answer.logits.clone().inner(), set.labels.clone());
         let loss = objective.loss(answer, set.labels.clone());
-        let value = loss.clone().inner().into_scalar::<f32>();
+        let value = loss.clone().inner();
         let gradients = loss.backward();
         let along = text.grad(&gradients).unwrap_or_else(|| text.inner().zeros_like());
         let of_context = classes.context_gradient(walked.kept, &along);
@@ -96,8 +91,9 @@ impl<'a> ClassesInParts<'a> {
             let features = parts.iter().map(|part| part.features.clone().inner()).collect();
             return Walked { features: Tensor::cat(features, 0), kept: Some(parts) };
         }
-        let parts = texts.chunks(CLASSES_OF_A_PART.min(at_once)).collect();
-        let features = side_by_side(parts, |part| self.forward(part, self.context.clone()).features);
+        let parts = texts.chunks(self.part().min(at_once)).collect();
+        let compute = &self.clip.clip.compute;
+        let features = compute.side_by_side(parts, |part| self.forward(part, self.context.clone()).features);
         Walked { features: Tensor::cat(features, 0), kept: None }
     }
 
@@ -109,16 +105,30 @@ impl<'a> ClassesInParts<'a> {
             let at_once = self.clip.classes_at_once;
             let sections = self.sentences.texts.chunks(at_once).enumerate();
             return sections.fold(start, |sum, (section, texts)| {
-                shares(self.recorded(texts), along, section * at_once).into_iter().fold(sum, add)
+                self.shares(self.recorded(texts), along, section * at_once).into_iter().fold(sum, add)
             });
         };
-        shares(parts, along, 0).into_iter().fold(start, add)
+        self.shares(parts, along, 0).into_iter().fold(start, add)
     }
 
     /// The parts of some classes, with the way to their features.
     fn recorded(&self, texts: &[Text]) -> Vec<PartOfClasses> {
-        let parts = texts.chunks(CLASSES_OF_A_PART).collect();
-        side_by_side(parts, |part| self.forward(part, leaf(self.context.clone())))
+        let parts = texts.chunks(self.part()).collect();
+        self.clip.clip.compute.side_by_side(parts, |part| self.forward(part, leaf(self.context.clone())))
+    }
+
+    /// Classes of a part.
+    fn part(&self) -> usize {
+        self.clip.clip.compute.classes_of_a_pass()
+    }
+
+    /// The share that each of some parts has in the context's gradient; the first class is number `first`.
+    fn shares(&self, parts: Vec<PartOfClasses>, along: &Tensor<2>, first: usize) -> Vec<Tensor<2>> {
+        let part = self.part();
+        let parts = parts.into_iter().enumerate().collect();
+        self.clip.clip.compute.side_by_side(parts, |(number, of): (usize, PartOfClasses)| {
+            of.backward(along, first + number.saturating_mul(part))
+        })
     }
 
     fn forward(&self, texts: &[Text], context: Tensor<2>) -> PartOfClasses {
@@ -127,14 +137,6 @@ impl<'a> ClassesInParts<'a> {
         let features = tower.forward_sentences(&part, Some(context.clone().into()), Batching::ByLength);
         PartOfClasses { context, features: features.value }
     }
-}
-
-/// The share that each of some parts has in the context's gradient; the first class is number `first`.
-fn shares(parts: Vec<PartOfClasses>, along: &Tensor<2>, first: usize) -> Vec<Tensor<2>> {
-    let parts = parts.into_iter().enumerate().collect();
-    side_by_side(parts, |(part, of): (usize, PartOfClasses)| {
-        of.backward(along, first + part * CLASSES_OF_A_PART)
-    })
 }
 
 /// Some classes on their way through a tower that shares its weights, and nothing of the graph, with the

@@ -67,7 +67,7 @@ impl PromptedClip<'_> {
         let accuracy = accuracy(answer.logits.clone().inner(), set.labels.clone());
         let loss = objective.loss(answer, set.labels.clone());
         let gradient = derivatives(&loss.backward(), &[leaf]).remove(0);
-        Gradient { loss: loss.inner().into_scalar::<f32>(), accuracy, gradient }
+        Gradient { loss: loss.inner(), accuracy, gradient }
     }
 
     /// Loss, accuracy and gradient of each of several tasks at its own prompt: as
@@ -102,7 +102,7 @@ impl PromptedClip<'_> {
         products.iter().for_each(|products| products.learn(&gradients));
         let all = tasks.iter().zip(losses).zip(derivatives(&gradients, &leaves));
         all.map(|((task, (logits, loss)), gradient)| Gradient {
-            loss: loss.value.inner().into_scalar::<f32>(),
+            loss: loss.value.inner(),
             accuracy: accuracy(logits.value.inner(), task.set.labels.clone()),
             gradient,
         })

@@ -12,24 +12,36 @@ use std::thread;
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
-/// What `work` makes of every part, in their order. As many at once as there are cores, and the earlier
-/// first.
-pub fn side_by_side<T: Send, R: Send>(parts: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
-    match try_side_by_side(parts, |part| Ok::<_, Infallible>(work(part))) {
-        Ok(found) => found,
-        Err(never) => match never {},
+use super::Compute;
+
+impl Compute {
+    /// What `work` makes of every part, in their order. On a CPU as many at once as there are cores, and the
+    /// earlier first; on a GPU one after the other.
+    pub fn side_by_side<T: Send, R: Send>(&self, parts: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+        match self.try_side_by_side(parts, |part| Ok::<_, Infallible>(work(part))) {
+            Ok(found) => found,
+            Err(never) => match never {},
+        }
+    }
+
+    /// [`side_by_side`](Self::side_by_side), until something fails: then no further part is begun.
+    ///
+    /// # Errors
+    /// That of the first part that failed.
+    pub fn try_side_by_side<T: Send, R: Send, E: Send>(
+        &self,
+        parts: Vec<T>,
+        work: impl Fn(T) -> Result<R, E> + Sync,
+    ) -> Result<Vec<R>, E> {
+        on_cores(self.passes_at_once(), parts, work)
     }
 }
 
-/// [`side_by_side`], until something fails: then no further part is begun.
-///
-/// # Errors
-/// That of the first part that failed.
-pub fn try_side_by_side<T: Send, R: Send, E: Send>(
+fn on_cores<T: Send, R: Send, E: Send>(
+    cores: usize,
     parts: Vec<T>,
     work: impl Fn(T) -> Result<R, E> + Sync,
 ) -> Result<Vec<R>, E> {
-    let cores = rayon::current_num_threads();
     let at_once = cores.min(parts.len());
     if at_once < 2 {
         return parts.into_iter().map(work).collect();
@@ -91,7 +103,7 @@ mod tests {
     fn what_comes_back_is_in_order_whatever_takes_longer() {
         for threads in [1, 2, 5] {
             let found = on_threads(threads, || {
-                side_by_side((0..20_u64).collect(), |part| {
+                Compute::cpu().side_by_side((0..20_u64).collect(), |part| {
                     thread::sleep(std::time::Duration::from_micros(500 * (20 - part)));
                     part * part
                 })
@@ -102,13 +114,16 @@ mod tests {
 
     #[test]
     fn the_cores_are_divided_among_the_parts_and_theirs_among_their_own() {
-        let cores =
-            |parts: usize| on_threads(4, || side_by_side(vec![(); parts], |()| rayon::current_num_threads()));
+        let cores = |parts: usize| {
+            on_threads(4, || Compute::cpu().side_by_side(vec![(); parts], |()| rayon::current_num_threads()))
+        };
         assert_eq!(cores(1), [4]);
         assert_eq!(cores(2), [2, 2]);
         assert_eq!(cores(3), [1, 1, 1]);
         let within = on_threads(4, || {
-            side_by_side(vec![(); 2], |()| side_by_side(vec![(); 2], |()| rayon::current_num_threads()))
+            Compute::cpu().side_by_side(vec![(); 2], |()| {
+                Compute::cpu().side_by_side(vec![(); 2], |()| rayon::current_num_threads())
+            })
         });
         assert_eq!(within, [[1, 1], [1, 1]]);
     }
@@ -117,7 +132,7 @@ mod tests {
     fn after_a_failure_nothing_is_begun() {
         let begun = Mutex::new(0);
         let outcome = on_threads(2, || {
-            try_side_by_side((0..1000).collect(), |part| {
+            Compute::cpu().try_side_by_side((0..1000).collect(), |part| {
                 *lock(&begun) += 1;
                 thread::sleep(std::time::Duration::from_millis(1));
                 if part == 3 { Err(part) } else { Ok(()) }
