@@ -15,149 +15,23 @@
     reason = "a program of this repository's own, read as it runs"
 )]
 
-use gram_clip::scalars::read_one;
-use std::process::Command;
-use std::time::Instant;
+#[path = "workload.rs"]
+mod workload;
 
-use burn::tensor::{Device, Tensor, TensorData};
-use gram_clip::checkpoint::Source;
-use gram_clip::{Clip, ClipConfig, ClipError, Compute};
-use gram_features::Images;
-use gram_meta::{InnerLoop, Regulator, RegulatorStart, Task};
-use gram_prompt::{
-    ClassSentence, Classes, LabelledImages, Part, Placement, Prompt, PromptedClip, Rates, RegulatorForm,
-};
+use std::process::Command;
+
+use gram_clip::Compute;
+use gram_clip::scalars::read_one;
+use gram_meta::Task;
+use gram_prompt::{Part, PromptKind};
+use workload::{CONTEXT_TOKENS, NAME, Sizes, World, inner_loop, timed, values};
 
 /// As `gram` itself.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const WIDTH: usize = 512;
-const LAYERS: usize = 12;
-const START: u32 = 49406;
-const END: u32 = 49407;
-const CONTEXT_TOKENS: usize = 4;
-/// Tokens of a class name; a full stop and EOS follow.
-const NAME: usize = 2;
-const ALPHA: f32 = 0.1;
-
-/// Values by a hash of name and place, the same in any language: uniform, with standard deviation 0.02.
-struct Hashed;
-
-/// `count` values of the array `name`, with a standard deviation.
-fn hashed(name: &str, count: usize, deviation: f32) -> Vec<f32> {
-    let seed =
-        name.bytes().fold(2_166_136_261_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(16_777_619));
-    let value = |place: u32| {
-        let mut hash = place.wrapping_mul(2_654_435_761).wrapping_add(seed);
-        hash = (hash ^ (hash >> 16)).wrapping_mul(0x045d_9f3b);
-        hash = (hash ^ (hash >> 16)).wrapping_mul(0x045d_9f3b);
-        hash ^= hash >> 16;
-        ((f64::from(hash) / f64::from(u32::MAX) - 0.5) * 12.0_f64.sqrt()) as f32 * deviation
-    };
-    (0..count as u32).map(value).collect()
-}
-
-impl Source for Hashed {
-    fn values(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ClipError> {
-        let count = shape.iter().product();
-        Ok(match name {
-            "logit_scale" => vec![100.0_f32.ln()],
-            _ if name.contains("norm") && name.ends_with("weight") => vec![1.0; count],
-            _ => hashed(name, count, 0.02),
-        })
-    }
-}
-
-fn clip() -> Clip {
-    let config = serde_json::json!({
-        "projection_dim": WIDTH,
-        "text_config": {
-            "hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": 8, "intermediate_size": 4 * WIDTH,
-            "vocab_size": 49408, "max_position_embeddings": 77, "hidden_act": "quick_gelu",
-            "bos_token_id": START, "eos_token_id": END,
-        },
-        "vision_config": {
-            "hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 64,
-            "image_size": 32, "patch_size": 16, "hidden_act": "quick_gelu",
-        },
-    });
-    let config = ClipConfig::parse(&config.to_string()).expect("the configuration is one");
-    Clip::read(&config, &mut Hashed, &Compute::cpu()).expect("every weight is drawn")
-}
-
-/// Classes from a number on, each with a name of its own.
-fn classes(first: usize, count: usize) -> Classes {
-    let class = |class: usize| {
-        let name = (0..NAME).map(|token| (1000 + 97 * class + 31 * token) as u32);
-        ClassSentence { ids: name.chain([269, END]).collect(), name: NAME }
-    };
-    Classes::Sentences((first..first + count).map(class).collect())
-}
-
-/// Cached features of images, so many of each class.
-fn images(name: &str, classes: usize, of_each: usize, device: &Device) -> LabelledImages {
-    let count = classes * of_each;
-    let features =
-        Tensor::<2>::from_data(TensorData::new(hashed(name, count * WIDTH, 1.0), [count, WIDTH]), device);
-    let features = gram_clip::Signal::from(features).normalize().value;
-    let labels: Vec<i64> = (0..count).map(|image| (image % classes) as i64).collect();
-    LabelledImages {
-        images: Images::Features(features),
-        labels: Tensor::from_data(TensorData::new(labels, [count]), device),
-    }
-}
-
-fn prompt(name: &str, device: &Device) -> Prompt {
-    let values = hashed(name, CONTEXT_TOKENS * WIDTH, 0.02);
-    [(Part::Text, Tensor::from_data(TensorData::new(values, [CONTEXT_TOKENS, WIDTH]), device))]
-        .into_iter()
-        .collect()
-}
-
-/// The regulator, drawn as everything else.
-fn regulator(theta: &Prompt, device: &Device) -> Regulator {
-    let start = RegulatorStart { deviation: 0.0, gamma_bias: 2.0, form: RegulatorForm::Paper };
-    Regulator::near_identity(theta, start, 1, device).map(|(_, parameter), tensor| match tensor.dims() {
-        [WIDTH, WIDTH] => {
-            let values = hashed(parameter.name(), WIDTH * WIDTH, 0.01);
-            Tensor::from_data(TensorData::new(values, [WIDTH, WIDTH]), device)
-        }
-        _ => tensor,
-    })
-}
-
-fn tasks(device: &Device) -> Vec<Task> {
-    let task = |task: usize| Task {
-        classes: classes(200 + 5 * task, 5),
-        support_set: images(&format!("support {task}"), 5, 4, device),
-        query_set: images(&format!("query {task}"), 5, 15, device),
-        new_classes: None,
-    };
-    (0..4).map(task).collect()
-}
-
-fn inner_loop(steps: usize) -> InnerLoop {
-    InnerLoop { steps, rates: Rates::both(ALPHA), ..InnerLoop::default() }
-}
-
-/// Median seconds of `work`, and what it gives.
-fn timed<T>(times: usize, mut work: impl FnMut() -> T) -> (f64, T) {
-    let mut last = work();
-    let mut seconds: Vec<f64> = (0..times)
-        .map(|_| {
-            let clock = Instant::now();
-            last = work();
-            clock.elapsed().as_secs_f64()
-        })
-        .collect();
-    seconds.sort_by(f64::total_cmp);
-    (seconds[seconds.len() / 2], last)
-}
-
-fn values(tensor: &Tensor<2>) -> Vec<f32> {
-    tensor.to_data().try_to_vec().expect("numbers are 32-bit")
-}
+const WIDTH: usize = Sizes::TEXT.width;
+const LAYERS: usize = Sizes::TEXT.layers;
 
 /// The distance of two lists of numbers over the norm of the second.
 fn deviation(found: &[f32], expected: &serde_json::Value) -> f64 {
@@ -180,17 +54,12 @@ fn peak() -> f64 {
 
 /// Prints the peak of memory before and after a meta-step with so many inner steps.
 fn memory(steps: usize) {
-    let device = Device::flex();
-    let (clip, tasks, theta) = (clip(), tasks(&device), prompt("theta", &device));
-    let model = model(&clip);
-    let phi = regulator(&theta, &device);
+    let world = World::new(Sizes::TEXT, &Compute::cpu());
+    let (model, tasks, theta) = (world.model(), world.tasks(), world.prompt(PromptKind::Textual));
+    let phi = world.regulator(&theta);
     let before = peak();
     inner_loop(steps).meta_gradients(&model, &theta, Some(&phi), &tasks);
     println!("{before} {}", peak());
-}
-
-fn model(clip: &Clip) -> PromptedClip<'_> {
-    PromptedClip { clip, start: START, placement: Placement::default(), classes_at_once: usize::MAX }
 }
 
 fn main() {
@@ -198,21 +67,13 @@ fn main() {
     if let Some(place) = arguments.iter().position(|argument| argument == "--inner-steps") {
         return memory(arguments[place + 1].parse().expect("a number of inner steps"));
     }
-    let device = Device::flex();
-    let clip = clip();
-    let (model, theta) = (model(&clip), prompt("theta", &device));
+    let world = World::new(Sizes::TEXT, &Compute::cpu());
+    let (model, theta) = (world.model(), world.prompt(PromptKind::Textual));
 
-    let (many, batch) = (classes(0, 100), images("batch", 100, 1, &device));
-    let batch = LabelledImages {
-        images: match batch.images {
-            Images::Features(features) => Images::Features(features.narrow(0, 0, 32)),
-            pixels @ Images::Pixels(_) => pixels,
-        },
-        labels: batch.labels.narrow(0, 0, 32),
-    };
+    let (many, batch) = (world.classes(0, 100), world.batch());
     let (step, gradient) = timed(7, || model.gradient(&theta, &many, &batch));
 
-    let (tasks, phi) = (tasks(&device), regulator(&theta, &device));
+    let (tasks, phi) = (world.tasks(), world.regulator(&theta));
     let sum = |chunk: usize| {
         let found = Compute::cpu()
             .side_by_side(tasks.chunks(chunk).collect(), |tasks: &[Task]| {
@@ -228,8 +89,7 @@ fn main() {
     let (one_by_one, _) = timed(5, || sum(1));
     let (all_at_once, _) = timed(5, || sum(4));
 
-    let square =
-        Tensor::<2>::from_data(TensorData::new(hashed("square", 1 << 20, 1.0), [1024, 1024]), &device);
+    let square = world.matrix("square", [1024, 1024], 1.0);
     let (product, _) = timed(15, || square.clone().matmul(square.clone()).into_data());
     let peak = 2.0 * 1024.0_f64.powi(3) / product / 1e9;
 

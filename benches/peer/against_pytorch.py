@@ -25,7 +25,8 @@ def hashed(name: str, shape: tuple[int, ...], deviation: float) -> torch.Tensor:
             value = (value ^ (value >> numpy.uint32(16))) * numpy.uint32(0x045D9F3B)
         value = value ^ (value >> numpy.uint32(16))
     uniform = ((value.astype(numpy.float64) / 0xFFFFFFFF - 0.5) * 12**0.5).astype(numpy.float32)
-    return torch.from_numpy(uniform * numpy.float32(deviation)).reshape(shape)
+    # On the device in force, which `torch.device` sets.
+    return torch.from_numpy(uniform * numpy.float32(deviation)).reshape(shape).to(torch.get_default_device())
 
 
 def weight(name: str, *shape: int) -> torch.Tensor:
@@ -35,6 +36,29 @@ def weight(name: str, *shape: int) -> torch.Tensor:
     return hashed(name, shape, 0.02)
 
 
+def layer_sizes(width: int) -> dict[str, tuple[int, ...]]:
+    """The weights of a layer."""
+    return {
+        "layer_norm1": (width,), "self_attn.q_proj": (width, width), "self_attn.k_proj": (width, width),
+        "self_attn.v_proj": (width, width), "self_attn.out_proj": (width, width), "layer_norm2": (width,),
+        "mlp.fc1": (4 * width, width), "mlp.fc2": (width, 4 * width),
+    }
+
+
+def block(x: torch.Tensor, layer: dict, heads: int, causal: bool) -> torch.Tensor:
+    """A layer of either tower."""
+    count, length, width = x.shape
+    normed = F.layer_norm(x, (width,), *layer["layer_norm1"])
+    query, key, value = (
+        F.linear(normed, *layer[f"self_attn.{part}_proj"]).view(count, length, heads, -1).transpose(1, 2)
+        for part in "qkv"
+    )
+    mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+    x = x + F.linear(mixed.transpose(1, 2).reshape(count, length, width), *layer["self_attn.out_proj"])
+    hidden = F.linear(F.layer_norm(x, (width,), *layer["layer_norm2"]), *layer["mlp.fc1"])
+    return x + F.linear(hidden * torch.sigmoid(1.702 * hidden), *layer["mlp.fc2"])
+
+
 class Tower:
     """CLIP's text tower, as transformers computes it."""
 
@@ -42,11 +66,7 @@ class Tower:
         prefix = "text_model."
         self.tokens = weight(prefix + "embeddings.token_embedding.weight", 49408, WIDTH)
         self.positions = weight(prefix + "embeddings.position_embedding.weight", 77, WIDTH)
-        sizes = {
-            "layer_norm1": (WIDTH,), "self_attn.q_proj": (WIDTH, WIDTH), "self_attn.k_proj": (WIDTH, WIDTH),
-            "self_attn.v_proj": (WIDTH, WIDTH), "self_attn.out_proj": (WIDTH, WIDTH), "layer_norm2": (WIDTH,),
-            "mlp.fc1": (4 * WIDTH, WIDTH), "mlp.fc2": (WIDTH, 4 * WIDTH),
-        }
+        sizes = layer_sizes(WIDTH)
         self.layers = [
             {
                 name: (
@@ -68,15 +88,7 @@ class Tower:
         x = torch.cat([start, context.expand(classes, CONTEXT_TOKENS, WIDTH), self.tokens[after]], 1)
         x = x + self.positions[:length]
         for layer in self.layers:
-            normed = F.layer_norm(x, (WIDTH,), *layer["layer_norm1"])
-            query, key, value = (
-                F.linear(normed, *layer[f"self_attn.{part}_proj"]).view(classes, length, HEADS, -1).transpose(1, 2)
-                for part in "qkv"
-            )
-            mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-            x = x + F.linear(mixed.transpose(1, 2).reshape(classes, length, WIDTH), *layer["self_attn.out_proj"])
-            hidden = F.linear(F.layer_norm(x, (WIDTH,), *layer["layer_norm2"]), *layer["mlp.fc1"])
-            x = x + F.linear(hidden * torch.sigmoid(1.702 * hidden), *layer["mlp.fc2"])
+            x = block(x, layer, HEADS, causal=True)
         pooled = F.layer_norm(x[:, CONTEXT_TOKENS + NAME + 2], (WIDTH,), *self.final)
         return F.normalize(F.linear(pooled, self.projection), dim=1)
 
@@ -95,6 +107,18 @@ def loss(tower: Tower, context: torch.Tensor, classes: list, batch: tuple, lengt
     return F.cross_entropy(100.0 * features @ tower.features(context, classes, length).T, labels)
 
 
+def regulator(width: int) -> list[torch.Tensor]:
+    phi = [hashed("gamma_weight", (width, width), 0.01), torch.full((width,), 2.0)]
+    phi += [hashed("beta_weight", (width, width), 0.01), torch.zeros(width)]
+    return [parameter.requires_grad_() for parameter in phi]
+
+
+def regulated(gradient: torch.Tensor, phi: list[torch.Tensor]) -> torch.Tensor:
+    gamma = torch.tanh(F.linear(gradient, phi[0], phi[1]))
+    beta = torch.tanh(F.linear(gradient, phi[2], phi[3]))
+    return gamma * gradient + beta
+
+
 def coop_step(tower: Tower, length: int) -> tuple[float, torch.Tensor]:
     context = hashed("theta", (CONTEXT_TOKENS, WIDTH), 0.02).requires_grad_()
     features, labels = images("batch", 100, 1)
@@ -105,17 +129,13 @@ def coop_step(tower: Tower, length: int) -> tuple[float, torch.Tensor]:
 
 def meta_step(tower: Tower, length: int) -> tuple[float, torch.Tensor]:
     theta = hashed("theta", (CONTEXT_TOKENS, WIDTH), 0.02).requires_grad_()
-    phi = [hashed("gamma_weight", (WIDTH, WIDTH), 0.01), torch.full((WIDTH,), 2.0)]
-    phi += [hashed("beta_weight", (WIDTH, WIDTH), 0.01), torch.zeros(WIDTH)]
-    phi = [parameter.requires_grad_() for parameter in phi]
+    phi = regulator(WIDTH)
     total = 0.0
     for task in range(4):
         classes = names(200 + 5 * task, 5)
         support = loss(tower, theta, classes, images(f"support {task}", 5, 4), length)
         (gradient,) = torch.autograd.grad(support, theta, create_graph=True)
-        gamma = torch.tanh(F.linear(gradient, phi[0], phi[1]))
-        beta = torch.tanh(F.linear(gradient, phi[2], phi[3]))
-        adapted = theta - ALPHA * (gamma * gradient + beta)
+        adapted = theta - ALPHA * regulated(gradient, phi)
         query = loss(tower, adapted, classes, images(f"query {task}", 5, 15), length)
         query.backward()
         total += query.item()
@@ -145,4 +165,5 @@ def main() -> None:
     print(json.dumps(found))
 
 
-main()
+if __name__ == "__main__":
+    main()

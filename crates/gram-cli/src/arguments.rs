@@ -20,6 +20,9 @@ pub struct Common {
     /// logits and losses are f32 in each.
     #[arg(long, global = true, default_value = "f32", value_name = "FORMAT")]
     pub precision: Precision,
+    /// Lets NVIDIA's tensor cores round the factors of products in f32 to TF32: faster, and no longer exact.
+    #[arg(long, global = true)]
+    pub allow_tf32: bool,
     /// Images that pass a frozen tower at once; 64 on a CPU, as many as its memory holds up to 256 on a GPU,
     /// if not given. Fewer need less memory.
     #[arg(long, global = true, value_name = "N")]
@@ -41,7 +44,7 @@ impl Common {
     }
 
     fn format(&self, compute: Compute) -> anyhow::Result<Compute> {
-        let compute = compute.in_precision(self.precision)?;
+        let compute = compute.in_precision(self.precision)?.with_tf32(self.allow_tf32);
         Ok(match self.images_at_once {
             Some(images) => compute.with_images_at_once(images.get()),
             None => compute,

@@ -6,6 +6,7 @@ mod commands;
 mod destination;
 #[cfg(unix)]
 mod interruption;
+mod out_of_memory;
 mod output;
 mod progress;
 mod seeing_cost;
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
     output::show_warnings();
     #[cfg(unix)]
     interruption::watch(arguments.command.way_on());
-    match run(&arguments) {
+    match out_of_memory::caught(|| run(&arguments)) {
         Ok(Outcome::Complete) => ExitCode::SUCCESS,
         Ok(Outcome::Partial) => ExitCode::from(PARTIAL),
         // Whoever reads, as `head`, has all that they wanted.

@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use gram_clip::Model;
 use gram_data::{Pair, Pairs};
-
 use gram_experiments::clustering::PairFeatures;
 
 /// Batches of pairs that are seen, from all over the source: one in the tower, one that waits and one that is

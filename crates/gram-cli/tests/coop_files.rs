@@ -1,13 +1,13 @@
 //! Prompts of CoOp and names as CoOp reads them, through the program.
 #![allow(clippy::unwrap_used)]
 
-use gram_clip::Compute;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use burn::tensor::Device;
+use gram_clip::Compute;
 use gram_prompt::prompt_file::VERSION;
 use gram_prompt::{ClassPosition, Header, Part, Placement, Prompt, PromptFile, PromptKind, Source};
 use serde_json::Value;

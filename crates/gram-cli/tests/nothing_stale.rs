@@ -6,7 +6,6 @@
 mod changes;
 mod clustered;
 
-use gram_clip::Compute;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +14,7 @@ use std::time::Duration;
 use burn::tensor::Device;
 use changes::{Base, CommandLine, copy_folder};
 use clustered::clustered;
-use gram_clip::Model;
+use gram_clip::{Compute, Model};
 use gram_experiments::run_folder::model_identity;
 use gram_prompt::PromptFile;
 use image::{Rgb, RgbImage};

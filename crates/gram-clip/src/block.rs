@@ -6,7 +6,7 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData, module};
 
 use crate::compute::Precision;
 use crate::layers::{LayerNorm, Linear};
-use crate::product::is_rounded;
+use crate::product::{is_ours, product};
 use crate::products::{AffineMap, LayerProducts};
 use crate::signal::{Activation, Signal};
 
@@ -224,30 +224,34 @@ impl Block {
     }
 }
 
-/// `softmax(q k^T / sqrt(d) + mask) v`, both products in a number `format`, scores and softmax in f32.
+/// `softmax(q k^T / sqrt(d) + mask) v`, in f32. Where the tower multiplies in another `format`, its factors may
+/// be rounded to TF32, which has more digits than that.
 fn attention(queries: Signal<4>, read: KeysValues, mask: Option<Tensor<4>>, format: DType) -> Signal<4> {
     let [batch, heads, positions, head] = queries.value.dims();
     // The fused kernel has no tangent and no reverse pass. Keys and values may need them where queries do
-    // not: those of a learned prefix in the first layer. Its softmax is in the format of its products,
-    // and these are burn's.
+    // not: those of a learned prefix in the first layer. Its products are
+    // burn's.
     let differentiated = |part: &Signal<4>| part.tangent.is_some() || part.value.is_autodiff();
-    let is_whole = queries.value.dtype() == format && !is_rounded(&queries.value);
-    if is_whole && ![&queries, &read.keys, &read.values].into_iter().any(differentiated) {
+    let is_whole = queries.value.dtype() == format;
+    if !(is_whole && is_ours(&queries.value))
+        && ![&queries, &read.keys, &read.values].into_iter().any(differentiated)
+    {
         let width = read.keys.value.dims()[2];
         let bias = mask.map(|mask| mask.expand([batch, heads, positions, width]));
         let options = AttentionModuleOptions::default();
         return module::attention(queries.value, read.keys.value, read.values.value, None, bias, options)
             .into();
     }
+    let multiply = if is_whole { product } else { Tensor::matmul };
     let scale = (head as f32).powf(-0.5);
     let scores = queries
         .linear_map(|tensor| tensor * scale)
-        .matmul_in(read.keys.linear_map(|tensor| tensor.swap_dims(2, 3)), format);
+        .matmul_by(multiply, read.keys.linear_map(|tensor| tensor.swap_dims(2, 3)));
     let scores = match mask {
         Some(mask) => scores.add_constant(mask),
         None => scores,
     };
-    scores.softmax().matmul_in(read.values, format)
+    scores.softmax().matmul_by(multiply, read.values)
 }
 
 /// Added to a score to hide it: `exp` of it is exactly zero, and it stays finite through every product.

@@ -50,7 +50,7 @@ impl Clip {
         blocks.for_each(|block| block.round_to(compute.precision()));
         clip.vision.patch_embedding.round_to(compute.precision());
         clip.text.layouts = Layouts::default();
-        clip.compute = compute.clone();
+        clip.compute = compute.clone().sized_for(clip.config.vision_config.bytes_of_image());
         clip
     }
 

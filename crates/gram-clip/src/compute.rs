@@ -13,10 +13,11 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use burn::tensor::Device;
-
 pub use device_name::{Backend, DeviceChoice, DeviceName};
 pub use found::{DeviceFound, cpu_memory, devices};
 pub use precision::Precision;
+
+use crate::product::allow_tf32;
 
 /// The environment variable that names the device where no argument does.
 pub const ENVIRONMENT: &str = "GRAM_DEVICE";
@@ -79,13 +80,21 @@ pub struct Compute {
     name: DeviceName,
     device: Device,
     precision: Precision,
-    images_at_once: usize,
+    allows_tf32: bool,
+    /// Where somebody says how many.
+    images_at_once: Option<usize>,
+    /// As many as the memory holds of a model.
+    images_that_fit: Option<usize>,
+    memory: Option<u64>,
 }
 
 /// Images that pass a frozen tower at once, where nobody says how many: on a CPU enough that no core waits,
 /// on a GPU enough that reading the weights costs nothing beside the products.
 const CPU_IMAGES: usize = 64;
 const GPU_IMAGES: usize = 256;
+
+/// The part of a device's memory that a batch may take; weights, other batches and other programs need some.
+const SHARE_OF_MEMORY: u64 = 4;
 
 impl Default for Compute {
     fn default() -> Self {
@@ -100,7 +109,10 @@ impl Compute {
             name: DeviceName::CPU,
             device: Device::flex(),
             precision: Precision::F32,
-            images_at_once: CPU_IMAGES,
+            allows_tf32: false,
+            images_at_once: None,
+            images_that_fit: None,
+            memory: cpu_memory(),
         }
     }
 
@@ -112,8 +124,8 @@ impl Compute {
         if name == DeviceName::CPU {
             return Ok(Self::cpu());
         }
-        let device = found::start(name)?;
-        Ok(Self { name, device, precision: Precision::F32, images_at_once: GPU_IMAGES })
+        let (device, memory) = found::start(name)?;
+        Ok(Self { name, device, memory, ..Self::cpu() })
     }
 
     /// Each of the devices that are chosen; with `auto`, the first GPU that is there, or the CPU.
@@ -173,9 +185,24 @@ impl Compute {
         }
     }
 
+    /// Lets NVIDIA's tensor cores round the factors of products in f32 to TF32, as [`allow_tf32`] does, or
+    /// not. On other devices it changes nothing.
+    pub fn with_tf32(self, allowed: bool) -> Self {
+        allow_tf32(allowed);
+        Self { allows_tf32: allowed && !self.is_cpu(), ..self }
+    }
+
     /// So many images through a frozen tower at once, at least one.
     pub fn with_images_at_once(self, images: usize) -> Self {
-        Self { images_at_once: images.max(1), ..self }
+        Self { images_at_once: Some(images.max(1)), ..self }
+    }
+
+    /// Sizes batches for a model: on a GPU as many images as a quarter of its memory holds, up to 256; unless
+    /// their number is given.
+    pub(crate) fn sized_for(mut self, bytes_of_image: u64) -> Self {
+        let fits = |memory: u64| (memory / SHARE_OF_MEMORY / bytes_of_image.max(1)) as usize;
+        self.images_that_fit = self.memory.filter(|_| !self.is_cpu()).map(fits);
+        self
     }
 
     /// What it is called.
@@ -195,14 +222,30 @@ impl Compute {
 
     /// Images that pass a frozen tower at once.
     pub fn images_at_once(&self) -> usize {
-        self.images_at_once
+        let usual = if self.is_cpu() { CPU_IMAGES } else { GPU_IMAGES };
+        let fits = self.images_that_fit.unwrap_or(usual);
+        self.images_at_once.unwrap_or(usual.min(fits).max(1))
+    }
+
+    /// Bytes of the device's memory, where that is known.
+    pub fn memory(&self) -> Option<u64> {
+        self.memory
+    }
+
+    /// Bytes that the graph of one gradient may take: a share of a GPU's memory; of a CPU's no more than is
+    /// asked for.
+    pub fn bytes_of_a_graph(&self, asked: u64) -> u64 {
+        match (self.is_cpu(), self.memory) {
+            (false, Some(memory)) => asked.min(memory / 2),
+            _ => asked,
+        }
     }
 
     /// Images that one pass takes of them: on a CPU a core's share.
     pub fn images_of_a_pass(&self) -> usize {
         /// As many as keep a core's products large and its memory small.
         const OF_A_CORE: usize = 8;
-        if self.is_cpu() { OF_A_CORE } else { self.images_at_once }
+        if self.is_cpu() { OF_A_CORE } else { self.images_at_once() }
     }
 
     /// Classes whose gradient one pass computes: on a CPU enough that a product of matrices is more
@@ -229,12 +272,60 @@ impl Compute {
     }
 }
 
-/// The device, and the number format where it is not f32: `cuda:0 bf16`.
+/// The device, and the number format where it is not f32 in full: `cuda:0 bf16`, `cuda:0 tf32`.
 impl fmt::Display for Compute {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.precision {
-            Precision::F32 => write!(formatter, "{}", self.name),
-            precision => write!(formatter, "{} {precision}", self.name),
+        write!(formatter, "{}", self.name)?;
+        if self.precision != Precision::F32 {
+            write!(formatter, " {}", self.precision)?;
         }
+        if self.allows_tf32 { formatter.write_str(" tf32") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_what_a_quarter_of_a_gpu_s_memory_holds_unless_they_are_given() {
+        let card = |gigabytes: u64| Compute {
+            name: DeviceName { backend: Backend::Cuda, number: 0 },
+            memory: Some(gigabytes << 30),
+            ..Compute::cpu()
+        };
+        let images = |compute: Compute| compute.sized_for(10 << 20).images_at_once();
+        assert_eq!((images(card(2)), images(card(80)), images(card(0))), (51, 256, 1));
+        assert_eq!(images(card(2).with_images_at_once(300)), 300);
+        assert_eq!(images(Compute { memory: None, ..card(0) }), 256);
+        assert_eq!(images(Compute::cpu()), 64);
+        assert_eq!(
+            (card(2).bytes_of_a_graph(4 << 30), card(80).bytes_of_a_graph(4 << 30)),
+            (1 << 30, 4 << 30)
+        );
+    }
+
+    #[test]
+    fn a_device_that_is_not_compiled_in_or_not_there_says_what_to_build_or_what_there_is() {
+        for backend in Backend::ALL.into_iter().filter(|backend| *backend != Backend::Cpu) {
+            let error = Compute::on(DeviceName { backend, number: 99 }).map(|_| ()).unwrap_err().to_string();
+            match backend.is_compiled() {
+                true => assert!(
+                    error.starts_with(&format!("device {backend}:99 is not there: found ")),
+                    "{error}"
+                ),
+                false => {
+                    let expected = format!("build it with `--features {backend}`, as in ");
+                    assert!(error.contains(&expected), "{error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_format_that_is_not_f32_is_told_with_the_device() {
+        assert_eq!(Compute::cpu().to_string(), "cpu");
+        assert_eq!(Compute::cpu().in_precision(Precision::Bf16).unwrap().to_string(), "cpu bf16");
+        assert_eq!(Compute::cpu().with_tf32(false).to_string(), "cpu");
     }
 }

@@ -199,6 +199,18 @@ impl VisionConfig {
     pub fn patches(&self) -> usize {
         (self.image_size / self.patch_size).pow(2)
     }
+
+    /// Bytes, about, that an image takes on its way through a layer of the frozen tower: the states beside
+    /// each other there, and the scores of its attention.
+    pub(crate) fn bytes_of_image(&self) -> u64 {
+        /// States of the tower's width, and of the perceptrons', that are there at once.
+        const STATES: usize = 12;
+        const HIDDEN: usize = 2;
+        let tokens = 1 + self.patches();
+        let states = tokens * (STATES * self.hidden_size + HIDDEN * self.intermediate_size);
+        let scores = 2 * self.num_attention_heads * tokens * tokens;
+        ((states + scores) * size_of::<f32>()) as u64
+    }
 }
 
 #[cfg(test)]

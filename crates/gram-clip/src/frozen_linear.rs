@@ -17,6 +17,7 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::{Device, Tensor};
 
 use crate::product::linear;
+use crate::rounded_product::rounded_product;
 use crate::signal::{Signal, leaf};
 
 /// Above so many rows, bringing the weight into order costs nothing beside the product.
@@ -44,9 +45,8 @@ pub(crate) fn product<const D: usize>(x: Signal<D>, weight: Tensor<2>) -> Signal
 }
 
 pub(crate) fn multiply<const D: usize>(x: Tensor<D>, weight: Tensor<2>) -> Tensor<D> {
-    let (given, format) = (x.dtype(), weight.dtype());
-    if given != format {
-        return linear(x.cast(format), weight, None).cast(given);
+    if x.dtype() != weight.dtype() {
+        return rounded_product(x, weight);
     }
     if !is_frozen(&x, &weight) {
         return linear(x, weight, None);

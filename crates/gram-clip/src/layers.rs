@@ -99,10 +99,11 @@ pub fn indices(numbers: &[usize], device: &Device) -> Tensor<1, Int> {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Distribution;
+
     use super::*;
     use crate::compute::Compute;
     use crate::signal::leaf;
-    use burn::tensor::Distribution;
 
     fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
         Tensor::random(shape, Distribution::Default, &Compute::tested().device())

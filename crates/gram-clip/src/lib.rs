@@ -35,6 +35,7 @@ pub mod open_clip;
 pub mod preprocess;
 mod product;
 pub mod products;
+mod rounded_product;
 pub mod scalars;
 mod sentences;
 pub mod signal;

@@ -122,6 +122,8 @@ impl Model {
         self.fingerprint()?;
         self.clip.vision = self.clip.vision.at_image_size(side)?;
         self.clip.config.vision_config.image_size = side;
+        let bytes_of_image = self.clip.config.vision_config.bytes_of_image();
+        self.clip.compute = self.clip.compute.sized_for(bytes_of_image);
         self.preprocess = self.preprocess.at_side(side as u32);
         Ok(self)
     }

@@ -3,7 +3,9 @@
 //! NVIDIA's cards since Ampere multiply f32 on tensor cores, which round the factors to TF32: 11 bits of 24.
 //! burn takes them wherever a card has them, and has no switch. The meta-gradient would be off by as much as
 //! it is exact to. So on such a card products in f32 go to the kernels that multiply in f32, which are slower,
-//! unless TF32 is [allowed](allow_tf32). Everywhere else, and in other formats, they are burn's.
+//! unless TF32 is [allowed](allow_tf32). Programs that stand in for a card, which tests run on, take 25 ms for
+//! a small product by kernels that share memory: they get the kernel that does not. Everywhere else, and in
+//! other formats, products are burn's.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,10 +23,10 @@ pub fn tf32_is_allowed() -> bool {
     TF32_IS_ALLOWED.load(Ordering::Relaxed)
 }
 
-/// Whether burn's products of such tensors are rounded to TF32, and must not be.
-pub(crate) fn is_rounded<const D: usize>(tensor: &Tensor<D>) -> bool {
+/// Whether burn's products of such tensors are not ours.
+pub(crate) fn is_ours<const D: usize>(tensor: &Tensor<D>) -> bool {
     #[cfg(feature = "gpu")]
-    return !tf32_is_allowed() && whole::is_rounded(tensor);
+    return whole::is_ours(tensor);
     #[cfg(not(feature = "gpu"))]
     {
         _ = tensor;
@@ -35,7 +37,7 @@ pub(crate) fn is_rounded<const D: usize>(tensor: &Tensor<D>) -> bool {
 /// The product of matrices in the last two dimensions; all others are equal.
 pub fn product<const D: usize>(left: Tensor<D>, right: Tensor<D>) -> Tensor<D> {
     #[cfg(feature = "gpu")]
-    if is_rounded(&left) {
+    if is_ours(&left) {
         return whole::product(left, right);
     }
     left.matmul(right)
@@ -49,7 +51,7 @@ pub fn product<const D: usize>(left: Tensor<D>, right: Tensor<D>) -> Tensor<D> {
 /// - output: `[…, outputs]`
 pub(crate) fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<D> {
     #[cfg(feature = "gpu")]
-    if is_rounded(&x) {
+    if is_ours(&x) {
         let mut shape = x.dims();
         let rows = shape[..D - 1].iter().product::<usize>();
         let y = whole::product(x.reshape([rows, shape[D - 1]]), weight.clone());
@@ -70,11 +72,14 @@ mod whole {
     use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
     use burn::backend::autodiff::grads::Gradients;
     use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+    use burn::backend::cubecl::dtype_to_storage_type;
+    use burn::backend::ops::FloatTensorOps;
     use burn::backend::tensor::FloatTensor;
     use burn::backend::{
         Autodiff, Backend, Cube, Dispatch, DispatchDevice, Flex, TensorMetadata, backend_extension,
     };
     use burn::tensor::{DType, Tensor};
+    use burn_cubecl::cubecl::client::Client;
     use burn_cubecl::cubecl::ir::{ElemType, FloatKind};
     use burn_cubecl::kernel::matmul::init_matmul_output;
     use burn_cubecl::tensor::CubeTensor;
@@ -86,12 +91,18 @@ mod whole {
     use cubek::matmul::routine::BlueprintStrategy;
     use cubek::std::InputBinding;
 
-    /// Whether burn's product of such tensors may be rounded to TF32.
-    pub(super) fn is_rounded<const D: usize>(left: &Tensor<D>) -> bool {
+    /// Whether burn would round such tensors to TF32, or takes too long on a program that stands in for a
+    /// card.
+    pub(super) fn is_ours<const D: usize>(left: &Tensor<D>) -> bool {
         let device = left.device().without_autodiff();
         let DispatchDevice::Cube(device) = device.as_dispatch() else { return false };
-        let tf32 = ElemType::Float(FloatKind::TF32);
-        left.dtype() == DType::F32 && device.client().properties().supports_type(tf32)
+        let client = device.client();
+        let rounds = client.properties().supports_type(ElemType::Float(FloatKind::TF32));
+        left.dtype() == DType::F32 && ((rounds && !super::tf32_is_allowed()) || is_software(&client))
+    }
+
+    fn is_software(client: &Client) -> bool {
+        client.properties().identity.physical.is_none()
     }
 
     pub(super) fn product<const D: usize>(left: Tensor<D>, right: Tensor<D>) -> Tensor<D> {
@@ -117,8 +128,12 @@ mod whole {
             let units =
                 Strategy::DoubleUnit(BlueprintStrategy::Inferred(DoubleUnitSelectionArgs { tile_size }));
             // What does not fit the fast kernel's tiles goes to the one that takes everything.
-            let launched = launch(units, &left, &right, &out);
-            if launched.or_else(|_| launch(Strategy::Naive, &left, &right, &out)).is_err() {
+            let launched = match is_software(&left.client) {
+                true => launch(Strategy::Naive, &left, &right, &out),
+                false => launch(units, &left, &right, &out)
+                    .or_else(|_| launch(Strategy::Naive, &left, &right, &out)),
+            };
+            if launched.is_err() {
                 return Self::float_matmul(left, right);
             }
             out
@@ -131,8 +146,7 @@ mod whole {
         right: &CubeTensor,
         out: &CubeTensor,
     ) -> Result<(), MatmulSetupError> {
-        let f32 = ElemType::Float(FloatKind::F32);
-        let f32 = burn_cubecl::cubecl::ir::StorageType::from(f32);
+        let f32 = dtype_to_storage_type(DType::F32);
         let mut elements = MatmulElems::from_globals(&MatmulGlobalElems { lhs: f32, rhs: f32, out: f32 });
         let of = |tensor: &CubeTensor| InputBinding::new(tensor.clone().binding(), f32);
         launch_ref(&strategy.into(), &out.client, of(left), of(right), out.clone().binding(), &mut elements)

@@ -20,12 +20,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::{Gradients, Tensor};
+pub use name::{AffineMap, ProductName, ProductShape, Refusal, Tower};
 
 use crate::contents::Contents;
 use crate::frozen_linear::{multiply, product, recorded, with_derivative, with_value};
 use crate::signal::Signal;
-
-pub use name::{AffineMap, ProductName, ProductShape, Refusal, Tower};
 
 /// Products on the way to losses: their values, and the derivatives of the losses for what was multiplied.
 #[derive(Clone, Debug)]
@@ -219,13 +218,14 @@ impl LayerProducts<'_> {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Distribution;
+
     use super::*;
     use crate::compute::Compute;
     use crate::signal::leaf;
-    use burn::tensor::Distribution;
 
     fn random(shape: [usize; 2]) -> Tensor<2> {
-        Tensor::random(shape, Distribution::Default, &Compute::tested().device())
+        Tensor::random(shape, Distribution::Default, &Compute::cpu().device())
     }
 
     fn contents(number: usize) -> Contents {

@@ -18,7 +18,7 @@
 //! ```
 
 use burn::tensor::activation::{log_softmax, sigmoid, softmax};
-use burn::tensor::{DType, Int, Tensor, activation};
+use burn::tensor::{Int, Tensor, activation};
 
 use crate::product::product;
 
@@ -67,19 +67,14 @@ impl<const D: usize> Signal<D> {
 
     /// The product of matrices in the last two dimensions: `(A B)' = A' B + A B'`.
     pub fn matmul(self, other: Self) -> Self {
-        let left = self.tangent.map(|tangent| product(tangent, other.value.clone()));
-        let right = other.tangent.map(|tangent| product(self.value.clone(), tangent));
-        Self { value: product(self.value, other.value), tangent: sum_of_present(left, right) }
+        self.matmul_by(product, other)
     }
 
-    /// [`matmul`](Self::matmul) of the signals rounded to a number format; the product is in their own.
-    pub fn matmul_in(self, other: Self, format: DType) -> Self {
-        let own = self.value.dtype();
-        if own == format {
-            return self.matmul(other);
-        }
-        let round = |tensor: Tensor<D>| tensor.cast(format);
-        self.linear_map(round).matmul(other.linear_map(round)).linear_map(|tensor| tensor.cast(own))
+    /// [`matmul`](Self::matmul), whose products are computed by `multiply`.
+    pub(crate) fn matmul_by(self, multiply: fn(Tensor<D>, Tensor<D>) -> Tensor<D>, other: Self) -> Self {
+        let left = self.tangent.map(|tangent| multiply(tangent, other.value.clone()));
+        let right = other.tangent.map(|tangent| multiply(self.value.clone(), tangent));
+        Self { value: multiply(self.value, other.value), tangent: sum_of_present(left, right) }
     }
 
     /// The activation of the multi-layer perceptron.

@@ -12,18 +12,16 @@ mod layout;
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
+pub(crate) use layout::Layouts;
+use layout::{Group, Layout};
 
 use crate::block::{Block, Place};
 use crate::config::TextConfig;
 use crate::contents::Contents;
 use crate::layers::{LayerNorm, Linear, indices};
 use crate::products::{Products, Tower};
-use crate::signal::Signal;
-use layout::{Group, Layout};
-
-pub(crate) use layout::Layouts;
-
 pub use crate::sentences::{Batching, Sentences, Text, Token};
+use crate::signal::Signal;
 
 /// The text transformer of CLIP.
 #[derive(Module, Debug)]

@@ -5,25 +5,24 @@
 
 mod fixtures;
 
-use gram_clip::Compute;
 use std::sync::LazyLock;
 
 use burn::module::Param;
 use burn::tensor::{Device, FloatDType, Int, Tensor};
 use fixtures::{Fixture, MODELS, assert_close, values, wave};
-use gram_clip::Signal;
 use gram_clip::layers::{LayerNorm, Linear};
 use gram_clip::signal::{Activation, leaf};
 use gram_clip::text_tower::Batching;
+use gram_clip::{Compute, Signal};
 
 const STEP: f64 = 1e-5;
 const TOLERANCE: f64 = 1e-7;
 
-/// A device that computes in 64 bits. It takes the setting only before its first tensor, so every test begins
+/// The CPU in 64 bits, which GPUs are not known for. It takes the setting only before its first tensor, so every test begins
 /// here.
 fn device() -> Device {
     static DEVICE: LazyLock<Device> = LazyLock::new(|| {
-        let mut device = Compute::tested().device();
+        let mut device = Compute::cpu().device();
         device.configure(FloatDType::F64).unwrap();
         device
     });
@@ -108,7 +107,7 @@ struct Prompted {
 impl Prompted {
     fn open(model: &str) -> Self {
         let device = device();
-        let fixture = Fixture::open(model);
+        let fixture = Fixture::open_on(model, &Compute::cpu());
         let texts = fixture.texts().into_iter().filter(|ids| ids.len() <= 13).collect();
         Self { fixture, texts, context: wave([2, 32], 0.4, &device), prompt: wave([3, 48], 0.2, &device) }
     }

@@ -5,11 +5,10 @@ mod fixtures;
 
 use burn::tensor::{Int, Tensor};
 use fixtures::{Fixture, MODELS, assert_close, values, wave};
-use gram_clip::Compute;
-use gram_clip::Signal;
 use gram_clip::signal::leaf;
 use gram_clip::text_tower::{Batching, Sentences, Text, Token};
 use gram_clip::vision_tower::VisualPrompt;
+use gram_clip::{Compute, Signal};
 
 const ROUNDING: f64 = 1e-5;
 

@@ -22,7 +22,7 @@ struct Parts {
 
 impl Parts {
     fn open(model: &str) -> Self {
-        let fixture = Fixture::open(model);
+        let fixture = Fixture::open_on(model, &Compute::cpu());
         let word = |text: &str| fixture.tokenizer.encode(text).unwrap()[0];
         let most = fixture.clip.config.text_config.max_position_embeddings - 4;
         let texts: Vec<_> = fixture.texts().into_iter().filter(|ids| ids.len() <= most).take(3).collect();
@@ -39,7 +39,7 @@ impl Parts {
     }
 
     fn context(&self) -> Tensor<2> {
-        wave([2, 32], 0.4, &Compute::tested().device())
+        wave([2, 32], 0.4, &Compute::cpu().device())
     }
 
     /// The loss `[1]` of parts that pass the tower in some order; each weighs its features in its own way.
@@ -48,7 +48,7 @@ impl Parts {
             let (sentences, context) = (&self.parts[*part], Some(context.clone()));
             let text = &self.fixture.clip.text;
             let features = text.forward_keeping(sentences, context, Batching::ByLength, products);
-            let weights = wave(features.value.dims(), 0.3 + *part as f64, &Compute::tested().device());
+            let weights = wave(features.value.dims(), 0.3 + *part as f64, &Compute::cpu().device());
             features.multiply(weights.into()).linear_map(|tensor| tensor.sum())
         };
         order.iter().map(of_part).reduce(Signal::plus).unwrap()
@@ -65,7 +65,7 @@ impl Parts {
     /// The Hessian of the parts' loss times a direction.
     fn hessian_vector_product(&self, order: &[usize], products: Option<&Products>) -> Vec<f64> {
         let context = leaf(self.context());
-        let moved = Signal::dual(context.clone(), wave([2, 32], 1.7, &Compute::tested().device()));
+        let moved = Signal::dual(context.clone(), wave([2, 32], 1.7, &Compute::cpu().device()));
         let gradients = self.loss(order, &moved, products).tangent.unwrap().backward();
         values(context.grad(&gradients).unwrap())
     }

@@ -4,11 +4,10 @@
 mod fixtures;
 
 use fixtures::{Fixture, MODELS, assert_close, folder, numbers, values};
-use gram_clip::Clip;
-use gram_clip::Compute;
 use gram_clip::checkpoint::{Weights, to_f16_bytes};
 use gram_clip::config::ClipConfig;
 use gram_clip::text_tower::Batching;
+use gram_clip::{Clip, Compute};
 use serde::Deserialize;
 
 #[test]

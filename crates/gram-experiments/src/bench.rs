@@ -14,26 +14,27 @@ use std::collections::btree_map::Entry;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
+use std::thread;
 
-use crate::protocol::{Protocol, ProtocolSettings};
+use gram_clip::Model;
 use gram_data::{ClassSubset, Split};
 use gram_features::Dataset;
+use gram_hub::templates;
 use gram_prompt::Template;
 use gram_report::results::{BaseToNewRun, CrossDomainRun, CurvePoint, Method, Results};
 use gram_tune::method::Starts;
 use gram_tune::prepared::Prepared;
+pub use names::distinct_names;
+pub use outputs::write_outputs;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-
-use crate::error::{Context, ExperimentError, Result, require};
-use crate::run_folder::{Run, RunFolder, model_identity};
-use crate::workbench::Workbench;
-use gram_hub::templates;
 use task::Task;
 
-pub use names::distinct_names;
-pub use outputs::write_outputs;
+use crate::error::{Context, ExperimentError, Result, require};
+use crate::protocol::{Protocol, ProtocolSettings};
+use crate::run_folder::{Run, RunFolder, model_identity};
+use crate::workbench::Workbench;
 
 /// A protocol of the paper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -73,6 +74,14 @@ impl FromStr for ProtocolKind {
     }
 }
 
+/// The model on a further device, with the initialisations there.
+pub struct Card {
+    /// The model.
+    pub model: Model,
+    /// Meta-trained initialisations, for each of the seeds.
+    pub starts: Vec<Starts>,
+}
+
 /// A bench: methods on datasets, in a folder.
 pub struct Bench<'a> {
     /// The model, the template and the settings, whose number of shots is replaced by each of the plan's.
@@ -87,6 +96,9 @@ pub struct Bench<'a> {
     pub out: &'a Path,
     /// Whether what an earlier bench left there is deleted.
     pub restart: bool,
+    /// Devices beside that of the workbench's model, of the same kind: the seeds are divided among all, and
+    /// every device computes its own.
+    pub others: &'a [Card],
 }
 
 /// What a bench measures.
@@ -162,9 +174,33 @@ impl<'a> Bench<'a> {
         let folder = RunFolder::claim(self.out, &run)?;
         let all = self.plan.shots.len() * tasks.len() * seeds.len() * self.plan.methods.len();
         progress.begin("runs", all);
-        let note = |name: &str| progress.advance(name);
         let tested = self.tested_on(&tasks);
-        let mut prepared = BTreeMap::new();
+        let cards = 1 + self.others.len();
+        match self.others {
+            [] => self.measure(&tasks, &tested, &folder, |_| true)?,
+            others => thread::scope(|scope| {
+                let (tasks, tested, folder) = (&tasks, &tested, &folder);
+                let of_card = |(number, card): (usize, &'a Card)| {
+                    let workbench = Workbench { model: &card.model, ..self.workbench.clone() };
+                    let bench = Bench {
+                        workbench,
+                        starts: &card.starts,
+                        plan: self.plan.clone(),
+                        others: &[],
+                        ..*self
+                    };
+                    let own = move |seed: usize| seed % cards == number;
+                    scope.spawn(move || bench.measure(tasks, tested, folder, own))
+                };
+                let running: Vec<_> = (1..).zip(others).map(of_card).collect();
+                let own = self.measure(tasks, tested, folder, |seed| seed % cards == 0);
+                let others = running
+                    .into_iter()
+                    .map(|card| card.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+                // Every card ends what it has begun before the first failure is told.
+                others.fold(own, Result::and)
+            })?,
+        }
         let mut results = Vec::new();
         for shots in &self.plan.shots {
             let settings = ProtocolSettings { shots: *shots, ..(**settings).clone() };
@@ -172,15 +208,34 @@ impl<'a> Bench<'a> {
             let mut of_shots = Results::new("gram bench", model.name.clone(), started);
             of_shots.seeds.clone_from(seeds);
             for task in &tasks {
-                let plans = self.plans(task, &settings, &tested)?;
-                let place = || format!("{}, dataset {}", task.protocol, task.dataset.name);
-                self.task(task, &settings, &plans, &folder, &mut prepared, &note).with_context(place)?;
-                collect(task, &plans, &folder, &mut of_shots)?;
+                collect(task, &self.plans(task, &settings, &tested)?, &folder, &mut of_shots)?;
             }
             of_shots.notes.extend(self.left_out());
             results.push(of_shots);
         }
         Ok(results)
+    }
+
+    /// Runs what has no file yet, of the seeds that are its own by their place.
+    fn measure(
+        &self,
+        tasks: &[Task<'a>],
+        tested: &BTreeMap<usize, String>,
+        folder: &RunFolder,
+        is_own: impl Fn(usize) -> bool,
+    ) -> Result<()> {
+        let note = |name: &str| self.workbench.progress.advance(name);
+        let mut prepared = BTreeMap::new();
+        for shots in &self.plan.shots {
+            let settings = ProtocolSettings { shots: *shots, ..(*self.workbench.settings).clone() };
+            for task in tasks {
+                let mut plans = self.plans(task, &settings, tested)?;
+                plans.retain(|plan| is_own(plan.seed));
+                let place = || format!("{}, dataset {}", task.protocol, task.dataset.name);
+                self.task(task, &settings, &plans, folder, &mut prepared, &note).with_context(place)?;
+            }
+        }
+        Ok(())
     }
 
     /// What all runs have in common: another folder is needed where it differs.
@@ -317,7 +372,7 @@ impl<'a> Bench<'a> {
             let methods: Vec<Method> = missing.iter().map(|plan| plan.method).collect();
             let domain = task.domain(*seed);
             let shots = protocol.shots(task.classes(), domain, &methods, *seed)?;
-            missing.par_iter().try_for_each(|plan| {
+            let measure = |plan: &&Plan| {
                 let method = plan.method;
                 let (measured, course) = match (task.protocol, domain) {
                     (ProtocolKind::BaseToNew, _) => {
@@ -337,7 +392,12 @@ impl<'a> Bench<'a> {
                 }
                 note(&title(plan));
                 Ok::<_, ExperimentError>(())
-            })?;
+            };
+            // A GPU computes one run at a time: a second would only take its memory.
+            match self.workbench.model.compute().is_cpu() {
+                true => missing.par_iter().try_for_each(measure)?,
+                false => missing.iter().try_for_each(measure)?,
+            }
         }
         Ok(())
     }

@@ -233,11 +233,11 @@ pub(crate) fn pixel_cache<'a>(
 
 #[cfg(test)]
 mod tests {
-    use crate::error::refuse;
     use gram_clip::Compute;
     use gram_cluster::{ClusteredPair, Counts};
 
     use super::*;
+    use crate::error::refuse;
     use crate::run_folder::Run;
 
     #[test]

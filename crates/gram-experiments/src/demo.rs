@@ -7,20 +7,21 @@
 mod plan;
 mod topic_map;
 
-use gram_clip::Compute;
 use std::path::Path;
 use std::time::Instant;
 
-use gram_clip::Model;
+use gram_clip::{Compute, Model};
 use gram_cluster::Clusters;
 use gram_data::{Pairs, Progress};
 use gram_features::pixel_cache::USUAL_ROOM;
 use gram_features::{Dataset, ImageStore};
+use gram_hub::assets;
 use gram_meta::MetaStep;
 use gram_prompt::{Part, PromptKind, Template};
 use gram_report::results::{MetaCurve, Method, Results, StageTime};
 use gram_tune::design::PromptDesign;
 use gram_tune::method::Starts;
+pub use plan::Plan;
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, BenchPlan, Courses, ProtocolKind};
@@ -31,9 +32,6 @@ use crate::pair_images::PairImages;
 use crate::run_folder::{Run, RunFolder, model_identity};
 use crate::starts::{TrainedStart, curve_point, shipped_start};
 use crate::workbench::{CheckedSettings, Workbench};
-use gram_hub::assets;
-
-pub use plan::Plan;
 
 /// What a demo makes in its folder.
 const MAKES: [&str; 6] = ["clusters", CLUSTERED, "starts", "bench", "results.json", "report.html"];
@@ -197,6 +195,7 @@ impl<'a> Demo<'a> {
             },
             out,
             restart: false,
+            others: &[],
         };
         let found = bench.run()?.pop().context("no number of shots")?;
         self.results.base_to_new = found.base_to_new;

@@ -25,6 +25,7 @@ use gram_tune::adaptation::Regulated;
 use gram_tune::method::Starts;
 use gram_tune::prepared::Prepared;
 use ndarray::Array2;
+pub use question::Question;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -37,8 +38,6 @@ use crate::pair_images::{PairImages, check_captions, images_of, pairs_of};
 use crate::protocol::Protocol;
 use crate::run_folder::{Run, RunFolder, model_identity};
 use crate::workbench::{ClusteredPairs, Workbench};
-
-pub use question::Question;
 
 /// A search: candidates side by side, on classes that no test image shows.
 pub struct DesignStudy<'a> {

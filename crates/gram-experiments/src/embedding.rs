@@ -16,7 +16,9 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+pub use embedded::Embedded;
 use gram_clip::{Model, ModelIdentity};
 use gram_data::whole_file::{write_whole_at, write_whole_by};
 use gram_data::{Progress, fingerprint};
@@ -27,6 +29,7 @@ use gram_features::pixel_cache::at_model_side;
 use gram_features::sentence_bert::SentenceBert;
 use half::f16;
 use npyz::WriterBuilder;
+use part::{Contents, Part, views};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
@@ -35,9 +38,6 @@ use serde_json::{Value, json};
 use crate::error::{Context, Result, refuse};
 use crate::run_folder::{Run, RunFolder, encoder_identity, model_identity};
 use crate::whole_file::write;
-use part::{Contents, Part, views};
-
-pub use embedded::Embedded;
 
 /// Pairs of a part: what is lost, at most, when a run is stopped.
 const PART: usize = 512;
@@ -112,6 +112,10 @@ pub struct Summary {
     /// Pairs that an earlier run had done. Not in the file, which is the same wherever a run was stopped.
     #[serde(skip)]
     pub resumed: usize,
+    /// The part of the time that the tower waited for images to be decoded; none where all was done before.
+    /// Not in the file either.
+    #[serde(skip)]
+    pub waited: Option<f64>,
 }
 
 /// Writes features into the folder `out`; with `restart`, what an earlier run left there is deleted.
@@ -208,7 +212,7 @@ fn embed_in_parts(
             SentenceBert::open(folder, &embedding.model.device()).with_context(told)
         };
         let sentence_bert = embedding.sentence_bert.map(open).transpose()?;
-        write_parts(embedding, sentence_bert.as_ref(), embedded, &parts, progress)?;
+        summary.waited = write_parts(embedding, sentence_bert.as_ref(), embedded, &parts, progress)?;
         let provenance = Provenance::new(embedding, embedded.len(), source)?;
         let text = format!("{}\n", serde_json::to_string_pretty(&provenance)?);
         write(&out.join("embedding.json"), text.as_bytes())?;
@@ -240,15 +244,16 @@ impl Embedding<'_> {
     }
 }
 
-/// Writes the parts that are not done.
+/// Writes the parts that are not done; the part of the time that the tower waited for images.
 fn write_parts(
     embedding: &Embedding,
     sentence_bert: Option<&SentenceBert>,
     embedded: Embedded,
     parts: &[Part],
     progress: &dyn Progress,
-) -> Result<()> {
+) -> Result<Option<f64>> {
     let Embedding { model, .. } = *embedding;
+    let (clock, mut waited) = (Instant::now(), Duration::ZERO);
     let decode = |number: usize| at_model_side(embedded.image(number), &model.preprocess);
     // One stream for all parts: images of the next one are decoded while the captions of this one are read.
     let batches = parts
@@ -256,14 +261,22 @@ fn write_parts(
         .filter(|part| !part.is_done)
         .flat_map(|part| part.batches(model.compute().images_at_once()));
     with_batches(batches, &decode, &model.preprocess, &model.device(), |batches| {
-        parts.iter().try_for_each(|part| {
+        let mut timed = std::iter::from_fn(|| {
+            let asked = Instant::now();
+            let batch = batches.next();
+            waited += asked.elapsed();
+            batch
+        });
+        parts.iter().try_for_each(|part| -> Result<()> {
             if !part.is_done {
-                part.write(embedding, sentence_bert, batches)?;
+                part.write(embedding, sentence_bert, &mut timed)?;
             }
             progress.reach(part.numbers.end, "");
             Ok(())
         })
-    })
+    })?;
+    let is_something_done = parts.iter().any(|part| !part.is_done);
+    Ok(is_something_done.then(|| waited.as_secs_f64() / clock.elapsed().as_secs_f64()))
 }
 
 impl Provenance {

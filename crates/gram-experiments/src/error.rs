@@ -147,4 +147,6 @@ macro_rules! require {
     };
 }
 
-pub(crate) use {refuse, refused, require};
+pub(crate) use refuse;
+pub(crate) use refused;
+pub(crate) use require;

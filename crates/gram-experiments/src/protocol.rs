@@ -11,8 +11,6 @@ use std::collections::BTreeMap;
 
 use gram_data::{Augmentation, ClassSubset, Progress, Sampling, Split};
 use gram_prompt::{Classes, Part, Placement, Prompt, PromptKind, PromptedClip};
-use serde::{Deserialize, Serialize};
-
 use gram_report::results::{BaseToNewRun, CrossDomainRun, CurvePoint};
 use gram_tune::adaptation::{AdaptationSettings, Tuner};
 use gram_tune::descent::TuningSet;
@@ -24,6 +22,7 @@ use gram_tune::prompt_distribution::{self, CollectionSettings, PromptCollection}
 use gram_tune::tip_adapter::{TipAdapter, TipAdapterSettings, tune_keys};
 use gram_tune::tuned::Tuned;
 use gram_tune::views::{Views, Wanted};
+use serde::{Deserialize, Serialize};
 
 /// What the runs of a table have in common.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -228,7 +227,9 @@ impl<'a> Protocol<'a> {
         };
         let tokens = context.dims()[0] / placement.contexts;
         let each = PromptedClip::new(self.prepared.model, placement).bytes_of_class(sentences, tokens).max(1);
-        let classes_at_once = ((self.settings.text_megabytes << 20) / each).max(1);
+        let compute = self.prepared.model.compute();
+        let bytes = compute.bytes_of_a_graph((self.settings.text_megabytes as u64) << 20) as usize;
+        let classes_at_once = (bytes / each).max(1);
         let classes = sentences.len();
         TextMemory { classes, classes_at_once, bytes: each * classes.min(classes_at_once) }
     }

@@ -4,11 +4,10 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use gram_clip::{Model, ModelIdentity};
+use gram_hub::assets;
 use gram_meta::{MetaState, MetaStep, Regulator};
 use gram_prompt::{Placement, PromptFile, PromptKind};
 use gram_report::results::MetaPoint;
-
-use gram_hub::assets;
 
 use crate::error::{Context, Result, refused};
 

@@ -146,8 +146,15 @@ impl Study<'_> {
             ..BenchPlan::base_to_new(vec![method], workbench.settings.shots)
         };
         let starts = vec![starts; workbench.seeds.len()];
-        let bench =
-            Bench { workbench, datasets: self.datasets, starts: &starts, plan, out: &out, restart: false };
+        let bench = Bench {
+            workbench,
+            datasets: self.datasets,
+            starts: &starts,
+            plan,
+            out: &out,
+            restart: false,
+            others: &[],
+        };
         Ok((method, bench.run()?.pop().context("no number of shots")?))
     }
 

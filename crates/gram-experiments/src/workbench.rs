@@ -128,9 +128,10 @@ impl Workbench<'_> {
 
 #[cfg(test)]
 mod tests {
+    use gram_clip::Compute;
+
     use super::*;
     use crate::defaults;
-    use gram_clip::Compute;
 
     #[test]
     fn settings_out_of_range_or_too_long_for_the_model_are_refused() {

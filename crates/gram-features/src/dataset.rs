@@ -10,6 +10,7 @@ use gram_clip::{Model, ModelIdentity};
 use gram_data::fingerprint::Fingerprinting;
 use gram_data::{Benchmark, EmbeddingsFolder, ImageFile, LabelledDataset, LabelledImage, Split, read_text};
 use image::RgbImage;
+use matching::matched;
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +20,6 @@ use crate::matrix::tensor;
 use crate::pixel_cache::at_model_side;
 use crate::rows::{Rows, check_model, directions};
 use crate::{FeatureError, MatrixFile};
-use matching::matched;
 
 /// The file of a feature folder that lists the images of a labelled dataset, a line of JSON for each row.
 pub const IMAGES: &str = "images.jsonl";

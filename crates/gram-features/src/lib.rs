@@ -16,20 +16,19 @@ pub mod rows;
 pub mod sentence_bert;
 pub mod text_features;
 
+use std::fmt::Display;
+use std::path::Path;
+
 pub use dataset::Dataset;
 pub use feature_folder::FeatureFolder;
+use gram_clip::ClipError;
+use gram_data::DataError;
 pub use image_features::{SeenImages, image_features};
 pub use image_store::{ImageStore, Images};
 pub use matrix_file::MatrixFile;
 pub use pixel_cache::PixelCache;
 pub use rows::Rows;
 pub use text_features::text_features;
-
-use std::fmt::Display;
-use std::path::Path;
-
-use gram_clip::ClipError;
-use gram_data::DataError;
 
 /// Why an image cannot pass a tower.
 #[derive(Debug, thiserror::Error)]

@@ -33,13 +33,12 @@ mod weights;
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use ndarray::{Array2, ArrayView1};
-use tokenizers::{Tokenizer, TruncationParams};
-
 use bert::Bert;
+use burn::tensor::{Device, Int, Tensor, TensorData};
 pub use error::SentenceBertError;
+use ndarray::{Array2, ArrayView1};
 use settings::Settings;
+use tokenizers::{Tokenizer, TruncationParams};
 use weights::Weights;
 
 /// Sentences that are tokenised at a time: enough to find others of like length, few enough to forget soon.

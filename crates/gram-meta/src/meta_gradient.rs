@@ -32,10 +32,10 @@ use burn::tensor::Tensor;
 use gram_clip::Products;
 use gram_clip::scalars::read;
 use gram_prompt::{Classes, Classification, Gradient, LabelledImages, Prompt, PromptedClip, Rates};
+use scalars::Scalars;
 use serde::{Deserialize, Serialize};
 
 use crate::regulator::Regulator;
-use scalars::Scalars;
 
 /// A classification task with a support set and a query set.
 #[derive(Clone, Debug)]

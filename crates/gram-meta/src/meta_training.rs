@@ -13,17 +13,16 @@ mod state;
 mod step;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use gram_prompt::{PromptedClip, Rates};
-
-use crate::meta_gradient::{InnerLoop, Task};
-use crate::outer_optimizer::OuterStep;
 use data::Episodes;
-
 pub use data::{EpisodeData, EpisodeSource, held_out_topics, learned_topics, sampled_episode};
 pub use error::MetaTrainingError;
+use gram_prompt::{PromptedClip, Rates};
 pub use settings::MetaTrainingSettings;
 pub use state::{Best, MetaState, TrainingState};
 pub use step::{MetaStep, Validation};
+
+use crate::meta_gradient::{InnerLoop, Task};
+use crate::outer_optimizer::OuterStep;
 
 /// A meta-training under way.
 pub struct MetaTraining<'a> {

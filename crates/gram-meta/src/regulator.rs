@@ -249,8 +249,9 @@ fn root_mean_square(g: Tensor<2>) -> Tensor<2> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use gram_clip::Compute;
+
+    use super::*;
 
     fn prompt(seed: u64) -> Prompt {
         let vectors = Prompt::random(Part::Text, [3, 6], 1.0, seed, &Compute::tested().device());

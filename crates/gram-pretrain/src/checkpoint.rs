@@ -4,13 +4,12 @@
 //! `optimizer.bpk` (AdamW's moments) and `tokenizer.json`. A new one is written beside it and put in its
 //! place by renaming.
 
-use gram_clip::Compute;
 use std::fs;
 use std::path::Path;
 
 use burn_optim::ModuleOptimizer;
-use gram_clip::Clip;
 use gram_clip::checkpoint::{Weights, to_f32_bytes};
+use gram_clip::{Clip, Compute};
 use gram_data::whole_file::write_whole;
 use serde::{Deserialize, Serialize};
 

@@ -80,8 +80,7 @@ impl Part {
 mod tests {
     use burn::module::{Module, ModuleVisitor, Param};
     use burn::tensor::{Device, TensorData};
-    use gram_clip::ClipConfig;
-    use gram_clip::Compute;
+    use gram_clip::{ClipConfig, Compute};
     use gram_data::random::{normal, stream};
 
     use super::*;

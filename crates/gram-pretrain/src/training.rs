@@ -1,6 +1,5 @@
 //! The run: batches, loss, gradients, AdamW, checkpoints, and at the end a model folder.
 
-use gram_clip::Compute;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
@@ -9,10 +8,8 @@ use std::time::Instant;
 use burn::module::{Module, ParamGroup};
 use burn_optim::{AdamWConfig, ModuleOptimizer};
 use gram_clip::checkpoint::to_f16_bytes;
-use gram_clip::{Clip, ClipTokenizer, Preprocess};
-use gram_data::Augmentation;
-use gram_data::LabelledDataset;
-use gram_data::Pair;
+use gram_clip::{Clip, ClipTokenizer, Compute, Preprocess};
+use gram_data::{Augmentation, LabelledDataset, Pair};
 use serde::Serialize;
 
 use crate::PretrainError;

@@ -3,12 +3,11 @@
 
 mod squares;
 
-use gram_clip::Compute;
 use std::fs;
 use std::path::Path;
 
 use burn::tensor::Device;
-use gram_clip::Model;
+use gram_clip::{Compute, Model};
 use gram_pretrain::Metric;
 use gram_pretrain::training::TEMPLATE;
 use gram_pretrain::zero_shot::zero_shot;

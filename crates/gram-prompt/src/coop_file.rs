@@ -187,8 +187,9 @@ fn without_path(path: &Path, error: &gram_clip::ClipError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use gram_clip::Compute;
+
+    use super::*;
 
     fn fixture(name: &str) -> (std::path::PathBuf, Vec<u8>) {
         let path =

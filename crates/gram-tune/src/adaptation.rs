@@ -144,8 +144,9 @@ pub fn adapt(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use gram_clip::Compute;
+
+    use super::*;
 
     #[test]
     fn the_rate_warms_up_and_falls_along_a_cosine() {

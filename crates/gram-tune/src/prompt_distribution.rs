@@ -16,10 +16,9 @@
 //! (covariances are divided by `P + 1`, the weight is 0.1) follows SADA's, by some of the same authors.
 
 use burn::tensor::{Device, Int, Tensor};
-use gram_clip::product;
 use gram_clip::signal::leaf;
 use gram_clip::text_tower::{Batching, Sentences, Text, Token};
-use gram_clip::{Clip, Model, Signal};
+use gram_clip::{Clip, Model, Signal, product};
 use gram_data::random::{Stream, stream};
 use gram_prompt::{
     ClassPosition, ClassSentence, Classes, LabelledImages, Part, Placement, Prompt, PromptedClip,

@@ -13,10 +13,9 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::layers::indices;
-use gram_clip::product;
 use gram_clip::scalars::read;
 use gram_clip::signal::leaf;
-use gram_clip::{Clip, Signal};
+use gram_clip::{Clip, Signal, product};
 use gram_prompt::prompted_clip::accuracy;
 use gram_prompt::{Classes, LabelledImages};
 use serde::{Deserialize, Serialize};

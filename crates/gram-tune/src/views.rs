@@ -13,10 +13,8 @@ use gram_clip::layers::indices;
 use gram_data::random::indexed_stream;
 use gram_data::{Augmentation, Progress};
 use gram_features::image_batches::frozen_features;
-use gram_features::pixel_cache;
-use gram_features::{Dataset, FeatureError, Images};
+use gram_features::{Dataset, FeatureError, Images, pixel_cache};
 use image::RgbImage;
-
 use rayon::prelude::*;
 
 use crate::prepared::EvaluationError;
@@ -176,10 +174,10 @@ impl<'a> Views<'a> {
 
 #[cfg(test)]
 mod tests {
-    use gram_clip::Compute;
     use std::io::Cursor;
     use std::path::Path;
 
+    use gram_clip::Compute;
     use gram_data::{ImageFile, LabelledDataset, LabelledImage, Split};
     use image::{ImageFormat, Rgb, RgbImage};
 

@@ -2,14 +2,13 @@
 //! and a whole descent, with GRAM's regulator and without, on the model and the images of `fixtures/methods`.
 #![allow(clippy::unwrap_used)]
 
-use gram_clip::Compute;
-use gram_clip::scalars::read_one;
 use std::path::PathBuf;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use gram_clip::Clip;
 use gram_clip::checkpoint::{Named, read_tensors};
 use gram_clip::layers::indices;
+use gram_clip::scalars::read_one;
+use gram_clip::{Clip, Compute};
 use gram_features::Images;
 use gram_meta::Regulator;
 use gram_prompt::{

@@ -2,11 +2,11 @@
 //! same losses and the same end (`fixtures/make_methods.py`).
 #![allow(clippy::unwrap_used)]
 
-use gram_clip::scalars::read_one;
 use std::path::PathBuf;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::checkpoint::read_tensors;
+use gram_clip::scalars::read_one;
 use gram_clip::text_tower::Batching;
 use gram_clip::{Clip, Compute, Signal};
 use gram_features::Images;

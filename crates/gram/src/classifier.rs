@@ -7,12 +7,11 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, TensorData};
 use gram_clip::{Model, Signal};
 use gram_data::{ImageFile, readable_name};
+use gram_experiments::starts::check_model;
 use gram_features::image_batches::{batches, for_each_batch};
 use gram_features::matrix::values;
 use gram_features::{Images, MatrixFile};
 use gram_prompt::{ClassStore, Classes, Part, Placement, Prompt, PromptFile, PromptedClip, Template};
-
-use gram_experiments::starts::check_model;
 
 use crate::Error;
 

@@ -96,6 +96,7 @@ impl<'a> Comparison<'a> {
             plan: BenchPlan::base_to_new(self.methods.clone(), self.settings.shots),
             out: &self.folder,
             restart: false,
+            others: &[],
         };
         let results = bench.run()?.pop();
         results.ok_or_else(|| Error::Refused("no number of shots".to_owned()))

@@ -33,9 +33,6 @@ pub use classifier::{Classifier, Prediction};
 pub use clip::Clip;
 pub use comparison::Comparison;
 pub use data::{Dataset, Pairs};
-pub use meta_trainer::{Initialisation, MetaTrainer};
-pub use tuner::{Prompt, Tuner};
-
 pub use gram_clip::{Compute, ComputeError, DeviceChoice, DeviceName, Precision};
 pub use gram_cluster::Clusters;
 pub use gram_data::{ClassSubset, ImageFile};
@@ -43,3 +40,5 @@ pub use gram_experiments::ExperimentError as Error;
 pub use gram_prompt::PromptKind;
 pub use gram_report::results::{Method, Results};
 pub use gram_report::tables;
+pub use meta_trainer::{Initialisation, MetaTrainer};
+pub use tuner::{Prompt, Tuner};

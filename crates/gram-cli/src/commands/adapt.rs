@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::destination;
-use crate::output;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{ArgGroup, Args};
 use gram_clip::Model;
@@ -30,6 +28,7 @@ use crate::commands::prompting::load_prompt;
 use crate::commands::tuning::TuningArguments;
 use crate::commands::{command_line, labelled};
 use crate::progress::bar;
+use crate::{destination, output};
 
 /// Arguments of `gram adapt`.
 #[derive(Args, Debug)]

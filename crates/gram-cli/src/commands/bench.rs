@@ -1,15 +1,12 @@
 //! `gram bench`: protocols over datasets, methods, shots and seeds.
 
-use gram_clip::Compute;
 use std::path::{Path, PathBuf};
 
-use crate::destination;
-use crate::output;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{ArgGroup, Args, ValueEnum};
-use gram_clip::Model;
+use gram_clip::{Compute, Model};
 use gram_data::{Benchmark, ClassSubset, LabelledDataset, Sampling};
-use gram_experiments::bench::{Bench, BenchPlan, Courses, ProtocolKind, distinct_names, write_outputs};
+use gram_experiments::bench::{Bench, BenchPlan, Card, Courses, ProtocolKind, distinct_names, write_outputs};
 use gram_experiments::starts::{model_of, shipped_start};
 use gram_experiments::tuning_settings::learned_template;
 use gram_experiments::workbench::{CheckedSettings, Workbench};
@@ -28,6 +25,7 @@ use crate::commands::prompting::load_prompt;
 use crate::commands::tuning::TuningArguments;
 use crate::commands::{command_line, labelled};
 use crate::progress::bar;
+use crate::{destination, output};
 
 /// Stands for the seed in the path of a start.
 const SEED: &str = "{seed}";
@@ -154,6 +152,7 @@ struct Resolved<'a> {
     settings: CheckedSettings,
     seeds: Vec<u64>,
     starts: Vec<Starts>,
+    others: Vec<Card>,
     plan: BenchPlan<'a>,
     out: &'a Path,
     restart: bool,
@@ -162,11 +161,11 @@ struct Resolved<'a> {
 impl Resolved<'_> {
     /// Runs what is not finished yet: results for each number of shots.
     fn run(&self) -> Result<Vec<Results>> {
-        let Self { model, datasets, template, settings, seeds, starts, plan, out, restart } = self;
+        let Self { model, datasets, template, settings, seeds, starts, others, plan, out, restart } = self;
         let (command, progress) = (&command_line(), &bar("runs"));
         let (settings, seeds) = (settings.clone(), seeds.clone());
         let workbench = Workbench { model, template, settings, seeds, command, progress };
-        let bench = Bench { workbench, datasets, starts, plan: plan.clone(), out, restart: *restart };
+        let bench = Bench { workbench, datasets, starts, plan: plan.clone(), out, restart: *restart, others };
         bench.left_out().iter().for_each(|methods| output::note(format!("gram: {methods}")));
         Ok(bench.run()?)
     }
@@ -200,7 +199,9 @@ impl BenchArguments {
     fn resolve(&self, common: &Common) -> Result<Resolved<'_>> {
         destination::folder(&self.out)?;
         let datasets = self.datasets()?;
-        let model = self.model(&datasets, common.seed, &common.compute()?)?;
+        let computes = common.computes()?;
+        let first = computes.first().context("no device")?;
+        let model = self.model(&datasets, common.seed, first)?;
         let seen = !self.features.is_empty();
         let sampling = self.preset.map(|Preset::Paper| Sampling::Coop);
         let settings = self.tuning.settings(&model, self.shots.first().copied(), seen, sampling)?;
@@ -208,6 +209,12 @@ impl BenchArguments {
         let methods = self.methods()?;
         let seeds: Vec<u64> = (common.seed..).take(self.seeds).collect();
         let starts = self.starts(&methods, &seeds, &template, &model)?;
+        let others = computes.iter().skip(1).map(|compute| {
+            let model = model.clone().on(compute)?;
+            let starts = self.starts(&methods, &seeds, &template, &model)?;
+            Ok(Card { model, starts })
+        });
+        let others = others.collect::<Result<Vec<Card>>>()?;
         let usual = if self.preset == Some(Preset::Paper) { "all" } else { "base-to-new" };
         let protocols = names(self.protocol.as_deref().unwrap_or(usual), &ProtocolKind::ALL)?;
         let most = self.shots.iter().max().copied().unwrap_or(0);
@@ -223,7 +230,7 @@ impl BenchArguments {
             courses: Courses::default(),
         };
         let (out, restart) = (self.out.as_path(), self.anew.restart);
-        Ok(Resolved { model, datasets, template, settings, seeds, starts, plan, out, restart })
+        Ok(Resolved { model, datasets, template, settings, seeds, starts, others, plan, out, restart })
     }
 
     /// The model: the one that is given, else that of the first start, else that of the features.

@@ -4,9 +4,6 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::destination;
-use crate::output::{self, OutputError, shown};
-use crate::seeing_cost::{self, SeeingCost};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{ArgGroup, Args};
 use gram_clip::Model;
@@ -16,9 +13,8 @@ use gram_data::{Pairs, SkipCause, Skipped};
 use gram_experiments::clustering::{
     CLUSTERED, PairFeatures, cluster_features, cluster_pairs, once_clustered,
 };
-use gram_experiments::defaults;
 use gram_experiments::run_folder::{Run, RunFolder, encoder_identity, model_identity};
-use gram_experiments::{settings_file, whole_file};
+use gram_experiments::{defaults, settings_file, whole_file};
 use gram_features::feature_folder::{self, FeatureFolder};
 use gram_hub::model::{is_built_in, note_what_tiny_knows, open_model, open_model_or_own, open_pairs};
 use gram_report::report::clusters_page;
@@ -26,7 +22,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::arguments::{Anew, Common};
+use crate::destination;
+use crate::output::{self, OutputError, shown};
 use crate::progress::bar;
+use crate::seeing_cost::{self, SeeingCost};
 
 /// Topics that are printed.
 const LARGEST: usize = 10;

@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use crate::destination;
-use crate::output;
 use clap::Args;
 use gram_data::Progress;
 use gram_experiments::demo::{self, Plan};
@@ -13,6 +11,7 @@ use gram_report::tables::{self, Table};
 use crate::arguments::{Anew, Common};
 use crate::commands::command_line;
 use crate::progress::{Bar, bar};
+use crate::{destination, output};
 
 /// Arguments of `gram demo`.
 #[derive(Args, Debug)]

@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use crate::destination;
-use crate::output;
 use anyhow::Result;
 use clap::{ArgGroup, Args};
 use gram_clip::Model;
@@ -15,6 +13,7 @@ use serde_json::json;
 use crate::arguments::{Anew, Common};
 use crate::commands::labelled;
 use crate::progress::bar;
+use crate::{destination, output};
 
 /// Arguments of `gram embed`.
 #[derive(Args, Debug)]
@@ -58,6 +57,7 @@ pub fn run(arguments: &EmbedArguments, common: &Common) -> Result<()> {
         true => {
             let mut told = json!({"features": out.to_string_lossy(), "summary": summary});
             told["summary"]["resumed"] = summary.resumed.into();
+            told["summary"]["waited_for_images"] = json!(summary.waited);
             output::json(&told)?;
         }
         false => output::line(format!(
@@ -68,6 +68,18 @@ pub fn run(arguments: &EmbedArguments, common: &Common) -> Result<()> {
             summary.cut_captions,
             out.display()
         ))?,
+    }
+    if let Some(waited) = summary.waited {
+        output::note(match waited {
+            0.3.. => format!(
+                "gram: images were decoded slower than the tower takes them: it waited {:.0} % of the time",
+                100.0 * waited
+            ),
+            _ => format!(
+                "gram: bound by the tower, which waited for images {:.0} % of the time",
+                100.0 * waited
+            ),
+        });
     }
     Ok(())
 }

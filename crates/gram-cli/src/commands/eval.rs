@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::output::{self, OutputError, shown};
 use anyhow::{Result, ensure};
 use clap::Args;
 use gram_clip::{Model, ModelIdentity};
@@ -17,6 +16,7 @@ use serde::Serialize;
 use crate::arguments::Common;
 use crate::commands::prompting::PromptingArguments;
 use crate::commands::{Outcome, labelled};
+use crate::output::{self, OutputError, shown};
 use crate::progress::bar;
 
 /// Arguments of `gram eval`.

@@ -1,11 +1,9 @@
 //! `gram export`: a prompt in the formats of other programs.
 
-use burn::tensor::Device;
 use std::path::{Path, PathBuf};
 
-use crate::destination;
-use crate::output;
 use anyhow::{Context, Result, ensure};
+use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use gram_experiments::whole_file;
 use gram_features::matrix::values;
@@ -15,6 +13,7 @@ use serde_json::json;
 
 use crate::arguments::Common;
 use crate::commands::prompting::{PromptingArguments, class_names};
+use crate::{destination, output};
 
 /// Arguments of `gram export`.
 #[derive(Args, Debug)]

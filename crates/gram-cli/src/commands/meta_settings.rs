@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use gram_clip::Compute;
 use gram_experiments::{defaults, settings_file};
 use gram_meta::episode::{QueryDomains, TopicDraw};
 use gram_meta::{MetaTrainingSettings, OuterOptimizer};
@@ -113,6 +114,22 @@ enum RegulatorName {
 }
 
 impl MetaSettings {
+    /// The same, on a device: a GPU takes all tasks of a step through the towers at once, unless it is told
+    /// how many.
+    pub fn in_force_on(
+        &self,
+        compute: &Compute,
+        kind: PromptKind,
+        seed: u64,
+    ) -> Result<MetaTrainingSettings> {
+        let mut settings = self.in_force(kind, seed)?;
+        let is_usual = settings.tasks_at_once == defaults::meta_training(kind, seed).tasks_at_once;
+        if !compute.is_cpu() && self.tasks_at_once.is_none() && is_usual {
+            settings.tasks_at_once = settings.meta_batch;
+        }
+        Ok(settings)
+    }
+
     /// The file's settings or the defaults, with what the command line replaces.
     pub fn in_force(&self, kind: PromptKind, seed: u64) -> Result<MetaTrainingSettings> {
         let mut settings = Self::of_file(self.config.as_deref(), kind, seed)?;

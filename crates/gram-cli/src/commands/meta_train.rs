@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use crate::destination;
-use crate::output;
 use anyhow::{Result, bail, ensure};
 use clap::{ArgGroup, Args};
 use gram_clip::{Model, ModelIdentity};
@@ -31,6 +29,7 @@ use crate::commands::command_line;
 use crate::commands::meta_settings::MetaSettings;
 use crate::commands::prompting::load_prompt;
 use crate::progress::bar;
+use crate::{destination, output};
 
 /// Arguments of `gram meta-train`.
 #[derive(Args, Debug)]
@@ -165,7 +164,7 @@ impl MetaTrainArguments {
     fn resolve(&self, common: &Common) -> Result<Resolved<'_>> {
         destination::file(&self.out)?;
         let compute = common.compute()?;
-        let settings = self.settings.in_force(self.method, common.seed)?;
+        let settings = self.settings.in_force_on(&compute, self.method, common.seed)?;
         let tasks = match (&self.clusters, &self.episodes) {
             (Some(path), _) => {
                 let clusters = load_clusters(path)?;

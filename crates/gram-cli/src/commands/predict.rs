@@ -3,7 +3,6 @@
 use std::io::BufRead;
 use std::path::PathBuf;
 
-use crate::output::{self, shown};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use gram_clip::Model;
@@ -16,6 +15,7 @@ use serde_json::json;
 use crate::arguments::Common;
 use crate::commands::Outcome;
 use crate::commands::prompting::{PromptingArguments, class_names};
+use crate::output::{self, shown};
 
 /// Arguments of `gram predict`.
 #[derive(Args, Debug)]

@@ -1,11 +1,10 @@
 //! `gram pretrain`: contrastive training of a small CLIP, how the built-in model is made.
 
-use gram_clip::Compute;
 use std::path::PathBuf;
 
-use crate::{destination, output};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
+use gram_clip::{Compute, Precision};
 use gram_data::{LabelledDataset, Pairs, read_pairs};
 use gram_experiments::run_folder::{Run, RunFolder};
 use gram_experiments::settings_file;
@@ -15,6 +14,7 @@ use serde_json::json;
 
 use crate::arguments::{Anew, Common};
 use crate::progress::bar;
+use crate::{destination, output};
 
 /// Arguments of `gram pretrain`.
 #[derive(Args, Debug)]
@@ -64,6 +64,11 @@ impl PretrainArguments {
     /// Opens and checks everything, cheapest first.
     fn resolve(&self, common: &Common) -> Result<Resolved<'_>> {
         destination::folder(&self.out)?;
+        ensure!(
+            common.precision == Precision::F32,
+            "--precision {}: pretrain trains the towers themselves, in f32; other commands round what is frozen",
+            common.precision
+        );
         let usual = PretrainConfig { seed: common.seed, ..assets::pretraining()? };
         let config = settings_file::over(&usual, &self.config)?;
         config.validate(&self.config.display().to_string())?;

@@ -1,6 +1,5 @@
 //! What `gram predict` and `gram eval` have in common: a model, and what its classes are asked with.
 
-use gram_clip::Compute;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
 use clap::Args;
 use gram::Classifier;
-use gram_clip::{Model, ModelIdentity};
+use gram_clip::{Compute, Model, ModelIdentity};
 use gram_data::{are_numbers, read_class_list, readable_name};
 use gram_experiments::starts::{model_of, note_doubt};
 use gram_features::matrix_file::MatrixFile;

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use crate::output;
 use anyhow::{Context, Result};
 use gram_clip::{Model, ModelIdentity};
 use gram_experiments::whole_file;
@@ -13,6 +12,7 @@ use gram_report::tables::Table;
 use serde_json::{Value, json};
 
 use crate::arguments::Common;
+use crate::output;
 use crate::progress::bar;
 
 /// The prompt of a method with GRAM.

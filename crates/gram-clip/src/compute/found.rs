@@ -42,7 +42,7 @@ pub fn cpu_memory() -> Option<u64> {
 }
 
 /// Starts a GPU.
-pub(super) fn start(name: DeviceName) -> Result<Device, ComputeError> {
+pub(super) fn start(name: DeviceName) -> Result<(Device, Option<u64>), ComputeError> {
     if !name.backend.is_compiled() {
         let compiled: Vec<&str> = Backend::ALL
             .into_iter()
@@ -56,17 +56,20 @@ pub(super) fn start(name: DeviceName) -> Result<Device, ComputeError> {
     #[cfg(feature = "gpu")]
     return gpu::start(name);
     #[cfg(not(feature = "gpu"))]
-    Ok(Device::flex())
+    Ok((Device::flex(), None))
 }
 
 #[cfg(feature = "gpu")]
 mod gpu {
     use std::any::Any;
+    use std::fs;
     use std::panic::{self, AssertUnwindSafe};
+    use std::process::{Command, Stdio};
 
     use burn::tensor::{Device, DeviceType, Tensor};
+    use burn_cubecl::cubecl::ir::DeviceIdentity;
 
-    use super::{Backend, ComputeError, DeviceFound, DeviceName};
+    use super::{Backend, ComputeError, DeviceFound, DeviceName, cpu_memory};
 
     /// The devices of a backend, by their numbers.
     fn of_backend(backend: Backend) -> Vec<Device> {
@@ -102,11 +105,25 @@ mod gpu {
     /// What a device says of itself; nothing if it does not start.
     fn describe(name: DeviceName, device: &Device) -> Option<DeviceFound> {
         let identity = quietly(|| device.identity()).ok()??;
-        let is_software = identity.physical.is_none();
-        Some(DeviceFound { name, description: identity.name, memory: None, is_software })
+        let (memory, is_software) = (memory(&identity), identity.physical.is_none());
+        Some(DeviceFound { name, description: identity.name, memory, is_software })
     }
 
-    pub(super) fn start(name: DeviceName) -> Result<Device, ComputeError> {
+    /// Bytes of a device's memory, as the system tells: burn does not.
+    fn memory(identity: &DeviceIdentity) -> Option<u64> {
+        let Some(physical) = &identity.physical else { return cpu_memory() };
+        let address = physical.pci_address.as_ref()?.to_string();
+        // AMD's driver for Linux has a file for it, NVIDIA's a program on all systems.
+        if let Ok(bytes) = fs::read_to_string(format!("/sys/bus/pci/devices/{address}/mem_info_vram_total")) {
+            return bytes.trim().parse().ok();
+        }
+        let query = ["--query-gpu=memory.total", "--format=csv,noheader,nounits", "--id", &address];
+        let told = Command::new("nvidia-smi").args(query).stderr(Stdio::null()).output().ok()?;
+        let mebibytes: u64 = String::from_utf8(told.stdout).ok()?.trim().parse().ok()?;
+        told.status.success().then_some(mebibytes << 20)
+    }
+
+    pub(super) fn start(name: DeviceName) -> Result<(Device, Option<u64>), ComputeError> {
         let found = of_backend(name.backend);
         let Some(device) = found.into_iter().nth(name.number) else {
             let mut found: Vec<String> = devices().iter().map(ToString::to_string).collect();
@@ -115,7 +132,10 @@ mod gpu {
         };
         let sum = quietly(|| Tensor::<1>::ones([2], &device).sum().into_scalar::<f32>());
         match sum {
-            Ok(sum) if sum == 2.0 => Ok(device),
+            Ok(sum) if sum == 2.0 => {
+                let identity = quietly(|| device.identity()).ok().flatten();
+                Ok((device, identity.as_ref().and_then(memory)))
+            }
             Ok(sum) => {
                 Err(ComputeError::DoesNotStart { device: name, problem: format!("1 + 1 is {sum} there") })
             }

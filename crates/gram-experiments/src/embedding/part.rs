@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Tensor;
 use gram_features::image_batches::{ImageBatch, batches};
+use gram_features::matrix::values;
 use gram_features::sentence_bert::SentenceBert;
+use gram_features::text_features;
 use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
 
 use super::{Embedded, Embedding, Precision};
 use crate::error::Result;
 use crate::whole_file::write;
-use gram_features::matrix::values;
-use gram_features::text_features;
 
 /// Images that are embedded and written together.
 pub(super) struct Part<'a> {

@@ -1,7 +1,8 @@
 //! The way through a file, and files that are refused.
 
-use super::*;
 use gram_clip::Compute;
+
+use super::*;
 
 fn file(device: &Device) -> PromptFile {
     let prompt = [(Part::Text, Prompt::random(Part::Text, [4, 8], 0.02, 3, device))];
