@@ -14,7 +14,7 @@ pub struct Common {
     pub seed: u64,
     /// The device that computes: auto (a GPU where there is one), cpu, cuda, rocm, metal, vulkan or wgpu,
     /// with a number where there are several (`cuda:1`). `gram devices` lists them.
-    #[arg(long, global = true, default_value = "auto", env = ENVIRONMENT, value_name = "NAME")]
+    #[arg(long, global = true, default_value = "auto", env = ENVIRONMENT, hide_env_values = true, value_name = "NAME")]
     pub device: DeviceChoice,
     /// The number format in which the frozen towers multiply: f32, bf16 or f16. Prompts, norms, softmax,
     /// logits and losses are f32 in each.

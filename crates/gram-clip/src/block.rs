@@ -233,9 +233,8 @@ fn attention(queries: Signal<4>, read: KeysValues, mask: Option<Tensor<4>>, form
     // burn's.
     let differentiated = |part: &Signal<4>| part.tangent.is_some() || part.value.is_autodiff();
     let is_whole = queries.value.dtype() == format;
-    if !(is_whole && is_ours(&queries.value))
-        && ![&queries, &read.keys, &read.values].into_iter().any(differentiated)
-    {
+    let is_burn_s = !is_whole || !is_ours(&queries.value);
+    if is_burn_s && ![&queries, &read.keys, &read.values].into_iter().any(differentiated) {
         let width = read.keys.value.dims()[2];
         let bias = mask.map(|mask| mask.expand([batch, heads, positions, width]));
         let options = AttentionModuleOptions::default();

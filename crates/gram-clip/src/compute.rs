@@ -134,10 +134,7 @@ impl Compute {
     /// As [`Compute::on`].
     pub fn all_of(choice: &DeviceChoice) -> Result<Vec<Self>, ComputeError> {
         match choice {
-            DeviceChoice::Auto => {
-                let first = devices().into_iter().find(|device| !device.is_software);
-                Ok(vec![first.map_or_else(|| Ok(Self::cpu()), |device| Self::on(device.name))?])
-            }
+            DeviceChoice::Auto => Ok(vec![found::first_card().map_or_else(|| Ok(Self::cpu()), Self::on)?]),
             DeviceChoice::These(names) => names.iter().map(|name| Self::on(*name)).collect(),
         }
     }

@@ -247,7 +247,6 @@ impl<'a> Bench<'a> {
             "template": template.to_string(),
             "zero_shot_template": self.plan.hand_written.map(ToString::to_string),
             "settings": without_shots,
-            "device": self.workbench.model.compute().to_string(),
         }))
     }
 

@@ -101,7 +101,6 @@ impl<'a> Demo<'a> {
             "protocol": defaults::protocol(plan.shots, self.model.preprocess.crop),
             "clustering": defaults::demo_clustering(),
             "meta_training": kinds.map(|kind| defaults::meta_training(kind, plan.seed())),
-            "device": self.model.compute().to_string(),
         }))
     }
 

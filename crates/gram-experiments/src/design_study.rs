@@ -168,7 +168,6 @@ impl DesignStudy<'_> {
             "settings": *self.workbench.settings,
             "rates": self.rates,
             "searched_on": stage,
-            "device": self.workbench.model.compute().to_string(),
         });
         let (makes, restart) = (["trials", "starts", "design.md"], self.restart);
         RunFolder::claim(

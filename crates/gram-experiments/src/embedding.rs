@@ -235,7 +235,6 @@ impl Embedding<'_> {
             "pairs": embedded.fingerprint(),
             "caption_encoder": encoder_identity(self.sentence_bert)?,
             "precision": self.precision,
-            "device": self.model.compute().to_string(),
         });
         if let Embedded::Dataset(dataset) = embedded {
             identity["dataset"] = json!(DatasetDescription::of(dataset));

@@ -223,7 +223,6 @@ impl MetaRun<'_> {
                     Some(fingerprint::of_text(&serde_json::to_string(episodes)?))
                 }
             },
-            "device": self.model.compute().to_string(),
         }))
     }
 

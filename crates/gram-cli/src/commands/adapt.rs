@@ -203,7 +203,6 @@ impl Resolved {
             "seed": self.seed,
             "tuned_on": self.dataset.fingerprint_of(&tuned_on),
             "start": self.starts.fingerprint(self.method),
-            "device": self.model.compute().to_string(),
         });
         if !hand_written.is_empty() {
             identity["hand_written"] =

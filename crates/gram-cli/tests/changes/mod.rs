@@ -167,8 +167,12 @@ impl Base {
     }
 
     /// Every flag of the command has been changed, but for those that decide no number.
-    pub fn every_flag_was_changed_but(&self, others: &[&str]) {
-        let common = ["help", "json", "device", "out", "restart"];
+    pub fn every_flag_was_changed_but(&mut self, others: &[&str]) {
+        if !others.contains(&"precision") {
+            self.flag("precision", &["bf16"]);
+        }
+        // The last two are rounded away on a CPU, or do nothing there.
+        let common = ["help", "json", "device", "out", "restart", "images-at-once", "allow-tf32"];
         let known = self.changed.iter().map(String::as_str).chain(common).chain(others.iter().copied());
         let known: BTreeSet<String> = known.map(str::to_owned).collect();
         let flags = self.line.flags_of_help();

@@ -34,6 +34,14 @@ pub fn devices() -> Vec<DeviceFound> {
     Vec::new()
 }
 
+/// The first card, in the order of [`Backend::ALL`]; programs that stand in for one do not count.
+pub(super) fn first_card() -> Option<DeviceName> {
+    #[cfg(feature = "gpu")]
+    return gpu::first_card();
+    #[cfg(not(feature = "gpu"))]
+    None
+}
+
 /// Bytes of the machine's memory; [`None`] where the system does not say.
 pub fn cpu_memory() -> Option<u64> {
     let told = std::fs::read_to_string("/proc/meminfo").ok()?;
@@ -102,9 +110,24 @@ mod gpu {
         found
     }
 
+    /// Opens no card behind the first: to open one takes a moment and some of its memory.
+    pub(super) fn first_card() -> Option<DeviceName> {
+        let of = |backend: Backend| {
+            let numbered = of_backend(backend).into_iter().enumerate();
+            numbered.map(move |(number, device)| (DeviceName { backend, number }, device))
+        };
+        let is_card = |device: &Device| identity(device).is_some_and(|identity| identity.physical.is_some());
+        Backend::ALL.into_iter().flat_map(of).find(|(_, device)| is_card(device)).map(|(name, _)| name)
+    }
+
+    /// Who a device is; nothing if it does not start.
+    fn identity(device: &Device) -> Option<DeviceIdentity> {
+        quietly(|| device.identity()).ok().flatten()
+    }
+
     /// What a device says of itself; nothing if it does not start.
     fn describe(name: DeviceName, device: &Device) -> Option<DeviceFound> {
-        let identity = quietly(|| device.identity()).ok()??;
+        let identity = identity(device)?;
         let (memory, is_software) = (memory(&identity), identity.physical.is_none());
         Some(DeviceFound { name, description: identity.name, memory, is_software })
     }
@@ -133,8 +156,8 @@ mod gpu {
         let sum = quietly(|| Tensor::<1>::ones([2], &device).sum().into_scalar::<f32>());
         match sum {
             Ok(sum) if sum == 2.0 => {
-                let identity = quietly(|| device.identity()).ok().flatten();
-                Ok((device, identity.as_ref().and_then(memory)))
+                let memory = identity(&device).as_ref().and_then(memory);
+                Ok((device, memory))
             }
             Ok(sum) => {
                 Err(ComputeError::DoesNotStart { device: name, problem: format!("1 + 1 is {sum} there") })

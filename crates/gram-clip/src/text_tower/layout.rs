@@ -152,7 +152,10 @@ fn places(order: &[usize]) -> Option<Vec<usize>> {
 /// Layouts that were made, the latest few: texts pass the tower again at every step of a descent, and masks
 /// and indices are made and sent to the device once.
 #[derive(Clone, Default)]
-pub(crate) struct Layouts(Arc<Mutex<VecDeque<(u128, Arc<Layout>)>>>);
+pub(crate) struct Layouts(Arc<Mutex<Kept>>);
+
+/// The latest first, each behind the digest of its texts.
+type Kept = VecDeque<(u128, Arc<Layout>)>;
 
 impl Layouts {
     /// Layouts that are kept.
@@ -178,7 +181,7 @@ impl Layouts {
         made
     }
 
-    fn kept(&self) -> MutexGuard<'_, VecDeque<(u128, Arc<Layout>)>> {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,13 +11,14 @@ use crate::error::{Context, Result, refuse};
 /// Differences that a refusal names one by one.
 const NAMED: usize = 3;
 
-/// What decides what a model makes of images and texts, for the identity of a run. Its name does not: the
-/// same weights may lie in another place.
+/// What decides what a model makes of images and texts, for the identity of a run: its weights, and where and
+/// in which number format it computes. Its name does not: the same weights may lie in another place.
 ///
 /// # Errors
 /// If its weights cannot be read from the device.
 pub fn model_identity(model: &Model) -> Result<Value> {
     Ok(json!({
+        "device": model.compute().to_string(),
         "weights": model.fingerprint()?.to_string(),
         "image_size": model.clip.config.vision_config.image_size,
         "preprocessing": format!("{:?}", model.preprocess),
