@@ -115,7 +115,7 @@ def timed(times: int, work) -> tuple[float, list[float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default="cuda:0" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--allow-tf32", action="store_true")
     arguments = parser.parse_args()
@@ -126,7 +126,7 @@ def main() -> None:
     vision_sizes = (64, 2, 2, 32, 64) if arguments.small else (768, 12, 12, 224, 512)
     images = 8 if arguments.small else 256
     tower, vision = moved(text.Tower(), device), moved(Vision(*vision_sizes), device)
-    name = torch.cuda.get_device_name() if device == "cuda" else device
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else device
     found = {"torch": torch.__version__, "device": device, "name": name}
     side, speed = vision.side, {}
     with torch.no_grad():

@@ -1,6 +1,7 @@
 """The work of benches/against_pytorch.rs in PyTorch: the text tower over all 77 positions and over the 9 that are used,
 gradients by autograd, meta-gradients by double backward. Prints seconds (medians), losses and gradients as JSON."""
 
+import functools
 import json
 import statistics
 import time
@@ -14,7 +15,12 @@ WIDTH, LAYERS, HEADS, START, END, CONTEXT_TOKENS, NAME, ALPHA = 512, 12, 8, 4940
 
 
 def hashed(name: str, shape: tuple[int, ...], deviation: float) -> torch.Tensor:
-    """Values by a hash of name and place."""
+    """Values by a hash of name and place, on the device in force: drawn once, for drawing is not what is timed."""
+    return drawn(name, shape, deviation, torch.get_default_device()).clone()
+
+
+@functools.cache
+def drawn(name: str, shape: tuple[int, ...], deviation: float, device: torch.device) -> torch.Tensor:
     seed = 2166136261
     for byte in name.encode():
         seed = ((seed ^ byte) * 16777619) & 0xFFFFFFFF
@@ -25,8 +31,7 @@ def hashed(name: str, shape: tuple[int, ...], deviation: float) -> torch.Tensor:
             value = (value ^ (value >> numpy.uint32(16))) * numpy.uint32(0x045D9F3B)
         value = value ^ (value >> numpy.uint32(16))
     uniform = ((value.astype(numpy.float64) / 0xFFFFFFFF - 0.5) * 12**0.5).astype(numpy.float32)
-    # On the device in force, which `torch.device` sets.
-    return torch.from_numpy(uniform * numpy.float32(deviation)).reshape(shape).to(torch.get_default_device())
+    return torch.from_numpy(uniform * numpy.float32(deviation)).reshape(shape).to(device)
 
 
 def weight(name: str, *shape: int) -> torch.Tensor:

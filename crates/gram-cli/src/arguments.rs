@@ -13,7 +13,8 @@ pub struct Common {
     #[arg(long, global = true, default_value_t = 1, value_name = "N")]
     pub seed: u64,
     /// The device that computes: auto (a GPU where there is one), cpu, cuda, rocm, metal, vulkan or wgpu,
-    /// with a number where there are several (`cuda:1`). `gram devices` lists them.
+    /// with a number where there are several (`cuda:1`), or with several for bench (`cuda:0,1`). `gram
+    /// devices` lists them.
     #[arg(long, global = true, default_value = "auto", env = ENVIRONMENT, hide_env_values = true, value_name = "NAME")]
     pub device: DeviceChoice,
     /// The number format in which the frozen towers multiply: f32, bf16 or f16. Prompts, norms, softmax,
@@ -23,8 +24,8 @@ pub struct Common {
     /// Lets NVIDIA's tensor cores round the factors of products in f32 to TF32: faster, and no longer exact.
     #[arg(long, global = true)]
     pub allow_tf32: bool,
-    /// Images that pass a frozen tower at once; 64 on a CPU, as many as its memory holds up to 256 on a GPU,
-    /// if not given. Fewer need less memory.
+    /// Images, or captions, that pass a frozen tower at once; 64 on a CPU, as many as its memory holds up to
+    /// 256 on a GPU, if not given. Fewer need less memory.
     #[arg(long, global = true, value_name = "N")]
     pub images_at_once: Option<NonZeroUsize>,
     /// Prints one machine-readable result on standard output.

@@ -26,7 +26,16 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// usage.
 const PARTIAL: u8 = 3;
 
+/// Makes the CPU the device of whoever asks burn for its usual one: that is a GPU where one is compiled in,
+/// there or not, and burn's reader of an optimiser's state asks.
+#[allow(unsafe_code)]
+fn take_the_cpu_where_no_device_is_named() {
+    // SAFETY: no other thread runs yet that could read the environment.
+    unsafe { std::env::set_var("BURN_DEVICE", "flex") };
+}
+
 fn main() -> ExitCode {
+    take_the_cpu_where_no_device_is_named();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),

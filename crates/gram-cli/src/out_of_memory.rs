@@ -21,9 +21,9 @@ pub fn caught<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> 
     match panic::catch_unwind(AssertUnwindSafe(work)) {
         Ok(outcome) => outcome,
         Err(_) if RAN_OUT.load(Ordering::Relaxed) => bail!(
-            "the device's memory is not enough: lower --images-at-once (embed, cluster, predict, eval), --batch-size (adapt, \
-             bench), --task-micro-batch (meta-train) or text_megabytes in the settings file, or take --precision bf16; what \
-             was finished is kept"
+            "the device's memory is not enough: lower --images-at-once, and the same command goes on; or take a smaller \
+             --batch-size (adapt, bench), --task-micro-batch (meta-train), text_megabytes in the settings file, or \
+             --precision bf16, which are other settings and want another --out"
         ),
         Err(other) => panic::resume_unwind(other),
     }

@@ -73,15 +73,21 @@ fn the_environment_names_the_device_where_no_flag_does() {
 #[test]
 fn images_that_pass_together_change_no_prediction() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("red.png");
-    image::RgbImage::from_pixel(40, 40, image::Rgb([200, 30, 30])).save(&path).unwrap();
+    for shade in 0..20_u8 {
+        let path = folder.path().join(format!("{shade}.png"));
+        image::RgbImage::from_pixel(40, 40, image::Rgb([10 * shade, 30, 30])).save(&path).unwrap();
+    }
+    let images = folder.path().display();
     let predict = |flags: &str| {
-        let line = format!("predict --classes apple,leaf --device cpu --json {} {flags}", path.display());
+        let line = format!("predict --classes apple,leaf --device cpu --json {images} {flags}");
         let output = gram(&line);
         assert!(output.status.success(), "{output:?}");
         output.stdout
     };
-    assert_eq!(predict("--images-at-once 1"), predict(""));
+    let all = predict("");
+    assert_eq!(all.iter().filter(|byte| **byte == b'\n').count(), 20);
+    assert_eq!(predict("--images-at-once 1"), all);
+    assert_eq!(predict("--images-at-once 7"), all);
 }
 
 #[test]

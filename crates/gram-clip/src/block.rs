@@ -224,8 +224,24 @@ impl Block {
     }
 }
 
-/// `softmax(q k^T / sqrt(d) + mask) v`, in f32. Where the tower multiplies in another `format`, its factors may
-/// be rounded to TF32, which has more digits than that.
+/// `softmax(q k^T / sqrt(d) + mask) v` in f32, for whoever has layers of their own.
+///
+/// # Shapes
+/// - queries, keys, values: `[batch, heads, positions, width of a head]`
+/// - mask: `[batch or 1, 1, positions or 1, positions]`, added to the scores
+/// - output: that of the queries
+pub fn attention_of(
+    queries: Tensor<4>,
+    keys: Tensor<4>,
+    values: Tensor<4>,
+    mask: Option<Tensor<4>>,
+) -> Tensor<4> {
+    let (read, format) = (KeysValues { keys: keys.into(), values: values.into() }, queries.dtype());
+    attention(queries.into(), read, mask, format).value
+}
+
+/// `softmax(q k^T / sqrt(d) + mask) v`, in f32. Where the tower multiplies in another `format`, its factors
+/// may be rounded to TF32, which has more digits than that.
 fn attention(queries: Signal<4>, read: KeysValues, mask: Option<Tensor<4>>, format: DType) -> Signal<4> {
     let [batch, heads, positions, head] = queries.value.dims();
     // The fused kernel has no tangent and no reverse pass. Keys and values may need them where queries do

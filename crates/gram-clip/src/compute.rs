@@ -182,11 +182,11 @@ impl Compute {
         }
     }
 
-    /// Lets NVIDIA's tensor cores round the factors of products in f32 to TF32, as [`allow_tf32`] does, or
-    /// not. On other devices it changes nothing.
+    /// Lets NVIDIA's tensor cores round the factors of products in f32 to TF32, or not: in the whole process,
+    /// as PyTorch's switch does. On other devices it changes nothing.
     pub fn with_tf32(self, allowed: bool) -> Self {
         allow_tf32(allowed);
-        Self { allows_tf32: allowed && !self.is_cpu(), ..self }
+        Self { allows_tf32: allowed && self.name.backend == Backend::Cuda, ..self }
     }
 
     /// So many images through a frozen tower at once, at least one.

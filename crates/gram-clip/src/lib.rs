@@ -44,6 +44,7 @@ pub mod text_tower;
 pub mod tokenizer;
 pub mod vision_tower;
 
+pub use block::attention_of as attention;
 pub use clip::Clip;
 pub use compute::{Compute, ComputeError, DeviceChoice, DeviceName, Precision};
 pub use config::ClipConfig;
@@ -53,7 +54,7 @@ pub use fingerprint::Fingerprint;
 pub use identity::{ModelIdentity, OtherModel};
 pub use model::Model;
 pub use preprocess::Preprocess;
-pub use product::{allow_tf32, product, tf32_is_allowed};
+pub use product::{linear, product};
 pub use products::Products;
 pub use signal::Signal;
 pub use tokenizer::ClipTokenizer;

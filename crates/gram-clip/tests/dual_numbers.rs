@@ -18,8 +18,8 @@ use gram_clip::{Compute, Signal};
 const STEP: f64 = 1e-5;
 const TOLERANCE: f64 = 1e-7;
 
-/// The CPU in 64 bits, which GPUs are not known for. It takes the setting only before its first tensor, so every test begins
-/// here.
+/// The CPU in 64 bits, which GPUs are not known for. It takes the setting only before its first tensor, so
+/// every test begins here.
 fn device() -> Device {
     static DEVICE: LazyLock<Device> = LazyLock::new(|| {
         let mut device = Compute::cpu().device();

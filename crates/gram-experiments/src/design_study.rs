@@ -134,8 +134,13 @@ impl DesignStudy<'_> {
         let pairs = Seen { images, features };
         progress.begin("trials", candidates.len() * seeds.len());
         let of = |candidate: &Candidate| {
-            let runs = seeds.par_iter().map(|seed| self.candidate(candidate, *seed, &pairs, &folder));
-            let runs = runs.collect::<Result<Vec<_>>>().with_context(|| candidate.name.clone())?;
+            let run = |seed: &u64| self.candidate(candidate, *seed, &pairs, &folder);
+            // A GPU computes one run at a time.
+            let runs = match model.compute().is_cpu() {
+                true => seeds.par_iter().map(run).collect::<Result<Vec<_>>>(),
+                false => seeds.iter().map(run).collect(),
+            };
+            let runs = runs.with_context(|| candidate.name.clone())?;
             Ok::<_, ExperimentError>(runs.into_iter().flatten().collect())
         };
         candidates.iter().map(of).collect()

@@ -274,8 +274,8 @@ fn write_parts(
             Ok(())
         })
     })?;
-    let is_something_done = parts.iter().any(|part| !part.is_done);
-    Ok(is_something_done.then(|| waited.as_secs_f64() / clock.elapsed().as_secs_f64()))
+    let was_something_left = parts.iter().any(|part| !part.is_done);
+    Ok(was_something_left.then(|| waited.as_secs_f64() / clock.elapsed().as_secs_f64()))
 }
 
 impl Provenance {

@@ -106,6 +106,14 @@ pub fn over<T: Serialize + DeserializeOwned>(settings: &T, path: &Path) -> Resul
     SettingsFile::read(path)?.over(settings)
 }
 
+/// Whether the settings file at a path sets a setting, by its keys.
+///
+/// # Errors
+/// If the file cannot be read, or is not TOML.
+pub fn sets(path: &Path, keys: &[&str]) -> Result<bool> {
+    Ok(SettingsFile::read(path)?.said.iter().any(|said| said.keys == keys))
+}
+
 /// All settings as the text of a file, which puts these over any others. What is not set is `"none"`.
 ///
 /// # Errors

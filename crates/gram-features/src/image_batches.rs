@@ -48,7 +48,7 @@ impl ImageBatch {
     }
 }
 
-/// The numbers of so many images in batches of `size`.
+/// The numbers of so many images in batches.
 pub fn batches(images: usize, size: usize) -> impl Iterator<Item = Range<usize>> + Send {
     (0..images).step_by(size.max(1)).map(move |first| first..images.min(first + size.max(1)))
 }
@@ -113,7 +113,7 @@ pub fn with_batches<T>(
 }
 
 /// Normalised features of so many images through the frozen tower, `[images, joint width]`, on the model's
-/// device, in batches of `size`. `decode` brings an image to the model's side.
+/// device, in batches. `decode` brings an image to the model's side.
 ///
 /// # Errors
 /// [`FeatureError`] for the first image that cannot be read.

@@ -1,7 +1,7 @@
 //! Models, pairs, datasets and prompt templates by name: on disk, on the hub, or built in.
 //!
 //! ```
-//! use burn::tensor::Device;
+//! use gram_clip::Compute;
 //!
 //! # fn main() -> Result<(), gram_hub::OpenError> {
 //! let model = gram_hub::model::open_model("tiny", &Compute::cpu(), &())?;

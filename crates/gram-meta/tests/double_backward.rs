@@ -306,7 +306,10 @@ fn gradients_of_towers_in_16_bits_are_near_those_in_32() {
     // The towers here are 16 to 24 numbers wide, so that few roundings cancel.
     for (precision, largest) in [(Precision::Bf16, 5e-2), (Precision::F16, 1e-2)] {
         // A device that cannot compute in it says so when it is asked to.
-        let Ok(rounded) = Compute::tested().in_precision(precision) else { continue };
+        let rounded = match Compute::tested().in_precision(precision) {
+            Err(_) if !Compute::tested().is_cpu() => continue,
+            rounded => rounded.unwrap(),
+        };
         for name in CASES {
             let (case, whole) = (open(name, &rounded), open(name, &Compute::tested()));
             for (method, kind) in METHODS {

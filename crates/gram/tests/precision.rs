@@ -12,7 +12,7 @@ use gram_prompt::{Classes, LabelledImages, Part, Placement, Prompt, PromptKind, 
 const FORMATS: [Precision; 2] = [Precision::Bf16, Precision::F16];
 
 fn tiny(precision: Precision) -> Clip {
-    Clip::open_on("tiny", &Compute::tested().in_precision(precision).unwrap()).unwrap()
+    Clip::open_on("tiny", &Compute::cpu().in_precision(precision).unwrap()).unwrap()
 }
 
 /// A prompt of random vectors, the same whatever the model's format.

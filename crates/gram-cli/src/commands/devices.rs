@@ -47,7 +47,7 @@ pub fn run(_: &DevicesArguments, common: &Common) -> Result<()> {
         return Ok(output::json(&json!({"devices": all, "not_compiled_in": missing}))?);
     }
     let mark = |name: DeviceName| if chosen.contains(&name) { "*" } else { " " };
-    let memory = |bytes: Option<u64>| bytes.map_or("memory unknown".into(), gigabytes);
+    let memory = |bytes: Option<u64>| bytes.map_or("memory unknown".into(), gibibytes);
     let line = |name: DeviceName, memory: String, what: String| {
         output::line(format!("{} {:9} {memory:>14}  {what}", mark(name), name.to_string()))
     };
@@ -74,6 +74,6 @@ fn cpu() -> String {
     }
 }
 
-fn gigabytes(bytes: u64) -> String {
-    format!("{:.1} GB", bytes as f64 / f64::from(1 << 30))
+fn gibibytes(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }

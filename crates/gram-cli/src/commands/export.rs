@@ -50,7 +50,7 @@ pub fn run(arguments: &ExportArguments, common: &Common) -> Result<()> {
     match arguments.to {
         Format::Coop => {
             let is_one = |path: &Path| {
-                PromptFile::load(path, &Default::default()).is_ok_and(|file| file.source != Source::Gram)
+                PromptFile::load(path, &Device::flex()).is_ok_and(|file| file.source != Source::Gram)
             };
             destination::file_of_kind("--out", &arguments.out, "prompt of CoOp's", is_one)?;
             coop(arguments)?;

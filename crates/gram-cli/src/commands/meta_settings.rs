@@ -123,8 +123,9 @@ impl MetaSettings {
         seed: u64,
     ) -> Result<MetaTrainingSettings> {
         let mut settings = self.in_force(kind, seed)?;
-        let is_usual = settings.tasks_at_once == defaults::meta_training(kind, seed).tasks_at_once;
-        if !compute.is_cpu() && self.tasks_at_once.is_none() && is_usual {
+        let sets = |path: &PathBuf| settings_file::sets(path, &["tasks_at_once"]);
+        let is_told = self.tasks_at_once.is_some() || self.config.as_ref().map_or(Ok(false), sets)?;
+        if !compute.is_cpu() && !is_told {
             settings.tasks_at_once = settings.meta_batch;
         }
         Ok(settings)

@@ -1,7 +1,6 @@
 //! The BERT encoder: embeddings, then blocks of attention and perceptron, each followed by its norm.
 
 use burn::tensor::activation::gelu;
-use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Int, Tensor, module};
 
 use super::error::SentenceBertError;
@@ -102,8 +101,7 @@ impl Block {
             layer.forward(x.clone()).reshape(shape).swap_dims(1, 2)
         };
         let (query, key, value) = (split(&self.query), split(&self.key), split(&self.value));
-        let bias = bias.expand([sentences, self.heads, length, length]);
-        let mixed = module::attention(query, key, value, None, Some(bias), AttentionModuleOptions::default());
+        let mixed = gram_clip::attention(query, key, value, Some(bias));
         mixed.swap_dims(1, 2).reshape([sentences, length, width])
     }
 }

@@ -18,7 +18,7 @@ pub(super) struct Linear {
 
 impl Linear {
     pub(super) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        module::linear(x, self.weight.clone(), Some(self.bias.clone()))
+        gram_clip::linear(x, self.weight.clone(), Some(self.bias.clone()))
     }
 }
 
