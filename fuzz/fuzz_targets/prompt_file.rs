@@ -8,7 +8,7 @@ use gram_prompt::{ClassPosition, PromptFile};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let path = Path::new("fuzzed");
-    if let Ok(file) = PromptFile::parse(path, bytes, &Device::default()) {
+    if let Ok(file) = PromptFile::parse(path, bytes, &Device::flex()) {
         let _ = file.doubt();
         let _ = file.with_class_position(path, Some(ClassPosition::Middle));
     }

@@ -29,9 +29,11 @@ pub fn caught<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> 
     }
 }
 
-/// Whether a panic says that memory was not enough, in the words of burn's runtimes.
+/// Whether a panic says that memory was not enough, in the words of burn's runtimes: `can't allocate buffer of
+/// size`, `out of device memory allocating`, `An out-of-memory error happened`, `OutOfMemory`, `BufferTooBig`.
 fn is_told_by(panic: &str) -> bool {
-    ["OutOfMemory", "out of memory", "Out of memory", "BufferTooBig"].iter().any(|word| panic.contains(word))
+    let panic = panic.to_lowercase().replace(['-', ' '], "");
+    ["outofmemory", "outofdevicememory", "allocate", "buffertoobig"].iter().any(|word| panic.contains(word))
 }
 
 #[cfg(test)]
@@ -40,11 +42,20 @@ mod tests {
 
     #[test]
     fn memory_that_is_not_enough_is_one_line_and_other_panics_are_what_they_are() {
-        let ran_out = || panic!("called `Result::unwrap()` on an `Err` value: OutOfMemory {{ size: 12 }}");
-        let error = caught::<()>(ran_out).unwrap_err().to_string();
-        assert!(error.starts_with("the device's memory is not enough: lower --images-at-once "), "{error}");
-        assert!(!error.contains('\n'));
-        RAN_OUT.store(false, Ordering::Relaxed);
+        for said in [
+            "called `Result::unwrap()` on an `Err` value: OutOfMemory { size: 12 }",
+            "Error while reading data: can't allocate buffer of size: 207475232",
+            "out of device memory allocating 12 bytes",
+            "An out-of-memory error happened during launch",
+        ] {
+            let error = caught::<()>(|| panic!("{said}")).unwrap_err().to_string();
+            assert!(
+                error.starts_with("the device's memory is not enough: lower --images-at-once"),
+                "{error}"
+            );
+            assert!(!error.contains('\n'));
+            RAN_OUT.store(false, Ordering::Relaxed);
+        }
         let other = panic::catch_unwind(|| caught::<()>(|| panic!("index out of bounds")));
         assert_eq!(other.unwrap_err().downcast_ref::<&str>(), Some(&"index out of bounds"));
         assert_eq!(caught(|| Ok(3)).unwrap(), 3);

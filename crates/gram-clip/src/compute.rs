@@ -62,12 +62,14 @@ pub enum ComputeError {
         problem: String,
     },
     /// Numbers that the device cannot compute with.
-    #[error("device {device} does not compute in {precision}: take another --precision, such as f32")]
+    #[error("device {device} does not compute in {precision}: it does in {known} (--precision)")]
     Precision {
         /// The device.
         device: DeviceName,
         /// What was asked for.
         precision: Precision,
+        /// What it computes in.
+        known: String,
     },
     /// One device was needed.
     #[error("several devices ({0}): this computes on one; `gram bench` takes several")]
@@ -86,6 +88,19 @@ pub struct Compute {
     /// As many as the memory holds of a model.
     images_that_fit: Option<usize>,
     memory: Option<u64>,
+    /// Bytes of the largest tensor, where that is less than the memory.
+    largest_tensor: Option<u64>,
+    /// What a GPU calls itself.
+    description: Option<String>,
+}
+
+/// What an image takes on its way through a layer of a frozen tower, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BytesOfImage {
+    /// All that is there at once.
+    pub(crate) all: u64,
+    /// The largest tensor.
+    pub(crate) largest_tensor: u64,
 }
 
 /// Images that pass a frozen tower at once, where nobody says how many: on a CPU enough that no core waits,
@@ -113,6 +128,8 @@ impl Compute {
             images_at_once: None,
             images_that_fit: None,
             memory: cpu_memory(),
+            largest_tensor: None,
+            description: None,
         }
     }
 
@@ -124,8 +141,8 @@ impl Compute {
         if name == DeviceName::CPU {
             return Ok(Self::cpu());
         }
-        let (device, memory) = found::start(name)?;
-        Ok(Self { name, device, memory, ..Self::cpu() })
+        let found::Started { device, memory, largest_tensor, description } = found::start(name)?;
+        Ok(Self { name, device, memory, largest_tensor, description, ..Self::cpu() })
     }
 
     /// Each of the devices that are chosen; with `auto`, the first GPU that is there, or the CPU.
@@ -176,10 +193,12 @@ impl Compute {
     /// # Errors
     /// [`ComputeError::Precision`] if the device does not compute in it.
     pub fn in_precision(self, precision: Precision) -> Result<Self, ComputeError> {
-        match self.device.supports_dtype(precision.float()) {
-            true => Ok(Self { precision, ..self }),
-            false => Err(ComputeError::Precision { device: self.name, precision }),
+        let knows = |precision: &Precision| self.device.supports_dtype(precision.float());
+        if knows(&precision) {
+            return Ok(Self { precision, ..self });
         }
+        let known: Vec<&str> = Precision::ALL.into_iter().filter(knows).map(Precision::name).collect();
+        Err(ComputeError::Precision { device: self.name, precision, known: known.join(", ") })
     }
 
     /// Lets NVIDIA's tensor cores round the factors of products in f32 to TF32, or not: in the whole process,
@@ -194,11 +213,14 @@ impl Compute {
         Self { images_at_once: Some(images.max(1)), ..self }
     }
 
-    /// Sizes batches for a model: on a GPU as many images as a quarter of its memory holds, up to 256; unless
-    /// their number is given.
-    pub(crate) fn sized_for(mut self, bytes_of_image: u64) -> Self {
-        let fits = |memory: u64| (memory / SHARE_OF_MEMORY / bytes_of_image.max(1)) as usize;
-        self.images_that_fit = self.memory.filter(|_| !self.is_cpu()).map(fits);
+    /// Sizes batches for a model: on a GPU as many images as a quarter of its memory holds, and whose largest
+    /// tensor is one that the driver allows, up to 256; unless their number is given.
+    pub(crate) fn sized_for(mut self, image: BytesOfImage) -> Self {
+        let fit = |bytes: u64, each: u64| (bytes / each.max(1)) as usize;
+        let in_memory = self.memory.map(|memory| fit(memory / SHARE_OF_MEMORY, image.all));
+        let in_a_tensor = self.largest_tensor.map(|largest| fit(largest, image.largest_tensor));
+        let both = in_memory.into_iter().chain(in_a_tensor).min();
+        self.images_that_fit = both.filter(|_| !self.is_cpu());
         self
     }
 
@@ -273,6 +295,25 @@ impl Compute {
 impl fmt::Display for Compute {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}", self.name)?;
+        self.write_format(formatter)
+    }
+}
+
+impl Compute {
+    /// What decides numbers, for the identity of a run: the kind of device, whichever of several it is, and
+    /// the number format.
+    pub fn identity(&self) -> String {
+        struct Format<'a>(&'a Compute);
+        impl fmt::Display for Format<'_> {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.write_format(formatter)
+            }
+        }
+        let of = self.description.as_ref().map_or(String::new(), |name| format!(" {name}"));
+        format!("{}{of}{}", self.name.backend, Format(self))
+    }
+
+    fn write_format(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.precision != Precision::F32 {
             write!(formatter, " {}", self.precision)?;
         }
@@ -291,10 +332,12 @@ mod tests {
             memory: Some(gigabytes << 30),
             ..Compute::cpu()
         };
-        let images = |compute: Compute| compute.sized_for(10 << 20).images_at_once();
+        let image = BytesOfImage { all: 10 << 20, largest_tensor: 2 << 20 };
+        let images = |compute: Compute| compute.sized_for(image).images_at_once();
         assert_eq!((images(card(2)), images(card(80)), images(card(0))), (51, 256, 1));
         assert_eq!(images(card(2).with_images_at_once(300)), 300);
         assert_eq!(images(Compute { memory: None, ..card(0) }), 256);
+        assert_eq!(images(Compute { largest_tensor: Some(128 << 20), ..card(80) }), 64);
         assert_eq!(images(Compute::cpu()), 64);
         assert_eq!(
             (card(2).bytes_of_a_graph(4 << 30), card(80).bytes_of_a_graph(4 << 30)),
@@ -323,6 +366,16 @@ mod tests {
     fn a_number_format_that_is_not_f32_is_told_with_the_device() {
         assert_eq!(Compute::cpu().to_string(), "cpu");
         assert_eq!(Compute::cpu().in_precision(Precision::Bf16).unwrap().to_string(), "cpu bf16");
-        assert_eq!(Compute::cpu().with_tf32(false).to_string(), "cpu");
+        let card = Compute {
+            name: DeviceName { backend: Backend::Cuda, number: 1 },
+            description: Some("NVIDIA H100".to_owned()),
+            allows_tf32: true,
+            ..Compute::cpu()
+        };
+        assert_eq!(
+            (card.to_string().as_str(), card.identity().as_str()),
+            ("cuda:1 tf32", "cuda NVIDIA H100 tf32")
+        );
+        assert_eq!(Compute::cpu().with_tf32(true).with_tf32(false).identity(), "cpu");
     }
 }

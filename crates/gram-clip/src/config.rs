@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::compute::BytesOfImage;
 use crate::error::ClipError;
 use crate::signal::Activation;
 
@@ -202,14 +203,19 @@ impl VisionConfig {
 
     /// Bytes, about, that an image takes on its way through a layer of the frozen tower: the states beside
     /// each other there, and the scores of its attention.
-    pub(crate) fn bytes_of_image(&self) -> u64 {
+    pub(crate) fn bytes_of_image(&self) -> BytesOfImage {
         /// States of the tower's width, and of the perceptrons', that are there at once.
         const STATES: usize = 12;
         const HIDDEN: usize = 2;
         let tokens = 1 + self.patches();
         let states = tokens * (STATES * self.hidden_size + HIDDEN * self.intermediate_size);
-        let scores = 2 * self.num_attention_heads * tokens * tokens;
-        ((states + scores) * size_of::<f32>()) as u64
+        let scores = self.num_attention_heads * tokens * tokens;
+        let pixels = 3 * self.image_size * self.image_size;
+        let bytes = |numbers: usize| (numbers * size_of::<f32>()) as u64;
+        BytesOfImage {
+            all: bytes(states + 2 * scores),
+            largest_tensor: bytes(scores.max(tokens * self.intermediate_size).max(pixels)),
+        }
     }
 }
 

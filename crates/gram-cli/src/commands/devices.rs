@@ -15,14 +15,9 @@ pub struct DevicesArguments {}
 
 /// Lists the devices: for each its name, what it is, its memory, and the one that `--device` chooses.
 pub fn run(_: &DevicesArguments, common: &Common) -> Result<()> {
-    let chosen: Vec<DeviceName> = match Compute::all_of(&common.device) {
-        Ok(all) => all.iter().map(Compute::name).collect(),
-        // What is wrong with the choice is no reason not to list what there is.
-        Err(problem) => {
-            log::warn!("{problem}");
-            Vec::new()
-        }
-    };
+    // What is wrong with the choice is no reason not to list what there is; it is told at the end.
+    let choice = Compute::all_of(&common.device);
+    let chosen: Vec<DeviceName> = choice.iter().flatten().map(Compute::name).collect();
     let found = devices();
     let missing = Backend::ALL.into_iter().filter(|backend| !backend.is_compiled());
     let missing: Vec<&str> = missing.map(Backend::name).collect();
@@ -44,7 +39,8 @@ pub fn run(_: &DevicesArguments, common: &Common) -> Result<()> {
             "chosen": chosen.contains(&DeviceName::CPU),
         });
         let all: Vec<_> = std::iter::once(cpu).chain(gpus).collect();
-        return Ok(output::json(&json!({"devices": all, "not_compiled_in": missing}))?);
+        output::json(&json!({"devices": all, "not_compiled_in": missing}))?;
+        return Ok(choice.map(drop)?);
     }
     let mark = |name: DeviceName| if chosen.contains(&name) { "*" } else { " " };
     let memory = |bytes: Option<u64>| bytes.map_or("memory unknown".into(), gibibytes);
@@ -62,7 +58,7 @@ pub fn run(_: &DevicesArguments, common: &Common) -> Result<()> {
             missing.join(", ")
         ));
     }
-    Ok(())
+    Ok(choice.map(drop)?)
 }
 
 fn cpu() -> String {

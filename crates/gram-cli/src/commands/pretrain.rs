@@ -91,7 +91,7 @@ impl Resolved<'_> {
             "config": config,
             "pairs": source.fingerprint(),
             "held_out": tested,
-            "device": compute.to_string(),
+            "device": compute.identity(),
         });
         let run = Run {
             command: "pretrain",

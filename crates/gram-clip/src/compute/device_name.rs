@@ -96,7 +96,8 @@ impl FromStr for DeviceChoice {
 
     fn from_str(text: &str) -> Result<Self, ComputeError> {
         let unknown = || ComputeError::Unknown(text.to_owned());
-        if text == "auto" {
+        // An environment variable that is set to nothing says nothing.
+        if text == "auto" || text.is_empty() {
             return Ok(Self::Auto);
         }
         let (name, numbers) = match text.split_once(':') {
@@ -140,6 +141,7 @@ mod tests {
     #[test]
     fn devices_are_read_by_name_and_number() {
         assert_eq!(names("auto").as_deref(), Some("auto"));
+        assert_eq!(names("").as_deref(), Some("auto"));
         assert_eq!(names("cpu").as_deref(), Some("cpu"));
         assert_eq!(names("cuda").as_deref(), Some("cuda:0"));
         assert_eq!(names("wgpu:2").as_deref(), Some("wgpu:2"));
@@ -148,8 +150,7 @@ mod tests {
 
     #[test]
     fn what_names_no_device_is_refused() {
-        for text in
-            ["", "gpu", "CUDA", "cuda:", "cuda:x", "cuda:-1", "cuda:1,1", "cuda:0,", "cpu:1", "cuda:0:1"]
+        for text in ["gpu", "CUDA", "cuda:", "cuda:x", "cuda:-1", "cuda:1,1", "cuda:0,", "cpu:1", "cuda:0:1"]
         {
             let error = text.parse::<DeviceChoice>().unwrap_err().to_string();
             assert!(error.starts_with(&format!("no device is called `{text}`: auto, cpu, cuda")), "{error}");

@@ -49,8 +49,19 @@ pub fn cpu_memory() -> Option<u64> {
     Some(total.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
+/// A GPU that has computed something.
+pub(super) struct Started {
+    pub(super) device: Device,
+    /// Bytes of its memory, where the driver tells.
+    pub(super) memory: Option<u64>,
+    /// Bytes of the largest tensor, where the driver has a bound for it.
+    pub(super) largest_tensor: Option<u64>,
+    /// The card's own name.
+    pub(super) description: Option<String>,
+}
+
 /// Starts a GPU.
-pub(super) fn start(name: DeviceName) -> Result<(Device, Option<u64>), ComputeError> {
+pub(super) fn start(name: DeviceName) -> Result<Started, ComputeError> {
     if !name.backend.is_compiled() {
         let compiled: Vec<&str> = Backend::ALL
             .into_iter()
@@ -64,7 +75,7 @@ pub(super) fn start(name: DeviceName) -> Result<(Device, Option<u64>), ComputeEr
     #[cfg(feature = "gpu")]
     return gpu::start(name);
     #[cfg(not(feature = "gpu"))]
-    Ok((Device::flex(), None))
+    Ok(Started { device: Device::flex(), memory: None, largest_tensor: None, description: None })
 }
 
 #[cfg(feature = "gpu")]
@@ -74,10 +85,11 @@ mod gpu {
     use std::panic::{self, AssertUnwindSafe};
     use std::process::{Command, Stdio};
 
+    use burn::backend::DispatchDevice;
     use burn::tensor::{Device, DeviceType, Tensor};
     use burn_cubecl::cubecl::ir::DeviceIdentity;
 
-    use super::{Backend, ComputeError, DeviceFound, DeviceName, cpu_memory};
+    use super::{Backend, ComputeError, DeviceFound, DeviceName, Started, cpu_memory};
 
     /// The devices of a backend, by their numbers.
     fn of_backend(backend: Backend) -> Vec<Device> {
@@ -146,7 +158,7 @@ mod gpu {
         told.status.success().then_some(mebibytes << 20)
     }
 
-    pub(super) fn start(name: DeviceName) -> Result<(Device, Option<u64>), ComputeError> {
+    pub(super) fn start(name: DeviceName) -> Result<Started, ComputeError> {
         let found = of_backend(name.backend);
         let Some(device) = found.into_iter().nth(name.number) else {
             let mut found: Vec<String> = devices().iter().map(ToString::to_string).collect();
@@ -156,8 +168,14 @@ mod gpu {
         let sum = quietly(|| Tensor::<1>::ones([2], &device).sum().into_scalar::<f32>());
         match sum {
             Ok(sum) if sum == 2.0 => {
-                let memory = identity(&device).as_ref().and_then(memory);
-                Ok((device, memory))
+                let identity = identity(&device);
+                let largest_tensor = match device.as_dispatch() {
+                    DispatchDevice::Cube(device) => Some(device.client().properties().memory.max_page_size),
+                    _ => None,
+                };
+                let memory = identity.as_ref().and_then(memory);
+                let description = identity.map(|identity| identity.name);
+                Ok(Started { device, memory, largest_tensor, description })
             }
             Ok(sum) => {
                 Err(ComputeError::DoesNotStart { device: name, problem: format!("1 + 1 is {sum} there") })

@@ -18,7 +18,7 @@ const NAMED: usize = 3;
 /// If its weights cannot be read from the device.
 pub fn model_identity(model: &Model) -> Result<Value> {
     Ok(json!({
-        "device": model.compute().to_string(),
+        "device": model.compute().identity(),
         "weights": model.fingerprint()?.to_string(),
         "image_size": model.clip.config.vision_config.image_size,
         "preprocessing": format!("{:?}", model.preprocess),
