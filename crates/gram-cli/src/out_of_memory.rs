@@ -29,8 +29,8 @@ pub fn caught<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> 
     }
 }
 
-/// Whether a panic says that memory was not enough, in the words of burn's runtimes: `can't allocate buffer of
-/// size`, `out of device memory allocating`, `An out-of-memory error happened`, `OutOfMemory`, `BufferTooBig`.
+/// Whether a panic says that memory was not enough, in the words of burn's runtimes: `can't allocate buffer`,
+/// `out of device memory allocating`, `An out-of-memory error happened`, `OutOfMemory`.
 fn is_told_by(panic: &str) -> bool {
     let panic = panic.to_lowercase().replace(['-', ' '], "");
     ["outofmemory", "outofdevicememory", "allocate", "buffertoobig"].iter().any(|word| panic.contains(word))
