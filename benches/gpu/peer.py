@@ -32,17 +32,7 @@ class Vision:
         self.positions = weight(prefix + "embeddings.position_embedding.weight", tokens, width)
         norm = lambda name: (weight(prefix + name + ".weight", width), weight(prefix + name + ".bias", width))
         self.before, self.after = norm("pre_layrnorm"), norm("post_layernorm")
-        sizes = text.layer_sizes(width)
-        self.layers = [
-            {
-                name: (
-                    weight(f"{prefix}encoder.layers.{layer}.{name}.weight", *size),
-                    weight(f"{prefix}encoder.layers.{layer}.{name}.bias", size[0]),
-                )
-                for name, size in sizes.items()
-            }
-            for layer in range(layers)
-        ]
+        self.layers = text.layers(prefix, width, layers)
         self.projection = weight("visual_projection.weight", joint, width)
 
     def features(self, pixels: torch.Tensor, prompt: torch.Tensor | None = None) -> torch.Tensor:

@@ -50,6 +50,20 @@ def layer_sizes(width: int) -> dict[str, tuple[int, ...]]:
     }
 
 
+def layers(prefix: str, width: int, count: int) -> list[dict]:
+    """The layers of a tower, each with its weights and biases by name."""
+    return [
+        {
+            name: (
+                weight(f"{prefix}encoder.layers.{layer}.{name}.weight", *size),
+                weight(f"{prefix}encoder.layers.{layer}.{name}.bias", size[0]),
+            )
+            for name, size in layer_sizes(width).items()
+        }
+        for layer in range(count)
+    ]
+
+
 def block(x: torch.Tensor, layer: dict, heads: int, causal: bool) -> torch.Tensor:
     """A layer of either tower."""
     count, length, width = x.shape
@@ -71,17 +85,7 @@ class Tower:
         prefix = "text_model."
         self.tokens = weight(prefix + "embeddings.token_embedding.weight", 49408, WIDTH)
         self.positions = weight(prefix + "embeddings.position_embedding.weight", 77, WIDTH)
-        sizes = layer_sizes(WIDTH)
-        self.layers = [
-            {
-                name: (
-                    weight(f"{prefix}encoder.layers.{layer}.{name}.weight", *size),
-                    weight(f"{prefix}encoder.layers.{layer}.{name}.bias", size[0]),
-                )
-                for name, size in sizes.items()
-            }
-            for layer in range(LAYERS)
-        ]
+        self.layers = layers(prefix, WIDTH, LAYERS)
         self.final = (weight(prefix + "final_layer_norm.weight", WIDTH), weight(prefix + "final_layer_norm.bias", WIDTH))
         self.projection = weight("text_projection.weight", WIDTH, WIDTH)
 

@@ -12,7 +12,7 @@ static RAN_OUT: AtomicBool = AtomicBool::new(false);
 pub fn caught<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |information| {
-        if is_told_by(&information.to_string()) {
+        if says_out_of_memory(&information.to_string()) {
             RAN_OUT.store(true, Ordering::Relaxed);
         } else if !RAN_OUT.load(Ordering::Relaxed) {
             usual(information);
@@ -31,9 +31,11 @@ pub fn caught<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> 
 
 /// Whether a panic says that memory was not enough, in the words of burn's runtimes: `can't allocate buffer`,
 /// `out of device memory allocating`, `An out-of-memory error happened`, `OutOfMemory`.
-fn is_told_by(panic: &str) -> bool {
+fn says_out_of_memory(panic: &str) -> bool {
     let panic = panic.to_lowercase().replace(['-', ' '], "");
-    ["outofmemory", "outofdevicememory", "allocate", "buffertoobig"].iter().any(|word| panic.contains(word))
+    ["outofmemory", "outofdevicememory", "can'tallocate", "buffertoobig"]
+        .iter()
+        .any(|word| panic.contains(word))
 }
 
 #[cfg(test)]

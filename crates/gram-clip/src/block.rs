@@ -245,12 +245,11 @@ pub fn attention_of(
 fn attention(queries: Signal<4>, read: KeysValues, mask: Option<Tensor<4>>, format: DType) -> Signal<4> {
     let [batch, heads, positions, head] = queries.value.dims();
     // The fused kernel has no tangent and no reverse pass. Keys and values may need them where queries do
-    // not: those of a learned prefix in the first layer. Its products are
-    // burn's.
+    // not: those of a learned prefix in the first layer. Its products are burn's.
     let differentiated = |part: &Signal<4>| part.tangent.is_some() || part.value.is_autodiff();
     let is_whole = queries.value.dtype() == format;
-    let is_burn_s = !is_whole || !is_ours(&queries.value);
-    if is_burn_s && ![&queries, &read.keys, &read.values].into_iter().any(differentiated) {
+    let takes_burn_s_products = !is_whole || !is_ours(&queries.value);
+    if takes_burn_s_products && ![&queries, &read.keys, &read.values].into_iter().any(differentiated) {
         let width = read.keys.value.dims()[2];
         let bias = mask.map(|mask| mask.expand([batch, heads, positions, width]));
         let options = AttentionModuleOptions::default();

@@ -2,7 +2,6 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
-use rayon::prelude::*;
 
 use crate::checkpoint::Weights;
 use crate::compute::Compute;
@@ -62,16 +61,12 @@ impl Clip {
     /// - pixels: `[images, 3, side, side]`, normalised
     pub fn image_features(&self, pixels: Tensor<4>, prompt: Option<&VisualPrompt>) -> Tensor<2> {
         let (images, part) = (pixels.dims()[0], self.compute.images_of_a_pass());
-        let pass = |first: usize| {
-            let pixels = pixels.clone().narrow(0, first, part.min(images - first));
+        let pass = |first: &usize| {
+            let pixels = pixels.clone().narrow(0, *first, part.min(images - first));
             self.vision.forward(pixels, prompt.cloned()).value
         };
         let firsts: Vec<usize> = (0..images).step_by(part).collect();
-        let features = match self.compute.is_cpu() {
-            true => firsts.into_par_iter().map(pass).collect(),
-            false => firsts.into_iter().map(pass).collect(),
-        };
-        Tensor::cat(features, 0)
+        Tensor::cat(self.compute.each(&firsts, pass), 0)
     }
 
     /// `exp(logit_scale) * image @ text^T` (eq. 1).

@@ -294,8 +294,7 @@ impl Compute {
 /// The device, and the number format where it is not f32 in full: `cuda:0 bf16`, `cuda:0 tf32`.
 impl fmt::Display for Compute {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}", self.name)?;
-        self.write_format(formatter)
+        write!(formatter, "{}{}", self.name, self.format())
     }
 }
 
@@ -303,21 +302,17 @@ impl Compute {
     /// What decides numbers, for the identity of a run: the kind of device, whichever of several it is, and
     /// the number format.
     pub fn identity(&self) -> String {
-        struct Format<'a>(&'a Compute);
-        impl fmt::Display for Format<'_> {
-            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.write_format(formatter)
-            }
-        }
         let of = self.description.as_ref().map_or(String::new(), |name| format!(" {name}"));
-        format!("{}{of}{}", self.name.backend, Format(self))
+        format!("{}{of}{}", self.name.backend, self.format())
     }
 
-    fn write_format(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.precision != Precision::F32 {
-            write!(formatter, " {}", self.precision)?;
-        }
-        if self.allows_tf32 { formatter.write_str(" tf32") } else { Ok(()) }
+    /// The number format behind the name of a device; nothing for f32 in full.
+    fn format(&self) -> String {
+        let rounded = match self.precision {
+            Precision::F32 => String::new(),
+            precision => format!(" {precision}"),
+        };
+        rounded + if self.allows_tf32 { " tf32" } else { "" }
     }
 }
 
@@ -363,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_format_that_is_not_f32_is_told_with_the_device() {
+    fn a_number_format_that_is_not_f32_stands_behind_the_device() {
         assert_eq!(Compute::cpu().to_string(), "cpu");
         assert_eq!(Compute::cpu().in_precision(Precision::Bf16).unwrap().to_string(), "cpu bf16");
         let card = Compute {

@@ -27,7 +27,7 @@ fn tf32_is_allowed() -> bool {
 /// Whether products of such a tensor go to the kernels below, and not to burn's.
 pub(crate) fn is_ours<const D: usize>(tensor: &Tensor<D>) -> bool {
     #[cfg(feature = "gpu")]
-    return whole::is_ours(tensor);
+    return whole::kernel(tensor).is_some();
     #[cfg(not(feature = "gpu"))]
     {
         _ = tensor;
@@ -43,8 +43,8 @@ pub(crate) fn is_ours<const D: usize>(tensor: &Tensor<D>) -> bool {
 /// - output: `[…, rows, columns]`
 pub fn product<const D: usize>(left: Tensor<D>, right: Tensor<D>) -> Tensor<D> {
     #[cfg(feature = "gpu")]
-    if is_ours(&left) {
-        return whole::product(left, right);
+    if let Some(kernel) = whole::kernel(&left) {
+        return whole::product(kernel, left, right);
     }
     left.matmul(right)
 }
@@ -58,10 +58,10 @@ pub fn product<const D: usize>(left: Tensor<D>, right: Tensor<D>) -> Tensor<D> {
 /// - output: `[…, outputs]`
 pub fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<D> {
     #[cfg(feature = "gpu")]
-    if is_ours(&x) {
+    if let Some(kernel) = whole::kernel(&x) {
         let mut shape = x.dims();
         let rows = shape[..D - 1].iter().product::<usize>();
-        let y = whole::product(x.reshape([rows, shape[D - 1]]), weight.clone());
+        let y = whole::product(kernel, x.reshape([rows, shape[D - 1]]), weight.clone());
         shape[D - 1] = weight.dims()[1];
         let y = y.reshape(shape);
         return match bias {
@@ -85,7 +85,6 @@ mod whole {
         Autodiff, Backend, Cube, Dispatch, DispatchDevice, Flex, TensorMetadata, backend_extension,
     };
     use burn::tensor::{DType, Tensor};
-    use burn_cubecl::cubecl::client::Client;
     use burn_cubecl::cubecl::ir::{ElemType, FloatKind};
     use burn_cubecl::kernel::matmul::init_matmul_output;
     use burn_cubecl::tensor::CubeTensor;
@@ -97,30 +96,24 @@ mod whole {
     use cubek::matmul::routine::BlueprintStrategy;
     use cubek::std::InputBinding;
 
-    /// Whether burn would round such tensors to TF32, or takes too long on a program that stands in for a
-    /// card.
-    pub(super) fn is_ours<const D: usize>(left: &Tensor<D>) -> bool {
+    /// The kernel for products of such a tensor, where burn would round it to TF32, or takes too long on a
+    /// program that stands in for a card; none where burn's own will do.
+    pub(super) fn kernel<const D: usize>(left: &Tensor<D>) -> Option<Kernel> {
         let device = left.device().without_autodiff();
-        let DispatchDevice::Cube(device) = device.as_dispatch() else { return false };
+        let DispatchDevice::Cube(device) = device.as_dispatch() else { return None };
+        if left.dtype() != DType::F32 {
+            return None;
+        }
         let client = device.client();
-        let rounds = client.properties().supports_type(ElemType::Float(FloatKind::TF32));
-        left.dtype() == DType::F32 && ((rounds && !super::tf32_is_allowed()) || is_software(&client))
+        let properties = client.properties();
+        let rounds = properties.supports_type(ElemType::Float(FloatKind::TF32));
+        match properties.identity.physical {
+            None => Some(Kernel::Naive),
+            Some(_) => (rounds && !super::tf32_is_allowed()).then_some(Kernel::Tiled),
+        }
     }
 
-    fn is_software(client: &Client) -> bool {
-        client.properties().identity.physical.is_none()
-    }
-
-    pub(super) fn product<const D: usize>(left: Tensor<D>, right: Tensor<D>) -> Tensor<D> {
-        let device = left.device().without_autodiff();
-        let kernel = match device.as_dispatch() {
-            DispatchDevice::Cube(device) if is_software(&device.client()) => Kernel::Naive,
-            _ => Kernel::Tiled,
-        };
-        product_by(kernel, left, right)
-    }
-
-    fn product_by<const D: usize>(kernel: Kernel, left: Tensor<D>, right: Tensor<D>) -> Tensor<D> {
+    pub(super) fn product<const D: usize>(kernel: Kernel, left: Tensor<D>, right: Tensor<D>) -> Tensor<D> {
         let (left, right) = (left.into_dispatch(), right.into_dispatch());
         Tensor::from_dispatch(<Dispatch as WholeProduct>::whole_product(left, right, kernel))
     }
@@ -240,7 +233,7 @@ mod whole {
             let right = Tensor::<2>::random([40, 33], Distribution::Uniform(1.0, 2.0), &device);
             let expected: Vec<f32> = (right.clone() * digits).into_data().try_to_vec().unwrap();
             for kernel in KERNELS {
-                let found = product_by(kernel, left.clone(), right.clone()).into_data();
+                let found = product(kernel, left.clone(), right.clone()).into_data();
                 assert_eq!(found.try_to_vec::<f32>().unwrap(), expected, "{kernel:?}");
             }
         }
@@ -264,7 +257,7 @@ mod whole {
                 };
                 let expected = through(&Device::flex(), &Tensor::matmul);
                 for kernel in KERNELS {
-                    let found = through(&device, &|left, right| product_by(kernel, left, right));
+                    let found = through(&device, &|left, right| product(kernel, left, right));
                     for (found, expected) in found.into_iter().zip(&expected) {
                         let off = (found - expected.clone()).abs().max() / expected.clone().abs().max();
                         assert!(off.into_scalar::<f32>() < 1e-5, "{kernel:?}");

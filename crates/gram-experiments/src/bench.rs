@@ -26,7 +26,6 @@ use gram_tune::method::Starts;
 use gram_tune::prepared::Prepared;
 pub use names::distinct_names;
 pub use outputs::write_outputs;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use task::Task;
@@ -175,11 +174,17 @@ impl<'a> Bench<'a> {
         let all = self.plan.shots.len() * tasks.len() * seeds.len() * self.plan.methods.len();
         progress.begin("runs", all);
         let tested = self.tested_on(&tasks);
+        let mut planned = Vec::new();
+        for shots in &self.plan.shots {
+            let settings = ProtocolSettings { shots: *shots, ..(**settings).clone() };
+            let plans = tasks.iter().map(|task| self.plans(task, &settings, &tested));
+            planned.push((plans.collect::<Result<Vec<_>>>()?, settings));
+        }
         let cards = 1 + self.others.len();
         match self.others {
-            [] => self.measure(&tasks, &tested, &folder, |_| true)?,
+            [] => self.measure(&tasks, &planned, &folder, |_| true)?,
             others => thread::scope(|scope| {
-                let (tasks, tested, folder) = (&tasks, &tested, &folder);
+                let (tasks, planned, folder) = (&tasks, &planned, &folder);
                 let of_card = |(number, card): (usize, &'a Card)| {
                     let workbench = Workbench { model: &card.model, ..self.workbench.clone() };
                     let bench = Bench {
@@ -190,25 +195,24 @@ impl<'a> Bench<'a> {
                         ..*self
                     };
                     let own = move |seed: usize| seed % cards == number;
-                    scope.spawn(move || bench.measure(tasks, tested, folder, own))
+                    scope.spawn(move || bench.measure(tasks, planned, folder, own))
                 };
                 let running: Vec<_> = (1..).zip(others).map(of_card).collect();
-                let own = self.measure(tasks, tested, folder, |seed| seed % cards == 0);
+                let own = self.measure(tasks, planned, folder, |seed| seed % cards == 0);
                 let others = running
                     .into_iter()
                     .map(|card| card.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-                // Every card ends what it has begun before the first failure is told.
+                // Every card ends what it has begun before the first failure is reported.
                 others.fold(own, Result::and)
             })?,
         }
         let mut results = Vec::new();
-        for shots in &self.plan.shots {
-            let settings = ProtocolSettings { shots: *shots, ..(**settings).clone() };
+        for (plans, ProtocolSettings { shots, .. }) in &planned {
             let started = json!({"bench": identity, "shots": shots});
             let mut of_shots = Results::new("gram bench", model.name.clone(), started);
             of_shots.seeds.clone_from(seeds);
-            for task in &tasks {
-                collect(task, &self.plans(task, &settings, &tested)?, &folder, &mut of_shots)?;
+            for (task, plans) in tasks.iter().zip(plans) {
+                collect(task, plans, &folder, &mut of_shots)?;
             }
             of_shots.notes.extend(self.left_out());
             results.push(of_shots);
@@ -216,23 +220,22 @@ impl<'a> Bench<'a> {
         Ok(results)
     }
 
-    /// Runs what has no file yet, of the seeds that are its own by their place.
+    /// Runs what has no file yet, of the seeds that are its own by their place. For each number of shots
+    /// come the plans of every task, and the settings.
     fn measure(
         &self,
         tasks: &[Task<'a>],
-        tested: &BTreeMap<usize, String>,
+        planned: &[(Vec<Vec<Plan>>, ProtocolSettings)],
         folder: &RunFolder,
         is_own: impl Fn(usize) -> bool,
     ) -> Result<()> {
         let note = |name: &str| self.workbench.progress.advance(name);
         let mut prepared = BTreeMap::new();
-        for shots in &self.plan.shots {
-            let settings = ProtocolSettings { shots: *shots, ..(*self.workbench.settings).clone() };
-            for task in tasks {
-                let mut plans = self.plans(task, &settings, tested)?;
-                plans.retain(|plan| is_own(plan.seed));
+        for (plans, settings) in planned {
+            for (task, plans) in tasks.iter().zip(plans) {
+                let own: Vec<&Plan> = plans.iter().filter(|plan| is_own(plan.seed)).collect();
                 let place = || format!("{}, dataset {}", task.protocol, task.dataset.name);
-                self.task(task, &settings, &plans, folder, &mut prepared, &note).with_context(place)?;
+                self.task(task, settings, &own, folder, &mut prepared, &note).with_context(place)?;
             }
         }
         Ok(())
@@ -336,7 +339,7 @@ impl<'a> Bench<'a> {
         &self,
         task: &Task<'a>,
         settings: &ProtocolSettings,
-        plans: &[Plan],
+        plans: &[&Plan],
         folder: &RunFolder,
         prepared: &mut BTreeMap<usize, Prepared<'a>>,
         note: &(dyn Fn(&str) + Sync),
@@ -346,7 +349,7 @@ impl<'a> Bench<'a> {
             format!("{}, {}, seed {seed}, {}", task.protocol, task.dataset.name, plan.method)
         };
         let mut missing = Vec::new();
-        for plan in plans {
+        for plan in plans.iter().copied() {
             match folder.find::<Finished>(&plan.name, &plan.made_from)? {
                 Some(_) => note(&title(plan)),
                 None => missing.push(plan),
@@ -392,11 +395,7 @@ impl<'a> Bench<'a> {
                 note(&title(plan));
                 Ok::<_, ExperimentError>(())
             };
-            // A GPU computes one run at a time: a second would only take its memory.
-            match self.workbench.model.compute().is_cpu() {
-                true => missing.par_iter().try_for_each(measure)?,
-                false => missing.iter().try_for_each(measure)?,
-            }
+            self.workbench.model.compute().each::<_, _, Result<()>>(&missing, measure)?;
         }
         Ok(())
     }

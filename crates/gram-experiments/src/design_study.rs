@@ -26,7 +26,6 @@ use gram_tune::method::Starts;
 use gram_tune::prepared::Prepared;
 use ndarray::Array2;
 pub use question::Question;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -135,11 +134,7 @@ impl DesignStudy<'_> {
         progress.begin("trials", candidates.len() * seeds.len());
         let of = |candidate: &Candidate| {
             let run = |seed: &u64| self.candidate(candidate, *seed, &pairs, &folder);
-            // A GPU computes one run at a time.
-            let runs = match model.compute().is_cpu() {
-                true => seeds.par_iter().map(run).collect::<Result<Vec<_>>>(),
-                false => seeds.iter().map(run).collect(),
-            };
+            let runs: Result<Vec<_>> = model.compute().each(seeds, run);
             let runs = runs.with_context(|| candidate.name.clone())?;
             Ok::<_, ExperimentError>(runs.into_iter().flatten().collect())
         };

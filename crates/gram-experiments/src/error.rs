@@ -147,6 +147,4 @@ macro_rules! require {
     };
 }
 
-pub(crate) use refuse;
-pub(crate) use refused;
-pub(crate) use require;
+pub(crate) use {refuse, refused, require};

@@ -15,7 +15,7 @@ pub struct DevicesArguments {}
 
 /// Lists the devices: for each its name, what it is, its memory, and the one that `--device` chooses.
 pub fn run(_: &DevicesArguments, common: &Common) -> Result<()> {
-    // What is wrong with the choice is no reason not to list what there is; it is told at the end.
+    // What is wrong with the choice is no reason not to list what there is: the error comes last.
     let choice = Compute::all_of(&common.device);
     let chosen: Vec<DeviceName> = choice.iter().flatten().map(Compute::name).collect();
     let found = devices();

@@ -114,8 +114,8 @@ enum RegulatorName {
 }
 
 impl MetaSettings {
-    /// The same, on a device: a GPU takes all tasks of a step through the towers at once, unless it is told
-    /// how many.
+    /// The same, on a device: a GPU takes all tasks of a step through the towers at once, unless the
+    /// flag or the file says how many.
     pub fn in_force_on(
         &self,
         compute: &Compute,
@@ -124,8 +124,8 @@ impl MetaSettings {
     ) -> Result<MetaTrainingSettings> {
         let mut settings = self.in_force(kind, seed)?;
         let sets = |path: &PathBuf| settings_file::sets(path, &["tasks_at_once"]);
-        let is_told = self.tasks_at_once.is_some() || self.config.as_ref().map_or(Ok(false), sets)?;
-        if !compute.is_cpu() && !is_told {
+        let is_given = self.tasks_at_once.is_some() || self.config.as_ref().map_or(Ok(false), sets)?;
+        if !compute.is_cpu() && !is_given {
             settings.tasks_at_once = settings.meta_batch;
         }
         Ok(settings)

@@ -74,47 +74,40 @@ impl Resolved<'_> {
         }
         let top = usize::from(arguments.top).min(classifier.names.len());
         let mut readable = 0;
-        for_each_batch(
-            images,
-            growing_batches(images.len(), model.compute().images_at_once()),
-            &model.preprocess,
-            &model.device(),
-            |batch| {
-                for (row, problem) in &batch.unreadable {
-                    output::note(format!("gram: {problem}"));
-                    if for_machines {
-                        output::json(&json!({"image": images[*row].name(), "error": problem}))?;
-                    }
+        let batches = growing_batches(images.len(), model.compute().images_at_once());
+        for_each_batch(images, batches, &model.preprocess, &model.device(), |batch| {
+            for (row, problem) in &batch.unreadable {
+                output::note(format!("gram: {problem}"));
+                if for_machines {
+                    output::json(&json!({"image": images[*row].name(), "error": problem}))?;
                 }
-                readable += batch.rows.len();
-                let Some(pixels) = batch.pixels else { return anyhow::Ok(()) };
-                let probabilities = values(classifier.probabilities(pixels))?;
-                for (row, probabilities) in
-                    batch.rows.iter().zip(probabilities.chunks(classifier.names.len()))
-                {
-                    let name = images[*row].name();
-                    let best = best(probabilities, top);
-                    let named = best.iter().map(|class| (&classifier.names[*class], probabilities[*class]));
-                    match for_machines {
-                        true => {
-                            let told: Vec<_> = named
+            }
+            readable += batch.rows.len();
+            let Some(pixels) = batch.pixels else { return anyhow::Ok(()) };
+            let probabilities = values(classifier.probabilities(pixels))?;
+            for (row, probabilities) in batch.rows.iter().zip(probabilities.chunks(classifier.names.len())) {
+                let name = images[*row].name();
+                let best = best(probabilities, top);
+                let named = best.iter().map(|class| (&classifier.names[*class], probabilities[*class]));
+                match for_machines {
+                    true => {
+                        let told: Vec<_> = named
                             .map(|(class, probability)| json!({"class": class, "probability": probability}))
                             .collect();
-                            output::json(&json!({"image": name, "predictions": told}))?;
-                        }
-                        false => {
-                            let told: Vec<String> = named
-                                .map(|(class, probability)| {
-                                    format!("{} {:.1} %", shown(class), 100.0 * probability)
-                                })
-                                .collect();
-                            output::line(format!("{}\t{}", shown(name), told.join("\t")))?;
-                        }
+                        output::json(&json!({"image": name, "predictions": told}))?;
+                    }
+                    false => {
+                        let told: Vec<String> = named
+                            .map(|(class, probability)| {
+                                format!("{} {:.1} %", shown(class), 100.0 * probability)
+                            })
+                            .collect();
+                        output::line(format!("{}\t{}", shown(name), told.join("\t")))?;
                     }
                 }
-                Ok(())
-            },
-        )?;
+            }
+            Ok(())
+        })?;
         if readable == 0 {
             bail!("none of {} images can be read", images.len());
         }

@@ -10,6 +10,7 @@ use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 use super::Compute;
@@ -34,6 +35,15 @@ impl Compute {
         work: impl Fn(T) -> Result<R, E> + Sync,
     ) -> Result<Vec<R>, E> {
         on_cores(self.passes_at_once(), parts, work)
+    }
+
+    /// What `work` makes of each item, in their order, collected. On a CPU they share all cores, each as many
+    /// as it can use; a GPU computes one at a time, for a second would only take its memory.
+    pub fn each<T: Sync, R: Send, C>(&self, items: &[T], work: impl Fn(&T) -> R + Sync + Send) -> C
+    where
+        C: FromIterator<R> + FromParallelIterator<R>,
+    {
+        if self.is_cpu() { items.par_iter().map(work).collect() } else { items.iter().map(work).collect() }
     }
 }
 
