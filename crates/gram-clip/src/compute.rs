@@ -12,7 +12,7 @@ mod side_by_side;
 use std::fmt;
 use std::sync::OnceLock;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 pub use device_name::{Backend, DeviceChoice, DeviceName};
 pub use found::{DeviceFound, cpu_memory, devices};
 pub use precision::Precision;
@@ -314,6 +314,11 @@ impl Compute {
         };
         rounded + if self.allows_tf32 { " tf32" } else { "" }
     }
+}
+
+/// Whether a tensor lives where the CPU's backend computes.
+pub(crate) fn is_on_cpu<const D: usize>(tensor: &Tensor<D>) -> bool {
+    tensor.device().without_autodiff() == Device::flex()
 }
 
 #[cfg(test)]

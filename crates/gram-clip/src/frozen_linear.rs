@@ -14,8 +14,9 @@ use burn::backend::autodiff::grads::Gradients as PassGradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
+use crate::compute::is_on_cpu;
 use crate::product::linear;
 use crate::rounded_product::rounded_product;
 use crate::signal::{Signal, leaf};
@@ -31,7 +32,7 @@ pub(crate) fn is_frozen<const D: usize>(x: &Tensor<D>, weight: &Tensor<2>) -> bo
         && x.is_autodiff()
         && !weight.is_autodiff()
         && weight.dtype() == x.dtype()
-        && weight.device() == Device::flex()
+        && is_on_cpu(weight)
 }
 
 /// `x W`. Value and tangent are one product, for reading the weight is what costs time where rows are few.

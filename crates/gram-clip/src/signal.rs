@@ -20,6 +20,7 @@
 use burn::tensor::activation::{log_softmax, sigmoid, softmax};
 use burn::tensor::{Int, Tensor, activation};
 
+use crate::compute::is_on_cpu;
 use crate::product::product;
 
 /// A tensor of rank `D`, with its derivative along one direction when there is one.
@@ -99,12 +100,18 @@ impl<const D: usize> Signal<D> {
 
     /// `x Phi(x)` with the normal distribution function `Phi`.
     fn gelu(self) -> Self {
+        let cumulative = |x: Tensor<D>| ((x / std::f32::consts::SQRT_2).erf() + 1.0) * 0.5;
         let tangent = self.tangent.map(|tangent| {
-            let cumulative = ((self.value.clone() / std::f32::consts::SQRT_2).erf() + 1.0) * 0.5;
             let density = (self.value.clone().square() * -0.5).exp() / std::f32::consts::TAU.sqrt();
-            tangent * (cumulative + self.value.clone() * density)
+            tangent * (cumulative(self.value.clone()) + self.value.clone() * density)
         });
-        Self { value: activation::gelu(self.value), tangent }
+        // On GPUs burn 0.22 takes the reverse pass of another function, GELU's approximation by tanh.
+        let value = if self.value.is_autodiff() && !is_on_cpu(&self.value) {
+            self.value.clone() * cumulative(self.value)
+        } else {
+            activation::gelu(self.value)
+        };
+        Self { value, tangent }
     }
 
     /// The positive part: `x'` where `x > 0`, else 0.
@@ -183,4 +190,32 @@ pub enum Activation {
     QuickGelu,
     /// `x Phi(x)`: most others.
     Gelu,
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Distribution, TensorData, Tolerance};
+
+    use super::*;
+    use crate::compute::Compute;
+
+    /// Tangents are held to differences of values elsewhere. The reverse pass is the backend's own, and not
+    /// every backend's was the derivative of its value.
+    #[test]
+    fn the_reverse_pass_of_an_activation_takes_the_derivative_that_its_tangent_takes() {
+        let random =
+            || Tensor::<2>::random([30, 20], Distribution::Uniform(-4.0, 4.0), &Compute::tested().device());
+        let (x, along) = (random(), random());
+        let on_leaf = leaf(x.clone());
+        let derivative = |signal: fn(Signal<2>) -> Signal<2>| -> [TensorData; 2] {
+            let value = signal(on_leaf.clone().into()).value;
+            let back = on_leaf.grad(&(value * along.clone()).sum().backward()).unwrap();
+            let forward = signal(Signal::dual(x.clone(), along.clone())).tangent.unwrap();
+            [back, forward].map(Tensor::into_data)
+        };
+        for signal in [Signal::quick_gelu, Signal::gelu, Signal::relu] {
+            let [back, forward] = derivative(signal);
+            back.assert_approx_eq::<f32>(&forward, Tolerance::absolute(1e-5));
+        }
+    }
 }
