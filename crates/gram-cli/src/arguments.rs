@@ -6,6 +6,9 @@ use clap::Args;
 use gram_clip::compute::ENVIRONMENT;
 use gram_clip::{Compute, DeviceChoice, Precision};
 
+/// The part of the help that says where and how to compute.
+const DEVICE: &str = "Device";
+
 /// What every command takes.
 #[derive(Args, Debug)]
 pub struct Common {
@@ -15,18 +18,18 @@ pub struct Common {
     /// The device that computes: auto (a GPU where there is one), cpu, cuda, rocm, metal, vulkan or wgpu,
     /// with a number where there are several (`cuda:1`), or with several for bench (`cuda:0,1`). `gram
     /// devices` lists them.
-    #[arg(long, global = true, default_value = "auto", env = ENVIRONMENT, hide_env_values = true, value_name = "NAME")]
+    #[arg(long, global = true, help_heading = DEVICE, default_value = "auto", env = ENVIRONMENT, hide_env_values = true, value_name = "NAME")]
     pub device: DeviceChoice,
     /// The number format in which the frozen towers multiply: f32, bf16 or f16. Prompts, norms, softmax,
     /// logits and losses are f32 in each.
-    #[arg(long, global = true, default_value = "f32", value_name = "FORMAT")]
+    #[arg(long, global = true, help_heading = DEVICE, default_value = "f32", value_name = "FORMAT")]
     pub precision: Precision,
     /// Lets NVIDIA's tensor cores round the factors of products in f32 to TF32: faster, and no longer exact.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = DEVICE)]
     pub allow_tf32: bool,
     /// Images, or captions, that pass a frozen tower at once; 64 on a CPU, as many as its memory holds up to
     /// 256 on a GPU, if not given. Fewer need less memory.
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, help_heading = DEVICE, value_name = "N")]
     pub images_at_once: Option<NonZeroUsize>,
     /// Prints one machine-readable result on standard output.
     #[arg(long, global = true)]

@@ -51,7 +51,10 @@ fn a_device_that_is_not_there_or_not_compiled_in_ends_in_one_line_with_the_way_o
 #[test]
 fn what_names_no_device_or_no_number_format_is_wrong_usage() {
     for (flag, expected) in [
-        ("--device gpu", "no device is called `gpu`: auto, cpu, cuda, rocm, metal, vulkan or wgpu"),
+        (
+            "--device gpu",
+            "no device is called `gpu`: --device and GRAM_DEVICE take auto, cpu, cuda, rocm, metal, vulkan or wgpu",
+        ),
         ("--device cpu:3", "no device is called `cpu:3`"),
         ("--precision f8", "no number format is called `f8`: f32, bf16 or f16"),
         ("--images-at-once 0", "--images-at-once"),

@@ -28,10 +28,13 @@ pub const ENVIRONMENT: &str = "GRAM_DEVICE";
 pub enum ComputeError {
     /// Nothing is called that.
     #[error(
-        "no device is called `{0}`: auto, cpu, cuda, rocm, metal, vulkan or wgpu; with a number where there are several \
-         (cuda:1), and several numbers for several cards (cuda:0,1)"
+        "no device is called `{0}`: --device and {ENVIRONMENT} take auto, cpu, cuda, rocm, metal, vulkan or wgpu; with a \
+         number where there are several (cuda:1), and several numbers for several cards (cuda:0,1)"
     )]
     Unknown(String),
+    /// One device, twice.
+    #[error("`{0}` names one device twice")]
+    Twice(String),
     /// A build without the device's feature.
     #[error(
         "device {device}: this build computes on {compiled}: build it with `--features {feature}`, as in `cargo install \

@@ -4,8 +4,8 @@
 //! burn takes them wherever a card has them, and has no switch. The meta-gradient would be off by as much as
 //! it is exact to. So on such a card products in f32 go to the kernels that multiply in f32, which are
 //! slower, unless TF32 is [allowed](allow_tf32). Programs that stand in for a card, which tests run on, take
-//! long to compile kernels that share memory: they get the kernel that does not. Everywhere else, and in
-//! other formats, products are burn's.
+//! long to compile kernels that share memory: their small products get the kernel that does not. Everywhere
+//! else, and in other formats, products are burn's.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -80,6 +80,7 @@ mod whole {
     use burn::backend::autodiff::grads::Gradients;
     use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
     use burn::backend::cubecl::dtype_to_storage_type;
+    use burn::backend::ops::FloatTensorOps;
     use burn::backend::tensor::FloatTensor;
     use burn::backend::{
         Autodiff, Backend, Cube, Dispatch, DispatchDevice, Flex, TensorMetadata, backend_extension,
@@ -123,9 +124,13 @@ mod whole {
     pub(super) enum Kernel {
         /// Tiles in shared memory: fast on a card.
         Tiled,
-        /// A number of the output for each unit. It takes all matrices.
+        /// A number of the output for each unit. It takes all matrices, and is slow for large ones, which go
+        /// to burn's.
         Naive,
     }
+
+    /// Multiplications from which compiling a kernel that shares memory pays, where no card computes.
+    const LARGE: usize = 1 << 20;
 
     /// A product whose factors are not rounded.
     #[backend_extension(Flex, Cube, Autodiff)]
@@ -144,6 +149,10 @@ mod whole {
 
     impl WholeProduct for Cube {
         fn whole_product(left: CubeTensor, right: CubeTensor, kernel: Kernel) -> CubeTensor {
+            let columns = right.shape()[right.rank() - 1];
+            if matches!(kernel, Kernel::Naive) && left.shape().num_elements() * columns >= LARGE {
+                return Self::float_matmul(left, right);
+            }
             let out = init_matmul_output(&left, &right, left.dtype);
             let tile_size = TileSizeSelection::MaxTileSize;
             let tiled = BlueprintStrategy::Inferred(DoubleUnitSelectionArgs { tile_size });
@@ -244,7 +253,9 @@ mod whole {
             let device = Compute::tested().device();
             let random =
                 |shape: [usize; 3]| Tensor::<3>::random(shape, Distribution::Default, &Device::flex());
-            for [batch, rows, inner, columns] in [[1, 1, 3, 1], [2, 5, 7, 3], [3, 70, 33, 65]] {
+            for [batch, rows, inner, columns] in
+                [[1, 1, 3, 1], [2, 5, 7, 3], [3, 70, 33, 65], [1, 600, 300, 100]]
+            {
                 let (left, right) = (random([batch, rows, inner]), random([batch, inner, columns]));
                 let turn = random([batch, rows, columns]);
                 let through = |device: &Device, multiply: &dyn Fn(Tensor<3>, Tensor<3>) -> Tensor<3>| {

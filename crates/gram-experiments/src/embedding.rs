@@ -98,6 +98,9 @@ pub struct Provenance {
     /// How numbers are written.
     #[serde(default)]
     pub precision: Precision,
+    /// The kind of device that computed them, and in which number format where it is not f32.
+    #[serde(default)]
+    pub device: Option<String>,
 }
 
 /// What became of the pairs.
@@ -288,6 +291,7 @@ impl Provenance {
             image_size: model.preprocess.crop as usize,
             sentence_bert: sentence_bert.map(|folder| folder.display().to_string()),
             precision,
+            device: Some(model.compute().identity()),
         })
     }
 }

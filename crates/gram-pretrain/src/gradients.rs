@@ -1,8 +1,8 @@
-//! The gradient of a batch's contrastive loss, on all cores.
+//! The gradient of a batch's contrastive loss.
 //!
 //! The loss compares every image with every text, but a tower's gradient needs no more of the other pairs
-//! than the derivative of the loss by its own features. So the batch goes through the towers in parts, each
-//! on a thread of its own; the loss is taken over the features of all, and its derivative sent back through
+//! than the derivative of the loss by its own features. So the batch goes through the towers in parts, on a
+//! CPU side by side; the loss is taken over the features of all, and its derivative sent back through
 //! each part (as in GradCache, Gao et al. 2021, arXiv 2101.06983, but with the parts' activations kept). The
 //! parts and the order of their sum are fixed: the number of threads changes no number.
 
@@ -12,7 +12,6 @@ use burn_optim::{GradientsAccumulator, GradientsParams};
 use gram_clip::Clip;
 use gram_clip::signal::leaf;
 use gram_clip::text_tower::Batching;
-use rayon::prelude::*;
 
 use crate::batches::Batch;
 use crate::contrastive_loss::{contrastive_loss, targets};
@@ -35,8 +34,7 @@ struct Part {
 /// The contrastive loss of `batch`, and its gradient by every parameter of `clip`. `start` is the token SOS.
 pub fn loss_and_gradients(clip: &Clip, batch: &Batch, start: u32) -> (f32, GradientsParams) {
     let firsts: Vec<usize> = (0..batch.texts.len()).step_by(PART).collect();
-    let parts: Vec<Part> =
-        firsts.into_par_iter().map(|first| Part::forward(clip, batch, first, start)).collect();
+    let parts: Vec<Part> = clip.compute.each(firsts, |first| Part::forward(clip, batch, first, start));
     let features = |of: fn(&Part) -> &Tensor<2>| {
         leaf(Tensor::cat(parts.iter().map(|part| of(part).clone().inner()).collect(), 0))
     };
@@ -47,8 +45,7 @@ pub fn loss_and_gradients(clip: &Clip, batch: &Batch, start: u32) -> (f32, Gradi
     let derivative =
         |features: &Tensor<2>| features.grad(&gradients).unwrap_or_else(|| features.zeros_like().inner());
     let (text, image) = (derivative(&text), derivative(&image));
-    let through_towers: Vec<GradientsParams> =
-        parts.into_par_iter().map(|part| part.backward(&text, &image)).collect();
+    let through_towers: Vec<GradientsParams> = clip.compute.each(parts, |part| part.backward(&text, &image));
     let mut sum = GradientsAccumulator::new();
     sum.accumulate(clip, GradientsParams::from_grads(gradients, clip));
     through_towers.into_iter().for_each(|part| sum.accumulate(clip, part));

@@ -37,6 +37,7 @@ pub struct DemoArguments {
 /// Runs the command.
 pub fn run(arguments: &DemoArguments, common: &Common) -> anyhow::Result<()> {
     destination::folder(&arguments.out)?;
+    let compute = common.compute()?;
     let seeds = |usual: usize| arguments.seeds.map_or(usual, usize::from);
     let plan = match (arguments.quick, arguments.full) {
         (true, _) => Plan::quick(common.seed),
@@ -48,7 +49,7 @@ pub fn run(arguments: &DemoArguments, common: &Common) -> anyhow::Result<()> {
     }
     let bar = Stages(bar(""));
     let (out, restart) = (&arguments.out, arguments.anew.restart);
-    let results = demo::run(&plan, &command_line(), out, restart, &common.compute()?, &bar)?;
+    let results = demo::run(&plan, &command_line(), out, restart, &compute, &bar)?;
     drop(bar);
     let report = arguments.out.join("report.html");
     if common.json {

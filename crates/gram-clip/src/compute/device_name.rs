@@ -109,8 +109,11 @@ impl FromStr for DeviceChoice {
         for number in numbers.unwrap_or("0").split(',') {
             let number = number.parse().map_err(|_| unknown())?;
             let device = DeviceName { backend, number };
-            if (backend == Backend::Cpu && numbers.is_some()) || devices.contains(&device) {
+            if backend == Backend::Cpu && numbers.is_some() {
                 return Err(unknown());
+            }
+            if devices.contains(&device) {
+                return Err(ComputeError::Twice(text.to_owned()));
             }
             devices.push(device);
         }
@@ -150,10 +153,12 @@ mod tests {
 
     #[test]
     fn what_names_no_device_is_refused() {
-        for text in ["gpu", "CUDA", "cuda:", "cuda:x", "cuda:-1", "cuda:1,1", "cuda:0,", "cpu:1", "cuda:0:1"]
-        {
-            let error = text.parse::<DeviceChoice>().unwrap_err().to_string();
-            assert!(error.starts_with(&format!("no device is called `{text}`: auto, cpu, cuda")), "{error}");
+        let error_of = |text: &str| text.parse::<DeviceChoice>().unwrap_err().to_string();
+        for text in ["gpu", "CUDA", "cuda:", "cuda:x", "cuda:-1", "cuda:0,", "cpu:1", "cuda:0:1"] {
+            let expected =
+                format!("no device is called `{text}`: --device and GRAM_DEVICE take auto, cpu, cuda");
+            assert!(error_of(text).starts_with(&expected), "{text}");
         }
+        assert_eq!(error_of("cuda:0,1,0"), "`cuda:0,1,0` names one device twice");
     }
 }

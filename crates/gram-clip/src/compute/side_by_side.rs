@@ -39,11 +39,19 @@ impl Compute {
 
     /// What `work` makes of each item, in their order, collected. On a CPU they share all cores, each as many
     /// as it can use; a GPU computes one at a time, for a second would only take its memory.
-    pub fn each<T: Sync, R: Send, C>(&self, items: &[T], work: impl Fn(&T) -> R + Sync + Send) -> C
+    pub fn each<T: Send, R: Send, C>(
+        &self,
+        items: impl IntoParallelIterator<Item = T> + IntoIterator<Item = T>,
+        work: impl Fn(T) -> R + Sync + Send,
+    ) -> C
     where
         C: FromIterator<R> + FromParallelIterator<R>,
     {
-        if self.is_cpu() { items.par_iter().map(work).collect() } else { items.iter().map(work).collect() }
+        if self.is_cpu() {
+            items.into_par_iter().map(work).collect()
+        } else {
+            items.into_iter().map(work).collect()
+        }
     }
 }
 

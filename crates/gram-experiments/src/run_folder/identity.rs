@@ -49,8 +49,10 @@ pub(super) fn refuse_differences(path: &Path, there: &Value, here: &Value) -> Re
         more => format!("; {more} more"),
     };
     found.truncate(NAMED);
+    let only_the_device = found.iter().all(|difference| difference.contains("device was "));
+    let as_before = if only_the_device { "compute as before (--device, --precision), " } else { "" };
     refuse!(
-        "{}: another run was begun here: {}{more}: name another --out, or begin anew with --restart",
+        "{}: another run was begun here: {}{more}: {as_before}name another --out, or begin anew with --restart",
         path.display(),
         found.join("; ")
     )

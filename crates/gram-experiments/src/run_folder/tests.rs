@@ -23,6 +23,18 @@ fn the_same_run_goes_on_and_another_one_learns_what_differs() {
 }
 
 #[test]
+fn a_run_that_was_computed_elsewhere_learns_how_to_compute_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let on = |device: &str| json!({"model": {"device": device, "weights": "ab"}});
+    drop(claim(folder.path(), &on("cpu"), false).unwrap());
+    let error = claim(folder.path(), &on("cpu f16"), false).unwrap_err().to_string();
+    assert!(
+        error.contains(r#"model.device was "cpu", now "cpu f16": compute as before (--device, --precision), name another"#),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_restart_deletes_what_the_run_made_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let run = claim(folder.path(), &json!({"seed": 1}), false).unwrap();
