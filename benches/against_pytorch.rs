@@ -1,13 +1,13 @@
-//! A CoOp step and an exact GRAM meta-step on ViT-B/16's text tower, beside PyTorch on the same machine in
-//! the same run.
+//! Encoding, steps of tuning and exact meta-steps on ViT-B/16, beside PyTorch on the same machine in the same
+//! run.
 //!
 //!     cargo bench --workspace --bench against_pytorch
+//!     cargo bench --workspace --bench against_pytorch -- --threads 1 "meta-step visual"
 //!
-//! Weights are drawn by a hash of their place, in the same way by the peer
-//! (`benches/peer/against_pytorch.py`), which runs where `python3`, or the interpreter that `PYTHON` names,
-//! has torch. Both print seconds (medians); their losses and gradients are compared. The share of the
-//! machine's peak is that of its fastest product of matrices. At the end the peak of memory for K = 1 and K =
-//! 16 inner steps, each in a process of its own.
+//! Weights are drawn by a hash of their place, in the same way by the peer (`benches/peer`), which runs where
+//! `python3`, or the interpreter that `PYTHON` names, has torch. Every row is a process of its own, first of
+//! gram and then of the peer, so that its peak of memory is its own. Seconds are medians; what was computed
+//! is compared. The share of the machine's peak is that of its fastest product of matrices.
 
 #![allow(
     clippy::print_stdout,
@@ -18,30 +18,228 @@
 #[path = "workload.rs"]
 mod workload;
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
+use clap::Parser;
 use gram_clip::Compute;
-use gram_clip::scalars::read_one;
-use gram_meta::Task;
-use gram_prompt::{Part, PromptKind};
-use workload::{CONTEXT_TOKENS, NAME, Sizes, World, inner_loop, timed, values};
+use gram_prompt::{Classes, Part, PromptKind};
+use serde::{Deserialize, Serialize};
+use workload::{CONTEXT_TOKENS, NAME, Sizes, VISUAL_TOKENS, World, deviation, inner_loop, timed, values};
 
 /// As `gram` itself.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const WIDTH: usize = Sizes::TEXT.width;
-const LAYERS: usize = Sizes::TEXT.layers;
+/// Beside PyTorch.
+const ROWS: [&str; 9] = [
+    "encoding",
+    "step text",
+    "step visual",
+    "meta-step text 1",
+    "meta-step text 5",
+    "meta-step visual 1",
+    "meta-step visual 5",
+    "meta-step joint 1",
+    "meta-step joint 5",
+];
+/// For their memory only.
+const LONG: [&str; 2] = ["meta-step text 16", "meta-step visual 16"];
+/// Images of the rows that encode.
+const IMAGES: usize = 32;
 
-/// The distance of two lists of numbers over the norm of the second.
-fn deviation(found: &[f32], expected: &serde_json::Value) -> f64 {
-    let expected: Vec<f64> =
-        serde_json::from_value(expected.clone()).expect("the peer prints lists of numbers");
-    let square =
-        |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
-    let apart =
-        square(&mut found.iter().zip(&expected).map(|(found, expected)| f64::from(*found) - expected));
-    apart / square(&mut expected.iter().copied())
+#[derive(Parser)]
+struct Arguments {
+    /// Rows that begin so; all without one.
+    rows: Vec<String>,
+    /// Threads of both programs, one table for each.
+    #[arg(long, value_delimiter = ',')]
+    threads: Vec<usize>,
+    /// Runs of each row, after a first one.
+    #[arg(long, default_value_t = 3)]
+    times: usize,
+    /// Without PyTorch.
+    #[arg(long)]
+    alone: bool,
+    /// Runs one row, and prints what it found.
+    #[arg(long, hide = true)]
+    row: Option<String>,
+    /// Cargo passes it to benches.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// What one process says of a row.
+#[derive(Serialize, Deserialize)]
+struct Found {
+    seconds: f64,
+    values: Vec<f32>,
+    /// Megabytes of resident memory before the row, and at most.
+    before: f64,
+    peak: f64,
+}
+
+fn main() {
+    let arguments = Arguments::parse();
+    if let Some(row) = &arguments.row {
+        let found = run(row, arguments.times);
+        return println!("{}", serde_json::to_string(&found).expect("numbers are JSON"));
+    }
+    let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".into());
+    let has_torch = Command::new(&python).args(["-c", "import torch"]).stderr(Stdio::null()).status();
+    let has_torch = !arguments.alone && has_torch.is_ok_and(|status| status.success());
+    let all = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = if arguments.threads.is_empty() { vec![all, 1] } else { arguments.threads.clone() };
+    for threads in threads {
+        table(&arguments, threads, has_torch.then_some(python.as_str()));
+    }
+}
+
+/// A table of all rows that are asked for.
+fn table(arguments: &Arguments, threads: usize, python: Option<&str>) {
+    let own = |row: &str| {
+        let program = std::env::current_exe().expect("this program has a path");
+        let mut command = Command::new(program);
+        command.args(["--row", row, "--times", &arguments.times.to_string()]);
+        told(command.env("RAYON_NUM_THREADS", threads.to_string())).expect("this program runs again")
+    };
+    let peak = 2.0 * 1024.0_f64.powi(3) / own("product").seconds / 1e9;
+    println!("{threads} threads; a product of matrices: {peak:.0} GFLOP/s\n");
+    println!("| work | gram | of the peak | memory | PyTorch | ratio | memory | numbers apart |");
+    println!("|---|---|---|---|---|---|---|---|");
+    let is_asked =
+        |row: &str| arguments.rows.is_empty() || arguments.rows.iter().any(|asked| row.starts_with(asked));
+    for row in ROWS.into_iter().chain(LONG).filter(|row| is_asked(row)) {
+        let ours = own(row);
+        let share = 100.0 * operations(row) / 1e9 / ours.seconds / peak;
+        let line = format!("| {} | {:.2} s | {share:.0} % | {:.0} MB |", title(row), ours.seconds, ours.peak);
+        let python = python.filter(|_| !LONG.contains(&row));
+        // All positions of the text tower, and those that are used.
+        let lengths: &[usize] = if row.contains("text") { &[77, USED] } else { &[USED] };
+        for length in python.map(|_| lengths).unwrap_or_default() {
+            let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../benches/peer/against_pytorch.py");
+            let mut command = Command::new(python.unwrap_or_default());
+            command.args([script, row, "--threads", &threads.to_string(), "--length", &length.to_string()]);
+            let Some(peer) = told(command.args(["--times", &arguments.times.to_string()])) else {
+                println!("{line} failed | | | |");
+                continue;
+            };
+            let of_all = if *length == USED { "" } else { " (77 positions)" };
+            let (ratio, apart) = (peer.seconds / ours.seconds, deviation(&ours.values, &peer.values));
+            println!(
+                "{line} {:.2} s{of_all} | {ratio:.2} x | {:.0} MB | {apart:.0e} |",
+                peer.seconds, peer.peak
+            );
+            assert!(apart < 1e-4, "{row}: PyTorch has other numbers");
+        }
+        if python.is_none() {
+            println!("{line} | | | |");
+        }
+    }
+    println!();
+}
+
+/// What a program printed in its last line.
+fn told(command: &mut Command) -> Option<Found> {
+    let output = command.stderr(Stdio::inherit()).output().ok()?;
+    serde_json::from_slice(output.stdout.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty())?).ok()
+}
+
+/// A row as people call it.
+fn title(row: &str) -> String {
+    match row.split(' ').collect::<Vec<_>>()[..] {
+        ["step", "text"] => "CoOp step, 100 classes".to_owned(),
+        ["step", kind] => format!("{kind} step, {IMAGES} images"),
+        ["meta-step", kind, steps] => format!("exact meta-step, {kind}, K = {steps}"),
+        _ => format!("{row} {IMAGES} images"),
+    }
+}
+
+fn kind(word: &str) -> PromptKind {
+    match word {
+        "text" => PromptKind::Textual,
+        "visual" => PromptKind::Visual,
+        _ => PromptKind::Joint,
+    }
+}
+
+/// Runs a row.
+fn run(row: &str, times: usize) -> Found {
+    let compute = Compute::cpu();
+    let words: Vec<&str> = row.split(' ').collect();
+    let sizes = match words[..] {
+        [_, "text", ..] => Sizes::TEXT,
+        [_, "joint", ..] => Sizes::FULL,
+        _ => Sizes::VISION,
+    };
+    let world = World::new(sizes, &compute);
+    let (model, before) = (world.model(), peak());
+    let (seconds, values) = match words[..] {
+        ["product"] => {
+            let square = world.matrix("square", [1024, 1024], 1.0);
+            timed(15, || values(&square.clone().matmul(square.clone()))[..1].to_vec())
+        }
+        ["step", word] => {
+            let kind = kind(word);
+            let classes = match kind {
+                PromptKind::Visual => Classes::Features(world.normalised("classes", 100)),
+                _ => world.classes(0, 100),
+            };
+            let (theta, batch) = (world.prompt(kind), world.batch(kind));
+            timed(times, || workload::step(&model, &theta, &classes, &batch))
+        }
+        ["meta-step", word, steps] => {
+            let kind = kind(word);
+            let (theta, tasks) = (world.prompt(kind), world.tasks(kind));
+            let (phi, inner) = (world.regulator(&theta), inner_loop(steps.parse().expect("a number")));
+            let at_once = tasks.len().div_ceil(compute.passes_at_once());
+            timed(times, || workload::meta_step(&model, (&theta, &phi), &tasks, at_once, &inner))
+        }
+        _ => {
+            let pixels = world.pixels("pixels", IMAGES);
+            timed(times, || values(&world.clip.image_features(pixels.clone(), None)))
+        }
+    };
+    Found { seconds, values, before, peak: peak() }
+}
+
+/// Positions of a class among those that are used.
+const USED: usize = 1 + CONTEXT_TOKENS + NAME + 2;
+
+/// Multiplications and additions of a row's products of matrices.
+fn operations(row: &str) -> f64 {
+    let sizes = Sizes::FULL;
+    // At a position 12 squares of the width in each layer, two operations each; and attention over all
+    // positions of an image.
+    let own = |width: usize, layers: usize| 24.0 * (width * width * layers) as f64;
+    let text = |contexts: usize, classes: usize| {
+        let positions = contexts * (1 + CONTEXT_TOKENS) + classes * (NAME + 2);
+        positions as f64 * own(sizes.width, sizes.layers)
+    };
+    let patches = (sizes.side / 16).pow(2);
+    let vision = |images: usize, prompt: usize| {
+        let positions = (1 + prompt + patches) as f64;
+        let attention = 4.0 * positions * (sizes.vision_width * sizes.vision_layers) as f64;
+        images as f64 * positions * (own(sizes.vision_width, sizes.vision_layers) + attention)
+    };
+    // Backward as much as forward, for no weight has a gradient; as much again in dual numbers, values being
+    // known.
+    match row.split(' ').collect::<Vec<_>>()[..] {
+        ["step", "text"] => 2.0 * text(1, 100),
+        ["step", _] => 2.0 * vision(IMAGES, VISUAL_TOKENS),
+        ["meta-step", word, steps] => {
+            let steps: f64 = steps.parse().expect("a number");
+            let has = |part: Part| kind(word).parts().contains(&part);
+            let mut all = 0.0;
+            if has(Part::Text) {
+                all += (4.0 * steps + 2.0) * text(4, 20);
+            }
+            if has(Part::Visual) {
+                all += 4.0 * steps * vision(20, VISUAL_TOKENS) + 2.0 * vision(60, VISUAL_TOKENS);
+            }
+            all
+        }
+        _ => vision(IMAGES, 0),
+    }
 }
 
 /// Peak of the resident memory of this process, in megabytes.
@@ -50,109 +248,4 @@ fn peak() -> f64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok())
         .map_or(f64::NAN, |kilobytes| kilobytes / 1024.0)
-}
-
-/// Prints the peak of memory before and after a meta-step with so many inner steps.
-fn memory(steps: usize) {
-    let world = World::new(Sizes::TEXT, &Compute::cpu());
-    let (model, tasks, theta) = (world.model(), world.tasks(), world.prompt(PromptKind::Textual));
-    let phi = world.regulator(&theta);
-    let before = peak();
-    inner_loop(steps).meta_gradients(&model, &theta, Some(&phi), &tasks);
-    println!("{before} {}", peak());
-}
-
-fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    if let Some(place) = arguments.iter().position(|argument| argument == "--inner-steps") {
-        return memory(arguments[place + 1].parse().expect("a number of inner steps"));
-    }
-    let world = World::new(Sizes::TEXT, &Compute::cpu());
-    let (model, theta) = (world.model(), world.prompt(PromptKind::Textual));
-
-    let (many, batch) = (world.classes(0, 100), world.batch());
-    let (step, gradient) = timed(7, || model.gradient(&theta, &many, &batch));
-
-    let (tasks, phi) = (world.tasks(), world.regulator(&theta));
-    let sum = |chunk: usize| {
-        let found = Compute::cpu()
-            .side_by_side(tasks.chunks(chunk).collect(), |tasks: &[Task]| {
-                inner_loop(1).meta_gradients(&model, &theta, Some(&phi), tasks)
-            })
-            .concat();
-        let theta =
-            found.iter().skip(1).fold(found[0].theta.clone(), |sum, one| sum.add_scaled(&one.theta, 1.0));
-        let loss: f32 = found.iter().map(|one| one.read().query_loss).sum();
-        (loss, theta)
-    };
-    let (meta_step, (meta_loss, meta_gradient)) = timed(7, || sum(2));
-    let (one_by_one, _) = timed(5, || sum(1));
-    let (all_at_once, _) = timed(5, || sum(4));
-
-    let square = world.matrix("square", [1024, 1024], 1.0);
-    let (product, _) = timed(15, || square.clone().matmul(square.clone()).into_data());
-    let peak = 2.0 * 1024.0_f64.powi(3) / product / 1e9;
-
-    // Multiplications and additions of the products of matrices at a position, forward: 12 squares of the
-    // width in each layer.
-    let position = 2.0 * 12.0 * (WIDTH * WIDTH * LAYERS) as f64;
-    let own = NAME + 2;
-    let positions =
-        |contexts: usize, classes: usize| (contexts * (1 + CONTEXT_TOKENS) + classes * own) as f64;
-    // Backward as much as forward, for no weight has a gradient; as much again in dual numbers, values being
-    // known.
-    let step_rate = positions(1, 100) * position * 2.0 / step / 1e9;
-    let meta_rate = positions(4, 20) * position * (2.0 + 2.0 + 2.0) / meta_step / 1e9;
-    println!("peak of a product of matrices: {peak:.0} GFLOP/s");
-    println!(
-        "CoOp step, 100 classes: {step:.3} s, {step_rate:.0} GFLOP/s ({:.0} % of the peak)",
-        100.0 * step_rate / peak
-    );
-    println!(
-        "meta-step, 4 tasks of 5 ways: {meta_step:.3} s, {meta_rate:.0} GFLOP/s ({:.0} % of the peak); one task at a time {one_by_one:.3} s, all in one pass {all_at_once:.3} s",
-        100.0 * meta_rate / peak
-    );
-
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../benches/peer/against_pytorch.py");
-    let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".into());
-    match Command::new(&python).arg(script).output() {
-        Ok(output) if output.status.success() => {
-            let peer: serde_json::Value =
-                serde_json::from_slice(&output.stdout).expect("the peer prints JSON");
-            println!("PyTorch {}:", peer["torch"].as_str().unwrap_or("?"));
-            for (what, ours, found, loss) in [
-                ("CoOp step", step, &gradient.gradient, read_one(gradient.loss.clone())),
-                ("meta-step", meta_step, &meta_gradient, meta_loss),
-            ] {
-                let of = &peer[what];
-                for positions in ["77", "9"] {
-                    let seconds = of["seconds"][positions].as_f64().expect("the peer prints seconds");
-                    println!("  {what}, {positions} positions: {seconds:.3} s, {:.1} x ours", seconds / ours);
-                }
-                let text = found.get(Part::Text).map(values).unwrap_or_default();
-                let off = deviation(&text, &of["gradient"]);
-                let loss_off =
-                    (f64::from(loss) / of["loss"].as_f64().expect("the peer prints a loss") - 1.0).abs();
-                println!("  {what}: loss {loss_off:.1e} off, gradient {off:.1e} off (relative)");
-                assert!(off < 1e-4 && loss_off < 1e-4, "{what}: PyTorch has other numbers");
-            }
-        }
-        _ => println!("{python} has no torch: nothing to compare with"),
-    }
-
-    let of_steps = |steps: usize| {
-        let program = std::env::current_exe().expect("this program has a path");
-        let output = Command::new(program)
-            .args(["--inner-steps", &steps.to_string()])
-            .output()
-            .expect("it runs again");
-        let numbers: Vec<f64> =
-            String::from_utf8_lossy(&output.stdout).split_whitespace().flat_map(str::parse).collect();
-        (numbers[0], numbers[1])
-    };
-    let ((_, one), (before, sixteen)) = (of_steps(1), of_steps(16));
-    println!(
-        "peak of memory: {one:.0} MB with K = 1, {sixteen:.0} MB with K = 16 ({:+.1} %); {before:.0} MB before",
-        100.0 * (sixteen / one - 1.0)
-    );
 }

@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::checkpoint::Source;
+use gram_clip::scalars::read;
 use gram_clip::{Clip, ClipConfig, ClipError, Compute};
 use gram_features::Images;
-use gram_meta::{InnerLoop, Regulator, RegulatorStart, Task};
+use gram_meta::{InnerLoop, MetaGradient, Regulator, RegulatorStart, Task};
 use gram_prompt::{
     ClassSentence, Classes, LabelledImages, Part, Placement, Prompt, PromptKind, PromptedClip, Rates,
     RegulatorForm,
@@ -52,6 +53,8 @@ impl Sizes {
     /// ViT-B/16's text tower, where nobody looks at images.
     pub const TEXT: Self =
         Self { vision_width: 64, vision_layers: 1, vision_heads: 1, side: 32, ..Self::FULL };
+    /// ViT-B/16's vision tower, where nobody reads.
+    pub const VISION: Self = Self { layers: 1, ..Self::FULL };
     /// Enough to see that everything runs.
     pub const SMALL: Self = Self {
         name: "a small model",
@@ -140,11 +143,9 @@ impl World {
         Classes::Sentences((first..first + count).map(class).collect())
     }
 
-    /// Features of the classes' names alone, for prompts that the text tower does not see.
-    pub fn class_features(&self, name: &str, count: usize) -> Classes {
-        Classes::Features(
-            gram_clip::Signal::from(self.matrix(name, [count, self.sizes.width], 1.0)).normalize().value,
-        )
+    /// Normalised features, of images or of classes that no prompt stands before.
+    pub fn normalised(&self, name: &str, count: usize) -> Tensor<2> {
+        gram_clip::Signal::from(self.matrix(name, [count, self.sizes.width], 1.0)).normalize().value
     }
 
     fn labels(&self, classes: usize, count: usize) -> Tensor<1, burn::tensor::Int> {
@@ -152,38 +153,11 @@ impl World {
         Tensor::from_data(TensorData::new(labels, [count]), &self.device)
     }
 
-    /// Cached features of images, so many of each class.
-    pub fn features(&self, name: &str, classes: usize, of_each: usize) -> LabelledImages {
-        let count = classes * of_each;
-        let features = self.matrix(name, [count, self.sizes.width], 1.0);
-        let features = gram_clip::Signal::from(features).normalize().value;
-        LabelledImages { images: Images::Features(features), labels: self.labels(classes, count) }
-    }
-
-    /// The images of a CoOp step: 32, of the first of 100 classes.
-    pub fn batch(&self) -> LabelledImages {
-        let LabelledImages { images, labels } = self.features("batch", 100, 1);
-        let images = match images {
-            Images::Features(features) => Images::Features(features.narrow(0, 0, 32)),
-            pixels @ Images::Pixels(_) => pixels,
-        };
-        LabelledImages { images, labels: labels.narrow(0, 0, 32) }
-    }
-
     /// Pixels `[count, 3, side, side]`.
     pub fn pixels(&self, name: &str, count: usize) -> Tensor<4> {
         let side = self.sizes.side;
         let values = hashed(name, count * 3 * side * side, 1.0);
         Tensor::from_data(TensorData::new(values, [count, 3, side, side]), &self.device)
-    }
-
-    /// Images, so many of each class.
-    pub fn images(&self, name: &str, classes: usize, of_each: usize) -> LabelledImages {
-        let count = classes * of_each;
-        LabelledImages {
-            images: Images::Pixels(self.pixels(name, count)),
-            labels: self.labels(classes, count),
-        }
     }
 
     pub fn prompt(&self, kind: PromptKind) -> Prompt {
@@ -205,23 +179,34 @@ impl World {
         })
     }
 
-    /// Four tasks of five ways on features.
-    pub fn tasks(&self) -> Vec<Task> {
-        let task = |task: usize| Task {
-            classes: self.classes(200 + 5 * task, 5),
-            support_set: self.features(&format!("support {task}"), 5, 4),
-            query_set: self.features(&format!("query {task}"), 5, 15),
-            new_classes: None,
+    /// The images of a step: 32, of the first of 100 classes, or their features.
+    pub fn batch(&self, kind: PromptKind) -> LabelledImages {
+        let images = match kind.parts().contains(&Part::Visual) {
+            true => Images::Pixels(self.pixels("batch", 32)),
+            false => Images::Features(self.normalised("batch", 100).narrow(0, 0, 32)),
         };
-        (0..4).map(task).collect()
+        LabelledImages { images, labels: self.labels(100, 32) }
     }
 
-    /// Four tasks of five ways on images, one to learn from and three to ask for in each class.
-    pub fn visual_tasks(&self) -> Vec<Task> {
+    /// Four tasks of five ways: on features 4 + 15 of each class, on images 1 + 3; with the classes' names where
+    /// they are prompted, else with their features.
+    pub fn tasks(&self, kind: PromptKind) -> Vec<Task> {
+        let has = |part: Part| kind.parts().contains(&part);
+        let images = |name: String, of_each: usize| LabelledImages {
+            images: match has(Part::Visual) {
+                true => Images::Pixels(self.pixels(&name, 5 * of_each)),
+                false => Images::Features(self.normalised(&name, 5 * of_each)),
+            },
+            labels: self.labels(5, 5 * of_each),
+        };
+        let (support, query) = if has(Part::Visual) { (1, 3) } else { (4, 15) };
         let task = |task: usize| Task {
-            classes: self.class_features(&format!("classes {task}"), 5),
-            support_set: self.images(&format!("support {task}"), 5, 1),
-            query_set: self.images(&format!("query {task}"), 5, 3),
+            classes: match has(Part::Text) {
+                true => self.classes(200 + 5 * task, 5),
+                false => Classes::Features(self.normalised(&format!("classes {task}"), 5)),
+            },
+            support_set: images(format!("support {task}"), support),
+            query_set: images(format!("query {task}"), query),
             new_classes: None,
         };
         (0..4).map(task).collect()
@@ -230,6 +215,42 @@ impl World {
 
 pub fn inner_loop(steps: usize) -> InnerLoop {
     InnerLoop { steps, rates: Rates::both(ALPHA), ..InnerLoop::default() }
+}
+
+/// The gradient of images among classes, and behind it its loss.
+pub fn step(model: &PromptedClip, theta: &Prompt, classes: &Classes, images: &LabelledImages) -> Vec<f32> {
+    let found = model.gradient(theta, classes, images);
+    read(tensors(&found.gradient).chain([found.loss]).collect())
+}
+
+/// The sum of the tasks' exact meta-gradients for theta, and behind it that of their query losses. So many tasks
+/// pass the towers at once.
+pub fn meta_step(
+    model: &PromptedClip,
+    (theta, phi): (&Prompt, &Regulator),
+    tasks: &[Task],
+    at_once: usize,
+    inner: &InnerLoop,
+) -> Vec<f32> {
+    let some = |tasks: &[Task]| inner.meta_gradients(model, theta, Some(phi), tasks);
+    let found = model.clip.compute.side_by_side(tasks.chunks(at_once).collect(), some).concat();
+    let rest = found.iter().skip(1);
+    let sum = rest.fold(found[0].theta.clone(), |sum, one| sum.add_scaled(&one.theta, 1.0));
+    let (readings, mut values) = MetaGradient::read_all(&found, tensors(&sum).collect());
+    values.push(readings.iter().map(|reading| reading.query_loss).sum());
+    values
+}
+
+/// The numbers of each part.
+fn tensors(prompt: &Prompt) -> impl Iterator<Item = Tensor<1>> {
+    prompt.parts().map(|(_, tensor)| tensor.clone().reshape([-1]))
+}
+
+/// The distance of two lists of numbers over the norm of the second.
+pub fn deviation(found: &[f32], expected: &[f32]) -> f64 {
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
+    let apart = found.iter().zip(expected).map(|(one, other)| f64::from(*one) - f64::from(*other));
+    norm(&mut apart.into_iter()) / norm(&mut expected.iter().map(|value| f64::from(*value)))
 }
 
 /// Median seconds of `work`, and what it gives.

@@ -14,15 +14,12 @@ mod case;
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Tensor;
 use case::{CASES, Case, METHODS, apart};
 use clap::Parser;
-use gram_clip::scalars::read;
 use gram_clip::{Compute, DeviceChoice, Precision};
-use gram_meta::{InnerLoop, Task};
-use gram_prompt::{Part, Prompt, PromptKind, RegulatorForm};
+use gram_prompt::{PromptKind, RegulatorForm};
 use serde_json::{Value, json};
-use workload::{Sizes, World, inner_loop, timed, values};
+use workload::{Sizes, World, inner_loop, meta_step, step, timed, values};
 
 #[derive(Parser)]
 struct Arguments {
@@ -90,40 +87,21 @@ fn speed(sizes: Sizes, compute: &Compute) -> Value {
         let (seconds, features) = timed(times, || values(&world.clip.image_features(pixels.clone(), None)));
         found.insert(
             format!("encoding {images} images, {precision}"),
-            json!({"seconds": seconds, "first": &features[..sizes.width]}),
+            json!({"seconds": seconds, "values": &features[..sizes.width]}),
         );
     }
     let world = World::new(sizes, compute);
-    let (textual, visual) = (world.prompt(PromptKind::Textual), world.prompt(PromptKind::Visual));
-    let (classes, batch) = (world.classes(0, 100), world.batch());
-    let (seconds, gradient) = timed(times, || {
-        let gradient = world.model().gradient(&textual, &classes, &batch).gradient;
-        flat(&gradient)
-    });
-    found.insert("CoOp step, 100 classes".into(), json!({"seconds": seconds, "gradient": gradient}));
-    let meta = |theta: &Prompt, tasks: &[Task], inner: InnerLoop| {
-        let phi = world.regulator(theta);
-        timed(times, || {
-            let found = inner.meta_gradients(&world.model(), theta, Some(&phi), tasks);
-            let sum =
-                found.iter().skip(1).fold(found[0].theta.clone(), |sum, one| sum.add_scaled(&one.theta, 1.0));
-            flat(&sum)
-        })
-    };
-    for (what, theta, tasks) in
-        [("textual", &textual, world.tasks()), ("visual", &visual, world.visual_tasks())]
-    {
-        let (seconds, gradient) = meta(theta, &tasks, inner_loop(1));
-        found.insert(format!("exact meta-step, {what}"), json!({"seconds": seconds, "gradient": gradient}));
+    let model = world.model();
+    let (theta, classes, batch) =
+        (world.prompt(PromptKind::Textual), world.classes(0, 100), world.batch(PromptKind::Textual));
+    let (seconds, values) = timed(times, || step(&model, &theta, &classes, &batch));
+    found.insert("CoOp step, 100 classes".into(), json!({"seconds": seconds, "values": values}));
+    for (what, kind) in [("textual", PromptKind::Textual), ("visual", PromptKind::Visual)] {
+        let (theta, tasks) = (world.prompt(kind), world.tasks(kind));
+        let learned = (&theta, &world.regulator(&theta));
+        let (seconds, values) =
+            timed(times, || meta_step(&model, learned, &tasks, tasks.len(), &inner_loop(1)));
+        found.insert(format!("exact meta-step, {what}"), json!({"seconds": seconds, "values": values}));
     }
     found.into()
-}
-
-/// All numbers of a prompt, read back.
-fn flat(prompt: &Prompt) -> Vec<f32> {
-    let part = |(_, tensor): (Part, &Tensor<2>)| {
-        let [rows, columns] = tensor.dims();
-        tensor.clone().reshape([rows * columns])
-    };
-    read(prompt.parts().map(part).collect())
 }
