@@ -73,8 +73,7 @@ struct Arguments {
 struct Found {
     seconds: f64,
     values: Vec<f32>,
-    /// Megabytes of resident memory before the row, and at most.
-    before: f64,
+    /// Megabytes of resident memory, at most.
     peak: f64,
 }
 
@@ -172,7 +171,7 @@ fn run(row: &str, times: usize) -> Found {
         _ => Sizes::VISION,
     };
     let world = World::new(sizes, &compute);
-    let (model, before) = (world.model(), peak());
+    let model = world.model();
     let (seconds, values) = match words[..] {
         ["product"] => {
             let square = world.matrix("square", [1024, 1024], 1.0);
@@ -199,7 +198,7 @@ fn run(row: &str, times: usize) -> Found {
             timed(times, || values(&world.clip.image_features(pixels.clone(), None)))
         }
     };
-    Found { seconds, values, before, peak: peak() }
+    Found { seconds, values, peak: peak() }
 }
 
 /// Positions of a class among those that are used.

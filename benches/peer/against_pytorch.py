@@ -29,7 +29,6 @@ def main() -> None:
     text = clip.Text(clip.FULL) if needs_text else clip.Text(clip.Sizes(layers=0))
     vision = clip.Vision(clip.FULL if needs_vision else clip.Sizes(vision_width=64, vision_layers=0, side=32))
     model = clip.Model(text, vision, arguments.length)
-    before = peak()
     # The fused kernels of attention have no second derivative.
     backends = [SDPBackend.MATH] if what == "meta-step" else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
     with sdpa_kernel(backends):
@@ -42,7 +41,7 @@ def main() -> None:
         else:
             shots = (4, 15) if parts == ("text",) else (1, 3)
             found = clip.timed(arguments.times, model.meta_step(parts, shots, int(rest[1])))
-    print(json.dumps(found | {"torch": torch.__version__, "before": before, "peak": peak()}))
+    print(json.dumps(found | {"peak": peak()}))
 
 
 def peak() -> float:

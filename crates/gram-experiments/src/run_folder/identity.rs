@@ -48,18 +48,19 @@ pub(super) fn refuse_differences(path: &Path, there: &Value, here: &Value) -> Re
         0 => String::new(),
         more => format!("; {more} more"),
     };
-    found.truncate(NAMED);
-    let only_the_device = found.iter().all(|difference| difference.contains("device was "));
+    let only_the_device = found.iter().all(|(place, _)| place.ends_with("device"));
     let as_before = if only_the_device { "compute as before (--device, --precision), " } else { "" };
+    let named: Vec<String> =
+        found.into_iter().take(NAMED).map(|(place, change)| format!("{place} {change}")).collect();
     refuse!(
         "{}: another run was begun here: {}{more}: {as_before}name another --out, or begin anew with --restart",
         path.display(),
-        found.join("; ")
+        named.join("; ")
     )
 }
 
-/// Where two values differ, a line for each: `settings.shots was 4, now 16`.
-fn differences(place: &str, there: &Value, here: &Value, found: &mut Vec<String>) {
+/// Where two values differ, and how: `settings.shots`, `was 4, now 16`.
+fn differences(place: &str, there: &Value, here: &Value, found: &mut Vec<(String, String)>) {
     match (there, here) {
         (Value::Object(one), Value::Object(other)) => {
             let absent = Value::Null;
@@ -71,7 +72,9 @@ fn differences(place: &str, there: &Value, here: &Value, found: &mut Vec<String>
             }
         }
         (one, other) if one == other => {}
-        (one, other) => found.push(format!("{place} was {}, now {}", short(one), short(other))),
+        (one, other) => {
+            found.push((place.to_owned(), format!("was {}, now {}", short(one), short(other))));
+        }
     }
 }
 
