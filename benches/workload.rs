@@ -188,8 +188,8 @@ impl World {
         LabelledImages { images, labels: self.labels(100, 32) }
     }
 
-    /// Four tasks of five ways: on features 4 + 15 of each class, on images 1 + 3; with the classes' names where
-    /// they are prompted, else with their features.
+    /// Four tasks of five ways: on features 4 + 15 of each class, on images 1 + 3; with the classes' names
+    /// where they are prompted, else with their features.
     pub fn tasks(&self, kind: PromptKind) -> Vec<Task> {
         let has = |part: Part| kind.parts().contains(&part);
         let images = |name: String, of_each: usize| LabelledImages {
@@ -223,8 +223,8 @@ pub fn step(model: &PromptedClip, theta: &Prompt, classes: &Classes, images: &La
     read(tensors(&found.gradient).chain([found.loss]).collect())
 }
 
-/// The sum of the tasks' exact meta-gradients for theta, and behind it that of their query losses. So many tasks
-/// pass the towers at once.
+/// The sum of the tasks' exact meta-gradients for theta, and behind it that of their query losses. So many
+/// tasks pass the towers at once.
 pub fn meta_step(
     model: &PromptedClip,
     (theta, phi): (&Prompt, &Regulator),
