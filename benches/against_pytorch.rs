@@ -15,6 +15,8 @@
     reason = "a program of this repository's own, read as it runs"
 )]
 
+#[path = "../crates/gram-cli/src/allocator.rs"]
+mod allocator;
 #[path = "workload.rs"]
 mod workload;
 
@@ -25,10 +27,6 @@ use gram_clip::Compute;
 use gram_prompt::{Classes, Part, PromptKind};
 use serde::{Deserialize, Serialize};
 use workload::{CONTEXT_TOKENS, NAME, Sizes, VISUAL_TOKENS, World, deviation, inner_loop, timed, values};
-
-/// As `gram` itself.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Beside PyTorch.
 const ROWS: [&str; 9] = [
@@ -78,6 +76,7 @@ struct Found {
 }
 
 fn main() {
+    allocator::keep_free_memory();
     let arguments = Arguments::parse();
     if let Some(row) = &arguments.row {
         let found = run(row, arguments.times);

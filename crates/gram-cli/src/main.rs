@@ -1,5 +1,6 @@
 //! The `gram` program: the command line of the library.
 
+mod allocator;
 mod arguments;
 mod command_line;
 mod commands;
@@ -18,10 +19,6 @@ use command_line::{Arguments, Command};
 use commands::Outcome;
 use output::OutputError;
 
-/// Tensors come and go by the megabyte: the system's allocator would hand each back to the kernel.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// What the exit code says where a part of what was asked for could not be read. 0 is done, 1 failed, 2 wrong
 /// usage.
 const PARTIAL: u8 = 3;
@@ -35,6 +32,7 @@ fn take_the_cpu_where_no_device_is_named() {
 }
 
 fn main() -> ExitCode {
+    allocator::keep_free_memory();
     take_the_cpu_where_no_device_is_named();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,

@@ -5,6 +5,7 @@ use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, module};
 
 use crate::compute::Precision;
+use crate::kernels;
 use crate::layers::{LayerNorm, Linear};
 use crate::product::{is_ours, product};
 use crate::products::{AffineMap, LayerProducts};
@@ -231,18 +232,21 @@ impl Block {
 /// - mask: `[batch or 1, 1, positions or 1, positions]`, added to the scores
 /// - output: that of the queries
 pub fn attention_of(
-    queries: Tensor<4>,
-    keys: Tensor<4>,
-    values: Tensor<4>,
+    queries: Signal<4>,
+    keys: Signal<4>,
+    values: Signal<4>,
     mask: Option<Tensor<4>>,
-) -> Tensor<4> {
-    let (read, format) = (KeysValues { keys: keys.into(), values: values.into() }, queries.dtype());
-    attention(queries.into(), read, mask, format).value
+) -> Signal<4> {
+    let format = queries.value.dtype();
+    attention(queries, KeysValues { keys, values }, mask, format)
 }
 
 /// `softmax(q k^T / sqrt(d) + mask) v`, in f32. Where the tower multiplies in another `format`, its factors
 /// may be rounded to TF32, which has more digits than that.
 fn attention(queries: Signal<4>, read: KeysValues, mask: Option<Tensor<4>>, format: DType) -> Signal<4> {
+    if kernels::take(&queries.value) {
+        return attention_on_cpu(queries, read, mask);
+    }
     let [batch, heads, positions, head] = queries.value.dims();
     // The fused kernel has no tangent and no reverse pass. Keys and values may need them where queries do
     // not: those of a learned prefix in the first layer. Its products are burn's.
@@ -266,6 +270,18 @@ fn attention(queries: Signal<4>, read: KeysValues, mask: Option<Tensor<4>>, form
         None => scores,
     };
     scores.softmax().matmul_by(multiply, read.values)
+}
+
+/// [`attention`] by the kernels of the CPU.
+fn attention_on_cpu(queries: Signal<4>, read: KeysValues, mask: Option<Tensor<4>>) -> Signal<4> {
+    let all = [queries, read.keys, read.values];
+    let values = all.each_ref().map(|signal| signal.value.clone());
+    let moves = all.iter().any(|signal| signal.tangent.is_some());
+    let tangent = moves.then(|| {
+        let tangents = all.map(|signal| signal.tangent.unwrap_or_else(|| signal.value.zeros_like()));
+        kernels::attention_tangent(values.clone(), tangents, mask.clone())
+    });
+    Signal { value: kernels::attention(values, mask), tangent }
 }
 
 /// Added to a score to hide it: `exp` of it is exactly zero, and it stays finite through every product.

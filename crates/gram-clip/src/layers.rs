@@ -5,6 +5,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData, module};
 
 use crate::compute::Precision;
 use crate::frozen_linear::{is_frozen, product};
+use crate::kernels;
 use crate::signal::Signal;
 
 /// An affine map.
@@ -36,6 +37,10 @@ impl Linear {
     ) -> Signal<D> {
         let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(|bias| bias.val()));
         let frozen = is_frozen(&x.value, &weight);
+        if !frozen && kernels::take(&x.value) && kernels::take(&weight) && !weight.is_autodiff() {
+            let tangent = x.tangent.map(|tangent| kernels::linear(tangent, weight.clone(), None));
+            return Signal { value: kernels::linear(x.value, weight, bias), tangent };
+        }
         if x.tangent.is_none() && !frozen && weight.dtype() == x.value.dtype() {
             return crate::product::linear(x.value, weight, bias).into();
         }
@@ -71,23 +76,29 @@ impl<const D: usize> Signal<D> {
     /// Layer normalisation over the last dimension. With `r = 1 / sqrt(var x + epsilon)` and
     /// `y = (x - mean x) r`: `y' = r (x' - mean x' - y mean(y x'))`.
     pub fn layer_norm(self, norm: &LayerNorm) -> Self {
+        let (weight, bias, epsilon) = (norm.weight.val(), norm.bias.val(), norm.epsilon);
+        if kernels::take(&self.value) && !weight.is_autodiff() {
+            let tangent = self.tangent.map(|tangent| {
+                kernels::layer_norm_tangent(self.value.clone(), tangent, weight.clone(), epsilon)
+            });
+            return Self { value: kernels::layer_norm(self.value, weight, bias, epsilon), tangent };
+        }
         if self.tangent.is_none() && !self.value.is_autodiff() {
             // The fused kernel has no reverse pass of its own, but without autodiff it needs none.
-            let (weight, bias) = (norm.weight.val(), norm.bias.val());
-            return module::layer_norm(self.value, weight, Some(bias), norm.epsilon).into();
+            return module::layer_norm(self.value, weight, Some(bias), epsilon).into();
         }
         let last = D - 1;
         let centred = self.value.clone() - self.value.mean_dim(last);
         let variance = centred.clone().square().mean_dim(last);
-        let scale = variance.add_scalar(norm.epsilon).sqrt().recip();
+        let scale = variance.add_scalar(epsilon).sqrt().recip();
         let normed = centred * scale.clone();
-        let weight = norm.weight.val().unsqueeze::<D>();
+        let weight = weight.unsqueeze::<D>();
         let tangent = self.tangent.map(|tangent| {
             let along = (normed.clone() * tangent.clone()).mean_dim(last);
             let centred = tangent.clone() - tangent.mean_dim(last);
             (centred - normed.clone() * along) * scale * weight.clone()
         });
-        Self { value: normed * weight + norm.bias.val().unsqueeze::<D>(), tangent }
+        Self { value: normed * weight + bias.unsqueeze::<D>(), tangent }
     }
 }
 

@@ -28,6 +28,7 @@ pub mod error;
 pub mod fingerprint;
 mod frozen_linear;
 pub mod identity;
+mod kernels;
 pub mod layers;
 pub mod model;
 mod names;

@@ -21,7 +21,11 @@ use burn::tensor::activation::{log_softmax, sigmoid, softmax};
 use burn::tensor::{Int, Tensor, activation};
 
 use crate::compute::is_on_cpu;
+use crate::kernels;
 use crate::product::product;
+
+/// The slope of the logistic function in OpenAI's approximation of GELU.
+pub(crate) const QUICK_GELU_SLOPE: f32 = 1.702;
 
 /// A tensor of rank `D`, with its derivative along one direction when there is one.
 #[derive(Clone, Debug)]
@@ -80,6 +84,12 @@ impl<const D: usize> Signal<D> {
 
     /// The activation of the multi-layer perceptron.
     pub fn activation(self, activation: Activation) -> Self {
+        if kernels::take(&self.value) {
+            let tangent = self
+                .tangent
+                .map(|tangent| kernels::activation_tangent(self.value.clone(), tangent, activation));
+            return Self { value: kernels::activation(self.value, activation), tangent };
+        }
         match activation {
             Activation::QuickGelu => self.quick_gelu(),
             Activation::Gelu => self.gelu(),
@@ -88,11 +98,10 @@ impl<const D: usize> Signal<D> {
 
     /// `x s(1.702 x)` with the logistic function `s`: OpenAI's approximation of GELU.
     fn quick_gelu(self) -> Self {
-        const SLOPE: f32 = 1.702;
-        let gate = sigmoid(self.value.clone() * SLOPE);
+        let gate = sigmoid(self.value.clone() * QUICK_GELU_SLOPE);
         let value = self.value * gate.clone();
         let tangent = self.tangent.map(|tangent| {
-            let steep = value.clone() * SLOPE;
+            let steep = value.clone() * QUICK_GELU_SLOPE;
             tangent * (steep.clone() - steep * gate.clone() + gate)
         });
         Self { value, tangent }

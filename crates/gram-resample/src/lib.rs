@@ -13,7 +13,7 @@
 mod filter;
 mod nearest;
 mod passes;
-mod vectors;
+pub mod vectors;
 mod weights;
 
 use image::RgbImage;

@@ -1,7 +1,7 @@
 //! The BERT encoder: embeddings, then blocks of attention and perceptron, each followed by its norm.
 
-use burn::tensor::activation::gelu;
 use burn::tensor::{Int, Tensor, module};
+use gram_clip::signal::{Activation, Signal};
 
 use super::error::SentenceBertError;
 use super::settings::BertConfig;
@@ -89,7 +89,7 @@ impl Block {
     fn forward(&self, x: Tensor<3>, bias: Tensor<4>) -> Tensor<3> {
         let attended = self.output.forward(self.attention(x.clone(), bias));
         let x = self.attention_norm.forward(x + attended);
-        let hidden = gelu(self.expand.forward(x.clone()));
+        let hidden = Signal::from(self.expand.forward(x.clone())).activation(Activation::Gelu).value;
         self.norm.forward(x + self.contract.forward(hidden))
     }
 
@@ -101,7 +101,7 @@ impl Block {
             layer.forward(x.clone()).reshape(shape).swap_dims(1, 2)
         };
         let (query, key, value) = (split(&self.query), split(&self.key), split(&self.value));
-        let mixed = gram_clip::attention(query, key, value, Some(bias));
-        mixed.swap_dims(1, 2).reshape([sentences, length, width])
+        let mixed = gram_clip::attention(query.into(), key.into(), value.into(), Some(bias));
+        mixed.value.swap_dims(1, 2).reshape([sentences, length, width])
     }
 }

@@ -1,0 +1,50 @@
+//! What the towers compute between their products, on the CPU in f32: each operation in one pass over memory,
+//! with reverse passes that keep their inputs and compute the rest again.
+//!
+//! The tensors' own operations make a new tensor in every step, which for images costs more time than the
+//! products do. [`Signal`](crate::signal::Signal) defines what is computed, in tensors; here are the same
+//! numbers, faster. Every operation comes twice: for values, and for the tangent along which they move. Each
+//! has a reverse pass of its own, so that reverse over forward is as fast as a plain gradient.
+//!
+//! Work is divided by rows or by items of a batch, and no sum crosses them: numbers do not depend on the
+//! number of threads.
+
+mod activation;
+mod attention;
+mod exponential;
+mod layer_norm;
+mod linear;
+mod memory;
+mod product;
+
+pub(crate) use activation::{activation, activation_tangent};
+pub(crate) use attention::{attention, attention_tangent};
+use burn::tensor::{DType, Tensor};
+pub(crate) use layer_norm::{layer_norm, layer_norm_tangent};
+pub(crate) use linear::linear;
+
+use crate::compute::is_on_cpu;
+
+/// Whether these operations take such a tensor.
+pub(crate) fn take<const D: usize>(tensor: &Tensor<D>) -> bool {
+    static OFF: std::sync::LazyLock<bool> =
+        std::sync::LazyLock::new(|| std::env::var_os("GRAM_NO_KERNELS").is_some());
+    !*OFF && tensor.dtype() == DType::F32 && is_on_cpu(tensor)
+}
+
+/// Numbers that are added side by side.
+const LANES: usize = 16;
+
+/// The sum of `term` over a row, in an order that vectors allow.
+#[inline(always)]
+fn sum(length: usize, term: impl Fn(usize) -> f32) -> f32 {
+    let mut lanes = [0.0_f32; LANES];
+    let whole = length - length % LANES;
+    for start in (0..whole).step_by(LANES) {
+        for (lane, sum) in lanes.iter_mut().enumerate() {
+            *sum += term(start + lane);
+        }
+    }
+    let rest: f32 = (whole..length).map(&term).sum();
+    lanes.iter().sum::<f32>() + rest
+}

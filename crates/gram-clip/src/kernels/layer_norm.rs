@@ -1,0 +1,276 @@
+//! Layer normalisation over the last dimension, its tangent, and the reverse passes of both.
+//!
+//! With `m` for the mean over a row of `n` numbers, `r = 1 / sqrt(var x + epsilon)` and `y = (x - m(x)) r`,
+//! all before weight and bias:
+//!
+//! - the derivative of `y` along `u` is `J u = r (u - m(u) - y m(y u))`, and `J` is symmetric: it is the
+//!   tangent, and the reverse pass of the value;
+//! - the reverse pass of the tangent sends `J g` to the tangent, and to `x`, with `A = m(g u) - m(g) m(u)`,
+//!   `B = m(y g)`, `C = m(y u)`: `-r^2 (y (A - 3 B C) + C (g - m(g)) + B (u - m(u)))`.
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
+use burn::tensor::Tensor;
+use gram_resample::vectors::widest;
+
+use super::memory::{numbers, row_length, rows, tensor};
+use super::sum;
+
+/// The norm of `x`, `[…, width]`, with a weight and a bias `[width]`.
+pub(crate) fn layer_norm<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<D> {
+    let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as Kernel>::layer_norm_value(x, weight, bias, epsilon as f32))
+}
+
+/// The tangent of the norm where `x` moves along `tangent`, both `[…, width]`.
+pub(crate) fn layer_norm_tangent<const D: usize>(
+    x: Tensor<D>,
+    tangent: Tensor<D>,
+    weight: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<D> {
+    let (x, tangent, weight) = (x.into_dispatch(), tangent.into_dispatch(), weight.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as Kernel>::layer_norm_tangent(x, tangent, weight, epsilon as f32))
+}
+
+#[backend_extension(Flex, Autodiff)]
+trait Kernel: Backend {
+    /// `y w + b`.
+    fn layer_norm_value(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> FloatTensor<Self>;
+
+    /// `w J u`.
+    fn layer_norm_tangent(
+        x: FloatTensor<Self>,
+        tangent: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> FloatTensor<Self>;
+}
+
+/// What only reverse passes compute.
+trait Reverse: Kernel {
+    /// `J (w u)`.
+    fn layer_norm_reverse(
+        x: FloatTensor<Self>,
+        along: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> FloatTensor<Self>;
+
+    /// What the reverse pass of the tangent sends to `x`.
+    fn layer_norm_curvature(
+        x: FloatTensor<Self>,
+        tangent: FloatTensor<Self>,
+        along: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> FloatTensor<Self>;
+}
+
+/// What normalises a row: its mean, and `r`.
+#[derive(Clone, Copy)]
+struct Normed<'a> {
+    row: &'a [f32],
+    mean: f32,
+    scale: f32,
+}
+
+impl<'a> Normed<'a> {
+    #[inline(always)]
+    fn new(row: &'a [f32], epsilon: f32) -> Self {
+        let mean = average(row.len(), |i| row[i]);
+        let variance = average(row.len(), |i| (row[i] - mean) * (row[i] - mean));
+        Self { row, mean, scale: 1.0 / (variance + epsilon).sqrt() }
+    }
+
+    /// `y` at a place.
+    #[inline(always)]
+    fn at(self, place: usize) -> f32 {
+        (self.row[place] - self.mean) * self.scale
+    }
+
+    /// Writes `J u`, each number changed by `finish`, which is told its place.
+    #[inline(always)]
+    fn derivative(self, out: &mut [f32], u: impl Fn(usize) -> f32, finish: impl Fn(usize, f32) -> f32) {
+        let width = out.len();
+        let mean = average(width, &u);
+        let along = average(width, |i| self.at(i) * u(i));
+        for (place, out) in out.iter_mut().enumerate() {
+            *out = finish(place, self.scale * (u(place) - mean - self.at(place) * along));
+        }
+    }
+}
+
+#[inline(always)]
+fn average(length: usize, term: impl Fn(usize) -> f32) -> f32 {
+    sum(length, term) / length as f32
+}
+
+/// A tensor like the first input: `work` fills each row from the same rows of all inputs.
+fn each_row<const N: usize>(
+    inputs: [FlexTensor; N],
+    weight: &FlexTensor,
+    work: impl Fn([&[f32]; N], &[f32], &mut [f32]) + Sync,
+) -> FlexTensor {
+    let shape = inputs[0].layout().shape().clone();
+    let (inputs, weight) = (inputs.map(|input| input.to_contiguous()), weight.to_contiguous());
+    let (width, all, weight) = (row_length(&inputs[0]), inputs.each_ref().map(numbers), numbers(&weight));
+    let count = shape.num_elements() / width.max(1);
+    let filled = rows(count, width, |row, out| {
+        let inputs = all.map(|numbers| &numbers[row * width..][..width]);
+        work(inputs, &weight[..width], out);
+    });
+    tensor(filled, shape)
+}
+
+impl Kernel for Flex {
+    fn layer_norm_value(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, epsilon: f32) -> FlexTensor {
+        let bias = bias.to_contiguous();
+        let bias = numbers(&bias);
+        each_row([x], &weight, |[x], weight, out| {
+            widest(
+                #[inline(always)]
+                || {
+                    let normed = Normed::new(x, epsilon);
+                    for (place, out) in out.iter_mut().enumerate() {
+                        *out = normed.at(place) * weight[place] + bias[place];
+                    }
+                },
+            );
+        })
+    }
+
+    fn layer_norm_tangent(
+        x: FlexTensor,
+        tangent: FlexTensor,
+        weight: FlexTensor,
+        epsilon: f32,
+    ) -> FlexTensor {
+        each_row([x, tangent], &weight, |[x, u], weight, out| {
+            widest(
+                #[inline(always)]
+                || Normed::new(x, epsilon).derivative(out, |i| u[i], |i, y| y * weight[i]),
+            );
+        })
+    }
+}
+
+impl Reverse for Flex {
+    fn layer_norm_reverse(x: FlexTensor, along: FlexTensor, weight: FlexTensor, epsilon: f32) -> FlexTensor {
+        each_row([x, along], &weight, |[x, along], weight, out| {
+            widest(
+                #[inline(always)]
+                || Normed::new(x, epsilon).derivative(out, |i| along[i] * weight[i], |_, y| y),
+            );
+        })
+    }
+
+    fn layer_norm_curvature(
+        x: FlexTensor,
+        tangent: FlexTensor,
+        along: FlexTensor,
+        weight: FlexTensor,
+        epsilon: f32,
+    ) -> FlexTensor {
+        each_row([x, tangent, along], &weight, |[x, u, along], weight, out| {
+            widest(
+                #[inline(always)]
+                || {
+                    let (normed, width) = (Normed::new(x, epsilon), out.len());
+                    let g = |i: usize| along[i] * weight[i];
+                    let (mean_g, mean_u) = (average(width, g), average(width, |i| u[i]));
+                    let a = average(width, |i| g(i) * u[i]) - mean_g * mean_u;
+                    let b = average(width, |i| normed.at(i) * g(i));
+                    let c = average(width, |i| normed.at(i) * u[i]);
+                    let scale = -normed.scale * normed.scale;
+                    for (i, out) in out.iter_mut().enumerate() {
+                        let centred = c * (g(i) - mean_g) + b * (u[i] - mean_u);
+                        *out = scale * (normed.at(i) * (a - 3.0 * b * c) + centred);
+                    }
+                },
+            );
+        })
+    }
+}
+
+impl<B: Reverse, C: CheckpointStrategy> Kernel for Autodiff<B, C> {
+    fn layer_norm_value(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> FloatTensor<Self> {
+        let (node, x, weight) = (x.node(), x.into_primitive(), weight.into_primitive());
+        let value = B::layer_norm_value(x.clone(), weight.clone(), bias.into_primitive(), epsilon);
+        match OfValue.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(tracked) => tracked.finish((x, weight, epsilon), value),
+            OpsKind::UnTracked(untracked) => untracked.finish(value),
+        }
+    }
+
+    fn layer_norm_tangent(
+        x: FloatTensor<Self>,
+        tangent: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> FloatTensor<Self> {
+        let nodes = [x.node(), tangent.node()];
+        let (x, tangent, weight) = (x.into_primitive(), tangent.into_primitive(), weight.into_primitive());
+        let value = B::layer_norm_tangent(x.clone(), tangent.clone(), weight.clone(), epsilon);
+        match OfTangent.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(tracked) => tracked.finish((x, tangent, weight, epsilon), value),
+            OpsKind::UnTracked(untracked) => untracked.finish(value),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct OfValue;
+
+impl<B: Reverse> Backward<B, 1> for OfValue {
+    type State = (FloatTensor<B>, FloatTensor<B>, f32);
+
+    fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let along = gradients.consume::<B>(&ops.node);
+        let (x, weight, epsilon) = ops.state;
+        if let [Some(node)] = ops.parents {
+            gradients.register::<B>(node.id, B::layer_norm_reverse(x, along, weight, epsilon));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct OfTangent;
+
+impl<B: Reverse> Backward<B, 2> for OfTangent {
+    type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, f32);
+
+    fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let along = gradients.consume::<B>(&ops.node);
+        let (x, tangent, weight, epsilon) = ops.state;
+        let [of_x, of_tangent] = ops.parents;
+        if let Some(node) = of_x {
+            let derivative =
+                B::layer_norm_curvature(x.clone(), tangent, along.clone(), weight.clone(), epsilon);
+            gradients.register::<B>(node.id, derivative);
+        }
+        if let Some(node) = of_tangent {
+            gradients.register::<B>(node.id, B::layer_norm_reverse(x, along, weight, epsilon));
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Products of matrices that lie anywhere in memory.
+
+use gemm::Parallelism;
+
+/// A matrix of which a row is a piece of memory, or, turned, a column is.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix<'a> {
+    numbers: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// `[rows, columns]`, a row every `stride` numbers.
+    pub(super) fn new(numbers: &'a [f32], [rows, columns]: [usize; 2], stride: usize) -> Self {
+        assert!(columns <= stride && (rows == 0 || numbers.len() >= (rows - 1) * stride + columns));
+        Self { numbers, rows, columns, row_stride: stride, column_stride: 1 }
+    }
+
+    /// The matrix with rows and columns exchanged.
+    pub(super) fn turned(self) -> Self {
+        let Self { numbers, rows, columns, row_stride, column_stride } = self;
+        Self { numbers, rows: columns, columns: rows, row_stride: column_stride, column_stride: row_stride }
+    }
+
+    /// Columns.
+    pub(super) fn columns(&self) -> usize {
+        self.columns
+    }
+}
+
+/// Where a product goes: a row every `stride` numbers.
+pub(super) struct Target<'a> {
+    /// Numbers from the first of the first row on.
+    pub(super) numbers: &'a mut [f32],
+    /// From a row to the next.
+    pub(super) stride: usize,
+    /// Whether the product is added to what is there.
+    pub(super) adds: bool,
+}
+
+/// `scale A B`, on one thread.
+pub(super) fn multiply(out: Target<'_>, scale: f32, left: Matrix<'_>, right: Matrix<'_>) {
+    let Target { numbers, stride, adds } = out;
+    let (rows, columns) = (left.rows, right.columns);
+    assert!(columns <= stride && (rows == 0 || numbers.len() >= (rows - 1) * stride + columns));
+    // SAFETY: all rows and columns lie within the slice, which is borrowed exclusively and written before.
+    #[allow(unsafe_code)]
+    unsafe {
+        write(numbers.as_mut_ptr(), stride, adds, scale, left, right, Parallelism::None);
+    }
+}
+
+/// `A B + b`, on all threads, a row after the other.
+pub(super) fn large(left: Matrix<'_>, right: Matrix<'_>, bias: Option<&[f32]>) -> Vec<f32> {
+    let count = left.rows * right.columns;
+    let mut numbers = match bias {
+        Some(bias) => super::memory::rows(left.rows, right.columns, |_, row| row.copy_from_slice(bias)),
+        None => Vec::with_capacity(count),
+    };
+    // SAFETY: there is room for all rows, and where there is no bias, all are written and none is read.
+    #[allow(unsafe_code)]
+    unsafe {
+        write(numbers.as_mut_ptr(), right.columns, bias.is_some(), 1.0, left, right, Parallelism::Rayon(0));
+        numbers.set_len(count);
+    }
+    numbers
+}
+
+/// # Safety
+/// `out` must have room for the product, a row every `stride` numbers, and hold numbers if it is added to.
+#[allow(unsafe_code)]
+unsafe fn write(
+    out: *mut f32,
+    stride: usize,
+    adds: bool,
+    scale: f32,
+    left: Matrix<'_>,
+    right: Matrix<'_>,
+    threads: Parallelism,
+) {
+    assert_eq!(left.columns, right.rows, "matrices that do not fit");
+    // SAFETY: rows and columns of both factors lie within their slices; the rest is the caller's.
+    unsafe {
+        gemm::gemm(
+            left.rows,
+            right.columns,
+            left.columns,
+            out,
+            1,
+            stride as isize,
+            adds,
+            left.numbers.as_ptr(),
+            left.column_stride as isize,
+            left.row_stride as isize,
+            right.numbers.as_ptr(),
+            right.column_stride as isize,
+            right.row_stride as isize,
+            // What is there already counts as it is.
+            if adds { 1.0 } else { 0.0 },
+            scale,
+            false,
+            false,
+            false,
+            threads,
+        );
+    }
+}
