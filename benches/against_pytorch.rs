@@ -173,8 +173,11 @@ fn run(row: &str, times: usize) -> Found {
     let model = world.model();
     let (seconds, values) = match words[..] {
         ["product"] => {
+            // The fastest of many, for it is to be the peak.
             let square = world.matrix("square", [1024, 1024], 1.0);
-            timed(15, || values(&square.clone().matmul(square.clone()))[..1].to_vec())
+            let product = || timed(1, || values(&square.clone().matmul(square.clone()))[..1].to_vec());
+            let all = (0..50).map(|_| product());
+            all.min_by(|left, right| left.0.total_cmp(&right.0)).expect("there are some")
         }
         ["step", word] => {
             let kind = kind(word);
@@ -189,7 +192,8 @@ fn run(row: &str, times: usize) -> Found {
             let kind = kind(word);
             let (theta, tasks) = (world.prompt(kind), world.tasks(kind));
             let (phi, inner) = (world.regulator(&theta), inner_loop(steps.parse().expect("a number")));
-            let at_once = tasks.len().div_ceil(compute.passes_at_once());
+            // As `gram meta-train` does.
+            let at_once = if kind == PromptKind::Textual { 2 } else { 1 };
             timed(times, || workload::meta_step(&model, (&theta, &phi), &tasks, at_once, &inner))
         }
         _ => {

@@ -142,7 +142,7 @@ impl Block {
             AffineMap::Contract => &self.contract,
         };
         match kept {
-            Some(kept) => linear.forward(x, |x, weight| kept.product(map, x, weight)),
+            Some(kept) => linear.forward_keeping(map, x, kept),
             None => x.linear(linear),
         }
     }

@@ -21,7 +21,7 @@ pub(crate) use activation::{activation, activation_tangent};
 pub(crate) use attention::{attention, attention_tangent};
 use burn::tensor::{DType, Tensor};
 pub(crate) use layer_norm::{layer_norm, layer_norm_tangent};
-pub(crate) use linear::linear;
+pub(crate) use linear::{linear, recorded, with_derivative, with_value};
 
 use crate::compute::is_on_cpu;
 
@@ -30,6 +30,11 @@ pub(crate) fn take<const D: usize>(tensor: &Tensor<D>) -> bool {
     static OFF: std::sync::LazyLock<bool> =
         std::sync::LazyLock::new(|| std::env::var_os("GRAM_NO_KERNELS").is_some());
     !*OFF && tensor.dtype() == DType::F32 && is_on_cpu(tensor)
+}
+
+/// Whether these operations take such a tensor with a weight that nothing is asked of.
+pub(crate) fn take_frozen<const D: usize, const E: usize>(tensor: &Tensor<D>, weight: &Tensor<E>) -> bool {
+    take(tensor) && take(weight) && !weight.is_autodiff()
 }
 
 /// Numbers that are added side by side.

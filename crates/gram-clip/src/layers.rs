@@ -4,8 +4,9 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData, module};
 
 use crate::compute::Precision;
-use crate::frozen_linear::{is_frozen, product};
 use crate::kernels;
+use crate::products::{AffineMap, LayerProducts};
+use crate::rounded_product::rounded_product;
 use crate::signal::Signal;
 
 /// An affine map.
@@ -28,28 +29,45 @@ impl Linear {
         self.weight = self.weight.clone().map(|weight| weight.cast(precision.float()));
     }
 
-    /// `x W + b` over the last dimension. Where nothing is asked of the weight, and rows are few, the product
-    /// is what `multiply` gives.
-    pub(crate) fn forward<const D: usize>(
-        &self,
-        x: Signal<D>,
-        multiply: impl FnOnce(Signal<D>, Tensor<2>) -> Signal<D>,
-    ) -> Signal<D> {
+    /// `x W + b` over the last dimension.
+    fn forward<const D: usize>(&self, x: Signal<D>) -> Signal<D> {
         let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(|bias| bias.val()));
-        let frozen = is_frozen(&x.value, &weight);
-        if !frozen && kernels::take(&x.value) && kernels::take(&weight) && !weight.is_autodiff() {
+        if kernels::take_frozen(&x.value, &weight) {
             let tangent = x.tangent.map(|tangent| kernels::linear(tangent, weight.clone(), None));
             return Signal { value: kernels::linear(x.value, weight, bias), tangent };
         }
-        if x.tangent.is_none() && !frozen && weight.dtype() == x.value.dtype() {
+        if x.tangent.is_none() && weight.dtype() == x.value.dtype() {
             return crate::product::linear(x.value, weight, bias).into();
         }
-        let product = if frozen { multiply(x, weight) } else { product(x, weight) };
+        let product = product(x, weight);
         match bias {
             Some(bias) => product.add_constant(bias.unsqueeze::<D>()),
             None => product,
         }
     }
+
+    /// [`forward`](Self::forward), by what `kept` knows of it where the kernels of the CPU take it.
+    pub(crate) fn forward_keeping(&self, map: AffineMap, x: Signal<2>, kept: LayerProducts) -> Signal<2> {
+        let weight = self.weight.val();
+        if !x.value.is_autodiff() || !kernels::take_frozen(&x.value, &weight) {
+            return self.forward(x);
+        }
+        kept.linear(map, x, weight, self.bias.as_ref().map(|bias| bias.val()))
+    }
+}
+
+/// `x W`, value and tangent in one product.
+fn product<const D: usize>(x: Signal<D>, weight: Tensor<2>) -> Signal<D> {
+    let multiply = |x: Tensor<D>| match x.dtype() == weight.dtype() {
+        true => crate::product::linear(x, weight.clone(), None),
+        false => rounded_product(x, weight.clone()),
+    };
+    let Some(tangent) = x.tangent else {
+        return multiply(x.value).into();
+    };
+    let rows = x.value.dims()[0];
+    let both = multiply(Tensor::cat(vec![x.value, tangent], 0));
+    Signal::dual(both.clone().narrow(0, 0, rows), both.narrow(0, rows, rows))
 }
 
 /// Layer normalisation over the last dimension.
@@ -70,14 +88,14 @@ impl<const D: usize> Signal<D> {
     /// - self: `[…, inputs]`
     /// - output: `[…, outputs]`
     pub fn linear(self, layer: &Linear) -> Self {
-        layer.forward(self, product)
+        layer.forward(self)
     }
 
     /// Layer normalisation over the last dimension. With `r = 1 / sqrt(var x + epsilon)` and
     /// `y = (x - mean x) r`: `y' = r (x' - mean x' - y mean(y x'))`.
     pub fn layer_norm(self, norm: &LayerNorm) -> Self {
         let (weight, bias, epsilon) = (norm.weight.val(), norm.bias.val(), norm.epsilon);
-        if kernels::take(&self.value) && !weight.is_autodiff() {
+        if kernels::take_frozen(&self.value, &weight) {
             let tangent = self.tangent.map(|tangent| {
                 kernels::layer_norm_tangent(self.value.clone(), tangent, weight.clone(), epsilon)
             });

@@ -26,7 +26,6 @@ pub mod config;
 pub mod contents;
 pub mod error;
 pub mod fingerprint;
-mod frozen_linear;
 pub mod identity;
 mod kernels;
 pub mod layers;

@@ -11,8 +11,7 @@
 //! is wrong. So every product is kept under its [name](ProductName), which says the layer, the map and what
 //! entered the tower, and is taken by that name alone: the order of the passes does not matter. The losses
 //! must be the same too, for the derivatives are theirs. What is not known under its name, or has another
-//! shape, is [refused](Refusal) and computed anew: a product that was not kept is no error, for those of many
-//! rows never are, and what is computed anew is right.
+//! shape, is [refused](Refusal) and computed anew, and what is computed anew is right.
 
 mod name;
 
@@ -23,7 +22,7 @@ use burn::tensor::{Gradients, Tensor};
 pub use name::{AffineMap, ProductName, ProductShape, Refusal, Tower};
 
 use crate::contents::Contents;
-use crate::frozen_linear::{multiply, product, recorded, with_derivative, with_value};
+use crate::kernels::{linear, recorded, with_derivative, with_value};
 use crate::signal::Signal;
 
 /// Products on the way to losses: their values, and the derivatives of the losses for what was multiplied.
@@ -116,19 +115,25 @@ impl Products {
         PassProducts { products: self, tower, input: input.digest() }
     }
 
-    /// `x W`: kept in a pass over values, and taken from what is kept in one in dual numbers.
-    fn product(&self, name: ProductName, x: Signal<2>, weight: Tensor<2>) -> Signal<2> {
+    /// `x W + b`: kept in a pass over values, and taken from what is kept in one in dual numbers.
+    fn linear(
+        &self,
+        name: ProductName,
+        x: Signal<2>,
+        weight: Tensor<2>,
+        bias: Option<Tensor<1>>,
+    ) -> Signal<2> {
         if self.is_recording() {
             return match x.tangent {
-                None => self.record(name, x.value, weight).into(),
-                Some(_) => product(x, weight),
+                None => self.record(name, x.value, weight, bias).into(),
+                Some(_) => anew(x, weight, bias),
             };
         }
         match self.take(name, ProductShape::new(&x.value, &weight)) {
-            Ok(known) => known.product(x, weight),
+            Ok(known) => known.linear(x, weight),
             Err(refusal) => {
                 self.note(refusal);
-                product(x, weight)
+                anew(x, weight, bias)
             }
         }
     }
@@ -137,9 +142,15 @@ impl Products {
         matches!(&*self.state(), State::Recording(_))
     }
 
-    fn record(&self, name: ProductName, x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    fn record(
+        &self,
+        name: ProductName,
+        x: Tensor<2>,
+        weight: Tensor<2>,
+        bias: Option<Tensor<1>>,
+    ) -> Tensor<2> {
         let shape = ProductShape::new(&x, &weight);
-        let (product, slot) = recorded(x, weight);
+        let (product, slot) = recorded(x, weight, bias);
         if let State::Recording(recorded) = &mut *self.state() {
             let value = product.clone().inner();
             let first = !recorded.contains_key(&name);
@@ -170,14 +181,20 @@ impl Products {
 }
 
 impl Known {
-    /// `x W`, of which the value and the derivative of the tangent are known.
-    fn product(self, x: Signal<2>, weight: Tensor<2>) -> Signal<2> {
+    /// `x W + b`, of which the value and the derivative of the tangent are known.
+    fn linear(self, x: Signal<2>, weight: Tensor<2>) -> Signal<2> {
         let tangent = x.tangent.map(|tangent| match self.along {
             Some(along) => with_derivative(tangent, weight.clone(), along),
-            None => multiply(tangent, weight.clone()),
+            None => linear(tangent, weight.clone(), None),
         });
         Signal { value: with_value(x.value, weight, self.value), tangent }
     }
+}
+
+/// `x W + b`, of which nothing is known.
+fn anew(x: Signal<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Signal<2> {
+    let tangent = x.tangent.map(|tangent| linear(tangent, weight.clone(), None));
+    Signal { value: linear(x.value, weight, bias), tangent }
 }
 
 /// The products of one pass through a tower.
@@ -203,16 +220,22 @@ pub(crate) struct LayerProducts<'a> {
 }
 
 impl LayerProducts<'_> {
-    /// `x W` with the weight of one of the layer's maps, which must be frozen: kept, or taken from what is
-    /// kept.
+    /// `x W + b` by one of the layer's maps, which must be frozen: kept, or taken from what is kept.
     ///
     /// # Shapes
     /// - x: `[rows, inputs]`
     /// - weight: `[inputs, outputs]`
+    /// - bias: `[outputs]`
     /// - output: `[rows, outputs]`
-    pub(crate) fn product(self, map: AffineMap, x: Signal<2>, weight: Tensor<2>) -> Signal<2> {
+    pub(crate) fn linear(
+        self,
+        map: AffineMap,
+        x: Signal<2>,
+        weight: Tensor<2>,
+        bias: Option<Tensor<1>>,
+    ) -> Signal<2> {
         let Self { pass: PassProducts { products, tower, input }, layer } = self;
-        products.product(ProductName { tower, input, layer, map }, x, weight)
+        products.linear(ProductName { tower, input, layer, map }, x, weight, bias)
     }
 }
 
@@ -244,7 +267,7 @@ mod tests {
         let pass = products.of_pass(Tower::Text, &contents(1));
         let product = |(layer, weight): (usize, &Tensor<2>)| {
             let x = leaf(x.clone()).into();
-            pass.of_layer(layer).product(AffineMap::Key, x, weight.clone()).value.sum()
+            pass.of_layer(layer).linear(AffineMap::Key, x, weight.clone(), None).value.sum()
         };
         let [first, second] = [(0, &weights[0]), (1, &weights[1])].map(product);
         products.learn(&(first + second).backward());
@@ -261,7 +284,7 @@ mod tests {
     ) -> Tensor<2> {
         let x = Signal::dual(leaf(x.clone()), x.clone());
         let pass = products.of_pass(Tower::Text, &contents(input));
-        pass.of_layer(layer).product(AffineMap::Key, x, weight.clone()).value.inner()
+        pass.of_layer(layer).linear(AffineMap::Key, x, weight.clone(), None).value.inner()
     }
 
     fn assert_same(found: Tensor<2>, expected: Tensor<2>) {

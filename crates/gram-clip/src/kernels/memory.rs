@@ -9,9 +9,10 @@ use rayon::prelude::*;
 /// Rows that one thread takes at a time.
 const ROWS_AT_ONCE: usize = 16;
 
-/// All numbers of a tensor, in order.
+/// All numbers of a tensor that lie in order.
 pub(super) fn numbers(tensor: &FlexTensor) -> &[f32] {
-    tensor.as_slice().expect("a tensor in order, of f32")
+    let (start, count) = (tensor.layout().start_offset(), tensor.layout().num_elements());
+    &tensor.storage()[start..start + count]
 }
 
 /// The length of the last dimension.

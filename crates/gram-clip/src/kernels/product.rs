@@ -25,9 +25,9 @@ impl<'a> Matrix<'a> {
         Self { numbers, rows: columns, columns: rows, row_stride: column_stride, column_stride: row_stride }
     }
 
-    /// Columns.
-    pub(super) fn columns(&self) -> usize {
-        self.columns
+    /// Rows.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
     }
 }
 
@@ -56,15 +56,20 @@ pub(super) fn multiply(out: Target<'_>, scale: f32, left: Matrix<'_>, right: Mat
 /// `A B + b`, on all threads, a row after the other.
 pub(super) fn large(left: Matrix<'_>, right: Matrix<'_>, bias: Option<&[f32]>) -> Vec<f32> {
     let count = left.rows * right.columns;
-    let mut numbers = match bias {
+    // A single row is added up in another order, and would be another number than among others.
+    let before = bias.filter(|_| left.rows > 1);
+    let mut numbers = match before {
         Some(bias) => super::memory::rows(left.rows, right.columns, |_, row| row.copy_from_slice(bias)),
         None => Vec::with_capacity(count),
     };
     // SAFETY: there is room for all rows, and where there is no bias, all are written and none is read.
     #[allow(unsafe_code)]
     unsafe {
-        write(numbers.as_mut_ptr(), right.columns, bias.is_some(), 1.0, left, right, Parallelism::Rayon(0));
+        write(numbers.as_mut_ptr(), right.columns, before.is_some(), 1.0, left, right, Parallelism::Rayon(0));
         numbers.set_len(count);
+    }
+    if before.is_none() {
+        numbers.iter_mut().zip(bias.unwrap_or_default()).for_each(|(number, bias)| *number += bias);
     }
     numbers
 }
