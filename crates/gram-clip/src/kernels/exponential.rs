@@ -3,8 +3,8 @@
 /// `e^x` to within 2 units in the last place; 0 below -87.3, where f32 has no full precision.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
-    // x = n ln 2 + r with |r| <= ln 2 / 2. Adding this constant rounds to a whole number, which then stands in
-    // the lowest bits.
+    // x = n ln 2 + r with |r| <= ln 2 / 2. Adding this constant rounds to a whole number, which then stands
+    // in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
@@ -37,7 +37,7 @@ pub(super) fn sigmoid(x: f32) -> f32 {
 #[inline(always)]
 pub(super) fn erf(x: f32) -> f32 {
     const ABOVE: [f32; 7] = [
-        -2.726_142_2e-10,
+        -2.726_142e-10,
         2.770_681_4e-8,
         -2.101_024e-6,
         -5.692_506_4e-5,
