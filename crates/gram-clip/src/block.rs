@@ -229,7 +229,7 @@ impl Block {
 ///
 /// # Shapes
 /// - queries, keys, values: `[batch, heads, positions, width of a head]`
-/// - mask: `[batch or 1, 1, positions or 1, positions]`, added to the scores
+/// - mask: `[batch or 1, 1, positions or 1, positions]`, added to the scores; nothing is asked of it
 /// - output: that of the queries
 pub fn attention_of(
     queries: Signal<4>,

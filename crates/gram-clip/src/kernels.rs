@@ -2,8 +2,9 @@
 //! with reverse passes that keep their inputs and compute the rest again.
 //!
 //! The tensors' own operations make a new tensor in every step, which for images costs more time than the
-//! products do. [`Signal`](crate::signal::Signal) defines what is computed, in tensors; here are the same
-//! numbers, faster. Every operation comes twice: for values, and for the tangent along which they move. Each
+//! products do. [`signal`](crate::signal), [`layers`](crate::layers) and [`block`](crate::block) define in
+//! tensors what is computed, and take that way where these operations do not: on GPUs, in other number
+//! formats, with weights that are learned. Here are the same numbers, faster. Every operation comes twice: for values, and for the tangent along which they move. Each
 //! has a reverse pass of its own, so that reverse over forward is as fast as a plain gradient.
 //!
 //! Work is divided by rows or by items of a batch, and no sum crosses them: numbers do not depend on the
@@ -27,14 +28,17 @@ use crate::compute::is_on_cpu;
 
 /// Whether these operations take such a tensor.
 pub(crate) fn take<const D: usize>(tensor: &Tensor<D>) -> bool {
-    static OFF: std::sync::LazyLock<bool> =
-        std::sync::LazyLock::new(|| std::env::var_os("GRAM_NO_KERNELS").is_some());
-    !*OFF && tensor.dtype() == DType::F32 && is_on_cpu(tensor)
+    tensor.dtype() == DType::F32 && is_on_cpu(tensor)
 }
 
-/// Whether these operations take such a tensor with a weight that nothing is asked of.
-pub(crate) fn take_frozen<const D: usize, const E: usize>(tensor: &Tensor<D>, weight: &Tensor<E>) -> bool {
-    take(tensor) && take(weight) && !weight.is_autodiff()
+/// Whether these operations take such a tensor with a weight and a bias that nothing is asked of.
+pub(crate) fn take_frozen<const D: usize, const E: usize>(
+    tensor: &Tensor<D>,
+    weight: &Tensor<E>,
+    bias: Option<&Tensor<1>>,
+) -> bool {
+    let is_frozen = !weight.is_autodiff() && !bias.is_some_and(Tensor::is_autodiff);
+    is_frozen && take(tensor) && take(weight)
 }
 
 /// Numbers that are added side by side.

@@ -32,7 +32,7 @@ impl Linear {
     /// `x W + b` over the last dimension.
     fn forward<const D: usize>(&self, x: Signal<D>) -> Signal<D> {
         let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(|bias| bias.val()));
-        if kernels::take_frozen(&x.value, &weight) {
+        if kernels::take_frozen(&x.value, &weight, bias.as_ref()) {
             let tangent = x.tangent.map(|tangent| kernels::linear(tangent, weight.clone(), None));
             return Signal { value: kernels::linear(x.value, weight, bias), tangent };
         }
@@ -48,11 +48,11 @@ impl Linear {
 
     /// [`forward`](Self::forward), by what `kept` knows of it where the kernels of the CPU take it.
     pub(crate) fn forward_keeping(&self, map: AffineMap, x: Signal<2>, kept: LayerProducts) -> Signal<2> {
-        let weight = self.weight.val();
-        if !x.value.is_autodiff() || !kernels::take_frozen(&x.value, &weight) {
+        let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(|bias| bias.val()));
+        if !x.value.is_autodiff() || !kernels::take_frozen(&x.value, &weight, bias.as_ref()) {
             return self.forward(x);
         }
-        kept.linear(map, x, weight, self.bias.as_ref().map(|bias| bias.val()))
+        kept.linear(map, x, weight, bias)
     }
 }
 
@@ -95,7 +95,7 @@ impl<const D: usize> Signal<D> {
     /// `y = (x - mean x) r`: `y' = r (x' - mean x' - y mean(y x'))`.
     pub fn layer_norm(self, norm: &LayerNorm) -> Self {
         let (weight, bias, epsilon) = (norm.weight.val(), norm.bias.val(), norm.epsilon);
-        if kernels::take_frozen(&self.value, &weight) {
+        if kernels::take_frozen(&self.value, &weight, Some(&bias)) {
             let tangent = self.tangent.map(|tangent| {
                 kernels::layer_norm_tangent(self.value.clone(), tangent, weight.clone(), epsilon)
             });

@@ -11,7 +11,8 @@
 //! is wrong. So every product is kept under its [name](ProductName), which says the layer, the map and what
 //! entered the tower, and is taken by that name alone: the order of the passes does not matter. The losses
 //! must be the same too, for the derivatives are theirs. What is not known under its name, or has another
-//! shape, is [refused](Refusal) and computed anew, and what is computed anew is right.
+//! shape, is [refused](Refusal) and computed anew: a product that was not kept is no error, for there is room for
+//! so many, and what is computed anew is right.
 
 mod name;
 
@@ -25,6 +26,10 @@ use crate::contents::Contents;
 use crate::kernels::{linear, recorded, with_derivative, with_value};
 use crate::signal::Signal;
 
+/// Numbers that are kept at most, 1 GB: those of a task of five images by ViT-B/16 are 0.7 GB. What there is no
+/// room for is computed anew.
+const ROOM: usize = 1 << 28;
+
 /// Products on the way to losses: their values, and the derivatives of the losses for what was multiplied.
 #[derive(Clone, Debug)]
 pub struct Products {
@@ -37,7 +42,11 @@ pub struct Products {
 enum State {
     /// Before the reverse pass. Two passes with the same input have the same values but not the same
     /// derivatives: nothing is kept under a name that was given twice.
-    Recording(BTreeMap<ProductName, Option<Recorded>>),
+    Recording {
+        kept: BTreeMap<ProductName, Option<Recorded>>,
+        /// Numbers that are kept, values and derivatives.
+        numbers: usize,
+    },
     /// After it.
     Known { kept: BTreeMap<ProductName, Known>, refused: Vec<Refusal> },
 }
@@ -63,13 +72,16 @@ struct Known {
 impl Products {
     /// To keep those on the way to `losses`: the [contents](Contents) of what these are computed from.
     pub fn towards(losses: &Contents) -> Self {
-        Self { losses: losses.digest(), state: Arc::new(Mutex::new(State::Recording(BTreeMap::new()))) }
+        Self {
+            losses: losses.digest(),
+            state: Arc::new(Mutex::new(State::Recording { kept: BTreeMap::new(), numbers: 0 })),
+        }
     }
 
     /// Ends the pass over values: takes from its gradients the derivatives for what was multiplied.
     pub fn learn(&self, gradients: &Gradients) {
         let mut state = self.state();
-        if let State::Recording(recorded) = &mut *state {
+        if let State::Recording { kept: recorded, .. } = &mut *state {
             let known = |(name, recorded): (ProductName, Option<Recorded>)| {
                 let Recorded { shape, value, slot } = recorded?;
                 Some((name, Known { shape, value, along: slot.grad(gradients) }))
@@ -91,7 +103,7 @@ impl Products {
     /// Products that are kept and have not been taken.
     pub fn len(&self) -> usize {
         match &*self.state() {
-            State::Recording(recorded) => recorded.values().flatten().count(),
+            State::Recording { kept, .. } => kept.values().flatten().count(),
             State::Known { kept, .. } => kept.len(),
         }
     }
@@ -105,7 +117,7 @@ impl Products {
     /// the gradient.
     pub fn refused(&self) -> Vec<Refusal> {
         match &*self.state() {
-            State::Recording(_) => Vec::new(),
+            State::Recording { .. } => Vec::new(),
             State::Known { refused, .. } => refused.clone(),
         }
     }
@@ -139,7 +151,7 @@ impl Products {
     }
 
     fn is_recording(&self) -> bool {
-        matches!(&*self.state(), State::Recording(_))
+        matches!(&*self.state(), State::Recording { .. })
     }
 
     fn record(
@@ -150,13 +162,25 @@ impl Products {
         bias: Option<Tensor<1>>,
     ) -> Tensor<2> {
         let shape = ProductShape::new(&x, &weight);
+        if !self.has_room(shape) {
+            return linear(x, weight, bias);
+        }
         let (product, slot) = recorded(x, weight, bias);
-        if let State::Recording(recorded) = &mut *self.state() {
+        if let State::Recording { kept, .. } = &mut *self.state() {
             let value = product.clone().inner();
-            let first = !recorded.contains_key(&name);
-            recorded.insert(name, first.then_some(Recorded { shape, value, slot }));
+            let first = !kept.contains_key(&name);
+            kept.insert(name, first.then_some(Recorded { shape, value, slot }));
         }
         product
+    }
+
+    /// Whether there is room for a product's value and derivative, which is taken then.
+    fn has_room(&self, ProductShape { rows, inputs, outputs }: ProductShape) -> bool {
+        let State::Recording { numbers, .. } = &mut *self.state() else { return false };
+        let own = rows * (inputs + outputs);
+        let fits = *numbers + own <= ROOM;
+        *numbers += if fits { own } else { 0 };
+        fits
     }
 
     /// The product of that name and shape, which is not kept any longer.
@@ -324,6 +348,24 @@ mod tests {
                  [3, 4] times [4, 6] is asked for: pass the towers what was passed for the gradient"
             )
         );
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_computed_anew() {
+        let (x, weight) = (random([3, 4]), random([4, 5]));
+        let product = x.clone().matmul(weight.clone());
+        let products = Products::towards(&contents(0));
+        // Room for one product of 3 times 4 + 5 numbers.
+        if let State::Recording { numbers, .. } = &mut *products.state() {
+            *numbers = ROOM - 30;
+        }
+        let pass = products.of_pass(Tower::Text, &contents(1));
+        for layer in [0, 1] {
+            let x = leaf(x.clone()).into();
+            let found = pass.of_layer(layer).linear(AffineMap::Key, x, weight.clone(), None).value;
+            assert_same(found.inner(), product.clone());
+            assert_eq!(products.len(), 1);
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! What the CPU computes in f32 in one pass is what the same operations give in tensors of f64.
+#![allow(clippy::unwrap_used)]
 
 use burn::module::Param;
 use burn::tensor::{DType, Device, Distribution, Tensor};
@@ -72,8 +73,9 @@ fn layer_norm_and_its_derivatives_are_those_of_tensors() {
 
 #[test]
 fn attention_and_its_derivatives_are_those_of_tensors() {
-    let (batch, heads, head) = (3, 2, 9);
-    for (queries, keys) in [(7, 7), (1, 19), (5, 33)] {
+    let (heads, head) = (2, 9);
+    // A single item is divided among threads by its heads.
+    for (batch, queries, keys) in [(3, 7, 7), (3, 1, 19), (3, 5, 33), (1, 5, 8)] {
         // As the towers have them: positions before heads in memory.
         let shapes = [queries, keys, keys].map(|positions| [batch, positions, heads, head]);
         let hidden = Tensor::<4>::random([batch, 1, queries, keys], Distribution::Default, &Device::flex());
@@ -106,15 +108,39 @@ fn hidden_positions_get_no_weight_at_all() {
 #[test]
 fn affine_layers_and_their_derivatives_are_those_of_tensors() {
     let weight = random([1, 1, WIDTH, 11]);
-    // More rows than those whose products are kept.
-    let (shape, out) = ([2, 3, 75, WIDTH], [2, 3, 75, 11]);
-    for bias in [Some(random([1, 1, 1, 11])), None] {
-        assert_is_that_of_tensors("affine layer", &[shape], out, &|mut signals| {
-            let signal = signals.remove(0);
-            let format = signal.value.dtype();
-            let weight = Param::from_tensor(weight.clone().cast(format).reshape([WIDTH, 11]));
-            let bias = bias.clone().map(|bias| Param::from_tensor(bias.cast(format).reshape([11])));
-            signal.linear(&Linear::new(weight, bias))
-        });
+    // One row, few, and so many that the reverse pass goes another way.
+    for rows in [1, 30, 450] {
+        for bias in [Some(random([1, 1, 1, 11])), None] {
+            let (shape, out) = ([1, 1, rows, WIDTH], [1, 1, rows, 11]);
+            assert_is_that_of_tensors("affine layer", &[shape], out, &|mut signals| {
+                let signal = signals.remove(0);
+                let format = signal.value.dtype();
+                let weight = Param::from_tensor(weight.clone().cast(format).reshape([WIDTH, 11]));
+                let bias = bias.clone().map(|bias| Param::from_tensor(bias.cast(format).reshape([11])));
+                signal.linear(&Linear::new(weight, bias))
+            });
+        }
+    }
+}
+
+#[test]
+fn a_learned_bias_beside_a_frozen_weight_gets_its_gradient() {
+    let bias = leaf(random([1, 1, 1, 11]).reshape([11]));
+    let weight = Param::from_tensor(random([1, 1, WIDTH, 11]).reshape([WIDTH, 11]));
+    let layer = Linear::new(weight, Some(Param::from_tensor(bias.clone())));
+    let gradients = Signal::from(leaf(random([1, 2, 3, WIDTH]))).linear(&layer).value.sum().backward();
+    assert_eq!(
+        bias.grad(&gradients).unwrap().into_data(),
+        Tensor::<1>::full([11], 6.0, &Device::flex()).into_data()
+    );
+}
+
+#[test]
+fn attention_over_nothing_is_zero() {
+    for [queries, keys] in [[3, 0], [0, 3]] {
+        let of = |positions: usize| Signal::from(Tensor::<4>::zeros([2, 2, positions, 4], &Device::flex()));
+        let found = attention(of(queries), of(keys), of(keys), None).value;
+        assert_eq!(found.dims(), [2, 2, queries, 4]);
+        assert!(found.into_data().iter::<f32>().all(|number| number == 0.0));
     }
 }

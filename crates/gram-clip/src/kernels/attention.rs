@@ -13,8 +13,11 @@
 //!   `dk' = s dS'^T q`, `dv' = P^T dy`, `dq = s (dS k + dS' k')`, `dk = s (dS^T q + dS'^T q')`,
 //!   `dv = P'^T dy`.
 //!
+//! In code, `q1`, `s1`, `p1` are `q'`, `S'`, `P'`, and `along` is `dy`.
+//!
 //! Queries, keys, values and what is made of them are `[batch, heads, positions, width of a head]`. What is
-//! made lies in memory as `[batch, positions, heads, width of a head]`, which the layers around it want.
+//! made of several items lies in memory as `[batch, positions, heads, width of a head]`, which the layers around
+//! it want.
 
 mod heads;
 mod passes;
@@ -125,10 +128,10 @@ impl<B: Reverse, C: CheckpointStrategy> Kernel for Autodiff<B, C> {
         let nodes = [q.node(), k.node(), v.node(), q1.node(), k1.node(), v1.node()];
         let [q, k, v, q1, k1, v1] = [q, k, v, q1, k1, v1].map(|tensor| tensor.into_primitive());
         let mask = mask.into_primitive();
-        let (of, along) = ((q.clone(), k.clone(), v.clone()), (q1.clone(), k1.clone(), v1.clone()));
+        let (of, tangents) = ((q.clone(), k.clone(), v.clone()), (q1.clone(), k1.clone(), v1.clone()));
         let value = B::attention_tangent(q, k, v, q1, k1, v1, mask.clone());
         match OfTangent.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(tracked) => tracked.finish((of, along, mask), value),
+            OpsKind::Tracked(tracked) => tracked.finish((of, tangents, mask), value),
             OpsKind::UnTracked(untracked) => untracked.finish(value),
         }
     }

@@ -194,7 +194,7 @@ impl Reverse for Flex {
                     let (normed, width) = (Normed::new(x, epsilon), out.len());
                     let g = |i: usize| along[i] * weight[i];
                     let (mean_g, mean_u) = (average(width, g), average(width, |i| u[i]));
-                    let a = average(width, |i| g(i) * u[i]) - mean_g * mean_u;
+                    let a = average(width, |i| (g(i) - mean_g) * u[i]);
                     let b = average(width, |i| normed.at(i) * g(i));
                     let c = average(width, |i| normed.at(i) * u[i]);
                     let scale = -normed.scale * normed.scale;

@@ -146,13 +146,13 @@ impl Kernel for Flex {
 impl Reverse for Flex {
     fn turned(along: FlexTensor, weight: FlexTensor) -> FlexTensor {
         let (along, weight) = (along.to_contiguous(), weight.to_contiguous());
-        let (rows, matrix) = (rows_of(&along), rows_of(&weight));
-        let shape = with_rows_of(&along, matrix.rows());
-        if rows.rows() > FEW_ROWS {
-            return tensor(large(rows, matrix.turned(), None), shape);
+        let shape = with_rows_of(&along, weight.layout().shape()[0]);
+        let (along, matrix) = (rows_of(&along), rows_of(&weight));
+        if along.rows() > FEW_ROWS {
+            return tensor(large(along, matrix.turned(), None), shape);
         }
-        let turned = large(matrix, rows.turned(), None);
-        tensor(turned, Shape::new([matrix.rows(), rows.rows()])).transpose(0, 1).reshape(shape)
+        let turned = large(matrix, along.turned(), None);
+        tensor(turned, Shape::new([matrix.rows(), along.rows()])).transpose(0, 1).reshape(shape)
     }
 }
 

@@ -31,32 +31,44 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// Where a product goes: a row every `stride` numbers.
-pub(super) struct Target<'a> {
-    /// Numbers from the first of the first row on.
-    pub(super) numbers: &'a mut [f32],
-    /// From a row to the next.
-    pub(super) stride: usize,
-    /// Whether the product is added to what is there.
-    pub(super) adds: bool,
+/// Where products of one shape go: a row every `stride` numbers.
+pub(super) struct Place<'a> {
+    numbers: &'a mut [f32],
+    stride: usize,
 }
 
-/// `scale A B`, on one thread.
-pub(super) fn multiply(out: Target<'_>, scale: f32, left: Matrix<'_>, right: Matrix<'_>) {
-    let Target { numbers, stride, adds } = out;
-    let (rows, columns) = (left.rows, right.columns);
-    assert!(columns <= stride && (rows == 0 || numbers.len() >= (rows - 1) * stride + columns));
-    // SAFETY: all rows and columns lie within the slice, which is borrowed exclusively and written before.
-    #[allow(unsafe_code)]
-    unsafe {
-        write(numbers.as_mut_ptr(), stride, adds, scale, left, right, Parallelism::None);
+impl<'a> Place<'a> {
+    /// From the first number of the first row on.
+    pub(super) fn new(numbers: &'a mut [f32], stride: usize) -> Self {
+        Self { numbers, stride }
+    }
+
+    /// Puts `scale A B` there, on one thread.
+    pub(super) fn put(&mut self, scale: f32, left: Matrix<'_>, right: Matrix<'_>) {
+        self.write(false, scale, left, right);
+    }
+
+    /// Adds `scale A B` to what is there, on one thread.
+    pub(super) fn add(&mut self, scale: f32, left: Matrix<'_>, right: Matrix<'_>) {
+        self.write(true, scale, left, right);
+    }
+
+    fn write(&mut self, adds: bool, scale: f32, left: Matrix<'_>, right: Matrix<'_>) {
+        let Self { numbers, stride } = self;
+        let (rows, columns) = (left.rows, right.columns);
+        assert!(columns <= *stride && (rows == 0 || numbers.len() >= (rows - 1) * *stride + columns));
+        // SAFETY: all rows and columns lie within the slice, which is borrowed exclusively and written before.
+        #[allow(unsafe_code)]
+        unsafe {
+            write(numbers.as_mut_ptr(), *stride, adds, scale, left, right, Parallelism::None);
+        }
     }
 }
 
 /// `A B + b`, on all threads, a row after the other.
 pub(super) fn large(left: Matrix<'_>, right: Matrix<'_>, bias: Option<&[f32]>) -> Vec<f32> {
     let count = left.rows * right.columns;
-    // A single row is added up in another order, and would be another number than among others.
+    // The sum of a single row goes on from the bias, and would have other last digits than among others.
     let before = bias.filter(|_| left.rows > 1);
     let mut numbers = match before {
         Some(bias) => super::memory::rows(left.rows, right.columns, |_, row| row.copy_from_slice(bias)),

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::super::exponential::exp;
 use super::super::memory::tensor;
-use super::super::product::{Matrix, Target, multiply};
+use super::super::product::{Matrix, Place};
 use super::super::{LANES, sum};
 use super::Three;
 
@@ -95,9 +95,14 @@ impl Deref for Attention {
 
 impl Attention {
     pub(super) fn new(read: Three<FlexTensor>, mask: FlexTensor) -> Self {
+        let read = Read::from(read);
+        let ([batch, _, queries, _], [_, _, keys, _]) = (read.q.shape(), read.k.shape());
+        let shape = mask.layout().shape();
+        let fits = [batch, 1].contains(&shape[0]) && [queries, 1].contains(&shape[2]);
+        assert!(fits && shape[1] == 1 && shape[3] == keys, "a mask of other scores: {shape:?}");
         let lies_in_rows = mask.layout().strides()[3] == 1;
         let mask = Mask { tensor: if lies_in_rows { mask } else { mask.to_contiguous() } };
-        Self { read: read.into(), mask }
+        Self { read, mask }
     }
 
     /// `1 / sqrt(width of a head)`
@@ -120,16 +125,16 @@ impl Attention {
         Matrix::new(scores, [self.q.shape()[2], self.keys()], self.keys())
     }
 
-    /// Where scores are computed, or added.
-    pub(super) fn target<'a>(&self, scores: &'a mut [f32], adds: bool) -> Target<'a> {
-        Target { numbers: scores, stride: self.keys(), adds }
+    /// Where scores are computed.
+    pub(super) fn place<'a>(&self, scores: &'a mut [f32]) -> Place<'a> {
+        Place::new(scores, self.keys())
     }
 
     /// `P`, into `scores`.
     pub(super) fn weights(&self, item: usize, head: usize, scores: &mut [f32]) {
         let keys = self.keys();
         let (q, k) = (self.q.of(item, head), self.k.of(item, head));
-        multiply(self.target(scores, false), self.scale(), q, k.turned());
+        self.place(scores).put(self.scale(), q, k.turned());
         for (row, scores) in scores.chunks_exact_mut(keys).enumerate() {
             self.mask.add(item, row, scores);
             widest(
@@ -143,8 +148,8 @@ impl Attention {
     pub(super) fn moving_scores(&self, tangents: &Read, item: usize, head: usize, scores: &mut [f32]) {
         let (q, k) = (self.q.of(item, head), self.k.of(item, head));
         let (q1, k1) = (tangents.q.of(item, head), tangents.k.of(item, head));
-        multiply(self.target(scores, false), self.scale(), q1, k.turned());
-        multiply(self.target(scores, true), self.scale(), q, k1.turned());
+        self.place(scores).put(self.scale(), q1, k.turned());
+        self.place(scores).add(self.scale(), q, k1.turned());
     }
 }
 
@@ -167,40 +172,50 @@ fn softmax(row: &mut [f32]) {
     }
 }
 
-/// Tensors like `likes`, filled item by item: `work` gets the number of an item, scratch of so many numbers,
-/// and for each tensor the item's memory, `[positions, heads, width of a head]`.
-pub(super) fn items<const N: usize>(
+/// Tensors like `likes`, filled head by head: `work` gets the numbers of an item and a head, room for
+/// `scratch` numbers, and for each tensor the place of that head, `[positions, width of a head]`. Where there is
+/// no score, they are zero.
+pub(super) fn each_head<const N: usize>(
     likes: [&Heads; N],
     scratch: usize,
-    work: impl Fn(usize, &mut [f32], [&mut [f32]; N]) + Sync,
+    work: impl Fn(usize, usize, &mut [f32], [Place<'_>; N]) + Sync,
 ) -> [FlexTensor; N] {
     let shapes = likes.map(Heads::shape);
     let mut filled = shapes.map(|shape| vec![0.0_f32; shape.iter().product()]);
-    let batch = shapes[0][0];
-    let mut parts = filled.each_mut().map(|numbers| {
-        let length = (numbers.len() / batch.max(1)).max(1);
-        numbers.chunks_exact_mut(length)
-    });
-    let of_items: Vec<[&mut [f32]; N]> =
-        (0..batch).map(|_| parts.each_mut().map(|part| part.next().unwrap_or_default())).collect();
-    of_items
-        .into_par_iter()
-        .enumerate()
-        .for_each_init(|| vec![0.0_f32; scratch], |scratch, (item, outs)| work(item, scratch, outs));
+    let [batch, heads, ..] = shapes[0];
+    // Each thread takes an item, unless these are too few.
+    let by_items = batch >= rayon::current_num_threads();
+    let pieces = if by_items { batch } else { batch * heads };
+    if scratch > 0 && filled.iter().all(|numbers| !numbers.is_empty()) {
+        let mut parts = filled.each_mut().map(|numbers| {
+            let length = numbers.len() / pieces;
+            numbers.chunks_exact_mut(length)
+        });
+        let of_pieces: Vec<[&mut [f32]; N]> =
+            (0..pieces).map(|_| parts.each_mut().map(|part| part.next().unwrap_or_default())).collect();
+        let room = || vec![0.0_f32; scratch];
+        of_pieces.into_par_iter().enumerate().for_each_init(room, |scratch, (piece, mut outs)| {
+            if !by_items {
+                let mut widths = shapes.map(|[.., width]| width).into_iter();
+                let places = outs.map(|out| Place::new(out, widths.next().unwrap_or_default()));
+                return work(piece / heads, piece % heads, scratch, places);
+            }
+            for head in 0..heads {
+                let mut widths = shapes.map(|[.., width]| width).into_iter();
+                let places = outs.each_mut().map(|out| {
+                    let width = widths.next().unwrap_or_default();
+                    Place::new(&mut out[head * width..], heads * width)
+                });
+                work(piece, head, scratch, places);
+            }
+        });
+    }
     let mut shapes = shapes.into_iter();
     filled.map(|numbers| {
         let [batch, heads, positions, width] = shapes.next().unwrap_or_default();
-        tensor(numbers, Shape::new([batch, positions, heads, width])).transpose(1, 2)
+        match by_items {
+            true => tensor(numbers, Shape::new([batch, positions, heads, width])).transpose(1, 2),
+            false => tensor(numbers, Shape::new([batch, heads, positions, width])),
+        }
     })
-}
-
-/// The place of a head in an item's memory.
-pub(super) fn at<'a>(out: &'a mut [f32], like: &Heads, head: usize) -> Target<'a> {
-    let [_, heads, _, width] = like.shape();
-    Target { numbers: &mut out[head * width..], stride: heads * width, adds: false }
-}
-
-/// The same, where something is there already.
-pub(super) fn onto<'a>(out: &'a mut [f32], like: &Heads, head: usize) -> Target<'a> {
-    Target { adds: true, ..at(out, like, head) }
 }

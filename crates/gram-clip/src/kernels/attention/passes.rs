@@ -4,19 +4,16 @@ use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use gram_resample::vectors::widest;
 
-use super::super::product::multiply;
 use super::super::sum;
-use super::heads::{Attention, Heads, Read, at, items, onto};
+use super::heads::{Attention, Heads, Read, each_head};
 use super::{Kernel, Reverse, Three};
 
 impl Kernel for Flex {
     fn attention_value(q: FlexTensor, k: FlexTensor, v: FlexTensor, mask: FlexTensor) -> FlexTensor {
         let of = Attention::new((q, k, v), mask);
-        let [out] = items([&of.q], of.scores(), |item, p, [out]| {
-            for head in 0..of.q.shape()[1] {
-                of.weights(item, head, p);
-                multiply(at(out, &of.q, head), 1.0, of.matrix(p), of.v.of(item, head));
-            }
+        let [out] = each_head([&of.q], of.scores(), |item, head, p, [mut out]| {
+            of.weights(item, head, p);
+            out.put(1.0, of.matrix(p), of.v.of(item, head));
         });
         out
     }
@@ -30,27 +27,15 @@ impl Kernel for Flex {
         v1: FlexTensor,
         mask: FlexTensor,
     ) -> FlexTensor {
-        let (of, along) = (Attention::new((q, k, v), mask), Read::from((q1, k1, v1)));
+        let (of, tangents) = (Attention::new((q, k, v), mask), Read::from((q1, k1, v1)));
         let scores = of.scores();
-        let [out] = items([&of.q], 2 * scores, |item, scratch, [out]| {
+        let [out] = each_head([&of.q], 2 * scores, |item, head, scratch, [mut out]| {
             let (p, s1) = scratch.split_at_mut(scores);
-            for head in 0..of.q.shape()[1] {
-                of.weights(item, head, p);
-                of.moving_scores(&along, item, head, s1);
-                for (p, s1) in p.chunks_exact(of.keys()).zip(s1.chunks_exact_mut(of.keys())) {
-                    widest(
-                        #[inline(always)]
-                        || {
-                            let mean = dot(p, s1);
-                            for (s1, p) in s1.iter_mut().zip(p) {
-                                *s1 = p * (*s1 - mean);
-                            }
-                        },
-                    );
-                }
-                multiply(at(out, &of.q, head), 1.0, of.matrix(s1), of.v.of(item, head));
-                multiply(onto(out, &of.q, head), 1.0, of.matrix(p), along.v.of(item, head));
-            }
+            of.weights(item, head, p);
+            of.moving_scores(&tangents, item, head, s1);
+            through_softmax(p, s1, of.keys());
+            out.put(1.0, of.matrix(s1), of.v.of(item, head));
+            out.add(1.0, of.matrix(p), tangents.v.of(item, head));
         });
         out
     }
@@ -60,29 +45,18 @@ impl Reverse for Flex {
     fn attention_reverse(of: Three<FlexTensor>, mask: FlexTensor, along: FlexTensor) -> [FlexTensor; 3] {
         let (of, along) = (Attention::new(of, mask), Heads::new(along));
         let (scores, scale) = (of.scores(), of.scale());
-        items([&of.q, &of.k, &of.v], 2 * scores, |item, scratch, [to_q, to_k, to_v]| {
+        let likes = [&of.q, &of.k, &of.v];
+        each_head(likes, 2 * scores, |item, head, scratch, [mut to_q, mut to_k, mut to_v]| {
             let (p, s) = scratch.split_at_mut(scores);
-            for head in 0..of.q.shape()[1] {
-                let (q, k, v) = (of.q.of(item, head), of.k.of(item, head), of.v.of(item, head));
-                let along = along.of(item, head);
-                of.weights(item, head, p);
-                multiply(of.target(s, false), 1.0, along, v.turned());
-                for (p, s) in p.chunks_exact(of.keys()).zip(s.chunks_exact_mut(of.keys())) {
-                    widest(
-                        #[inline(always)]
-                        || {
-                            let mean = dot(p, s);
-                            for (s, p) in s.iter_mut().zip(p) {
-                                *s = p * (*s - mean);
-                            }
-                        },
-                    );
-                }
-                let (p, s) = (of.matrix(p), of.matrix(s));
-                multiply(at(to_q, &of.q, head), scale, s, k);
-                multiply(at(to_k, &of.k, head), scale, s.turned(), q);
-                multiply(at(to_v, &of.v, head), 1.0, p.turned(), along);
-            }
+            let (q, k, v) = (of.q.of(item, head), of.k.of(item, head), of.v.of(item, head));
+            let along = along.of(item, head);
+            of.weights(item, head, p);
+            of.place(s).put(1.0, along, v.turned());
+            through_softmax(p, s, of.keys());
+            let (p, s) = (of.matrix(p), of.matrix(s));
+            to_q.put(scale, s, k);
+            to_k.put(scale, s.turned(), q);
+            to_v.put(1.0, p.turned(), along);
         })
     }
 
@@ -92,42 +66,56 @@ impl Reverse for Flex {
         mask: FlexTensor,
         along: FlexTensor,
     ) -> [FlexTensor; 6] {
-        let (of, moving, along) = (Attention::new(of, mask), Read::from(tangents), Heads::new(along));
+        let (of, tangents, along) = (Attention::new(of, mask), Read::from(tangents), Heads::new(along));
         let (scores, scale, keys) = (of.scores(), of.scale(), of.keys());
         let likes = [&of.q, &of.k, &of.v, &of.q, &of.k, &of.v];
-        items(likes, 4 * scores, |item, scratch, [to_q, to_k, to_v, to_q1, to_k1, to_v1]| {
+        each_head(likes, 4 * scores, |item, head, scratch, places| {
+            let [mut to_q, mut to_k, mut to_v, mut to_q1, mut to_k1, mut to_v1] = places;
             let (weights, rest) = scratch.split_at_mut(scores);
             let (s1, rest) = rest.split_at_mut(scores);
             let (to_s, to_s1) = rest.split_at_mut(scores);
-            for head in 0..of.q.shape()[1] {
-                let (q, k, v) = (of.q.of(item, head), of.k.of(item, head), of.v.of(item, head));
-                let (q1, k1) = (moving.q.of(item, head), moving.k.of(item, head));
-                let v1 = moving.v.of(item, head);
-                let along = along.of(item, head);
-                of.weights(item, head, weights);
-                of.moving_scores(&moving, item, head, s1);
-                multiply(of.target(to_s, false), 1.0, along, v1.turned());
-                multiply(of.target(to_s1, false), 1.0, along, v.turned());
-                let rows = weights.chunks_exact(keys).zip(s1.chunks_exact_mut(keys));
-                let to_rows = to_s.chunks_exact_mut(keys).zip(to_s1.chunks_exact_mut(keys));
-                for ((p, s1), (to_s, to_s1)) in rows.zip(to_rows) {
-                    widest(
-                        #[inline(always)]
-                        || reverse_row(p, s1, to_s, to_s1),
-                    );
-                }
-                let p1 = of.matrix(s1);
-                let (p, s, s1) = (of.matrix(weights), of.matrix(to_s), of.matrix(to_s1));
-                multiply(at(to_q, &of.q, head), scale, s, k);
-                multiply(onto(to_q, &of.q, head), scale, s1, k1);
-                multiply(at(to_k, &of.k, head), scale, s.turned(), q);
-                multiply(onto(to_k, &of.k, head), scale, s1.turned(), q1);
-                multiply(at(to_v, &of.v, head), 1.0, p1.turned(), along);
-                multiply(at(to_q1, &of.q, head), scale, s1, k);
-                multiply(at(to_k1, &of.k, head), scale, s1.turned(), q);
-                multiply(at(to_v1, &of.v, head), 1.0, p.turned(), along);
+            let (q, k, v) = (of.q.of(item, head), of.k.of(item, head), of.v.of(item, head));
+            let (q1, k1) = (tangents.q.of(item, head), tangents.k.of(item, head));
+            let (v1, along) = (tangents.v.of(item, head), along.of(item, head));
+            of.weights(item, head, weights);
+            of.moving_scores(&tangents, item, head, s1);
+            of.place(to_s).put(1.0, along, v1.turned());
+            of.place(to_s1).put(1.0, along, v.turned());
+            let rows = weights.chunks_exact(keys).zip(s1.chunks_exact_mut(keys));
+            let to_rows = to_s.chunks_exact_mut(keys).zip(to_s1.chunks_exact_mut(keys));
+            for ((p, s1), (to_s, to_s1)) in rows.zip(to_rows) {
+                widest(
+                    #[inline(always)]
+                    || reverse_row(p, s1, to_s, to_s1),
+                );
             }
+            let p1 = of.matrix(s1);
+            let (p, s, s1) = (of.matrix(weights), of.matrix(to_s), of.matrix(to_s1));
+            to_q.put(scale, s, k);
+            to_q.add(scale, s1, k1);
+            to_k.put(scale, s.turned(), q);
+            to_k.add(scale, s1.turned(), q1);
+            to_v.put(1.0, p1.turned(), along);
+            to_q1.put(scale, s1, k);
+            to_k1.put(scale, s1.turned(), q);
+            to_v1.put(1.0, p.turned(), along);
         })
+    }
+}
+
+/// The derivative of softmax along `moves`, which it replaces, row by row: `P (moves - <P moves>)`. The
+/// reverse pass is the same.
+fn through_softmax(p: &[f32], moves: &mut [f32], row: usize) {
+    for (p, moves) in p.chunks_exact(row).zip(moves.chunks_exact_mut(row)) {
+        widest(
+            #[inline(always)]
+            || {
+                let mean = dot(p, moves);
+                for (moves, p) in moves.iter_mut().zip(p) {
+                    *moves = p * (*moves - mean);
+                }
+            },
+        );
     }
 }
 
