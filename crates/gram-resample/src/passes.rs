@@ -1,9 +1,9 @@
 //! Both passes. Their inner loops have a fixed length and no branch, so that the compiler makes them vectors;
-//! at run time those of the widest kind that the processor has are taken.
+//! at run time those of the wide kind that the processor has are taken.
 
 use std::ops::Range;
 
-use crate::vectors::widest;
+use crate::vectors::wide;
 use crate::weights::{PLACES, Weights};
 
 /// Rows that are resampled side by side.
@@ -43,7 +43,7 @@ pub(crate) fn across(picture: Pixels, rows: Range<usize>, weights: &Weights) -> 
     for (block, first) in bytes.chunks_mut(ROWS * width).zip(rows.clone().step_by(ROWS)) {
         // Where rows end, the last stands in for those that would follow.
         let lines: [&[u8]; ROWS] = std::array::from_fn(|row| line((first + row).min(rows.end - 1)));
-        widest(
+        wide(
             #[inline(always)]
             || {
                 side_by_side(&lines, &mut columns);
@@ -92,7 +92,7 @@ pub(crate) fn down(picture: Pixels, columns: Range<usize>, weights: &Weights) ->
     let mut bytes = vec![0; weights.positions().count() * width];
     for (line, (first, weights)) in bytes.chunks_exact_mut(width).zip(weights.positions()) {
         let rows = picture.from(first, columns.start);
-        widest(
+        wide(
             #[inline(always)]
             || down_columns(rows, picture.stride, weights, line),
         );

@@ -8,17 +8,24 @@
 #[inline(always)]
 pub fn widest<T>(work: impl FnOnce() -> T) -> T {
     #[cfg(target_arch = "x86_64")]
-    {
+    if std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512dq") {
         // Sound, as the processor was asked. There is no safe way to call a function that needs more than
         // every processor of the kind has.
         #[allow(unsafe_code)]
-        if std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512dq") {
-            return unsafe { with_avx512(work) };
-        }
+        return unsafe { with_avx512(work) };
+    }
+    wide(work)
+}
+
+/// Does `work`, compiled for vectors of 256 bits at most: those of pixels gain nothing from wider ones, for
+/// which the compiler leaves calls in their inner loops.
+#[inline(always)]
+pub(crate) fn wide<T>(work: impl FnOnce() -> T) -> T {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // Sound, as above.
         #[allow(unsafe_code)]
-        if std::arch::is_x86_feature_detected!("avx2") {
-            return unsafe { with_avx2(work) };
-        }
+        return unsafe { with_avx2(work) };
     }
     work()
 }
