@@ -11,8 +11,8 @@
 //! is wrong. So every product is kept under its [name](ProductName), which says the layer, the map and what
 //! entered the tower, and is taken by that name alone: the order of the passes does not matter. The losses
 //! must be the same too, for the derivatives are theirs. What is not known under its name, or has another
-//! shape, is [refused](Refusal) and computed anew: a product that was not kept is no error, for there is room for
-//! so many, and what is computed anew is right.
+//! shape, is [refused](Refusal) and computed anew: a product that was not kept is no error, for there is room
+//! for so many, and what is computed anew is right.
 
 mod name;
 
@@ -26,8 +26,8 @@ use crate::contents::Contents;
 use crate::kernels::{linear, recorded, with_derivative, with_value};
 use crate::signal::Signal;
 
-/// Numbers that are kept at most, 1 GB: those of a task of five images by ViT-B/16 are 0.7 GB. What there is no
-/// room for is computed anew.
+/// Numbers that are kept at most, 1 GB: those of a task of five images by ViT-B/16 are 0.7 GB. What there is
+/// no room for is computed anew.
 const ROOM: usize = 1 << 28;
 
 /// Products on the way to losses: their values, and the derivatives of the losses for what was multiplied.

@@ -16,8 +16,8 @@
 //! In code, `q1`, `s1`, `p1` are `q'`, `S'`, `P'`, and `along` is `dy`.
 //!
 //! Queries, keys, values and what is made of them are `[batch, heads, positions, width of a head]`. What is
-//! made of several items lies in memory as `[batch, positions, heads, width of a head]`, which the layers around
-//! it want.
+//! made of several items lies in memory as `[batch, positions, heads, width of a head]`, which the layers
+//! around it want.
 
 mod heads;
 mod passes;

@@ -57,7 +57,8 @@ impl<'a> Place<'a> {
         let Self { numbers, stride } = self;
         let (rows, columns) = (left.rows, right.columns);
         assert!(columns <= *stride && (rows == 0 || numbers.len() >= (rows - 1) * *stride + columns));
-        // SAFETY: all rows and columns lie within the slice, which is borrowed exclusively and written before.
+        // SAFETY: all rows and columns lie within the slice, which is borrowed exclusively and was written
+        // before.
         #[allow(unsafe_code)]
         unsafe {
             write(numbers.as_mut_ptr(), *stride, adds, scale, left, right, Parallelism::None);

@@ -173,8 +173,8 @@ fn softmax(row: &mut [f32]) {
 }
 
 /// Tensors like `likes`, filled head by head: `work` gets the numbers of an item and a head, room for
-/// `scratch` numbers, and for each tensor the place of that head, `[positions, width of a head]`. Where there is
-/// no score, they are zero.
+/// `scratch` numbers, and for each tensor the place of that head, `[positions, width of a head]`. Where
+/// there is no score, they are zero.
 pub(super) fn each_head<const N: usize>(
     likes: [&Heads; N],
     scratch: usize,
