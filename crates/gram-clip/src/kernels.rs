@@ -4,9 +4,10 @@
 //! The tensors' own operations make a new tensor in every step, which for images costs more time than the
 //! products do. [`signal`](crate::signal), [`layers`](crate::layers) and [`block`](crate::block) define in
 //! tensors what is computed, and take that way where these operations do not: on GPUs, in other number
-//! formats, with weights that are learned. Here are the same numbers, faster. Every operation comes twice: for
-//! values, and for the tangent along which they move. Each has a reverse pass of its own, so that reverse over
-//! forward is as fast as a plain gradient.
+//! formats, with weights that are learned. Here are the same numbers, faster.
+//!
+//! Every operation comes twice: for values, and for the tangent along which they move. Each has a reverse
+//! pass of its own, so that reverse over forward is as fast as a plain gradient.
 //!
 //! Work is divided by rows or by items of a batch, and no sum crosses them: numbers do not depend on the
 //! number of threads.
