@@ -22,6 +22,10 @@ mod product;
 
 pub(crate) use activation::{activation, activation_tangent};
 pub(crate) use attention::{attention, attention_tangent};
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::ops::{Backward, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend};
 use burn::tensor::{DType, Tensor};
 pub(crate) use layer_norm::{layer_norm, layer_norm_tangent};
 pub(crate) use linear::{linear, recorded, with_derivative, with_value};
@@ -41,6 +45,23 @@ pub(crate) fn take_frozen<const D: usize, const E: usize>(
 ) -> bool {
     let is_frozen = !weight.is_autodiff() && !bias.is_some_and(Tensor::is_autodiff);
     is_frozen && take(tensor) && take(weight)
+}
+
+/// `value`, with what its reverse pass needs where there will be one.
+fn finish<O, B, C, const N: usize>(
+    operation: OpsKind<O, B, O::State, C, N>,
+    needed: O::State,
+    value: FloatTensor<B>,
+) -> FloatTensor<Autodiff<B, C>>
+where
+    O: Backward<B, N>,
+    B: Backend,
+    C: CheckpointStrategy,
+{
+    match operation {
+        OpsKind::Tracked(tracked) => tracked.finish(needed, value),
+        OpsKind::UnTracked(untracked) => untracked.finish(value),
+    }
 }
 
 /// Numbers that are added side by side.

@@ -33,8 +33,7 @@ impl Linear {
     fn forward<const D: usize>(&self, x: Signal<D>) -> Signal<D> {
         let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(|bias| bias.val()));
         if kernels::take_frozen(&x.value, &weight, bias.as_ref()) {
-            let tangent = x.tangent.map(|tangent| kernels::linear(tangent, weight.clone(), None));
-            return Signal { value: kernels::linear(x.value, weight, bias), tangent };
+            return kernels::linear(x, weight, bias);
         }
         if x.tangent.is_none() && weight.dtype() == x.value.dtype() {
             return crate::product::linear(x.value, weight, bias).into();

@@ -138,14 +138,14 @@ impl Products {
         if self.is_recording() {
             return match x.tangent {
                 None => self.record(name, x.value, weight, bias).into(),
-                Some(_) => anew(x, weight, bias),
+                Some(_) => linear(x, weight, bias),
             };
         }
         match self.take(name, ProductShape::new(&x.value, &weight)) {
             Ok(known) => known.linear(x, weight),
             Err(refusal) => {
                 self.note(refusal);
-                anew(x, weight, bias)
+                linear(x, weight, bias)
             }
         }
     }
@@ -163,7 +163,7 @@ impl Products {
     ) -> Tensor<2> {
         let shape = ProductShape::new(&x, &weight);
         if !self.has_room(shape) {
-            return linear(x, weight, bias);
+            return linear(x.into(), weight, bias).value;
         }
         let (product, slot) = recorded(x, weight, bias);
         if let State::Recording { kept, .. } = &mut *self.state() {
@@ -209,16 +209,10 @@ impl Known {
     fn linear(self, x: Signal<2>, weight: Tensor<2>) -> Signal<2> {
         let tangent = x.tangent.map(|tangent| match self.along {
             Some(along) => with_derivative(tangent, weight.clone(), along),
-            None => linear(tangent, weight.clone(), None),
+            None => linear(tangent.into(), weight.clone(), None).value,
         });
         Signal { value: with_value(x.value, weight, self.value), tangent }
     }
-}
-
-/// `x W + b`, of which nothing is known.
-fn anew(x: Signal<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Signal<2> {
-    let tangent = x.tangent.map(|tangent| linear(tangent, weight.clone(), None));
-    Signal { value: linear(x.value, weight, bias), tangent }
 }
 
 /// The products of one pass through a tower.

@@ -1,5 +1,5 @@
 //! Both passes. Their inner loops have a fixed length and no branch, so that the compiler makes them vectors;
-//! at run time those of the wide kind that the processor has are taken.
+//! at run time wide ones are taken where the processor has them.
 
 use std::ops::Range;
 

@@ -6,15 +6,15 @@
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
-use gram_resample::vectors::widest;
 
 use super::exponential::{erf, exp, sigmoid};
-use super::memory::{numbers, row_length, rows, tensor};
+use super::finish;
+use super::memory::each_row;
 use crate::signal::{Activation, QUICK_GELU_SLOPE};
 
 /// `f(x)`.
@@ -87,24 +87,16 @@ fn derivative_times<const N: usize>(activation: Activation, inputs: [FlexTensor;
 
 /// `derivative` of the numbers of the first tensor, times those of the others.
 fn each<const N: usize>(inputs: [FlexTensor; N], derivative: impl Fn(f32) -> f32 + Sync) -> FlexTensor {
-    let shape = inputs[0].layout().shape().clone();
-    let inputs = inputs.map(|input| input.to_contiguous());
-    let numbers = inputs.each_ref().map(numbers);
-    let length = row_length(&inputs[0]);
-    let count = shape.num_elements() / length.max(1);
-    let filled = rows(count, length, |row, out| {
-        widest(
-            #[inline(always)]
-            || {
-                let inputs = numbers.map(|numbers| &numbers[row * length..][..length]);
-                for (place, out) in out.iter_mut().enumerate() {
-                    let factors: f32 = inputs[1..].iter().map(|input| input[place]).product();
-                    *out = derivative(inputs[0][place]) * factors;
-                }
-            },
-        );
-    });
-    tensor(filled, shape)
+    each_row(
+        inputs,
+        #[inline(always)]
+        |inputs, out| {
+            for (place, out) in out.iter_mut().enumerate() {
+                let factors: f32 = inputs[1..].iter().map(|input| input[place]).product();
+                *out = derivative(inputs[0][place]) * factors;
+            }
+        },
+    )
 }
 
 /// The derivative of order `N - 1` of `x s(a x)`, with the logistic function `s`.
@@ -139,10 +131,7 @@ impl<B: Reverse, C: CheckpointStrategy> Kernel for Autodiff<B, C> {
     fn activation_value(x: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self> {
         let (node, x) = (x.node(), x.into_primitive());
         let value = B::activation_value(x.clone(), activation);
-        match OfValue.prepare::<C>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(tracked) => tracked.finish((x, activation), value),
-            OpsKind::UnTracked(untracked) => untracked.finish(value),
-        }
+        finish(OfValue.prepare::<C>([node]).compute_bound().stateful(), (x, activation), value)
     }
 
     fn activation_tangent(
@@ -153,10 +142,7 @@ impl<B: Reverse, C: CheckpointStrategy> Kernel for Autodiff<B, C> {
         let nodes = [x.node(), tangent.node()];
         let (x, tangent) = (x.into_primitive(), tangent.into_primitive());
         let value = B::activation_tangent(x.clone(), tangent.clone(), activation);
-        match OfTangent.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(tracked) => tracked.finish((x, tangent, activation), value),
-            OpsKind::UnTracked(untracked) => untracked.finish(value),
-        }
+        finish(OfTangent.prepare::<C>(nodes).compute_bound().stateful(), (x, tangent, activation), value)
     }
 }
 

@@ -25,10 +25,12 @@ mod passes;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
+
+use super::finish;
 
 /// Queries, keys and values, each `[batch, heads, positions, width of a head]`.
 type Three<T> = (T, T, T);
@@ -110,10 +112,7 @@ impl<B: Reverse, C: CheckpointStrategy> Kernel for Autodiff<B, C> {
         let [q, k, v] = [q, k, v].map(|tensor| tensor.into_primitive());
         let mask = mask.into_primitive();
         let value = B::attention_value(q.clone(), k.clone(), v.clone(), mask.clone());
-        match OfValue.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(tracked) => tracked.finish(((q, k, v), mask), value),
-            OpsKind::UnTracked(untracked) => untracked.finish(value),
-        }
+        finish(OfValue.prepare::<C>(nodes).compute_bound().stateful(), ((q, k, v), mask), value)
     }
 
     fn attention_tangent(
@@ -130,10 +129,7 @@ impl<B: Reverse, C: CheckpointStrategy> Kernel for Autodiff<B, C> {
         let mask = mask.into_primitive();
         let (of, tangents) = ((q.clone(), k.clone(), v.clone()), (q1.clone(), k1.clone(), v1.clone()));
         let value = B::attention_tangent(q, k, v, q1, k1, v1, mask.clone());
-        match OfTangent.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(tracked) => tracked.finish((of, tangents, mask), value),
-            OpsKind::UnTracked(untracked) => untracked.finish(value),
-        }
+        finish(OfTangent.prepare::<C>(nodes).compute_bound().stateful(), (of, tangents, mask), value)
     }
 }
 

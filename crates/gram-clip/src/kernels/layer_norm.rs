@@ -11,15 +11,14 @@
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
-use gram_resample::vectors::widest;
 
-use super::memory::{numbers, row_length, rows, tensor};
-use super::sum;
+use super::memory::{each_row, numbers};
+use super::{finish, sum};
 
 /// The norm of `x`, `[…, width]`, with a weight and a bias `[width]`.
 pub(crate) fn layer_norm<const D: usize>(
@@ -104,14 +103,14 @@ impl<'a> Normed<'a> {
         (self.row[place] - self.mean) * self.scale
     }
 
-    /// Writes `J u`, each number changed by `finish`, which is told its place.
+    /// Writes `J u`, each number as `change` makes it from its place and its value.
     #[inline(always)]
-    fn derivative(self, out: &mut [f32], u: impl Fn(usize) -> f32, finish: impl Fn(usize, f32) -> f32) {
+    fn derivative(self, out: &mut [f32], u: impl Fn(usize) -> f32, change: impl Fn(usize, f32) -> f32) {
         let width = out.len();
         let mean = average(width, &u);
         let along = average(width, |i| self.at(i) * u(i));
         for (place, out) in out.iter_mut().enumerate() {
-            *out = finish(place, self.scale * (u(place) - mean - self.at(place) * along));
+            *out = change(place, self.scale * (u(place) - mean - self.at(place) * along));
         }
     }
 }
@@ -121,38 +120,21 @@ fn average(length: usize, term: impl Fn(usize) -> f32) -> f32 {
     sum(length, term) / length as f32
 }
 
-/// A tensor like the first input: `work` fills each row from the same rows of all inputs.
-fn each_row<const N: usize>(
-    inputs: [FlexTensor; N],
-    weight: &FlexTensor,
-    work: impl Fn([&[f32]; N], &[f32], &mut [f32]) + Sync,
-) -> FlexTensor {
-    let shape = inputs[0].layout().shape().clone();
-    let (inputs, weight) = (inputs.map(|input| input.to_contiguous()), weight.to_contiguous());
-    let (width, all, weight) = (row_length(&inputs[0]), inputs.each_ref().map(numbers), numbers(&weight));
-    let count = shape.num_elements() / width.max(1);
-    let filled = rows(count, width, |row, out| {
-        let inputs = all.map(|numbers| &numbers[row * width..][..width]);
-        work(inputs, &weight[..width], out);
-    });
-    tensor(filled, shape)
-}
-
 impl Kernel for Flex {
     fn layer_norm_value(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, epsilon: f32) -> FlexTensor {
-        let bias = bias.to_contiguous();
-        let bias = numbers(&bias);
-        each_row([x], &weight, |[x], weight, out| {
-            widest(
-                #[inline(always)]
-                || {
-                    let normed = Normed::new(x, epsilon);
-                    for (place, out) in out.iter_mut().enumerate() {
-                        *out = normed.at(place) * weight[place] + bias[place];
-                    }
-                },
-            );
-        })
+        let (weight, bias) = (weight.to_contiguous(), bias.to_contiguous());
+        let (weight, bias) = (numbers(&weight), numbers(&bias));
+        each_row(
+            [x],
+            #[inline(always)]
+            |[x], out| {
+                let (weight, bias) = (&weight[..out.len()], &bias[..out.len()]);
+                let normed = Normed::new(x, epsilon);
+                for (place, out) in out.iter_mut().enumerate() {
+                    *out = normed.at(place) * weight[place] + bias[place];
+                }
+            },
+        )
     }
 
     fn layer_norm_tangent(
@@ -161,23 +143,31 @@ impl Kernel for Flex {
         weight: FlexTensor,
         epsilon: f32,
     ) -> FlexTensor {
-        each_row([x, tangent], &weight, |[x, u], weight, out| {
-            widest(
-                #[inline(always)]
-                || Normed::new(x, epsilon).derivative(out, |i| u[i], |i, y| y * weight[i]),
-            );
-        })
+        let weight = weight.to_contiguous();
+        let weight = numbers(&weight);
+        each_row(
+            [x, tangent],
+            #[inline(always)]
+            |[x, u], out| {
+                let weight = &weight[..out.len()];
+                Normed::new(x, epsilon).derivative(out, |i| u[i], |i, y| y * weight[i]);
+            },
+        )
     }
 }
 
 impl Reverse for Flex {
     fn layer_norm_reverse(x: FlexTensor, along: FlexTensor, weight: FlexTensor, epsilon: f32) -> FlexTensor {
-        each_row([x, along], &weight, |[x, along], weight, out| {
-            widest(
-                #[inline(always)]
-                || Normed::new(x, epsilon).derivative(out, |i| along[i] * weight[i], |_, y| y),
-            );
-        })
+        let weight = weight.to_contiguous();
+        let weight = numbers(&weight);
+        each_row(
+            [x, along],
+            #[inline(always)]
+            |[x, along], out| {
+                let weight = &weight[..out.len()];
+                Normed::new(x, epsilon).derivative(out, |i| along[i] * weight[i], |_, y| y);
+            },
+        )
     }
 
     fn layer_norm_curvature(
@@ -187,24 +177,26 @@ impl Reverse for Flex {
         weight: FlexTensor,
         epsilon: f32,
     ) -> FlexTensor {
-        each_row([x, tangent, along], &weight, |[x, u, along], weight, out| {
-            widest(
-                #[inline(always)]
-                || {
-                    let (normed, width) = (Normed::new(x, epsilon), out.len());
-                    let g = |i: usize| along[i] * weight[i];
-                    let (mean_g, mean_u) = (average(width, g), average(width, |i| u[i]));
-                    let a = average(width, |i| (g(i) - mean_g) * u[i]);
-                    let b = average(width, |i| normed.at(i) * g(i));
-                    let c = average(width, |i| normed.at(i) * u[i]);
-                    let scale = -normed.scale * normed.scale;
-                    for (i, out) in out.iter_mut().enumerate() {
-                        let centred = c * (g(i) - mean_g) + b * (u[i] - mean_u);
-                        *out = scale * (normed.at(i) * (a - 3.0 * b * c) + centred);
-                    }
-                },
-            );
-        })
+        let weight = weight.to_contiguous();
+        let weight = numbers(&weight);
+        each_row(
+            [x, tangent, along],
+            #[inline(always)]
+            |[x, u, along], out| {
+                let (weight, width) = (&weight[..out.len()], out.len());
+                let normed = Normed::new(x, epsilon);
+                let g = |i: usize| along[i] * weight[i];
+                let (mean_g, mean_u) = (average(width, g), average(width, |i| u[i]));
+                let a = average(width, |i| (g(i) - mean_g) * u[i]);
+                let b = average(width, |i| normed.at(i) * g(i));
+                let c = average(width, |i| normed.at(i) * u[i]);
+                let scale = -normed.scale * normed.scale;
+                for (i, out) in out.iter_mut().enumerate() {
+                    let centred = c * (g(i) - mean_g) + b * (u[i] - mean_u);
+                    *out = scale * (normed.at(i) * (a - 3.0 * b * c) + centred);
+                }
+            },
+        )
     }
 }
 
@@ -217,10 +209,7 @@ impl<B: Reverse, C: CheckpointStrategy> Kernel for Autodiff<B, C> {
     ) -> FloatTensor<Self> {
         let (node, x, weight) = (x.node(), x.into_primitive(), weight.into_primitive());
         let value = B::layer_norm_value(x.clone(), weight.clone(), bias.into_primitive(), epsilon);
-        match OfValue.prepare::<C>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(tracked) => tracked.finish((x, weight, epsilon), value),
-            OpsKind::UnTracked(untracked) => untracked.finish(value),
-        }
+        finish(OfValue.prepare::<C>([node]).compute_bound().stateful(), (x, weight, epsilon), value)
     }
 
     fn layer_norm_tangent(
@@ -232,10 +221,7 @@ impl<B: Reverse, C: CheckpointStrategy> Kernel for Autodiff<B, C> {
         let nodes = [x.node(), tangent.node()];
         let (x, tangent, weight) = (x.into_primitive(), tangent.into_primitive(), weight.into_primitive());
         let value = B::layer_norm_tangent(x.clone(), tangent.clone(), weight.clone(), epsilon);
-        match OfTangent.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(tracked) => tracked.finish((x, tangent, weight, epsilon), value),
-            OpsKind::UnTracked(untracked) => untracked.finish(value),
-        }
+        finish(OfTangent.prepare::<C>(nodes).compute_bound().stateful(), (x, tangent, weight, epsilon), value)
     }
 }
 

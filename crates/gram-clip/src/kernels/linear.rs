@@ -12,27 +12,34 @@
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::{Shape, Tensor};
 
+use super::finish;
 use super::memory::{numbers, row_length, tensor};
 use super::product::{Matrix, large};
-use crate::signal::leaf;
+use crate::signal::{Signal, leaf};
 
 /// Above so many rows, bringing the weight into order costs nothing beside the product.
 const FEW_ROWS: usize = 400;
 
-/// `x W + b` over the last dimension of `x`; without a bias, `x W`.
+/// `x W + b` over the last dimension of `x`; without a bias, `x W`. The tangent sees the weight, not the
+/// bias.
 ///
 /// # Shapes
 /// - x: `[…, inputs]`
 /// - weight: `[inputs, outputs]`, of which nothing is asked
 /// - bias: `[outputs]`
 /// - output: `[…, outputs]`
-pub(crate) fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<D> {
+pub(crate) fn linear<const D: usize>(x: Signal<D>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Signal<D> {
+    let tangent = x.tangent.map(|tangent| affine(tangent, weight.clone(), None));
+    Signal { value: affine(x.value, weight, bias), tangent }
+}
+
+fn affine<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<D> {
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
     Tensor::from_dispatch(match bias {
         Some(bias) => <Dispatch as Kernel>::affine(x, weight, bias.into_dispatch()),
@@ -43,7 +50,7 @@ pub(crate) fn linear<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Opti
 /// [`linear`], whose derivative for `x` will also be the gradient of the leaf that comes with it.
 pub(crate) fn recorded(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> (Tensor<2>, Tensor<2>) {
     let slot = leaf(weight.clone().narrow(0, 0, 1).zeros_like());
-    let value = linear(x.clone().inner(), weight.clone(), bias);
+    let value = affine(x.clone().inner(), weight.clone(), bias);
     let (x, of_slot, weight) = (x.into_dispatch(), slot.clone().into_dispatch(), weight.into_dispatch());
     let value = <Dispatch as Kernel>::recorded(x, of_slot, weight, value.into_dispatch());
     (Tensor::from_dispatch(value), slot)
@@ -196,23 +203,6 @@ impl<B: Reverse, C: CheckpointStrategy> Kernel for Autodiff<B, C> {
         let node = x.node();
         let value = B::frozen_product(x.into_primitive(), weight.into_primitive());
         finish(Known.prepare::<C>([node]).compute_bound().stateful(), along.into_primitive(), value)
-    }
-}
-
-/// `value`, with what its reverse pass needs where there will be one.
-fn finish<O, B, C, const N: usize>(
-    operation: OpsKind<O, B, FloatTensor<B>, C, N>,
-    needed: FloatTensor<B>,
-    value: FloatTensor<B>,
-) -> FloatTensor<Autodiff<B, C>>
-where
-    O: Backward<B, N, State = FloatTensor<B>>,
-    B: Backend,
-    C: CheckpointStrategy,
-{
-    match operation {
-        OpsKind::Tracked(tracked) => tracked.finish(needed, value),
-        OpsKind::UnTracked(untracked) => untracked.finish(value),
     }
 }
 

@@ -4,6 +4,7 @@ use std::mem::MaybeUninit;
 
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::tensor::{Bytes, DType, Shape};
+use gram_resample::vectors::widest;
 use rayon::prelude::*;
 
 /// Rows that one thread takes at a time.
@@ -47,4 +48,27 @@ pub(super) fn rows(count: usize, length: usize, work: impl Fn(usize, &mut [f32])
         numbers.set_len(all);
     }
     numbers
+}
+
+/// A tensor like the first input: `work` fills each row from the same rows of all inputs, in vectors, for
+/// which it must be inlined.
+pub(super) fn each_row<const N: usize>(
+    inputs: [FlexTensor; N],
+    work: impl Fn([&[f32]; N], &mut [f32]) + Sync,
+) -> FlexTensor {
+    let shape = inputs[0].layout().shape().clone();
+    let inputs = inputs.map(|input| input.to_contiguous());
+    let (length, all) = (row_length(&inputs[0]), inputs.each_ref().map(numbers));
+    let count = shape.num_elements() / length.max(1);
+    let filled = rows(count, length, |row, out| {
+        widest(
+            #[inline(always)]
+            || {
+                // As long as the row that is filled, which spares the loops a look at every number.
+                let length = out.len();
+                work(all.map(|numbers| &numbers[row * length..][..length]), out);
+            },
+        );
+    });
+    tensor(filled, shape)
 }

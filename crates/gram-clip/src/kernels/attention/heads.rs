@@ -182,11 +182,12 @@ pub(super) fn each_head<const N: usize>(
 ) -> [FlexTensor; N] {
     let shapes = likes.map(Heads::shape);
     let mut filled = shapes.map(|shape| vec![0.0_f32; shape.iter().product()]);
-    let [batch, heads, ..] = shapes[0];
-    // Each thread takes an item, unless these are too few.
+    let [batch, heads, _, width] = shapes[0];
+    // Each thread takes an item with all its heads, or a head where items are too few.
     let by_items = batch >= rayon::current_num_threads();
-    let pieces = if by_items { batch } else { batch * heads };
+    let (together, stride) = if by_items { (heads, heads * width) } else { (1, width) };
     if scratch > 0 && filled.iter().all(|numbers| !numbers.is_empty()) {
+        let pieces = batch * heads / together;
         let mut parts = filled.each_mut().map(|numbers| {
             let length = numbers.len() / pieces;
             numbers.chunks_exact_mut(length)
@@ -195,18 +196,10 @@ pub(super) fn each_head<const N: usize>(
             (0..pieces).map(|_| parts.each_mut().map(|part| part.next().unwrap_or_default())).collect();
         let room = || vec![0.0_f32; scratch];
         of_pieces.into_par_iter().enumerate().for_each_init(room, |scratch, (piece, mut outs)| {
-            if !by_items {
-                let mut widths = shapes.map(|[.., width]| width).into_iter();
-                let places = outs.map(|out| Place::new(out, widths.next().unwrap_or_default()));
-                return work(piece / heads, piece % heads, scratch, places);
-            }
-            for head in 0..heads {
-                let mut widths = shapes.map(|[.., width]| width).into_iter();
-                let places = outs.each_mut().map(|out| {
-                    let width = widths.next().unwrap_or_default();
-                    Place::new(&mut out[head * width..], heads * width)
-                });
-                work(piece, head, scratch, places);
+            for own in 0..together {
+                let head = piece * together + own;
+                let places = outs.each_mut().map(|out| Place::new(&mut out[own * width..], stride));
+                work(head / heads, head % heads, scratch, places);
             }
         });
     }
