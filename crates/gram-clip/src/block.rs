@@ -95,6 +95,14 @@ pub struct Place {
 }
 
 impl Block {
+    /// The same block of images.
+    pub(crate) fn of_images(self) -> Self {
+        let [query, key, value, output, expand, contract] =
+            [self.query, self.key, self.value, self.output, self.expand, self.contract]
+                .map(Linear::of_images);
+        Self { query, key, value, output, expand, contract, ..self }
+    }
+
     /// Rounds the weights of its products to a number format.
     pub(crate) fn round_to(&mut self, precision: Precision) {
         let Self { query, key, value, output, expand, contract, .. } = self;

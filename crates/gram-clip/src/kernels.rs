@@ -28,7 +28,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend};
 use burn::tensor::{DType, Tensor};
 pub(crate) use layer_norm::{layer_norm, layer_norm_tangent};
-pub(crate) use linear::{linear, recorded, with_derivative, with_value};
+pub(crate) use linear::{Frozen, linear, recorded, with_derivative, with_value};
 
 use crate::compute::is_on_cpu;
 

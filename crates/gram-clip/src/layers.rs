@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData, module};
 
 use crate::compute::Precision;
-use crate::kernels;
+use crate::kernels::{self, Frozen};
 use crate::products::{AffineMap, LayerProducts};
 use crate::rounded_product::rounded_product;
 use crate::signal::Signal;
@@ -16,12 +16,24 @@ pub struct Linear {
     pub weight: Param<Tensor<2>>,
     /// `[outputs]`
     pub bias: Option<Param<Tensor<1>>>,
+    /// Whether rows are positions of images, and not of texts: the CPU multiplies these in another way.
+    of_images: bool,
 }
 
 impl Linear {
-    /// A map with a weight `[inputs, outputs]` and a bias `[outputs]`.
+    /// A map of texts with a weight `[inputs, outputs]` and a bias `[outputs]`.
     pub fn new(weight: Param<Tensor<2>>, bias: Option<Param<Tensor<1>>>) -> Self {
-        Self { weight, bias }
+        Self { weight, bias, of_images: false }
+    }
+
+    /// The same map of images.
+    pub fn of_images(self) -> Self {
+        Self { of_images: true, ..self }
+    }
+
+    fn frozen(&self) -> Frozen {
+        let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(|bias| bias.val()));
+        Frozen { weight, bias, of_images: self.of_images }
     }
 
     /// Rounds the weight to a number format: the product is in it then, its sums and the bias are not.
@@ -31,10 +43,11 @@ impl Linear {
 
     /// `x W + b` over the last dimension.
     fn forward<const D: usize>(&self, x: Signal<D>) -> Signal<D> {
-        let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(|bias| bias.val()));
-        if kernels::take_frozen(&x.value, &weight, bias.as_ref()) {
-            return kernels::linear(x, weight, bias);
+        let layer = self.frozen();
+        if kernels::take_frozen(&x.value, &layer.weight, layer.bias.as_ref()) {
+            return kernels::linear(x, layer);
         }
+        let Frozen { weight, bias, .. } = layer;
         if x.tangent.is_none() && weight.dtype() == x.value.dtype() {
             return crate::product::linear(x.value, weight, bias).into();
         }
@@ -47,11 +60,11 @@ impl Linear {
 
     /// [`forward`](Self::forward), by what `kept` knows of it where the kernels of the CPU take it.
     pub(crate) fn forward_keeping(&self, map: AffineMap, x: Signal<2>, kept: LayerProducts) -> Signal<2> {
-        let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(|bias| bias.val()));
-        if !x.value.is_autodiff() || !kernels::take_frozen(&x.value, &weight, bias.as_ref()) {
+        let layer = self.frozen();
+        if !x.value.is_autodiff() || !kernels::take_frozen(&x.value, &layer.weight, layer.bias.as_ref()) {
             return self.forward(x);
         }
-        kept.linear(map, x, weight, bias)
+        kept.linear(map, x, layer)
     }
 }
 

@@ -205,7 +205,8 @@ impl VisionTower {
         // The convolution with stride and side of a patch, as the affine map that it is.
         let patch_name = "vision_model.embeddings.patch_embedding.weight".to_owned();
         let patch_shape = [width, 3, config.patch_size, config.patch_size];
-        let patch_embedding = Linear::new(matrix(source, patch_name, &patch_shape, device)?, None);
+        let patch_embedding =
+            Linear::new(matrix(source, patch_name, &patch_shape, device)?, None).of_images();
         let class_embedding =
             parameter(source, "vision_model.embeddings.class_embedding".into(), [width], device)?;
         let position_embedding = parameter(
@@ -218,9 +219,11 @@ impl VisionTower {
         let pre_norm = LayerNorm::read(source, "vision_model.pre_layrnorm", width, epsilon, device)?;
         let blocks = (0..config.num_hidden_layers)
             .map(|layer| Block::read(source, &format!("vision_model.encoder.layers.{layer}"), &sizes, device))
-            .collect::<Result<_, _>>()?;
+            .map(|block| Ok(block?.of_images()))
+            .collect::<Result<_, ClipError>>()?;
         let post_norm = LayerNorm::read(source, "vision_model.post_layernorm", width, epsilon, device)?;
-        let projection = Linear::read(source, "visual_projection", [width, joint], false, device)?;
+        let projection =
+            Linear::read(source, "visual_projection", [width, joint], false, device)?.of_images();
         let config = config.clone();
         Ok(Self {
             patch_embedding,

@@ -23,7 +23,7 @@ use burn::tensor::{Gradients, Tensor};
 pub use name::{AffineMap, ProductName, ProductShape, Refusal, Tower};
 
 use crate::contents::Contents;
-use crate::kernels::{linear, recorded, with_derivative, with_value};
+use crate::kernels::{Frozen, linear, recorded, with_derivative, with_value};
 use crate::signal::Signal;
 
 /// Numbers that are kept at most, 1 GB: those of a task of five images by ViT-B/16 are 0.7 GB. What there is
@@ -128,24 +128,18 @@ impl Products {
     }
 
     /// `x W + b`: kept in a pass over values, and taken from what is kept in one in dual numbers.
-    fn linear(
-        &self,
-        name: ProductName,
-        x: Signal<2>,
-        weight: Tensor<2>,
-        bias: Option<Tensor<1>>,
-    ) -> Signal<2> {
+    fn linear(&self, name: ProductName, x: Signal<2>, layer: Frozen) -> Signal<2> {
         if self.is_recording() {
             return match x.tangent {
-                None => self.record(name, x.value, weight, bias).into(),
-                Some(_) => linear(x, weight, bias),
+                None => self.record(name, x.value, layer).into(),
+                Some(_) => linear(x, layer),
             };
         }
-        match self.take(name, ProductShape::new(&x.value, &weight)) {
-            Ok(known) => known.linear(x, weight),
+        match self.take(name, ProductShape::new(&x.value, &layer.weight)) {
+            Ok(known) => known.linear(x, layer),
             Err(refusal) => {
                 self.note(refusal);
-                linear(x, weight, bias)
+                linear(x, layer)
             }
         }
     }
@@ -154,18 +148,12 @@ impl Products {
         matches!(&*self.state(), State::Recording { .. })
     }
 
-    fn record(
-        &self,
-        name: ProductName,
-        x: Tensor<2>,
-        weight: Tensor<2>,
-        bias: Option<Tensor<1>>,
-    ) -> Tensor<2> {
-        let shape = ProductShape::new(&x, &weight);
+    fn record(&self, name: ProductName, x: Tensor<2>, layer: Frozen) -> Tensor<2> {
+        let shape = ProductShape::new(&x, &layer.weight);
         if !self.has_room(shape) {
-            return linear(x.into(), weight, bias).value;
+            return linear(x.into(), layer).value;
         }
-        let (product, slot) = recorded(x, weight, bias);
+        let (product, slot) = recorded(x, layer);
         if let State::Recording { kept, .. } = &mut *self.state() {
             let value = product.clone().inner();
             let first = !kept.contains_key(&name);
@@ -206,12 +194,12 @@ impl Products {
 
 impl Known {
     /// `x W + b`, of which the value and the derivative of the tangent are known.
-    fn linear(self, x: Signal<2>, weight: Tensor<2>) -> Signal<2> {
+    fn linear(self, x: Signal<2>, layer: Frozen) -> Signal<2> {
         let tangent = x.tangent.map(|tangent| match self.along {
-            Some(along) => with_derivative(tangent, weight.clone(), along),
-            None => linear(tangent.into(), weight.clone(), None).value,
+            Some(along) => with_derivative(tangent, layer.clone(), along),
+            None => linear(tangent.into(), layer.unbiased()).value,
         });
-        Signal { value: with_value(x.value, weight, self.value), tangent }
+        Signal { value: with_value(x.value, layer, self.value), tangent }
     }
 }
 
@@ -242,18 +230,10 @@ impl LayerProducts<'_> {
     ///
     /// # Shapes
     /// - x: `[rows, inputs]`
-    /// - weight: `[inputs, outputs]`
-    /// - bias: `[outputs]`
     /// - output: `[rows, outputs]`
-    pub(crate) fn linear(
-        self,
-        map: AffineMap,
-        x: Signal<2>,
-        weight: Tensor<2>,
-        bias: Option<Tensor<1>>,
-    ) -> Signal<2> {
+    pub(crate) fn linear(self, map: AffineMap, x: Signal<2>, frozen: Frozen) -> Signal<2> {
         let Self { pass: PassProducts { products, tower, input }, layer } = self;
-        products.linear(ProductName { tower, input, layer, map }, x, weight, bias)
+        products.linear(ProductName { tower, input, layer, map }, x, frozen)
     }
 }
 
@@ -279,13 +259,17 @@ mod tests {
         ProductName { tower: Tower::Text, input: contents(input).digest(), layer, map: AffineMap::Key }
     }
 
+    fn unbiased(weight: &Tensor<2>) -> Frozen {
+        Frozen { weight: weight.clone(), bias: None, of_images: false }
+    }
+
     /// Products of one row with weights of two layers, on the way to the sum of all numbers.
     fn kept(x: &Tensor<2>, weights: &[Tensor<2>; 2]) -> Products {
         let products = Products::towards(&contents(0));
         let pass = products.of_pass(Tower::Text, &contents(1));
         let product = |(layer, weight): (usize, &Tensor<2>)| {
             let x = leaf(x.clone()).into();
-            pass.of_layer(layer).linear(AffineMap::Key, x, weight.clone(), None).value.sum()
+            pass.of_layer(layer).linear(AffineMap::Key, x, unbiased(weight)).value.sum()
         };
         let [first, second] = [(0, &weights[0]), (1, &weights[1])].map(product);
         products.learn(&(first + second).backward());
@@ -302,7 +286,7 @@ mod tests {
     ) -> Tensor<2> {
         let x = Signal::dual(leaf(x.clone()), x.clone());
         let pass = products.of_pass(Tower::Text, &contents(input));
-        pass.of_layer(layer).linear(AffineMap::Key, x, weight.clone(), None).value.inner()
+        pass.of_layer(layer).linear(AffineMap::Key, x, unbiased(weight)).value.inner()
     }
 
     fn assert_same(found: Tensor<2>, expected: Tensor<2>) {
@@ -356,7 +340,7 @@ mod tests {
         let pass = products.of_pass(Tower::Text, &contents(1));
         for layer in [0, 1] {
             let x = leaf(x.clone()).into();
-            let found = pass.of_layer(layer).linear(AffineMap::Key, x, weight.clone(), None).value;
+            let found = pass.of_layer(layer).linear(AffineMap::Key, x, unbiased(&weight)).value;
             assert_same(found.inner(), product.clone());
             assert_eq!(products.len(), 1);
         }

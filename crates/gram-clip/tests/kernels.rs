@@ -110,14 +110,15 @@ fn affine_layers_and_their_derivatives_are_those_of_tensors() {
     let weight = random([1, 1, WIDTH, 11]);
     // One row, few, and so many that the reverse pass goes another way.
     for rows in [1, 30, 450] {
-        for bias in [Some(random([1, 1, 1, 11])), None] {
+        for (bias, of_images) in [(Some(random([1, 1, 1, 11])), false), (None, false), (None, true)] {
             let (shape, out) = ([1, 1, rows, WIDTH], [1, 1, rows, 11]);
             assert_is_that_of_tensors("affine layer", &[shape], out, &|mut signals| {
                 let signal = signals.remove(0);
                 let format = signal.value.dtype();
                 let weight = Param::from_tensor(weight.clone().cast(format).reshape([WIDTH, 11]));
                 let bias = bias.clone().map(|bias| Param::from_tensor(bias.cast(format).reshape([11])));
-                signal.linear(&Linear::new(weight, bias))
+                let layer = Linear::new(weight, bias);
+                signal.linear(&if of_images { layer.of_images() } else { layer })
             });
         }
     }

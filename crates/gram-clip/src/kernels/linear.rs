@@ -20,67 +20,92 @@ use burn::tensor::{Shape, Tensor};
 
 use super::finish;
 use super::memory::{numbers, row_length, tensor};
-use super::product::{Matrix, large};
+use super::product::{Matrix, has_tiles, large};
 use crate::signal::{Signal, leaf};
 
 /// Above so many rows, bringing the weight into order costs nothing beside the product.
 const FEW_ROWS: usize = 400;
+
+/// An affine layer of which nothing is learned.
+#[derive(Clone)]
+pub(crate) struct Frozen {
+    /// `[inputs, outputs]`
+    pub(crate) weight: Tensor<2>,
+    /// `[outputs]`
+    pub(crate) bias: Option<Tensor<1>>,
+    /// Whether rows are positions of images, and not of texts. Those are many, and are multiplied by tiles
+    /// where the processor has them. How many there are does not matter: what an image gives must not
+    /// depend on the others of its batch.
+    pub(crate) of_images: bool,
+}
+
+impl Frozen {
+    /// The same without the bias: what tangents see.
+    pub(crate) fn unbiased(&self) -> Self {
+        Self { bias: None, ..self.clone() }
+    }
+}
 
 /// `x W + b` over the last dimension of `x`; without a bias, `x W`. The tangent sees the weight, not the
 /// bias.
 ///
 /// # Shapes
 /// - x: `[…, inputs]`
-/// - weight: `[inputs, outputs]`, of which nothing is asked
-/// - bias: `[outputs]`
 /// - output: `[…, outputs]`
-pub(crate) fn linear<const D: usize>(x: Signal<D>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Signal<D> {
-    let tangent = x.tangent.map(|tangent| affine(tangent, weight.clone(), None));
-    Signal { value: affine(x.value, weight, bias), tangent }
+pub(crate) fn linear<const D: usize>(x: Signal<D>, layer: Frozen) -> Signal<D> {
+    let tangent = x.tangent.map(|tangent| affine(tangent, layer.unbiased()));
+    Signal { value: affine(x.value, layer), tangent }
 }
 
-fn affine<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<D> {
+fn affine<const D: usize>(x: Tensor<D>, Frozen { weight, bias, of_images }: Frozen) -> Tensor<D> {
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
     Tensor::from_dispatch(match bias {
-        Some(bias) => <Dispatch as Kernel>::affine(x, weight, bias.into_dispatch()),
-        None => <Dispatch as Kernel>::frozen_product(x, weight),
+        Some(bias) => <Dispatch as Kernel>::affine(x, weight, bias.into_dispatch(), of_images),
+        None => <Dispatch as Kernel>::frozen_product(x, weight, of_images),
     })
 }
 
 /// [`linear`], whose derivative for `x` will also be the gradient of the leaf that comes with it.
-pub(crate) fn recorded(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> (Tensor<2>, Tensor<2>) {
+pub(crate) fn recorded(x: Tensor<2>, layer: Frozen) -> (Tensor<2>, Tensor<2>) {
+    let Frozen { weight, of_images, .. } = layer.clone();
     let slot = leaf(weight.clone().narrow(0, 0, 1).zeros_like());
-    let value = affine(x.clone().inner(), weight.clone(), bias);
+    let value = affine(x.clone().inner(), layer);
     let (x, of_slot, weight) = (x.into_dispatch(), slot.clone().into_dispatch(), weight.into_dispatch());
-    let value = <Dispatch as Kernel>::recorded(x, of_slot, weight, value.into_dispatch());
+    let value = <Dispatch as Kernel>::recorded(x, of_slot, weight, value.into_dispatch(), of_images);
     (Tensor::from_dispatch(value), slot)
 }
 
 /// [`linear`] where it is known to be `value`, `[rows, outputs]`.
-pub(crate) fn with_value(x: Tensor<2>, weight: Tensor<2>, value: Tensor<2>) -> Tensor<2> {
-    let (x, weight, value) = (x.into_dispatch(), weight.into_dispatch(), value.into_dispatch());
-    Tensor::from_dispatch(<Dispatch as Kernel>::with_value(x, weight, value))
+pub(crate) fn with_value(x: Tensor<2>, layer: Frozen, value: Tensor<2>) -> Tensor<2> {
+    let (x, weight, value) = (x.into_dispatch(), layer.weight.into_dispatch(), value.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as Kernel>::with_value(x, weight, value, layer.of_images))
 }
 
 /// `x W` where the derivative for `x` is known to be `along`, `[rows, inputs]`.
-pub(crate) fn with_derivative(x: Tensor<2>, weight: Tensor<2>, along: Tensor<2>) -> Tensor<2> {
-    let (x, weight, along) = (x.into_dispatch(), weight.into_dispatch(), along.into_dispatch());
-    Tensor::from_dispatch(<Dispatch as Kernel>::with_derivative(x, weight, along))
+pub(crate) fn with_derivative(x: Tensor<2>, layer: Frozen, along: Tensor<2>) -> Tensor<2> {
+    let (x, weight, along) = (x.into_dispatch(), layer.weight.into_dispatch(), along.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as Kernel>::with_derivative(x, weight, along, layer.of_images))
 }
 
 #[backend_extension(Flex, Autodiff)]
 trait Kernel: Backend {
     /// `x W + b`.
-    fn affine(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn affine(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        of_images: bool,
+    ) -> FloatTensor<Self>;
 
     /// `x W`.
-    fn frozen_product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn frozen_product(x: FloatTensor<Self>, weight: FloatTensor<Self>, of_images: bool) -> FloatTensor<Self>;
 
     /// What is known to be `value`.
     fn with_value(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         value: FloatTensor<Self>,
+        of_images: bool,
     ) -> FloatTensor<Self>;
 
     /// What is known to be `value`, and whose derivative for `x` is also left as the gradient of `slot`, a
@@ -90,6 +115,7 @@ trait Kernel: Backend {
         slot: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         value: FloatTensor<Self>,
+        of_images: bool,
     ) -> FloatTensor<Self>;
 
     /// `x W`, where the derivative for `x` is known to be `along`.
@@ -97,13 +123,14 @@ trait Kernel: Backend {
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         along: FloatTensor<Self>,
+        of_images: bool,
     ) -> FloatTensor<Self>;
 }
 
 /// What only reverse passes compute.
 trait Reverse: Kernel {
     /// `dy W^T`.
-    fn turned(along: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn turned(along: FloatTensor<Self>, weight: FloatTensor<Self>, of_images: bool) -> FloatTensor<Self>;
 }
 
 /// The numbers of a tensor in order as a matrix of its rows.
@@ -122,67 +149,79 @@ fn with_rows_of(x: &FlexTensor, length: usize) -> Shape {
 }
 
 /// `x W + b`.
-fn product(x: &FlexTensor, weight: &FlexTensor, bias: Option<&FlexTensor>) -> FlexTensor {
+fn product(x: &FlexTensor, weight: &FlexTensor, bias: Option<&FlexTensor>, of_images: bool) -> FlexTensor {
     let (x, weight, bias) = (x.to_contiguous(), weight.to_contiguous(), bias.map(FlexTensor::to_contiguous));
-    let out = large(rows_of(&x), rows_of(&weight), bias.as_ref().map(numbers));
+    let out = large(rows_of(&x), rows_of(&weight), bias.as_ref().map(numbers), of_images);
     tensor(out, with_rows_of(&x, row_length(&weight)))
 }
 
 impl Kernel for Flex {
-    fn affine(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
-        product(&x, &weight, Some(&bias))
+    fn affine(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, of_images: bool) -> FlexTensor {
+        product(&x, &weight, Some(&bias), of_images)
     }
 
-    fn frozen_product(x: FlexTensor, weight: FlexTensor) -> FlexTensor {
-        product(&x, &weight, None)
+    fn frozen_product(x: FlexTensor, weight: FlexTensor, of_images: bool) -> FlexTensor {
+        product(&x, &weight, None, of_images)
     }
 
-    fn with_value(_x: FlexTensor, _weight: FlexTensor, value: FlexTensor) -> FlexTensor {
+    fn with_value(_x: FlexTensor, _weight: FlexTensor, value: FlexTensor, _of_images: bool) -> FlexTensor {
         value
     }
 
-    fn recorded(_x: FlexTensor, _slot: FlexTensor, _weight: FlexTensor, value: FlexTensor) -> FlexTensor {
+    fn recorded(
+        _x: FlexTensor,
+        _slot: FlexTensor,
+        _weight: FlexTensor,
+        value: FlexTensor,
+        _of_images: bool,
+    ) -> FlexTensor {
         value
     }
 
-    fn with_derivative(x: FlexTensor, weight: FlexTensor, _along: FlexTensor) -> FlexTensor {
-        product(&x, &weight, None)
+    fn with_derivative(x: FlexTensor, weight: FlexTensor, _along: FlexTensor, of_images: bool) -> FlexTensor {
+        product(&x, &weight, None, of_images)
     }
 }
 
 impl Reverse for Flex {
-    fn turned(along: FlexTensor, weight: FlexTensor) -> FlexTensor {
+    fn turned(along: FlexTensor, weight: FlexTensor, of_images: bool) -> FlexTensor {
         let (along, weight) = (along.to_contiguous(), weight.to_contiguous());
         let shape = with_rows_of(&along, weight.layout().shape()[0]);
         let (along, matrix) = (rows_of(&along), rows_of(&weight));
-        if along.rows() > FEW_ROWS {
-            return tensor(large(along, matrix.turned(), None), shape);
+        if along.rows() > FEW_ROWS || of_images && has_tiles() {
+            return tensor(large(along, matrix.turned(), None, of_images), shape);
         }
-        let turned = large(matrix, along.turned(), None);
+        let turned = large(matrix, along.turned(), None, false);
         tensor(turned, Shape::new([matrix.rows(), along.rows()])).transpose(0, 1).reshape(shape)
     }
 }
 
 impl<B: Reverse, C: CheckpointStrategy> Kernel for Autodiff<B, C> {
-    fn affine(x: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn affine(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        of_images: bool,
+    ) -> FloatTensor<Self> {
         let (node, weight) = (x.node(), weight.into_primitive());
-        let value = B::affine(x.into_primitive(), weight.clone(), bias.into_primitive());
-        finish(OfInput.prepare::<C>([node]).compute_bound().stateful(), weight, value)
+        let value = B::affine(x.into_primitive(), weight.clone(), bias.into_primitive(), of_images);
+        finish(OfInput.prepare::<C>([node]).compute_bound().stateful(), (weight, of_images), value)
     }
 
-    fn frozen_product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn frozen_product(x: FloatTensor<Self>, weight: FloatTensor<Self>, of_images: bool) -> FloatTensor<Self> {
         let (node, weight) = (x.node(), weight.into_primitive());
-        let value = B::frozen_product(x.into_primitive(), weight.clone());
-        finish(OfInput.prepare::<C>([node]).compute_bound().stateful(), weight, value)
+        let value = B::frozen_product(x.into_primitive(), weight.clone(), of_images);
+        finish(OfInput.prepare::<C>([node]).compute_bound().stateful(), (weight, of_images), value)
     }
 
     fn with_value(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         value: FloatTensor<Self>,
+        of_images: bool,
     ) -> FloatTensor<Self> {
         let (weight, value) = (weight.into_primitive(), value.into_primitive());
-        finish(OfInput.prepare::<C>([x.node()]).compute_bound().stateful(), weight, value)
+        finish(OfInput.prepare::<C>([x.node()]).compute_bound().stateful(), (weight, of_images), value)
     }
 
     fn recorded(
@@ -190,18 +229,21 @@ impl<B: Reverse, C: CheckpointStrategy> Kernel for Autodiff<B, C> {
         slot: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         value: FloatTensor<Self>,
+        of_images: bool,
     ) -> FloatTensor<Self> {
         let (weight, value) = (weight.into_primitive(), value.into_primitive());
-        finish(OfInput.prepare::<C>([x.node(), slot.node()]).compute_bound().stateful(), weight, value)
+        let nodes = [x.node(), slot.node()];
+        finish(OfInput.prepare::<C>(nodes).compute_bound().stateful(), (weight, of_images), value)
     }
 
     fn with_derivative(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         along: FloatTensor<Self>,
+        of_images: bool,
     ) -> FloatTensor<Self> {
         let node = x.node();
-        let value = B::frozen_product(x.into_primitive(), weight.into_primitive());
+        let value = B::frozen_product(x.into_primitive(), weight.into_primitive(), of_images);
         finish(Known.prepare::<C>([node]).compute_bound().stateful(), along.into_primitive(), value)
     }
 }
@@ -211,11 +253,12 @@ impl<B: Reverse, C: CheckpointStrategy> Kernel for Autodiff<B, C> {
 struct OfInput;
 
 impl<B: Reverse, const N: usize> Backward<B, N> for OfInput {
-    type State = FloatTensor<B>;
+    type State = (FloatTensor<B>, bool);
 
-    fn backward(self, ops: Ops<FloatTensor<B>, N>, gradients: &mut Gradients, _: &mut Checkpointer) {
+    fn backward(self, ops: Ops<(FloatTensor<B>, bool), N>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let along = gradients.consume::<B>(&ops.node);
-        let derivative = B::turned(along, ops.state);
+        let (weight, of_images) = ops.state;
+        let derivative = B::turned(along, weight, of_images);
         for parent in ops.parents.into_iter().flatten() {
             gradients.register::<B>(parent.id, derivative.clone());
         }

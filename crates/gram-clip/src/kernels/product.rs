@@ -1,5 +1,8 @@
 //! Products of matrices that lie anywhere in memory.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod tiles;
+
 use gemm::Parallelism;
 
 /// A matrix of which a row is a piece of memory, or, turned, a column is.
@@ -66,8 +69,20 @@ impl<'a> Place<'a> {
     }
 }
 
-/// `A B + b`, on all threads, a row after the other.
-pub(super) fn large(left: Matrix<'_>, right: Matrix<'_>, bias: Option<&[f32]>) -> Vec<f32> {
+/// Whether this machine has [tiles].
+pub(super) fn has_tiles() -> bool {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    return tiles::are_there();
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+    false
+}
+
+/// `A B + b`, on all threads, a row after the other; by [tiles], if they are wanted and there.
+pub(super) fn large(left: Matrix<'_>, right: Matrix<'_>, bias: Option<&[f32]>, by_tiles: bool) -> Vec<f32> {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    if by_tiles && tiles::are_there() {
+        return tiles::product(left, right, bias);
+    }
     let count = left.rows * right.columns;
     // The sum of a single row goes on from the bias, and would have other last digits than among others.
     let before = bias.filter(|_| left.rows > 1);
@@ -124,5 +139,71 @@ unsafe fn write(
             false,
             threads,
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers between -1 and 1 that are the same each time.
+    fn numbers(count: usize, seed: usize) -> Vec<f32> {
+        (0..count).map(|i| ((i * 7919 + seed * 104_729) % 20_011) as f32 / 10_005.5 - 1.0).collect()
+    }
+
+    /// `[rows, columns]` of numbers that lie row by row, or column by column.
+    fn matrix(numbers: &[f32], [rows, columns]: [usize; 2], by_rows: bool) -> Matrix<'_> {
+        match by_rows {
+            true => Matrix::new(numbers, [rows, columns], columns),
+            false => Matrix::new(numbers, [columns, rows], rows).turned(),
+        }
+    }
+
+    #[test]
+    fn large_products_are_those_in_f64_however_factors_lie_in_memory() {
+        for shape @ [rows, inner, columns] in [
+            [1, 40, 50],
+            [31, 7, 64],
+            [64, 64, 64],
+            [97, 70, 33],
+            [130, 513, 95],
+            [700, 1030, 40],
+            [64, 0, 32],
+        ] {
+            let (left, right, bias) =
+                (numbers(rows * inner, 1), numbers(inner * columns, 2), numbers(columns, 3));
+            for [left_by_rows, right_by_rows] in [[true, true], [true, false], [false, true], [false, false]]
+            {
+                let left = matrix(&left, [rows, inner], left_by_rows);
+                let right = matrix(&right, [inner, columns], right_by_rows);
+                let at = |of: Matrix<'_>, row: usize, column: usize| {
+                    f64::from(of.numbers[row * of.row_stride + column * of.column_stride])
+                };
+                for (bias, by_tiles) in [(Some(bias.as_slice()), true), (None, true), (Some(&bias), false)] {
+                    let found = large(left, right, bias, by_tiles);
+                    assert_eq!(found.len(), rows * columns);
+                    for (place, found) in found.into_iter().enumerate() {
+                        let (row, column) = (place / columns, place % columns);
+                        let terms = (0..inner).map(|i| at(left, row, i) * at(right, i, column));
+                        let size: f64 = terms.clone().map(f64::abs).sum();
+                        let bias = bias.map_or(0.0, |bias| f64::from(bias[column]));
+                        let apart = (f64::from(found) - terms.sum::<f64>() - bias).abs();
+                        assert!(apart < 1e-6 * (1.0 + size), "{shape:?}, {place}: {apart} of {size}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn large_products_do_not_depend_on_threads() {
+        let (left, right) = (numbers(300 * 200, 1), numbers(200 * 400, 2));
+        let product = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            pool.install(|| {
+                large(matrix(&left, [300, 200], true), matrix(&right, [200, 400], true), None, true)
+            })
+        };
+        assert_eq!(product(1), product(3));
     }
 }
