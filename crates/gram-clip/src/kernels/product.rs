@@ -28,6 +28,12 @@ impl<'a> Matrix<'a> {
         Self { numbers, rows: columns, columns: rows, row_stride: column_stride, column_stride: row_stride }
     }
 
+    /// Columns from one to before another.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    fn columns(self, start: usize, end: usize) -> Self {
+        Self { numbers: &self.numbers[start * self.column_stride..], columns: end - start, ..self }
+    }
+
     /// Rows.
     pub(super) fn rows(&self) -> usize {
         self.rows
@@ -79,8 +85,8 @@ pub(super) fn has_tiles() -> bool {
 
 /// `A B + b`, on all threads, a row after the other; by [tiles], if they are wanted and there.
 pub(super) fn large(left: Matrix<'_>, right: Matrix<'_>, bias: Option<&[f32]>, by_tiles: bool) -> Vec<f32> {
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    if by_tiles && tiles::are_there() {
+    if by_tiles && has_tiles() {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
         return tiles::product(left, right, bias);
     }
     let count = left.rows * right.columns;
@@ -168,7 +174,10 @@ mod tests {
             [97, 70, 33],
             [130, 513, 95],
             [700, 1030, 40],
+            [40, 800, 700],
             [64, 0, 32],
+            [0, 1030, 40],
+            [40, 1030, 0],
         ] {
             let (left, right, bias) =
                 (numbers(rows * inner, 1), numbers(inner * columns, 2), numbers(columns, 3));
@@ -197,12 +206,11 @@ mod tests {
 
     #[test]
     fn large_products_do_not_depend_on_threads() {
-        let (left, right) = (numbers(300 * 200, 1), numbers(200 * 400, 2));
+        let (left, right) = (numbers(300 * 800, 1), numbers(800 * 1100, 2));
+        let (left, right) = (matrix(&left, [300, 800], true), matrix(&right, [800, 1100], true));
         let product = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-            pool.install(|| {
-                large(matrix(&left, [300, 200], true), matrix(&right, [200, 400], true), None, true)
-            })
+            pool.install(|| large(left, right, None, true))
         };
         assert_eq!(product(1), product(3));
     }

@@ -1,16 +1,18 @@
 //! Products in f32 on processors that multiply tiles of bf16: those with Intel's AMX.
 //!
-//! A number in f32 has 24 bits, a bf16 has 8 of the same range. So each number is the sum of three bf16 without
-//! any error, and a product of two numbers is the sum of nine products of parts. The three smallest are below
-//! the last digit of a f32 and are left out. The other six are exact, and are added up in f32. Tiles multiply
-//! sixteen times as many bf16 in a cycle as vectors do f32, so that six products take less than half of the
-//! time of one.
+//! A number in f32 has 24 bits, a bf16 has 8 of the same range. So a number is the sum of three bf16, and a
+//! product of two numbers is the sum of nine products of parts. The three smallest are below the last digit
+//! of a f32 and are left out. The other six are exact, and are added up in f32. Tiles multiply sixteen times
+//! as many bf16 in a cycle as vectors do f32, so that six products take less than half of the time of one.
+//!
+//! Numbers below 1e-31 lose digits, as tiles take parts below 1e-38 as zero, and infinity becomes NaN.
 //!
 //! Instructions: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2, `TDPBF16PS`.
 
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use gram_resample::vectors::widest;
@@ -18,7 +20,7 @@ use rayon::prelude::*;
 
 use super::Matrix;
 
-/// Rows of a tile, and f32 in one.
+/// Rows of a tile, and f32 in each.
 const SIDE: usize = 16;
 /// Numbers in bf16 in a row of a tile: a step along the inner dimension.
 const STEP: usize = 32;
@@ -28,11 +30,11 @@ const PANEL: usize = 2 * SIDE;
 const PARTS: usize = 3;
 /// Rows of the tiles of a panel in one step: two tiles for each part.
 const BLOCK: usize = 2 * PARTS * SIDE;
-/// Bytes of the left factor in tiles at a time, of all threads.
-const LEFT_BYTES: usize = 12 << 20;
-/// Bytes of the left factor in tiles that a thread goes through for each panel of the right one. They stay in
-/// its cache.
-const CACHED_BYTES: usize = 1 << 20;
+/// Steps that are multiplied before the next are brought into tiles.
+const STEPS: usize = 24;
+/// Panels of the left factor that go through the right one together. Their tiles of `STEPS` steps, a
+/// megabyte, stay in a core's own cache.
+const GROUP: usize = 7;
 
 /// A row of a tile: numbers in bf16 by pairs.
 #[derive(Clone, Copy)]
@@ -48,8 +50,8 @@ pub(super) fn are_there() -> bool {
         /// arch_prctl(2): asks for a part of the processor's state, here number 18, what tiles hold.
         const ASK: [libc::c_long; 2] = [0x1023, 18];
         let has_instructions = __cpuid_count(7, 0).edx & INSTRUCTIONS == INSTRUCTIONS;
-        // SAFETY: the call reads no memory of this process. It refuses where threads have too small a stack for
-        // signals, or where it is not known.
+        // SAFETY: the call reads no memory of this process. It refuses where threads have too small a stack
+        // for signals, or where it is not known.
         #[allow(unsafe_code)]
         let is_allowed = || unsafe { libc::syscall(libc::SYS_arch_prctl, ASK[0], ASK[1]) } == 0;
         has_instructions && is_allowed()
@@ -61,32 +63,46 @@ pub(super) fn product(left: Matrix<'_>, right: Matrix<'_>, bias: Option<&[f32]>)
     assert_eq!(left.columns, right.rows, "matrices that do not fit");
     assert!(are_there(), "no tiles");
     let (rows, columns) = (left.rows, right.columns);
+    if rows == 0 || columns == 0 {
+        return Vec::new();
+    }
     let (row_panels, column_panels) = (rows.div_ceil(PANEL), columns.div_ceil(PANEL));
     let mut first = vec![0.0; column_panels * PANEL];
     if let Some(bias) = bias {
         first[..columns].copy_from_slice(bias);
     }
-    let mut out = Vec::with_capacity(rows * columns);
+    let count = rows.checked_mul(columns).expect("a product that fits into memory");
+    let mut out = Vec::with_capacity(count);
     let place = Out { start: out.as_mut_ptr(), rows, columns };
-    let panel_bytes = panel_rows(left.columns) * size_of::<Row>();
-    let (at_once, cached) = ((LEFT_BYTES / panel_bytes).max(1), (CACHED_BYTES / panel_bytes).max(1));
-    let right = Tiles::new(Items::Columns(right), 0, column_panels);
-    for start in (0..row_panels).step_by(at_once) {
-        let left = Tiles::new(Items::Rows(left), start, at_once.min(row_panels - start));
-        let groups = left.panels().div_ceil(cached);
-        (0..groups * column_panels).into_par_iter().for_each(|task| {
-            let (group, column) = (task / column_panels, task % column_panels);
-            let first = &first[column * PANEL..][..PANEL];
+    let chunk = |start: usize| {
+        let end = left.columns.min(start + STEPS * STEP);
+        let right = right.turned().columns(start, end).turned();
+        (left.columns(start, end), Tiles::new(Items::Columns(right), 0..column_panels, 1))
+    };
+    let chunks: Vec<_> = (0..left.columns.max(1)).step_by(STEPS * STEP).map(chunk).collect();
+    // Some tasks for each thread, so that all end together.
+    let groups = row_panels.div_ceil(GROUP);
+    let parts = (4 * rayon::current_num_threads()).div_ceil(groups).min(column_panels.div_ceil(4));
+    (0..groups * parts).into_par_iter().for_each(|task| {
+        let (group, part) = (task / parts, task % parts);
+        let panels = group * GROUP..row_panels.min((group + 1) * GROUP);
+        let own = part * column_panels / parts..(part + 1) * column_panels / parts;
+        for (chunk, (left, right)) in chunks.iter().enumerate() {
+            let left = Tiles::new(Items::Rows(*left), panels.clone(), GROUP);
+            // From here on this thread must do no other's work, which could use tiles, too.
             let _use = Use::new();
-            for row in group * cached..left.panels().min((group + 1) * cached) {
-                place.fill(start + row, column, left.panel(row), right.panel(column), first);
+            for column in own.clone() {
+                let first = (chunk == 0).then(|| &first[column * PANEL..][..PANEL]);
+                for (row, panel) in panels.clone().enumerate() {
+                    place.fill([panel, column], left.panel(row), right.panel(column), first);
+                }
             }
-        });
-    }
-    // SAFETY: every block of it was filled.
+        }
+    });
+    // SAFETY: every block of it was filled: parts share out all columns, and groups all rows.
     #[allow(unsafe_code)]
     unsafe {
-        out.set_len(rows * columns);
+        out.set_len(count);
     }
     out
 }
@@ -109,38 +125,31 @@ struct Tiles {
 }
 
 impl Tiles {
-    /// Those of `panels` panels from one on. Where the factor ends within a panel or a step, zeros follow.
-    fn new(items: Items<'_>, from: usize, panels: usize) -> Self {
+    /// Those of some panels. Threads share out the work, but no fewer than `at_least` panels. Where the factor
+    /// ends within a panel or a step, zeros follow.
+    fn new(items: Items<'_>, panels: Range<usize>, at_least: usize) -> Self {
         let (Items::Rows(Matrix { columns: inner, .. }) | Items::Columns(Matrix { rows: inner, .. })) = items;
-        let length = panel_rows(inner);
-        let mut rows = Vec::with_capacity(panels * length);
-        let room = rows.spare_capacity_mut()[..panels * length].par_chunks_exact_mut(length);
-        room.enumerate().for_each(|(panel, room)| {
+        let length = BLOCK * inner.div_ceil(STEP).max(1);
+        let all = panels.len() * length;
+        let mut rows = Vec::with_capacity(all);
+        let room = rows.spare_capacity_mut()[..all].par_chunks_exact_mut(length).with_min_len(at_least);
+        room.zip(panels).for_each(|(room, panel)| {
             widest(
                 #[inline(always)]
-                || fill(items, from + panel, room),
+                || fill(items, panel, room),
             );
         });
         // SAFETY: all rows of every panel were written.
         #[allow(unsafe_code)]
         unsafe {
-            rows.set_len(panels * length);
+            rows.set_len(all);
         }
         Self { rows, length }
-    }
-
-    fn panels(&self) -> usize {
-        self.rows.len() / self.length
     }
 
     fn panel(&self, number: usize) -> &[Row] {
         &self.rows[number * self.length..][..self.length]
     }
-}
-
-/// Rows of the tiles of a panel of items of so many numbers.
-fn panel_rows(numbers: usize) -> usize {
-    BLOCK * numbers.div_ceil(STEP).max(1)
 }
 
 /// Writes the tiles of a panel.
@@ -258,8 +267,8 @@ fn pairs(numbers: impl Fn(usize) -> [f32; 2]) -> [Row; PARTS] {
 /// The bits of a f32 that are a bf16.
 const UPPER: u32 = 0xffff_0000;
 
-/// Numbers with the bits of a bf16 whose sum is `number`, each next to what those before leave. What is no
-/// number stays so.
+/// Numbers with the bits of a bf16 whose sum is `number`, each nearest to what those before leave. NaN stays
+/// NaN.
 #[inline(always)]
 fn parts(number: f32) -> [f32; PARTS] {
     let nearest = |number: f32| f32::from_bits(number.to_bits().wrapping_add(0x8000) & UPPER);
@@ -317,9 +326,10 @@ struct Out {
 unsafe impl Sync for Out {}
 
 impl Out {
-    /// Fills the block of two panels with `first` and their product. No other thread may fill the same.
-    fn fill(&self, row: usize, column: usize, left: &[Row], right: &[Row], first: &[f32]) {
-        let (row, column) = (row * PANEL, column * PANEL);
+    /// Fills the block of two panels with their product and what it starts from: `first` in each row, or else
+    /// what this thread has filled it with before. No other thread may use the same block.
+    fn fill(&self, panels: [usize; 2], left: &[Row], right: &[Row], first: Option<&[f32]>) {
+        let [row, column] = panels.map(|panel| panel * PANEL);
         let (rows, columns) = (PANEL.min(self.rows - row), PANEL.min(self.columns - column));
         // SAFETY: the block lies within what `product` has reserved.
         #[allow(unsafe_code)]
@@ -327,13 +337,23 @@ impl Out {
         if rows == PANEL && columns == PANEL {
             return multiply(left, right, first, start, self.columns);
         }
-        let mut block = [0.0_f32; PANEL * PANEL];
-        multiply(left, right, first, block.as_mut_ptr(), PANEL);
-        for (row, numbers) in block.chunks_exact(PANEL).take(rows).enumerate() {
+        let mut block = [[0.0_f32; PANEL]; PANEL];
+        let there = |row: usize| start.wrapping_add(row * self.columns);
+        if first.is_none() {
+            for (row, numbers) in block.iter_mut().take(rows).enumerate() {
+                // SAFETY: these rows and columns are there, and were filled before.
+                #[allow(unsafe_code)]
+                unsafe {
+                    there(row).copy_to_nonoverlapping(numbers.as_mut_ptr(), columns);
+                }
+            }
+        }
+        multiply(left, right, first, block.as_mut_ptr().cast(), PANEL);
+        for (row, numbers) in block.iter().take(rows).enumerate() {
             // SAFETY: these rows and columns are there.
             #[allow(unsafe_code)]
             unsafe {
-                start.add(row * self.columns).copy_from_nonoverlapping(numbers.as_ptr(), columns);
+                there(row).copy_from_nonoverlapping(numbers.as_ptr(), columns);
             }
         }
     }
@@ -389,22 +409,28 @@ macro_rules! fetch {
     };
 }
 
-/// Writes `first`, a row, and the product of two panels, `[PANEL, PANEL]`, from `out` on, a row every `stride`
-/// numbers.
-fn multiply(left: &[Row], right: &[Row], first: &[f32], out: *mut f32, stride: usize) {
+/// Writes the product of two panels, `[PANEL, PANEL]`, added to what it starts from, from `out` on, a row
+/// every `stride` numbers.
+fn multiply(left: &[Row], right: &[Row], first: Option<&[f32]>, out: *mut f32, stride: usize) {
     assert!(left.len() == right.len() && left.len().is_multiple_of(BLOCK) && !left.is_empty());
-    assert_eq!(first.len(), PANEL);
-    // SAFETY: both panels have the tiles of all steps, as was just looked at, `first` has a row, and `out` is
-    // the caller's, both in this module. Tiles are in use.
+    assert!(first.is_none_or(|first| first.len() == PANEL));
+    let lower = out.wrapping_add(SIDE * stride);
+    let stride = stride * size_of::<f32>();
+    // Every row of a sum starts as the same row of memory, or as what is there.
+    let (first_upper, first_lower, first_stride) = match first {
+        Some(first) => (first.as_ptr(), first.as_ptr(), 0),
+        None => (out.cast_const(), lower.cast_const(), stride),
+    };
+    // SAFETY: both panels have the tiles of all steps and `first` has a row, as was just looked at.
+    // `Out::fill` says what is at `out`, and `product` has tiles in use.
     #[allow(unsafe_code)]
     unsafe {
         asm!(
-            // Every row of a sum starts as the same row of memory.
-            "tileloadd tmm0, [{first} + {none}]",
-            "tileloadd tmm1, [{first} + {none} + 64]",
-            "tileloadd tmm2, [{first} + {none}]",
-            "tileloadd tmm3, [{first} + {none} + 64]",
-            // Products of parts 0 and 2, 0 and 0, 0 and 1, 1 and 1, 1 and 0, 2 and 0.
+            "tileloadd tmm0, [{first_upper} + {first_stride}]",
+            "tileloadd tmm1, [{first_upper} + {first_stride} + 64]",
+            "tileloadd tmm2, [{first_lower} + {first_stride}]",
+            "tileloadd tmm3, [{first_lower} + {first_stride} + 64]",
+            // Parts of the right factor and of the left: 0 and 2, 0 and 0, 0 and 1, 1 and 1, 1 and 0, 2 and 0.
             "2:",
             load!(right, 0),
             load!(left, 2),
@@ -432,11 +458,12 @@ fn multiply(left: &[Row], right: &[Row], first: &[f32], out: *mut f32, stride: u
             steps = inout(reg) left.len() / BLOCK => _,
             block = const BLOCK * size_of::<Row>(),
             row = in(reg) size_of::<Row>(),
-            first = in(reg) first.as_ptr(),
-            none = in(reg) 0_usize,
+            first_upper = in(reg) first_upper,
+            first_lower = in(reg) first_lower,
+            first_stride = in(reg) first_stride,
             upper = in(reg) out,
-            lower = in(reg) out.add(SIDE * stride),
-            stride = in(reg) stride * size_of::<f32>(),
+            lower = in(reg) lower,
+            stride = in(reg) stride,
             out("tmm0") _,
             out("tmm1") _,
             out("tmm2") _,
@@ -467,8 +494,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_stays_so() {
-        for number in [f32::NAN, f32::INFINITY, f32::from_bits(0x7fff_ffff)] {
+    fn nan_stays_nan() {
+        for number in [f32::NAN, f32::from_bits(0x7fff_ffff), f32::from_bits(0xffff_ffff)] {
             assert!(parts(number).iter().any(|part| f32::from_bits(part.to_bits() & UPPER).is_nan()));
         }
     }
