@@ -125,8 +125,8 @@ struct Tiles {
 }
 
 impl Tiles {
-    /// Those of some panels. Threads share out the work, but no fewer than `at_least` panels. Where the factor
-    /// ends within a panel or a step, zeros follow.
+    /// Those of some panels. Threads share out the work, but no fewer than `at_least` panels. Where the
+    /// factor ends within a panel or a step, zeros follow.
     fn new(items: Items<'_>, panels: Range<usize>, at_least: usize) -> Self {
         let (Items::Rows(Matrix { columns: inner, .. }) | Items::Columns(Matrix { rows: inner, .. })) = items;
         let length = BLOCK * inner.div_ceil(STEP).max(1);
@@ -430,7 +430,8 @@ fn multiply(left: &[Row], right: &[Row], first: Option<&[f32]>, out: *mut f32, s
             "tileloadd tmm1, [{first_upper} + {first_stride} + 64]",
             "tileloadd tmm2, [{first_lower} + {first_stride}]",
             "tileloadd tmm3, [{first_lower} + {first_stride} + 64]",
-            // Parts of the right factor and of the left: 0 and 2, 0 and 0, 0 and 1, 1 and 1, 1 and 0, 2 and 0.
+            // Parts of the right factor and of the left: 0 and 2, 0 and 0, 0 and 1, 1 and 1, 1 and 0,
+            // 2 and 0.
             "2:",
             load!(right, 0),
             load!(left, 2),
