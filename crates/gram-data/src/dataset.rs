@@ -108,6 +108,25 @@ impl LabelledDataset {
         }
     }
 
+    /// Images with a label each, all of them for training.
+    ///
+    /// # Errors
+    /// If there are no images or only one class.
+    pub fn of_images(
+        name: &str,
+        images: impl IntoIterator<Item = (ImageFile, String)>,
+    ) -> Result<Self, DataError> {
+        let described = images.into_iter().enumerate().map(|(number, (image, label))| Described {
+            key: number.to_string(),
+            image,
+            label,
+            number: None,
+            domain: None,
+            split: Some(Split::Train),
+        });
+        Self::assemble(name, described.collect())
+    }
+
     /// Opens the labels of a dataset whose images need not be there, for their features are: a table of them
     /// (`*.csv`, `*.tsv`, `*.jsonl`, `*.parquet`), of which images are not looked for, or what
     /// [`open`](Self::open) opens.

@@ -1,4 +1,4 @@
-//! An image that is not decoded yet: a file, a place in an archive, or bytes in memory.
+//! An image wherever it is: a file, a place in an archive, bytes in memory, or pixels.
 
 mod inks;
 mod jpeg;
@@ -25,7 +25,7 @@ const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif"
 /// Bytes of a decoded image that are the most: 16,000 pixels square.
 pub(crate) const LARGEST: u64 = 1 << 30;
 
-/// An encoded image (JPEG, PNG, WebP, GIF, BMP or TIFF), read and decoded on demand.
+/// An encoded image (JPEG, PNG, WebP, GIF, BMP or TIFF), read and decoded on demand, or one that is decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImageFile {
     /// A file on disk.
@@ -47,6 +47,13 @@ pub enum ImageFile {
         name: String,
         /// The encoded image.
         bytes: Arc<[u8]>,
+    },
+    /// Pixels in memory: an image that another program has decoded.
+    Pixels {
+        /// What it is called, for messages.
+        name: String,
+        /// The image.
+        pixels: Arc<RgbImage>,
     },
 }
 
@@ -81,11 +88,16 @@ impl ImageFile {
         match self {
             Self::Path(path) => path.to_string_lossy(),
             Self::Member { archive, name, .. } => Cow::Owned(format!("{}: {name}", archive.display())),
-            Self::Bytes { name, .. } => Cow::Borrowed(name),
+            Self::Bytes { name, .. } | Self::Pixels { name, .. } => Cow::Borrowed(name),
         }
     }
 
-    /// The encoded image.
+    /// Pixels that another program has decoded; what is transparent is shown on white.
+    pub fn of_pixels(name: impl Into<String>, image: DynamicImage) -> Self {
+        Self::Pixels { name: name.into(), pixels: Arc::new(on_white(image)) }
+    }
+
+    /// The encoded image; a bitmap of pixels in memory.
     ///
     /// # Errors
     /// [`DataError::File`] if it cannot be read.
@@ -96,6 +108,12 @@ impl ImageFile {
                 .map(Cow::Owned)
                 .map_err(DataError::at(Path::new(self.name().as_ref()))),
             Self::Bytes { bytes, .. } => Ok(Cow::Borrowed(bytes)),
+            Self::Pixels { name, pixels } => {
+                let mut bitmap = Cursor::new(Vec::new());
+                let written = pixels.write_to(&mut bitmap, ImageFormat::Bmp);
+                written.map_err(|source| DataError::of_image(name.clone(), source))?;
+                Ok(Cow::Owned(bitmap.into_inner()))
+            }
         }
     }
 
@@ -110,6 +128,9 @@ impl ImageFile {
     /// [`DataError::Memory`] and [`DataError::TooLarge`] if there is no room for its pixels; all name the
     /// image.
     pub fn decode(&self) -> Result<RgbImage, DataError> {
+        if let Self::Pixels { pixels, .. } = self {
+            return Ok(RgbImage::clone(pixels));
+        }
         let bytes = self.bytes()?;
         // Decoders, libjpeg's by design and others by mistake, may leave by unwinding when they meet what
         // they cannot read.
@@ -281,6 +302,15 @@ mod tests {
         let error =
             ImageFile::Bytes { name: "broken.jpg".into(), bytes: no_table.into() }.decode().unwrap_err();
         assert!(error.to_string().contains("broken.jpg: "), "{error}");
+    }
+
+    #[test]
+    fn pixels_are_what_their_bitmap_shows() {
+        let transparent = RgbaImage::from_fn(3, 2, |x, y| Rgba([90 * x as u8, 200, 10, 255 - 100 * y as u8]));
+        let image = ImageFile::of_pixels("drawing", DynamicImage::ImageRgba8(transparent.clone()));
+        let bitmap = ImageFile::Bytes { name: "drawing.bmp".into(), bytes: image.bytes().unwrap().into() };
+        assert_eq!(image.decode().unwrap(), composite(&transparent));
+        assert_eq!(image.decode().unwrap(), bitmap.decode().unwrap());
     }
 
     #[test]

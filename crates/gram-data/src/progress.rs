@@ -12,6 +12,11 @@ pub trait Progress: Sync {
         _ = message;
     }
 
+    /// A number that a step of the stage measured, such as the `loss` of an epoch; steps are counted from 1.
+    fn measured(&self, name: &str, step: usize, value: f64) {
+        _ = (name, step, value);
+    }
+
     /// So many steps of the stage are done.
     fn reach(&self, done: usize, message: &str) {
         _ = (done, message);

@@ -92,13 +92,10 @@ impl PairFeatures {
             image_features: &self.images,
             similarities: Some(&self.similarities),
             caption_embeddings: &self.captions,
-            name_features: Some(&|names| name_features(model, names)),
+            name_features: None,
         };
-        progress.begin("topics and domains", Stage::ALL.len());
-        let mut clusters =
-            cluster(&input, settings, seed, finished, &mut |stage| progress.advance(&stage.to_string()))?;
-        clusters.model = Some(self.model.clone());
-        Ok(clusters)
+        let clusters = cluster_numbers(input, Some(model), settings, seed, finished, progress)?;
+        Ok(Clusters { model: Some(self.model.clone()), ..clusters })
     }
 
     /// The image features as a tensor, `[rows, joint width]`.
@@ -148,20 +145,35 @@ pub fn cluster_features(
     progress: &dyn Progress,
 ) -> Result<Clusters> {
     let similarities = features.similarities();
-    let of_names = model.map(|model| move |names: &[String]| name_features(model, names));
     let input = ChcInput {
         keys: &features.keys,
         captions: &features.captions,
         image_features: &features.images,
         similarities: similarities.as_deref(),
         caption_embeddings: features.caption_embeddings(),
-        name_features: of_names.as_ref().map(|of_names| of_names as &NameFeatures),
+        name_features: None,
     };
+    let clusters = cluster_numbers(input, model, settings, seed, finished, progress)?;
+    Ok(Clusters { model: features.model.clone(), ..clusters })
+}
+
+/// Topics and domains of pairs as numbers, whose names are checked by `model`, if it is given.
+///
+/// # Errors
+/// If the numbers do not fit, a setting is out of range, or no topic is found.
+pub fn cluster_numbers(
+    input: ChcInput<'_>,
+    model: Option<&Model>,
+    settings: &ChcSettings,
+    seed: u64,
+    finished: Option<&Path>,
+    progress: &dyn Progress,
+) -> Result<Clusters> {
+    let of_names = model.map(|model| move |names: &[String]| name_features(model, names));
+    let name_features = of_names.as_ref().map(|of_names| of_names as &NameFeatures);
     progress.begin("topics and domains", Stage::ALL.len());
-    let mut clusters =
-        cluster(&input, settings, seed, finished, &mut |stage| progress.advance(&stage.to_string()))?;
-    clusters.model = features.model.clone();
-    Ok(clusters)
+    let mut advance = |stage: Stage| progress.advance(&stage.to_string());
+    Ok(cluster(&ChcInput { name_features, ..input }, settings, seed, finished, &mut advance)?)
 }
 
 /// Clusters that a run found, by their fingerprint, so that it knows them again.

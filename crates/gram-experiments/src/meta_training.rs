@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
+use burn::tensor::Device;
 use gram_clip::{Model, ModelIdentity};
 use gram_cluster::Clusters;
 use gram_data::fingerprint;
@@ -137,6 +138,19 @@ const EVENTS: &str = "events.out.tfevents.0.gram";
 const CHECKPOINT_STEPS: usize = 10;
 
 impl MetaRun<'_> {
+    /// The start that all steps end in, without a folder. `observe` sees every step.
+    ///
+    /// # Errors
+    /// If meta-training diverges.
+    pub fn run_in_memory(&self, observe: &mut dyn FnMut(&MetaStep)) -> Result<MetaState> {
+        let (device, clip) = (self.model.device(), PromptedClip::new(self.model, self.placement));
+        let mut training = self.training(&clip, &device)?;
+        while !training.is_finished() {
+            observe(&training.advance()?);
+        }
+        Ok(training.result().clone())
+    }
+
     /// Goes on where the run stood, or begins it, and writes the start to `out`. `observe` sees every step,
     /// those done before among them.
     ///
@@ -149,14 +163,7 @@ impl MetaRun<'_> {
         let claimed = claim_for_file(out, &[], &run)?;
         let folder = claimed.path();
         let clip = PromptedClip::new(self.model, self.placement);
-        let mut training = MetaTraining::new(
-            &clip,
-            self.episode_data,
-            self.start.clone(),
-            self.episodes.clone(),
-            self.settings,
-            &device,
-        )?;
+        let mut training = self.training(&clip, &device)?;
         let checkpoint = folder.join(CHECKPOINT);
         if checkpoint.is_file() {
             let file = || checkpoint.display().to_string();
@@ -196,6 +203,11 @@ impl MetaRun<'_> {
         Ok(training.result().clone())
     }
 
+    fn training<'b>(&'b self, clip: &'b PromptedClip<'b>, device: &'b Device) -> Result<MetaTraining<'b>> {
+        let (start, episodes) = (self.start.clone(), self.episodes.clone());
+        Ok(MetaTraining::new(clip, self.episode_data, start, episodes, self.settings, device)?)
+    }
+
     /// Whether the file `out` is what this run ends in, and not another that was put there since.
     fn is_saved(&self, out: &Path, result: &MetaState) -> bool {
         let Ok(file) = PromptFile::load(out, &self.model.device()) else { return false };
@@ -226,7 +238,11 @@ impl MetaRun<'_> {
         }))
     }
 
-    fn save(&self, path: &Path, state: &MetaState) -> Result<()> {
+    /// A state as a prompt file, with what makes it.
+    ///
+    /// # Errors
+    /// If the model's weights cannot be read.
+    pub fn file(&self, state: &MetaState) -> Result<PromptFile> {
         let header = Header {
             version: VERSION,
             placement: self.placement,
@@ -241,11 +257,15 @@ impl MetaRun<'_> {
             command: self.command.into(),
         };
         let regulator = state.phi.as_ref().map(|phi| phi.named()).unwrap_or_default();
+        let (prompt, source) = (state.theta.clone(), Source::Gram);
+        Ok(PromptFile { header, prompt, regulator, source })
+    }
+
+    fn save(&self, path: &Path, state: &MetaState) -> Result<()> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         }
-        let (prompt, source) = (state.theta.clone(), Source::Gram);
-        Ok(PromptFile { header, prompt, regulator, source }.save(path)?)
+        Ok(self.file(state)?.save(path)?)
     }
 }
 

@@ -205,6 +205,7 @@ impl<'a> Protocol<'a> {
         };
         let mut course = vec![(Tuned::Prompt(start.theta.clone(), placement), f32::NAN)];
         let mut observe = |_: usize, theta: &Prompt, losses: &[f32]| {
+            self.progress.measured("loss", course.len(), f64::from(mean(losses)));
             course.push((Tuned::Prompt(theta.clone(), placement), mean(losses)));
             self.progress.advance(&format!("loss {:.3}", mean(losses)));
         };

@@ -4,7 +4,7 @@
 //! A key that no setting has is refused, with the file and the line. `"none"` takes an optional setting away,
 //! such as `regulator = "none"`, for TOML has no word for that.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,7 +20,8 @@ const NONE: &str = "none";
 /// What a file of settings says.
 #[derive(Debug)]
 pub struct SettingsFile {
-    path: PathBuf,
+    /// The file, or what stands for it in messages.
+    name: String,
     said: Vec<Said>,
 }
 
@@ -30,8 +31,8 @@ struct Said {
     /// The keys that lead to it.
     keys: Vec<String>,
     value: Value,
-    /// From 1 on.
-    line: usize,
+    /// From 1 on; none in what is no file.
+    line: Option<usize>,
 }
 
 impl SettingsFile {
@@ -52,9 +53,17 @@ impl SettingsFile {
         let said = leaves.into_iter().map(|(keys, place, value)| {
             let value =
                 json(value).map_err(|problem| wrong(place, &format!("`{}`: {problem}", keys.join("."))))?;
-            Ok(Said { keys, value, line: line(place) })
+            Ok(Said { keys, value, line: Some(line(place)) })
         });
-        Ok(Self { path: path.to_owned(), said: said.collect::<Result<_>>()? })
+        Ok(Self { name: path.display().to_string(), said: said.collect::<Result<_>>()? })
+    }
+
+    /// What a program says in the place of a file, called `name` in messages: a JSON object, in which null
+    /// takes an optional setting away.
+    pub fn of_object(name: &str, said: &Map<String, Value>) -> Self {
+        let mut leaves = Vec::new();
+        collect_values(said, &[], &mut leaves);
+        Self { name: name.to_owned(), said: leaves }
     }
 
     /// Whether it says something of a setting, or of one below it.
@@ -82,7 +91,7 @@ impl SettingsFile {
             match self.said.iter().find(|said| alone(said).as_ref() == Some(&problem)) {
                 Some(said) if problem.starts_with("unknown ") => self.wrong(said, &problem),
                 Some(said) => self.wrong(said, &format!("`{}`: {problem}", said.keys.join("."))),
-                None => refused!("{}: {problem}", self.path.display()),
+                None => refused!("{}: {problem}", self.name),
             }
         })?;
         // What some part of the settings lets pass, it does not have.
@@ -94,7 +103,10 @@ impl SettingsFile {
     }
 
     fn wrong(&self, said: &Said, problem: &str) -> ExperimentError {
-        refused!("{}, line {}: {problem}", self.path.display(), said.line)
+        match said.line {
+            Some(line) => refused!("{}, line {line}: {problem}", self.name),
+            None => refused!("{}: {problem}", self.name),
+        }
     }
 }
 
@@ -139,6 +151,17 @@ fn collect<'a>(
         match value.get_ref() {
             DeValue::Table(table) if !table.is_empty() => collect(table, &keys, leaves),
             value => leaves.push((keys, key.span().start, value)),
+        }
+    }
+}
+
+/// Keys and value of all that is no object.
+fn collect_values(object: &Map<String, Value>, above: &[String], leaves: &mut Vec<Said>) {
+    for (key, value) in object {
+        let keys = [above, std::slice::from_ref(key)].concat();
+        match value {
+            Value::Object(object) if !object.is_empty() => collect_values(object, &keys, leaves),
+            value => leaves.push(Said { keys, value: value.clone(), line: None }),
         }
     }
 }

@@ -45,6 +45,9 @@ pub enum FeatureError {
         /// Why.
         source: ClipError,
     },
+    /// An image that was asked about cannot be read.
+    #[error("{0}")]
+    Image(String),
     /// One of the images that all count cannot be read.
     #[error("{0} (every image of a labelled dataset counts)")]
     Unreadable(String),

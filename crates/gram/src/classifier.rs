@@ -6,11 +6,11 @@ use std::path::Path;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, TensorData};
 use gram_clip::{Model, Signal};
-use gram_data::{ImageFile, readable_name};
+use gram_data::{ImageFile, Progress, readable_name};
 use gram_experiments::starts::check_model;
 use gram_features::image_batches::{batches, for_each_batch};
 use gram_features::matrix::values;
-use gram_features::{Images, MatrixFile};
+use gram_features::{FeatureError, Images, MatrixFile};
 use gram_prompt::{ClassStore, Classes, Part, Placement, Prompt, PromptFile, PromptedClip, Template};
 
 use crate::Error;
@@ -147,23 +147,24 @@ impl<'a> Classifier<'a> {
     /// # Errors
     /// Names the first image that cannot be read.
     pub fn classify(&self, images: &[ImageFile]) -> Result<Vec<Prediction>, Error> {
-        let mut found = Vec::with_capacity(images.len());
-        for_each_batch(
-            images,
-            batches(images.len(), self.model.compute().images_at_once()),
-            &self.model.preprocess,
-            &self.model.device(),
-            |batch| {
-                if let Some((_, problem)) = batch.unreadable.into_iter().next() {
-                    return Err(Error::Refused(problem));
-                }
-                let Some(pixels) = batch.pixels else { return Ok(()) };
-                let probabilities = values(self.probabilities(pixels))?;
-                found.extend(probabilities.chunks(self.names.len()).map(|row| self.best(row)));
-                Ok(())
-            },
-        )?;
-        Ok(found)
+        let probabilities = self.probabilities_of(images, &())?;
+        Ok(probabilities.chunks(self.names.len()).map(|row| self.best(row)).collect())
+    }
+
+    /// Probabilities of images wherever they lie, `[images, classes]`, row by row (eq. 1).
+    ///
+    /// # Errors
+    /// Names the first image that cannot be read.
+    pub fn probabilities_of(&self, images: &[ImageFile], progress: &dyn Progress) -> Result<Vec<f32>, Error> {
+        for_all_images(self.model, images, progress, |pixels| self.probabilities(pixels))
+    }
+
+    /// Logits of images wherever they lie, `[images, classes]`, row by row (eq. 1).
+    ///
+    /// # Errors
+    /// Names the first image that cannot be read.
+    pub fn logits_of(&self, images: &[ImageFile], progress: &dyn Progress) -> Result<Vec<f32>, Error> {
+        for_all_images(self.model, images, progress, |pixels| self.logits(pixels))
     }
 
     /// The first class of the highest probability.
@@ -186,6 +187,28 @@ impl<'a> Classifier<'a> {
         let images = Images::Features(self.model.clip.image_features(pixels, visual.as_ref()));
         self.clip.logits(&self.prompt, &self.classes, &images)
     }
+}
+
+/// What `work` makes of images, `[images, 3, side, side]`, row by row: batch by batch, while the next is decoded.
+pub(crate) fn for_all_images(
+    model: &Model,
+    images: &[ImageFile],
+    progress: &dyn Progress,
+    work: impl Fn(Tensor<4>) -> Tensor<2>,
+) -> Result<Vec<f32>, Error> {
+    let (mut found, mut done) = (Vec::new(), 0);
+    let batches = batches(images.len(), model.compute().images_at_once());
+    progress.begin("images", images.len());
+    for_each_batch(images, batches, &model.preprocess, &model.device(), |batch| {
+        if let Some((_, problem)) = batch.unreadable.into_iter().next() {
+            return Err(FeatureError::Image(problem).into());
+        }
+        done += batch.rows.len();
+        found.extend(batch.pixels.map(|pixels| values(work(pixels))).transpose()?.unwrap_or_default());
+        progress.reach(done, "");
+        Ok::<(), Error>(())
+    })?;
+    Ok(found)
 }
 
 /// Refuses what does not hold, in the words of `problem`.

@@ -4,13 +4,15 @@ use std::ops::Deref;
 
 use gram_clip::{Compute, Model};
 use gram_cluster::Clusters;
+use gram_data::{ImageFile, Progress};
 use gram_experiments::tuning_settings::learned_template;
-use gram_experiments::{clustering, defaults};
+use gram_features::text_features;
 use gram_hub::model::open_model;
 use gram_prompt::Template;
 use gram_report::results::Method;
 
-use crate::classifier::Classifier;
+use crate::classifier::{Classifier, for_all_images};
+use crate::clustering::Clusterer;
 use crate::{Error, Pairs, Tuner};
 
 /// A frozen CLIP model: towers, tokenizer and preprocessing.
@@ -37,6 +39,27 @@ impl Clip {
     /// As [`open`](Self::open).
     pub fn open_on(name_or_path: &str, compute: &Compute) -> Result<Self, Error> {
         Ok(Self { model: open_model(name_or_path, compute, &())? })
+    }
+
+    /// Normalised features of images, `[images, joint width]`, row by row.
+    ///
+    /// # Errors
+    /// Names the first image that cannot be read.
+    pub fn encode_images(&self, images: &[ImageFile], progress: &dyn Progress) -> Result<Vec<f32>, Error> {
+        for_all_images(&self.model, images, progress, |pixels| self.model.clip.image_features(pixels, None))
+    }
+
+    /// Normalised features of texts, `[texts, joint width]`, row by row, and how many of them were cut to
+    /// what the model reads.
+    ///
+    /// # Errors
+    /// If a text cannot be made into tokens.
+    pub fn encode_texts(&self, texts: &[impl AsRef<str>]) -> Result<(Vec<f32>, usize), Error> {
+        if texts.is_empty() {
+            return Ok((Vec::new(), 0));
+        }
+        let (features, cut) = text_features(&self.model, texts)?;
+        Ok((features.into_raw_vec_and_offset().0, cut))
     }
 
     /// Classes in a hand-written prompt template, such as `a photo of a {}.`.
@@ -66,9 +89,7 @@ impl Clip {
     /// # Errors
     /// If no image can be read, or no topic is found.
     pub fn cluster(&self, pairs: &Pairs, seed: u64) -> Result<Clusters, Error> {
-        let settings = defaults::clustering(pairs.name());
-        let (clusters, _) = clustering::cluster_pairs(&self.model, pairs, None, &settings, seed, None, &())?;
-        Ok(clusters)
+        Clusterer::new(pairs.name()).seed(seed).pairs(self, pairs, &())
     }
 
     /// The prompt template that prompts of this model are learned in: the one that is given, or the command

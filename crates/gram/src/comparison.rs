@@ -2,12 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use gram_experiments::bench::{Bench, BenchPlan};
+use gram_data::Progress;
+use gram_experiments::bench::{Bench, BenchPlan, Courses};
 use gram_experiments::protocol::ProtocolSettings;
+use gram_experiments::settings_file::SettingsFile;
 use gram_experiments::tuning_settings::for_model;
 use gram_experiments::workbench::{CheckedSettings, Workbench};
 use gram_report::results::{Method, Results};
 use gram_tune::method::Starts;
+use serde_json::{Map, Value};
 
 use crate::{Clip, Dataset, Error, Initialisation};
 
@@ -21,14 +24,16 @@ pub struct Comparison<'a> {
     starts: Starts,
     seeds: Vec<u64>,
     settings: ProtocolSettings,
+    courses: Courses,
 }
 
 impl<'a> Comparison<'a> {
     /// A comparison of zero-shot CLIP with methods that are added to it, in a folder.
     pub fn new(model: &'a Clip, folder: impl AsRef<Path>) -> Self {
         let folder = folder.as_ref().to_owned();
+        let (methods, seeds, courses) = (vec![Method::ZeroShot], vec![1, 2, 3], Courses::default());
         let (starts, settings) = (Starts::default(), for_model(model, 16));
-        Self { model, folder, methods: vec![Method::ZeroShot], starts, seeds: vec![1, 2, 3], settings }
+        Self { model, folder, methods, starts, seeds, settings, courses }
     }
 
     /// Adds a method by its name, such as `coop`.
@@ -68,10 +73,25 @@ impl<'a> Comparison<'a> {
         self
     }
 
+    /// Tests after every epoch, too: [`Results::curves`].
+    pub fn every_epoch(mut self) -> Self {
+        self.courses = Courses { datasets: usize::MAX, seeds: usize::MAX };
+        self
+    }
+
     /// Any other settings.
     pub fn settings(mut self, change: impl FnOnce(&mut ProtocolSettings)) -> Self {
         change(&mut self.settings);
         self
+    }
+
+    /// Any other settings, as a file of settings says them.
+    ///
+    /// # Errors
+    /// Names a key that is unknown, or whose value is wrong.
+    pub fn settings_of(mut self, said: &Map<String, Value>) -> Result<Self, Error> {
+        self.settings = SettingsFile::of_object("settings", said).over(&self.settings)?;
+        Ok(self)
     }
 
     /// Runs what is not finished yet.
@@ -79,6 +99,14 @@ impl<'a> Comparison<'a> {
     /// # Errors
     /// If the folder holds a comparison with another model or other settings, or a run fails.
     pub fn run(&self, datasets: &[Dataset]) -> Result<Results, Error> {
+        self.run_with(datasets, &())
+    }
+
+    /// [`run`](Self::run), telling how far it is.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_with(&self, datasets: &[Dataset], progress: &dyn Progress) -> Result<Results, Error> {
         let template = self.model.template(None)?;
         let datasets: Vec<_> = datasets.iter().map(|dataset| dataset.0.clone()).collect();
         let workbench = Workbench {
@@ -87,13 +115,16 @@ impl<'a> Comparison<'a> {
             settings: CheckedSettings::new(self.settings.clone(), self.model)?,
             seeds: self.seeds.clone(),
             command: "",
-            progress: &(),
+            progress,
         };
         let bench = Bench {
             workbench,
             datasets: &datasets,
             starts: &vec![self.starts.clone(); self.seeds.len()],
-            plan: BenchPlan::base_to_new(self.methods.clone(), self.settings.shots),
+            plan: BenchPlan {
+                courses: self.courses,
+                ..BenchPlan::base_to_new(self.methods.clone(), self.settings.shots)
+            },
             out: &self.folder,
             restart: false,
             others: &[],

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::path::Path;
 
-use gram_data::LabelledDataset;
+use gram_data::{ImageFile, LabelledDataset, Pair};
 use gram_hub::model::{open_dataset, open_pairs};
 
 use crate::Error;
@@ -20,6 +20,17 @@ impl Dataset {
     /// If it is none of those, or cannot be read.
     pub fn open(name_or_path: &str) -> Result<Self, Error> {
         Ok(Self(open_dataset(name_or_path)?.into()))
+    }
+
+    /// Images with a label each, all of them for training.
+    ///
+    /// # Errors
+    /// If there are no images or only one class.
+    pub fn of_images(
+        name: &str,
+        images: impl IntoIterator<Item = (ImageFile, String)>,
+    ) -> Result<Self, Error> {
+        Ok(LabelledDataset::of_images(name, images)?.into())
     }
 
     /// Opens a folder that `gram embed --data` wrote: labels and features, and no image. Prompts of the text
@@ -61,6 +72,27 @@ impl Pairs {
     /// If it is none of those, cannot be read, or holds no pair.
     pub fn open(name_or_path: &str) -> Result<Self, Error> {
         Ok(Self { name: name_or_path.to_owned(), pairs: open_pairs(name_or_path)? })
+    }
+
+    /// Images with a caption each.
+    ///
+    /// # Errors
+    /// If there is none, or a caption is blank.
+    pub fn of_images(
+        name: &str,
+        images: impl IntoIterator<Item = (ImageFile, String)>,
+    ) -> Result<Self, Error> {
+        let pair = |(number, (image, caption)): (usize, (ImageFile, String))| match caption.trim().is_empty()
+        {
+            true => Err(Error::Refused(format!("{name}: caption {number} is blank"))),
+            false => Ok(Pair { key: number.to_string(), image, caption, metadata: None }),
+        };
+        let pairs: Vec<Pair> = images.into_iter().enumerate().map(pair).collect::<Result<_, _>>()?;
+        if pairs.is_empty() {
+            return Err(Error::Refused(format!("{name}: there is no pair")));
+        }
+        let pairs = gram_data::Pairs { pairs, ..gram_data::Pairs::default() };
+        Ok(Self { name: name.to_owned(), pairs })
     }
 
     /// What they were opened by.

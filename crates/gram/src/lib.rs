@@ -24,6 +24,7 @@
 
 mod classifier;
 mod clip;
+mod clustering;
 mod comparison;
 mod data;
 mod meta_trainer;
@@ -31,11 +32,12 @@ mod tuner;
 
 pub use classifier::{Classifier, Prediction};
 pub use clip::Clip;
+pub use clustering::Clusterer;
 pub use comparison::Comparison;
 pub use data::{Dataset, Pairs};
 pub use gram_clip::{Compute, ComputeError, DeviceChoice, DeviceName, Precision};
-pub use gram_cluster::Clusters;
-pub use gram_data::{ClassSubset, ImageFile};
+pub use gram_cluster::{ChcInput, Clusters};
+pub use gram_data::{ClassSubset, ImageFile, Progress};
 pub use gram_experiments::ExperimentError as Error;
 pub use gram_prompt::PromptKind;
 pub use gram_report::results::{Method, Results};

@@ -1,13 +1,19 @@
 //! Image-text pairs and their topics to an initialisation and a gradient regulator.
 
+use std::path::Path;
+
 use gram_cluster::Clusters;
+use gram_data::Progress;
 use gram_experiments::defaults;
-use gram_experiments::meta_training::{episode_data, start_prompt};
+use gram_experiments::meta_training::{MetaRun, episode_data, start_prompt};
 use gram_experiments::pair_images::images_of_clusters;
+use gram_experiments::settings_file::SettingsFile;
+use gram_experiments::starts::start_of;
 use gram_features::pixel_cache::USUAL_ROOM;
-use gram_meta::{EpisodeSource, MetaState, MetaTraining, MetaTrainingSettings};
-use gram_prompt::{Placement, PromptKind, PromptedClip};
+use gram_meta::{EpisodeSource, MetaState, MetaStep, MetaTrainingSettings};
+use gram_prompt::{Placement, PromptFile, PromptKind};
 use gram_tune::design::PromptDesign;
+use serde_json::{Map, Value};
 
 use crate::{Clip, Error, Pairs};
 
@@ -20,9 +26,34 @@ pub struct Initialisation {
     pub state: MetaState,
     /// Where the prompt's vectors enter.
     pub placement: Placement,
+    file: PromptFile,
 }
 
-/// Meta-trains an initialisation in memory, with the settings of the command line unless others are given.
+impl Initialisation {
+    /// Reads the file of an initialisation.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is for another model; names both.
+    pub fn open(path: impl AsRef<Path>, model: &Clip) -> Result<Self, Error> {
+        let file = PromptFile::load(path.as_ref(), &model.device())?;
+        let state = start_of(&file, path.as_ref(), model)?;
+        Ok(Self::of_state(state, file))
+    }
+
+    /// Writes the file, which `gram adapt --init` reads, too.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        Ok(self.file.save(path.as_ref())?)
+    }
+
+    fn of_state(state: MetaState, file: PromptFile) -> Self {
+        Self { kind: file.header.kind, placement: file.header.placement, state, file }
+    }
+}
+
+/// Meta-trains an initialisation, with the settings of the command line unless others are given.
 #[derive(Clone, Debug)]
 pub struct MetaTrainer<'a> {
     model: &'a Clip,
@@ -76,27 +107,69 @@ impl<'a> MetaTrainer<'a> {
         self
     }
 
-    /// Meta-trains on episodes that are drawn from the topics and domains of `pairs`.
+    /// Any other settings, as a file of settings says them.
+    ///
+    /// # Errors
+    /// Names a key that is unknown, or whose value is wrong.
+    pub fn settings_of(mut self, said: &Map<String, Value>) -> Result<Self, Error> {
+        self.settings = SettingsFile::of_object("settings", said).over(&self.settings)?;
+        Ok(self)
+    }
+
+    /// Meta-trains in memory, on episodes that are drawn from the topics and domains of `pairs`.
     ///
     /// # Errors
     /// If a setting is out of its range, there are too few topics, an image cannot be read, or a step
     /// diverges.
     pub fn fit(&self, pairs: &Pairs, clusters: &Clusters) -> Result<Initialisation, Error> {
+        self.fit_with(pairs, clusters, None, &())
+    }
+
+    /// [`fit`](Self::fit), telling how far it is: outer steps with their `query loss`. With a file `out` it
+    /// is what `gram meta-train --out` does: checkpoints lie in a folder beside the file, and a run that was
+    /// stopped goes on.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit), or if another run stands at `out`.
+    pub fn fit_with(
+        &self,
+        pairs: &Pairs,
+        clusters: &Clusters,
+        out: Option<&Path>,
+        progress: &dyn Progress,
+    ) -> Result<Initialisation, Error> {
         self.settings.validate()?;
         let template = self.model.template(self.template.as_deref())?;
-        let (device, design) = (self.model.device(), PromptDesign::default());
+        let design = PromptDesign::default();
         let placement = design.placement(self.kind, self.model, 1);
         let start = start_prompt(self.model, self.kind, &template, design, self.settings.seed)?;
-        let images = images_of_clusters(self.model, clusters, &**pairs, self.kind, USUAL_ROOM, &())?;
+        let images = images_of_clusters(self.model, clusters, &**pairs, self.kind, USUAL_ROOM, progress)?;
         let episode_data =
             episode_data(self.model, clusters, images.store, &start, &template, &self.settings)?;
-        let start = MetaState::start(start, &self.settings, &device);
-        let clip = PromptedClip::new(self.model, placement);
-        let mut training =
-            MetaTraining::new(&clip, &episode_data, start, EpisodeSource::Sampled, &self.settings, &device)?;
-        while !training.is_finished() {
-            training.advance()?;
-        }
-        Ok(Initialisation { kind: self.kind, state: training.result().clone(), placement })
+        let run = MetaRun {
+            model: self.model,
+            kind: self.kind,
+            placement,
+            template: &template,
+            clusters: clusters.model.as_ref(),
+            episode_data: &episode_data,
+            images: &images.fingerprint,
+            start: MetaState::start(start, &self.settings, &self.model.device()),
+            episodes: EpisodeSource::Sampled,
+            settings: &self.settings,
+            command: "meta-train, from a program",
+            restart: false,
+        };
+        progress.begin(&format!("meta-training {}", self.kind), self.settings.steps);
+        let mut observe = |step: &MetaStep| {
+            progress.measured("query loss", step.step, f64::from(step.query_loss));
+            progress.advance(&format!("query loss {:.3}", step.query_loss));
+        };
+        let state = match out {
+            Some(out) => run.run(out, &mut observe)?,
+            None => run.run_in_memory(&mut observe)?,
+        };
+        let file = run.file(&state)?;
+        Ok(Initialisation::of_state(state, file))
     }
 }

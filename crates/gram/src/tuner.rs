@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
-use gram_data::ClassSubset;
+use gram_data::{ClassSubset, Progress};
 use gram_experiments::protocol::{Protocol, ProtocolSettings};
+use gram_experiments::settings_file::SettingsFile;
 use gram_experiments::tuned_prompt::{TunedPrompt, prepared, tune};
 use gram_experiments::tuning_settings::for_model;
 use gram_experiments::workbench::CheckedSettings;
 use gram_prompt::PromptFile;
 use gram_report::results::Method;
 use gram_tune::method::Starts;
+use serde_json::{Map, Value};
 
 use crate::classifier::Classifier;
 use crate::{Clip, Dataset, Error, Initialisation};
@@ -84,6 +86,15 @@ impl<'a> Tuner<'a> {
         self
     }
 
+    /// Any other settings, as a file of settings says them.
+    ///
+    /// # Errors
+    /// Names a key that is unknown, or whose value is wrong.
+    pub fn settings_of(mut self, said: &Map<String, Value>) -> Result<Self, Error> {
+        self.settings = SettingsFile::of_object("settings", said).over(&self.settings)?;
+        Ok(self)
+    }
+
     /// Starts from a meta-trained initialisation and regulates the gradient as it learned to: the method with
     /// GRAM.
     ///
@@ -107,11 +118,18 @@ impl<'a> Tuner<'a> {
     /// # Errors
     /// If a setting is out of its range, an image cannot be read, or the descent diverges.
     pub fn fit(&self, dataset: &Dataset) -> Result<Prompt<'a>, Error> {
+        self.fit_with(dataset, &())
+    }
+
+    /// [`fit`](Self::fit), telling how far it is: epochs with their `loss`.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit).
+    pub fn fit_with(&self, dataset: &Dataset, progress: &dyn Progress) -> Result<Prompt<'a>, Error> {
         let settings = CheckedSettings::new(self.settings.clone(), self.model)?;
         let template = self.model.template(self.template.as_deref())?;
         let prepared = prepared(self.method, &dataset.0, self.model, &template)?;
-        let protocol =
-            Protocol { prepared: &prepared, settings: &settings, starts: &self.starts, progress: &() };
+        let protocol = Protocol { prepared: &prepared, settings: &settings, starts: &self.starts, progress };
         let shots = protocol.shots(self.classes, None, &[self.method], self.seed)?;
         let command = format!("{} on {}", self.method.key(), dataset.name);
         let TunedPrompt { file, losses } =
@@ -136,6 +154,15 @@ impl<'a> Prompt<'a> {
     pub fn open(path: impl AsRef<Path>, model: &'a Clip) -> Result<Self, Error> {
         let file = PromptFile::load(path.as_ref(), &model.device())?;
         file.check_model(path.as_ref(), model)?;
+        Ok(Self { model, file, losses: Vec::new() })
+    }
+
+    /// A prompt file and the model that it is for.
+    ///
+    /// # Errors
+    /// If it is for another model; names both.
+    pub fn of_file(file: PromptFile, model: &'a Clip) -> Result<Self, Error> {
+        file.check_model(Path::new("the prompt"), model)?;
         Ok(Self { model, file, losses: Vec::new() })
     }
 

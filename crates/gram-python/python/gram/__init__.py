@@ -1,0 +1,52 @@
+"""Prompts for frozen CLIP models, from a few labelled images.
+
+>>> import gram
+>>> model = gram.load("tiny")
+>>> prompt = gram.tune(model, "demo:food", method="coop", shots=1, epochs=1)
+>>> prompt.classifier(["banana", "bread"]).names
+['banana', 'bread']
+"""
+
+from importlib import import_module
+from types import ModuleType
+
+from ._native import DataError, DeviceError, GramError, ModelError, PromptError, __version__
+from .bench import Results, bench
+from .clustering import Clusters, cluster, meta_train, open_clusters
+from .data import Dataset, Pairs
+from .estimator import PromptClassifier
+from .model import Classifier, Model, load
+from .prompt import Prompt, Start, open_prompt, open_start, tune
+
+__all__ = [
+    "Classifier",
+    "Clusters",
+    "DataError",
+    "Dataset",
+    "DeviceError",
+    "GramError",
+    "Model",
+    "ModelError",
+    "Pairs",
+    "Prompt",
+    "PromptClassifier",
+    "PromptError",
+    "Results",
+    "Start",
+    "__version__",
+    "bench",
+    "cluster",
+    "load",
+    "meta_train",
+    "open_clusters",
+    "open_prompt",
+    "open_start",
+    "tune",
+]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """The modules that need another library, once somebody asks for them."""
+    if name in ("plot", "torch"):
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module 'gram' has no attribute {name!r}")

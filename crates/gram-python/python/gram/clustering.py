@@ -1,0 +1,210 @@
+"""Pairs to topics and domains, and these to a meta-trained initialisation."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _native
+from ._progress import Observer, OnMeasured
+from .data import Images, Pairs, Path, as_pairs, settings_json
+from .model import Model
+from .prompt import Start
+
+if TYPE_CHECKING:
+    import pyarrow
+
+
+class Clusters:
+    """Topics and domains of pairs. `cluster` finds them, `open_clusters` reads them."""
+
+    def __init__(self, native: _native.Clusters) -> None:
+        self._native = native
+
+    @property
+    def pairs(self) -> pyarrow.Table:
+        """A row for each pair: `key`, `caption`, `topic`, `domain`, `strength`, `similarity`, `kept`.
+
+        A pair of no topic has null as its topic and domain.
+        """
+        import pyarrow
+
+        columns = dict(self._native.pair_columns())
+        for name in ("topic", "domain"):
+            numbers: Any = columns[name]
+            columns[name] = pyarrow.array(numbers, mask=numbers < 0)
+        return pyarrow.table(columns)
+
+    @property
+    def topics(self) -> pyarrow.Table:
+        """A row for each topic, the largest first: its name, words, number of images, domains and checks."""
+        import pyarrow
+
+        topics = json.loads(self._native.topics())
+        for topic in topics:
+            topic["words"] = [{"word": word, "score": score} for word, score in topic["words"]]
+        return pyarrow.Table.from_pylist(topics)
+
+    def save(self, folder: Path) -> None:
+        """Write the folder that `gram cluster --out` writes."""
+        self._native.save(folder)
+
+    def __repr__(self) -> str:
+        return f"Clusters({len(json.loads(self._native.topics()))} topics)"
+
+
+def open_clusters(folder: Path) -> Clusters:
+    """Read what `gram cluster` or `Clusters.save` wrote, with what people corrected in `topics.toml`."""
+    return Clusters(_native.Clusters.open(folder))
+
+
+def cluster(
+    model: Model | None = None,
+    pairs: Pairs | Path | tuple[Images, Sequence[str]] | None = None,
+    *,
+    captions: Sequence[str] | None = None,
+    image_features: npt.NDArray[Any] | None = None,
+    text_features: npt.NDArray[Any] | None = None,
+    caption_embeddings: npt.NDArray[Any] | None = None,
+    keys: Sequence[str] | None = None,
+    seed: int = 1,
+    settings: Mapping[str, Any] | None = None,
+    progress: bool | None = None,
+) -> Clusters:
+    """Group pairs into topics by their captions, and topics into domains by their images.
+
+    Parameters
+    ----------
+    model
+        Sees `pairs`; of features it checks the names of topics in images, and may be left out.
+    pairs
+        Pairs, their path, or images and captions.
+    captions
+        In the place of `pairs`: what the texts say, with `image_features` and either of the next two.
+    image_features
+        `[pairs, width]` of a CLIP model.
+    text_features
+        `[pairs, width]` of the same model: pairs whose image and text do not match are left out.
+    caption_embeddings
+        `[pairs, any width]`: what captions are compared by, such as those of Sentence-BERT; the text features
+        where there are none.
+    keys
+        Names of the pairs; their numbers without any.
+    seed
+        Of layouts and domains.
+    settings
+        Anything else, as a file of settings says it, such as `{"hdbscan": {"min_cluster_size": 50}}`.
+    progress
+        Whether a bar is drawn; `None` draws one in a terminal or a notebook.
+
+    Raises
+    ------
+    GramError
+        If numbers do not fit, a setting is wrong, or no topic is found.
+    """
+    said = settings_json(settings)
+    with Observer(progress) as observer:
+        if pairs is not None:
+            if model is None:
+                raise TypeError("a model sees the pairs: cluster(model, pairs)")
+            seen = as_pairs(pairs)._native
+            return Clusters(_native.Clusters.of_pairs(model._native, seen, seed, said, observer))
+        if captions is None or image_features is None:
+            raise TypeError("cluster pairs, or captions with image_features")
+        if text_features is None and caption_embeddings is None:
+            raise TypeError("captions are compared by text_features or caption_embeddings")
+        images = np.asarray(image_features, dtype=np.float32)
+        texts = None if text_features is None else np.asarray(text_features, dtype=np.float32)
+        embeddings = texts if caption_embeddings is None else np.asarray(caption_embeddings, dtype=np.float32)
+        assert embeddings is not None
+        named = [str(number) for number in range(len(captions))] if keys is None else list(keys)
+        native = _native.Clusters.of_features(
+            named,
+            list(captions),
+            images,
+            embeddings,
+            None if texts is None else _cosines(images, texts),
+            None if model is None else model._native,
+            seed,
+            said,
+            observer,
+        )
+        return Clusters(native)
+
+
+def _cosines(images: npt.NDArray[np.float32], texts: npt.NDArray[np.float32]) -> list[float]:
+    if images.shape != texts.shape:
+        raise ValueError(
+            f"image and text features of one model have one shape, not {images.shape} and {texts.shape}"
+        )
+    lengths = np.linalg.norm(images, axis=1) * np.linalg.norm(texts, axis=1)
+    cosines: list[float] = (np.einsum("ij,ij->i", images, texts) / np.maximum(lengths, 1e-12)).tolist()
+    return cosines
+
+
+def meta_train(
+    model: Model,
+    pairs: Pairs | Path | tuple[Images, Sequence[str]],
+    clusters: Clusters | Path,
+    method: str = "joint",
+    *,
+    steps: int | None = None,
+    seed: int = 1,
+    template: str | None = None,
+    out: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    on_step: OnMeasured | None = None,
+    progress: bool | None = None,
+) -> Start:
+    """Learn where a prompt should start, and how its gradient should be regulated (GRAM).
+
+    Parameters
+    ----------
+    model
+        The frozen model.
+    pairs
+        The pairs that were clustered.
+    clusters
+        Their topics and domains, or the folder of them.
+    method
+        Of which prompt: `coop`, `cocoop`, `vpt` or `joint`.
+    steps
+        Outer steps.
+    seed
+        Of episodes and of vectors that start at random.
+    template
+        With `{}` where a topic's name goes: a textual prompt starts from its words.
+    out
+        A file for the result. Checkpoints are then kept in a folder beside it, and the same call goes on
+        where it was stopped, to the same bytes.
+    settings
+        Anything else, as a file of settings says it, such as `{"inner": {"steps": 2}}`.
+    on_step
+        Is called with the step, from 1, and its query loss. What it raises ends the training.
+    progress
+        Whether a bar is drawn; `None` draws one in a terminal or a notebook.
+
+    Raises
+    ------
+    GramError
+        If there are too few topics, a setting is wrong, or a step diverges.
+    """
+    found = open_clusters(clusters) if isinstance(clusters, (str, os.PathLike)) else clusters
+    with Observer(progress, "query loss", on_step) as observer:
+        native = found._native.meta_train(
+            model._native,
+            as_pairs(pairs)._native,
+            method,
+            steps,
+            seed,
+            template,
+            out,
+            settings_json(settings),
+            observer,
+        )
+    return Start(native, model)

@@ -1,0 +1,179 @@
+"""Images, datasets and pairs as Python programs hold them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Union
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _native
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeAlias
+
+Path: TypeAlias = Union[str, "os.PathLike[str]"]
+#: One image: a path, the bytes of an encoded image, a PIL image, or uint8 as an array or a torch tensor.
+Image: TypeAlias = Any
+#: Several images, or one.
+Images: TypeAlias = Any
+_Native: TypeAlias = Union[str, "os.PathLike[str]", bytes, "npt.NDArray[np.uint8]"]
+
+
+def native_images(images: Images) -> list[_Native]:
+    """Images as the native module takes them, those of a batch one by one."""
+    if _is_one(images):
+        return [_native_image(images)]
+    array = _array(images)
+    if array is not None:
+        return [_native_image(image) for image in array]
+    return [_native_image(image) for image in images]
+
+
+def _is_one(images: Images) -> bool:
+    if isinstance(images, (str, bytes, os.PathLike)) or _is_pil(images):
+        return True
+    array = _array(images)
+    return array is not None and array.dtype != object and array.dtype.kind not in "UST" and array.ndim < 4
+
+
+def _is_pil(image: Image) -> bool:
+    return hasattr(image, "convert") and hasattr(image, "getbands")
+
+
+def _is_tensor(image: Image) -> bool:
+    return type(image).__module__.split(".")[0] == "torch" and hasattr(image, "detach")
+
+
+def _array(images: Images) -> npt.NDArray[Any] | None:
+    """An array or a tensor as an array, channels last."""
+    if isinstance(images, np.ndarray):
+        return images
+    if not _is_tensor(images):
+        return None
+    array: npt.NDArray[Any] = images.detach().cpu().numpy()
+    # Torch has channels first; three pixels in width are less usual than colours.
+    return np.moveaxis(array, -3, -1) if array.ndim >= 3 and array.shape[-3] in (1, 3, 4) else array
+
+
+def _native_image(image: Image) -> _Native:
+    if isinstance(image, (str, bytes, os.PathLike)):
+        return image
+    if _is_pil(image):
+        return _of_pil(image)
+    array = _array(image)
+    if array is None:
+        raise TypeError(
+            "an image is a path, bytes, a PIL image, or uint8 as an array or a torch tensor, "
+            f"not {type(image).__name__}"
+        )
+    if array.dtype != np.uint8:
+        raise TypeError(f"an image's numbers are uint8 from 0 to 255, not {array.dtype}")
+    return np.ascontiguousarray(array)
+
+
+def _of_pil(image: Image) -> npt.NDArray[np.uint8]:
+    """As it is meant to be seen: turned as its EXIF data say, with its transparency."""
+    from PIL import ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        return np.round(np.asarray(image, dtype=np.float64) / 257).astype(np.uint8)
+    is_transparent = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+    return np.asarray(image.convert("RGBA" if is_transparent else "RGB"))
+
+
+def settings_json(settings: Mapping[str, Any] | None) -> str | None:
+    """Settings as the native module takes them."""
+    return None if not settings else json.dumps(dict(settings))
+
+
+class Dataset:
+    """Images with a class each.
+
+    Parameters
+    ----------
+    source
+        A path or name of any layout that the command line reads, such as a folder for each class, a manifest,
+        a standard benchmark as CoOp keeps it, or `demo:food`; or images, with `labels`.
+    labels
+        A label for each image. All images are then for training.
+    name
+        What results call it.
+    """
+
+    def __init__(
+        self, source: Path | Images, labels: Iterable[object] | None = None, name: str = "images"
+    ) -> None:
+        if labels is not None:
+            texts = [str(label) for label in labels]
+            self._native = _native.Dataset.of_images(name, native_images(source), texts)
+        elif isinstance(source, (str, os.PathLike)):
+            self._native = _native.Dataset.open(os.fspath(source))
+        else:
+            raise TypeError("a dataset is a path, or images and labels")
+
+    @property
+    def name(self) -> str:
+        """What results call it."""
+        return self._native.name
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes' names."""
+        return self._native.classes
+
+    @property
+    def domains(self) -> list[str]:
+        """The domains' names; none if the dataset knows none."""
+        return self._native.domains
+
+    def __len__(self) -> int:
+        return len(self._native)
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.name!r}, {len(self)} images of {len(self.classes)} classes)"
+
+
+def as_dataset(data: Dataset | Path | tuple[Images, Iterable[object]]) -> Dataset:
+    """A dataset, the path of one, or images and labels."""
+    if isinstance(data, Dataset):
+        return data
+    return Dataset(*data) if isinstance(data, tuple) else Dataset(data)
+
+
+class Pairs:
+    """Images with a caption each.
+
+    Parameters
+    ----------
+    source
+        A path or name of any layout that the command line reads, such as a WebDataset shard, a table with
+        columns `image` and `caption`, COCO's or Flickr's captions, or `demo`; or images, with `captions`.
+    captions
+        A caption for each image.
+    """
+
+    def __init__(self, source: Path | Images, captions: Sequence[str] | None = None) -> None:
+        if captions is not None:
+            self._native = _native.Pairs.of_images(native_images(source), list(captions))
+        elif isinstance(source, (str, os.PathLike)):
+            self._native = _native.Pairs.open(os.fspath(source))
+        else:
+            raise TypeError("pairs are a path, or images and captions")
+
+    def __len__(self) -> int:
+        return len(self._native)
+
+    def __repr__(self) -> str:
+        return f"Pairs({len(self)})"
+
+
+def as_pairs(pairs: Pairs | Path | tuple[Images, Sequence[str]]) -> Pairs:
+    """Pairs, their path, or images and captions."""
+    if isinstance(pairs, Pairs):
+        return pairs
+    return Pairs(*pairs) if isinstance(pairs, tuple) else Pairs(pairs)

@@ -1,0 +1,165 @@
+//! Pairs to topics and domains, and these to an initialisation.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gram::{ChcInput, Clusterer, MetaTrainer};
+use numpy::{PyArray1, PyReadonlyArray2};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::error::exception;
+use crate::images::{PythonImage, named};
+use crate::model::{Model, value_error};
+use crate::prompt::{Initialisation, settings};
+use crate::work::run;
+
+/// Image-text pairs.
+#[pyclass(frozen, module = "gram._native")]
+pub struct Pairs(Arc<gram::Pairs>);
+
+#[pymethods]
+impl Pairs {
+    /// Pairs by their path or name, in any layout that the command line reads.
+    #[staticmethod]
+    fn open(python: Python<'_>, path: String) -> PyResult<Self> {
+        Ok(Self(Arc::new(run(python, None, move |_| gram::Pairs::open(&path))?)))
+    }
+
+    /// Images with a caption each.
+    #[staticmethod]
+    fn of_images(python: Python<'_>, images: Vec<PythonImage>, captions: Vec<String>) -> PyResult<Self> {
+        if images.len() != captions.len() {
+            return Err(value_error(format!("{} images, but {} captions", images.len(), captions.len())));
+        }
+        let images = named(images);
+        let make = move |_: &_| gram::Pairs::of_images("pairs", images.into_iter().zip(captions));
+        Ok(Self(Arc::new(run(python, None, make)?)))
+    }
+
+    fn __len__(&self) -> usize {
+        self.0.pairs.len()
+    }
+}
+
+/// Topics and domains of pairs.
+#[pyclass(frozen, module = "gram._native")]
+pub struct Clusters(Arc<gram::Clusters>);
+
+#[pymethods]
+impl Clusters {
+    #[staticmethod]
+    fn open(python: Python<'_>, folder: PathBuf) -> PyResult<Self> {
+        Ok(Self(Arc::new(run(python, None, move |_| Ok(gram::Clusters::load(&folder)?))?)))
+    }
+
+    fn save(&self, folder: PathBuf) -> PyResult<()> {
+        self.0.save(&folder).map_err(|error| exception(error.into()))
+    }
+
+    /// Clusters pairs that a model sees.
+    #[staticmethod]
+    fn of_pairs(
+        python: Python<'_>,
+        model: &Model,
+        pairs: &Pairs,
+        seed: u64,
+        settings: Option<&str>,
+        observe: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let (model, pairs) = (Arc::clone(&model.0), Arc::clone(&pairs.0));
+        let settings = self::settings(settings)?;
+        let found = run(python, observe, move |watch| {
+            Clusterer::new(pairs.name()).seed(seed).settings_of(&settings)?.pairs(&model, &pairs, watch)
+        })?;
+        Ok(Self(Arc::new(found)))
+    }
+
+    /// Clusters pairs whose features are there.
+    #[staticmethod]
+    #[allow(clippy::too_many_arguments)]
+    fn of_features(
+        python: Python<'_>,
+        keys: Vec<String>,
+        captions: Vec<String>,
+        image_features: PyReadonlyArray2<'_, f32>,
+        caption_embeddings: PyReadonlyArray2<'_, f32>,
+        similarities: Option<Vec<f32>>,
+        model: Option<&Model>,
+        seed: u64,
+        settings: Option<&str>,
+        observe: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let (images, embeddings) =
+            (image_features.as_array().to_owned(), caption_embeddings.as_array().to_owned());
+        let model = model.map(|model| Arc::clone(&model.0));
+        let settings = self::settings(settings)?;
+        let found = run(python, observe, move |watch| {
+            let input = ChcInput {
+                keys: &keys,
+                captions: &captions,
+                image_features: &images,
+                similarities: similarities.as_deref(),
+                caption_embeddings: &embeddings,
+                name_features: None,
+            };
+            let clusterer = Clusterer::new("features").seed(seed).settings_of(&settings)?;
+            clusterer.features(input, model.as_deref(), watch)
+        })?;
+        Ok(Self(Arc::new(found)))
+    }
+
+    /// Columns of the pairs: a pair without a topic or a domain has -1 there.
+    fn pair_columns<'py>(&self, python: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let pairs = &self.0.pairs;
+        let number = |place: Option<usize>| place.and_then(|place| i32::try_from(place).ok()).unwrap_or(-1);
+        let columns = PyDict::new(python);
+        columns.set_item("key", pairs.iter().map(|pair| &*pair.key).collect::<Vec<_>>())?;
+        columns.set_item("caption", pairs.iter().map(|pair| &*pair.caption).collect::<Vec<_>>())?;
+        columns
+            .set_item("topic", PyArray1::from_iter(python, pairs.iter().map(|pair| number(pair.topic))))?;
+        columns
+            .set_item("domain", PyArray1::from_iter(python, pairs.iter().map(|pair| number(pair.domain))))?;
+        columns.set_item("strength", PyArray1::from_iter(python, pairs.iter().map(|pair| pair.strength)))?;
+        columns
+            .set_item("similarity", PyArray1::from_iter(python, pairs.iter().map(|pair| pair.similarity)))?;
+        columns.set_item("kept", PyArray1::from_iter(python, pairs.iter().map(|pair| pair.kept)))?;
+        Ok(columns)
+    }
+
+    /// Everything about the topics, as JSON.
+    fn topics(&self) -> PyResult<String> {
+        serde_json::to_string(&self.0.topics).map_err(value_error)
+    }
+
+    /// Meta-trains an initialisation on episodes of these topics.
+    #[allow(clippy::too_many_arguments)]
+    fn meta_train(
+        &self,
+        python: Python<'_>,
+        model: &Model,
+        pairs: &Pairs,
+        method: &str,
+        steps: Option<usize>,
+        seed: u64,
+        template: Option<String>,
+        out: Option<PathBuf>,
+        settings: Option<&str>,
+        observe: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Initialisation> {
+        let (model, pairs, clusters) = (Arc::clone(&model.0), Arc::clone(&pairs.0), Arc::clone(&self.0));
+        let kind = method.parse().map_err(value_error)?;
+        let settings = self::settings(settings)?;
+        let found = run(python, observe, move |watch| {
+            let mut trainer = MetaTrainer::new(&model, kind).settings_of(&settings)?.seed(seed);
+            if let Some(steps) = steps {
+                trainer = trainer.steps(steps);
+            }
+            if let Some(template) = &template {
+                trainer = trainer.template(template);
+            }
+            trainer.fit_with(&pairs, &clusters, out.as_deref(), watch)
+        })?;
+        Ok(Initialisation(Arc::new(found)))
+    }
+}

@@ -1,0 +1,76 @@
+"""`PromptClassifier` among scikit-learn's tools."""
+
+from __future__ import annotations
+
+import pickle
+
+import gram
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.utils.validation import check_is_fitted
+
+from conftest import Images
+
+
+@pytest.fixture(scope="module")
+def labelled() -> tuple[Images, np.ndarray]:
+    """Red and blue squares, 12 each."""
+    random = np.random.default_rng(5)
+    images = random.integers(0, 60, (24, 48, 48, 3), dtype=np.uint8)
+    labels = np.arange(24) % 2
+    images[labels == 0, 12:36, 12:36, 0] = 230
+    images[labels == 1, 12:36, 12:36, 2] = 230
+    return images, labels
+
+
+NAMES = {0: "red square", 1: "blue square"}
+
+
+def test_it_learns_and_scores(labelled: tuple[Images, np.ndarray]) -> None:
+    images, labels = labelled
+    estimator = gram.PromptClassifier("tiny", epochs=5, class_names=NAMES)
+    assert estimator.fit(images[:16], labels[:16]) is estimator
+    assert estimator.classes_.tolist() == [0, 1] and len(estimator.losses_) == 5
+    probabilities = estimator.predict_proba(images)
+    assert probabilities.shape == (24, 2)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-6)
+    assert estimator.score(images[16:], labels[16:]) == 1.0
+    again = pickle.loads(pickle.dumps(estimator))
+    np.testing.assert_array_equal(again.predict_proba(images), probabilities)
+
+
+def test_columns_are_in_the_order_of_labels(labelled: tuple[Images, np.ndarray]) -> None:
+    images, labels = labelled
+    # By name, blue comes first; by label, 9 before 10, which texts would not give.
+    estimator = gram.PromptClassifier("tiny", epochs=2, class_names={9: NAMES[0], 10: NAMES[1]})
+    estimator.fit(images, labels + 9)
+    assert estimator.classes_.tolist() == [9, 10]
+    assert (estimator.predict(images) == labels + 9).mean() == 1.0
+
+
+def test_it_is_cloned_searched_and_validated(labelled: tuple[Images, np.ndarray]) -> None:
+    images, labels = labelled
+    estimator = gram.PromptClassifier("tiny", epochs=1, class_names=NAMES)
+    assert clone(estimator).get_params() == estimator.get_params()
+    assert cross_val_score(estimator, images, labels, cv=3).shape == (3,)
+    assert cross_val_score(estimator, list(images), labels, cv=2).shape == (2,)
+    search = GridSearchCV(estimator, {"method": ["coop", "vpt"], "epochs": [1, 2]}, cv=2).fit(images, labels)
+    assert search.best_params_["method"] in ("coop", "vpt")
+
+
+def test_what_is_wrong_is_said(labelled: tuple[Images, np.ndarray]) -> None:
+    images, labels = labelled
+    estimator = gram.PromptClassifier("tiny")
+    with pytest.raises(NotFittedError):
+        check_is_fitted(estimator)
+    with pytest.raises(NotFittedError, match="call fit"):
+        estimator.predict(images)
+    with pytest.raises(ValueError, match="24 images"):
+        estimator.fit(images, labels[:3])
+    with pytest.raises(ValueError, match="one name"):
+        gram.PromptClassifier("tiny", class_names={0: "a", 1: "a"}).fit(images, labels)
+    with pytest.raises(gram.DataError, match="class"):
+        estimator.fit(images, np.zeros(24))

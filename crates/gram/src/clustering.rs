@@ -1,0 +1,69 @@
+//! Topics and domains of image-text pairs.
+
+use gram_cluster::{ChcInput, ChcSettings, Clusters};
+use gram_data::Progress;
+use gram_experiments::clustering::{cluster_numbers, cluster_pairs};
+use gram_experiments::defaults;
+use gram_experiments::settings_file::SettingsFile;
+use serde_json::{Map, Value};
+
+use crate::{Clip, Error, Pairs};
+
+/// Groups pairs into topics and domains (CHC), with the settings of the command line unless others are given.
+#[derive(Clone, Debug)]
+pub struct Clusterer {
+    settings: ChcSettings,
+    seed: u64,
+}
+
+impl Clusterer {
+    /// For pairs by the name that they were opened by: those of the demo have settings of their own.
+    pub fn new(pairs: &str) -> Self {
+        Self { settings: defaults::clustering(pairs), seed: 1 }
+    }
+
+    /// The seed of layouts and domains; 1 where nothing is said.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Any other settings.
+    pub fn settings(mut self, change: impl FnOnce(&mut ChcSettings)) -> Self {
+        change(&mut self.settings);
+        self
+    }
+
+    /// Any other settings, as a file of settings says them.
+    ///
+    /// # Errors
+    /// Names a key that is unknown, or whose value is wrong.
+    pub fn settings_of(mut self, said: &Map<String, Value>) -> Result<Self, Error> {
+        self.settings = SettingsFile::of_object("settings", said).over(&self.settings)?;
+        Ok(self)
+    }
+
+    /// Topics and domains of pairs as a model sees them.
+    ///
+    /// # Errors
+    /// If a setting is out of its range, no image can be read, or no topic is found.
+    pub fn pairs(&self, model: &Clip, pairs: &Pairs, progress: &dyn Progress) -> Result<Clusters, Error> {
+        self.settings.validate()?;
+        Ok(cluster_pairs(model, pairs, None, &self.settings, self.seed, None, progress)?.0)
+    }
+
+    /// Topics and domains of pairs whose features were computed before. Names are checked in images by
+    /// `model`, if it is given.
+    ///
+    /// # Errors
+    /// If rows are not as many, a number is not finite, a setting is out of its range, or no topic is found.
+    pub fn features(
+        &self,
+        input: ChcInput<'_>,
+        model: Option<&Clip>,
+        progress: &dyn Progress,
+    ) -> Result<Clusters, Error> {
+        self.settings.validate()?;
+        cluster_numbers(input, model.map(|model| &**model), &self.settings, self.seed, None, progress)
+    }
+}
