@@ -14,8 +14,9 @@ use gram_experiments::clustering::PairFeatures;
 /// Batches of pairs that are seen, from all over the source: one in the tower, one that waits and one that is
 /// decoded.
 const BATCHES: usize = 3;
-/// Megabytes that the allocator keeps for each thread once all pairs are seen, which a few batches do not reach:
-/// blocks of every size that the thread took and gave back. Measured on the demo, with one to eight threads.
+/// Megabytes that the allocator keeps for each thread once all pairs are seen, which a few batches do not
+/// reach: blocks of every size that the thread took and gave back. Measured on the demo, with one to eight
+/// threads.
 const KEPT_PER_THREAD: f64 = 20.0;
 const MEGABYTE: f64 = 1_048_576.0;
 

@@ -13,6 +13,7 @@
 mod collector;
 mod hugging_face;
 mod manifest;
+mod portable;
 mod shards;
 
 use std::collections::BTreeMap;

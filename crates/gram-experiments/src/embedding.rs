@@ -15,6 +15,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -134,9 +135,7 @@ pub fn embed(
     restart: bool,
     progress: &dyn Progress,
 ) -> Result<Summary> {
-    let identity = embedding.identity(embedded)?;
-    let run = Run { command: "embed", identity: &identity, makes: &MAKES, restart };
-    let claimed = RunFolder::claim(out, &run)?;
+    let claimed = claim(embedding, embedded, out, restart)?;
     let before: Option<BTreeMap<String, String>> = claimed.find(WRITTEN, &Value::Null)?;
     if let Some(before) = &before {
         let now = written(out);
@@ -159,6 +158,39 @@ pub fn embed(
     Ok(summary)
 }
 
+fn claim(embedding: &Embedding, embedded: Embedded, out: &Path, restart: bool) -> Result<RunFolder> {
+    let identity = embedding.identity(embedded)?;
+    RunFolder::claim(out, &Run { command: "embed", identity: &identity, makes: &MAKES, restart })
+}
+
+/// Claims the folder `out`, and tells which images have no features yet, part by part. Several machines may
+/// write these parts with [`embed_part`]; [`embed`] then joins them.
+///
+/// # Errors
+/// If the folder holds features of something else.
+pub fn parts_left(embedding: &Embedding, embedded: Embedded, out: &Path) -> Result<Vec<Range<usize>>> {
+    let _claimed = claim(embedding, embedded, out, false)?;
+    let parts = Part::all(embedded, PART, &out.join(PARTS), out.join(FEATURES).is_file());
+    Ok(parts.into_iter().filter(|part| !part.is_done).map(|part| part.numbers).collect())
+}
+
+/// Writes one of the [`parts_left`]: `embedded` is its images, and `first` the number of the first one.
+///
+/// # Errors
+/// If a file cannot be read or written, or an image of a labelled dataset cannot be read.
+pub fn embed_part(
+    embedding: &Embedding,
+    embedded: Embedded,
+    first: usize,
+    out: &Path,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let path = part::file(&out.join(PARTS), first / PART);
+    let part = Part { embedded, numbers: 0..embedded.len(), offset: first, path, is_done: false };
+    write_parts(embedding, embedding.encoder()?.as_ref(), embedded, &[part], progress)?;
+    Ok(())
+}
+
 /// The fingerprints of the files that stay, by their names.
 fn written(out: &Path) -> BTreeMap<String, String> {
     let stays = MAKES.iter().filter(|name| ![WRITTEN, "left_out.jsonl"].contains(name));
@@ -172,9 +204,9 @@ fn written(out: &Path) -> BTreeMap<String, String> {
 /// What an embedding makes in its folder.
 const MAKES: [&str; 13] = [
     WRITTEN,
-    "parts",
+    PARTS,
     "embedding.json",
-    "features.safetensors",
+    FEATURES,
     "image_features.npy",
     "text_features.npy",
     "caption_features.npy",
@@ -185,6 +217,10 @@ const MAKES: [&str; 13] = [
     "left_out.jsonl",
     SUMMARY,
 ];
+/// Parts, until all is done.
+const PARTS: &str = "parts";
+/// The file that is written last.
+const FEATURES: &str = "features.safetensors";
 const SUMMARY: &str = "summary.json";
 /// What was written, to know it again.
 const WRITTEN: &str = "written.json";
@@ -198,8 +234,8 @@ fn embed_in_parts(
     size: usize,
     progress: &dyn Progress,
 ) -> Result<Summary> {
-    let folder = out.join("parts");
-    let finished = out.join("features.safetensors").is_file();
+    let folder = out.join(PARTS);
+    let finished = out.join(FEATURES).is_file();
     let parts = Part::all(embedded, size, &folder, finished);
     let done_before = parts.iter().filter(|part| part.is_done).map(|part| part.numbers.len());
     let mut summary = Summary { resumed: done_before.sum(), ..Summary::default() };
@@ -210,11 +246,7 @@ fn embed_in_parts(
         progress.reach(embedded.len(), "");
         summary = Summary { resumed: told.rows + told.unreadable, ..told };
     } else {
-        let open = |folder: &Path| {
-            let told = || format!("Sentence-BERT model {}", folder.display());
-            SentenceBert::open(folder, &embedding.model.device()).with_context(told)
-        };
-        let sentence_bert = embedding.sentence_bert.map(open).transpose()?;
+        let sentence_bert = embedding.encoder()?;
         summary.waited = write_parts(embedding, sentence_bert.as_ref(), embedded, &parts, progress)?;
         let provenance = Provenance::new(embedding, embedded.len(), source)?;
         let text = format!("{}\n", serde_json::to_string_pretty(&provenance)?);
@@ -231,6 +263,15 @@ fn embed_in_parts(
 }
 
 impl Embedding<'_> {
+    /// The caption encoder, if there is one.
+    fn encoder(&self) -> Result<Option<SentenceBert>> {
+        let open = |folder: &Path| {
+            let told = || format!("Sentence-BERT model {}", folder.display());
+            SentenceBert::open(folder, &self.model.device()).with_context(told)
+        };
+        self.sentence_bert.map(open).transpose()
+    }
+
     /// What decides the features.
     fn identity(&self, embedded: Embedded) -> Result<serde_json::Value> {
         let mut identity = json!({
@@ -347,7 +388,7 @@ fn join(
     }
     write(&out.join(SUMMARY), serde_json::to_string(&summary)?.as_bytes())?;
     // Last: where this file is, all is done. From tensor to file, without a copy of all of them.
-    let path = out.join("features.safetensors");
+    let path = out.join(FEATURES);
     let views = views(precision, &tensors)?;
     let written = write_whole_at(&path, |partial| {
         safetensors::serialize_to_file(views, None, partial).map_err(std::io::Error::other)

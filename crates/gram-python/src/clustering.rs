@@ -40,6 +40,65 @@ impl Pairs {
     fn __len__(&self) -> usize {
         self.0.pairs.len()
     }
+
+    /// Computes features into a folder; gives what became of the pairs, as JSON.
+    fn embed(
+        &self,
+        python: Python<'_>,
+        model: &Model,
+        out: PathBuf,
+        full_precision: bool,
+        observe: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<String> {
+        let (model, pairs) = (Arc::clone(&model.0), Arc::clone(&self.0));
+        let summary =
+            run(python, observe, move |watch| embedder(&model, full_precision).run(&pairs, &out, watch))?;
+        serde_json::to_string(&summary).map_err(value_error)
+    }
+
+    /// Claims a folder for features, and gives the first and the last but one number of every part that is
+    /// not there.
+    fn parts_left(
+        &self,
+        python: Python<'_>,
+        model: &Model,
+        out: PathBuf,
+        full_precision: bool,
+    ) -> PyResult<Vec<(usize, usize)>> {
+        let (model, pairs) = (Arc::clone(&model.0), Arc::clone(&self.0));
+        let left = run(python, None, move |_| embedder(&model, full_precision).parts_left(&pairs, &out))?;
+        Ok(left.into_iter().map(|numbers| (numbers.start, numbers.end)).collect())
+    }
+
+    /// Some of the pairs for another process.
+    fn portable(&self, start: usize, end: usize) -> PyResult<String> {
+        if start > end || end > self.0.pairs.len() {
+            return Err(value_error(format!("there are {} pairs, not {start} to {end}", self.0.pairs.len())));
+        }
+        self.0.portable(start..end).map_err(|error| exception(error.into()))
+    }
+}
+
+fn embedder(model: &gram::Clip, full_precision: bool) -> gram::Embedder<'_> {
+    let embedder = gram::Embedder::new(model);
+    if full_precision { embedder.full_precision() } else { embedder }
+}
+
+/// Computes a part of the features of a folder: those of portable pairs, of which the first has a number.
+#[pyfunction]
+pub fn write_part(
+    python: Python<'_>,
+    model: &Model,
+    pairs: String,
+    first: usize,
+    out: PathBuf,
+    full_precision: bool,
+) -> PyResult<()> {
+    let model = Arc::clone(&model.0);
+    run(python, None, move |watch| {
+        let pairs = gram::Pairs::of_portable(&pairs)?;
+        embedder(&model, full_precision).write_part(&pairs, first, &out, watch)
+    })
 }
 
 /// Topics and domains of pairs.

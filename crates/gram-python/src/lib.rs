@@ -30,5 +30,6 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<prompt::Initialisation>()?;
     module.add_class::<clustering::Pairs>()?;
     module.add_class::<clustering::Clusters>()?;
+    module.add_function(wrap_pyfunction!(clustering::write_part, module)?)?;
     module.add_function(wrap_pyfunction!(bench::bench, module)?)
 }

@@ -193,8 +193,8 @@ impl Prompt {
         self.vectors(python, Part::Visual, self.file.header.placement.visual_depth)
     }
 
-    /// Every class's whole sentence as this model's tokens (eq. 2): a word by its number, and the vector `i` of
-    /// the context, those of all contexts below each other, as `-1 - i`. Only of a prompt of the text.
+    /// Every class's whole sentence as this model's tokens (eq. 2): a word by its number, and the vector `i`
+    /// of the context, those of all contexts below each other, as `-1 - i`. Only of a prompt of the text.
     fn sentences(&self, names: Vec<String>) -> PyResult<Vec<Vec<i64>>> {
         let Some(context) = self.file.prompt.get(Part::Text) else { return Ok(Vec::new()) };
         let (placement, rows) = (self.file.header.placement, context.dims()[0]);

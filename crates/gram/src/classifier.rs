@@ -189,7 +189,8 @@ impl<'a> Classifier<'a> {
     }
 }
 
-/// What `work` makes of images, `[images, 3, side, side]`, row by row: batch by batch, while the next is decoded.
+/// What `work` makes of images, `[images, 3, side, side]`, row by row: batch by batch, while the next is
+/// decoded.
 pub(crate) fn for_all_images(
     model: &Model,
     images: &[ImageFile],

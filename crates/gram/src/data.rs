@@ -95,6 +95,14 @@ impl Pairs {
         Ok(Self { name: name.to_owned(), pairs })
     }
 
+    /// Pairs that another process gave by [`portable`](gram_data::Pairs::portable).
+    ///
+    /// # Errors
+    /// If it gave something else.
+    pub fn of_portable(text: &str) -> Result<Self, Error> {
+        Ok(Self { name: "pairs".to_owned(), pairs: gram_data::Pairs::of_portable(text)? })
+    }
+
     /// What they were opened by.
     pub fn name(&self) -> &str {
         &self.name

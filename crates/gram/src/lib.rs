@@ -27,6 +27,7 @@ mod clip;
 mod clustering;
 mod comparison;
 mod data;
+mod embedder;
 mod meta_trainer;
 mod tuner;
 
@@ -35,6 +36,7 @@ pub use clip::Clip;
 pub use clustering::Clusterer;
 pub use comparison::Comparison;
 pub use data::{Dataset, Pairs};
+pub use embedder::Embedder;
 pub use gram_clip::{Compute, ComputeError, DeviceChoice, DeviceName, Precision};
 pub use gram_cluster::{ChcInput, Clusters};
 pub use gram_data::{ClassSubset, ImageFile, Progress};

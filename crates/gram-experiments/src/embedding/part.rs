@@ -21,6 +21,8 @@ pub(super) struct Part<'a> {
     pub(super) embedded: Embedded<'a>,
     /// Which of what is embedded.
     pub(super) numbers: Range<usize>,
+    /// The number in the whole of what is numbered 0 here: the others may be with other machines.
+    pub(super) offset: usize,
     pub(super) path: PathBuf,
     /// Whether an earlier run has written it.
     pub(super) is_done: bool,
@@ -38,8 +40,8 @@ impl<'a> Part<'a> {
     /// All images, by parts of a `size` that lie in a `folder`, or did before all was `finished`.
     pub(super) fn all(embedded: Embedded<'a>, size: usize, folder: &Path, finished: bool) -> Vec<Self> {
         let part = |(index, numbers)| {
-            let path = folder.join(format!("{index:06}.safetensors"));
-            Self { embedded, numbers, is_done: finished || path.is_file(), path }
+            let path = file(folder, index);
+            Self { embedded, numbers, offset: 0, is_done: finished || path.is_file(), path }
         };
         batches(embedded.len(), size).enumerate().map(part).collect()
     }
@@ -87,9 +89,16 @@ impl<'a> Part<'a> {
                 add("caption_features", embedded.as_slice().unwrap_or_default(), embedded.ncols());
             }
         }
+        contents.rows.iter_mut().for_each(|row| *row += self.offset);
+        contents.unreadable.iter_mut().for_each(|(row, _)| *row += self.offset);
         let metadata = HashMap::from([("part".to_owned(), serde_json::to_string(&contents)?)]);
         write(&self.path, &safetensors::serialize(views(precision, &tensors)?, Some(metadata))?)
     }
+}
+
+/// The file of a part.
+pub(super) fn file(folder: &Path, index: usize) -> PathBuf {
+    folder.join(format!("{index:06}.safetensors"))
 }
 
 /// Tensors as they are written.

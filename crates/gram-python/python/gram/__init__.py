@@ -14,6 +14,7 @@ from ._native import DataError, DeviceError, GramError, ModelError, PromptError,
 from .bench import Results, bench
 from .clustering import Clusters, cluster, meta_train, open_clusters
 from .data import Dataset, Pairs
+from .embedding import EmbeddingSummary, embed
 from .estimator import PromptClassifier
 from .model import Classifier, Model, load
 from .prompt import Prompt, Start, open_prompt, open_start, tune
@@ -24,6 +25,7 @@ __all__ = [
     "DataError",
     "Dataset",
     "DeviceError",
+    "EmbeddingSummary",
     "GramError",
     "Model",
     "ModelError",
@@ -36,6 +38,7 @@ __all__ = [
     "__version__",
     "bench",
     "cluster",
+    "embed",
     "load",
     "meta_train",
     "open_clusters",
@@ -47,6 +50,6 @@ __all__ = [
 
 def __getattr__(name: str) -> ModuleType:
     """The modules that need another library, once somebody asks for them."""
-    if name in ("plot", "torch"):
+    if name in ("plot", "ray", "torch"):
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module 'gram' has no attribute {name!r}")

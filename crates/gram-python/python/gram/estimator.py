@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .data import Images, native_images
-from .model import Classifier, Model, load
+from .model import Classifier, Model, opened
 from .prompt import Prompt, Start, tune
 
 if TYPE_CHECKING:
@@ -32,11 +31,6 @@ else:
         class _Base:
             def __init_subclass__(cls) -> None:
                 pass
-
-
-@lru_cache(maxsize=2)
-def _opened(name: str, device: str | None, precision: str | None) -> Model:
-    return load(name, device=device, precision=precision)
 
 
 class PromptClassifier(_Base):
@@ -99,7 +93,7 @@ class PromptClassifier(_Base):
         """Tune on images, as `gram.Model.encode_image` takes them, and a label for each."""
         model = self.model
         if isinstance(model, str):
-            model = _opened(model, self.device, self.precision)
+            model = opened(model, self.device, self.precision)
         shown = native_images(images)
         given = np.asarray(labels if isinstance(labels, np.ndarray) else list(labels))
         if given.ndim != 1 or len(given) != len(shown):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -130,13 +131,15 @@ class Model:
         return Classifier(self._native.classifier(list(classes), templates))
 
     def __reduce__(self) -> tuple[Callable[..., Model], tuple[str, str | None, str | None]]:
-        return _again, self._arguments
+        return opened, self._arguments
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, device={self.device!r})"
 
 
-def _again(name: str, device: str | None, precision: str | None) -> Model:
+@lru_cache(maxsize=2)
+def opened(name: str, device: str | None, precision: str | None) -> Model:
+    """A model by its name, opened once in a process."""
     return Model(name, device=device, precision=precision)
 
 

@@ -1,0 +1,76 @@
+"""Tasks on a cluster of three nodes, one of which is lost, end in the bytes of one machine."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gram
+import pytest
+
+ray = pytest.importorskip("ray")
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    ray.init(address=cluster.address, log_to_driver=False)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files of a run but its lock."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != "run.lock"}
+
+
+def test_features_are_those_of_one_machine_when_a_node_is_lost(
+    model: gram.Model, cluster: Any, tmp_path: Path
+) -> None:
+    others = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    cluster.wait_for_nodes()
+    told = gram.embed(model, "demo", tmp_path / "one")
+    parts = tmp_path / "many" / "parts"
+
+    def lose_a_node() -> None:
+        while not parts.is_dir() or len(os.listdir(parts)) < 2:
+            time.sleep(0.01)
+        cluster.remove_node(others[0], allow_graceful=False)
+
+    loser = threading.Thread(target=lose_a_node, daemon=True)
+    loser.start()
+    found = gram.ray.embed(model, "demo", tmp_path / "many", parts_per_task=1)
+    loser.join(timeout=60)
+    assert not loser.is_alive()
+    for _ in range(600):
+        alive = sum(node["Alive"] for node in ray.nodes())
+        if alive == 2:
+            break
+        time.sleep(0.1)
+    assert alive == 2
+    assert found == told
+    assert contents(tmp_path / "many") == contents(tmp_path / "one")
+    # Nothing is computed again.
+    assert gram.ray.embed(model, "demo", tmp_path / "many") == told
+
+
+def test_what_was_stopped_goes_on_with_tasks(model: gram.Model, cluster: Any, tmp_path: Path) -> None:
+    out = tmp_path / "features"
+    pairs = gram.Pairs("demo")
+    [first, *_] = pairs._native.parts_left(model._native, out, False)
+    gram._native.write_part(model._native, pairs._native.portable(*first), first[0], out, False)
+    before = (out / "parts" / "000000.safetensors").stat().st_mtime_ns
+    assert len(pairs._native.parts_left(model._native, out, False)) == 7
+    assert (out / "parts" / "000000.safetensors").stat().st_mtime_ns == before
+    gram.ray.embed(model, pairs, out)
+    gram.embed(model, "demo", tmp_path / "one")
+    assert contents(out) == contents(tmp_path / "one")
+    with pytest.raises(gram.GramError, match="features"):
+        gram.ray.embed(model, pairs, out, full_precision=True)
