@@ -108,21 +108,21 @@ impl LabelledDataset {
         }
     }
 
-    /// Images with a label each, all of them for training.
+    /// Images with a label each, and what they are used for.
     ///
     /// # Errors
     /// If there are no images or only one class.
     pub fn of_images(
         name: &str,
-        images: impl IntoIterator<Item = (ImageFile, String)>,
+        images: impl IntoIterator<Item = (ImageFile, String, Split)>,
     ) -> Result<Self, DataError> {
-        let described = images.into_iter().enumerate().map(|(number, (image, label))| Described {
+        let described = images.into_iter().enumerate().map(|(number, (image, label, split))| Described {
             key: number.to_string(),
             image,
             label,
             number: None,
             domain: None,
-            split: Some(Split::Train),
+            split: Some(split),
         });
         Self::assemble(name, described.collect())
     }

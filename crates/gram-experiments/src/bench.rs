@@ -158,28 +158,11 @@ impl<'a> Bench<'a> {
     /// If the folder belongs to a bench with other settings, a run was made from other data or another start,
     /// or one fails.
     pub fn run(&self) -> Result<Vec<Results>> {
-        let Workbench { model, settings, seeds, progress, .. } = &self.workbench;
-        names::check(self.datasets)?;
-        require!(!seeds.is_empty(), "--seeds: 1 or more");
-        require!(!self.plan.shots.contains(&0), "--shots: 1 or more");
-        require!(
-            self.runnable().next().is_some(),
-            "no method can be run without a meta-trained initialisation: pass one with --start METHOD=FILE"
-        );
-        let tasks = task::tasks(self.datasets, &self.plan)?;
+        let Workbench { model, seeds, progress, .. } = &self.workbench;
+        let (tasks, planned) = self.planned()?;
         let identity = self.identity()?;
-        let makes = ["runs", "*-shot"];
-        let run = Run { command: "bench", identity: &identity, makes: &makes, restart: self.restart };
-        let folder = RunFolder::claim(self.out, &run)?;
-        let all = self.plan.shots.len() * tasks.len() * seeds.len() * self.plan.methods.len();
-        progress.begin("runs", all);
-        let tested = self.tested_on(&tasks);
-        let mut planned = Vec::new();
-        for shots in &self.plan.shots {
-            let settings = ProtocolSettings { shots: *shots, ..(**settings).clone() };
-            let plans = tasks.iter().map(|task| self.plans(task, &settings, &tested));
-            planned.push((plans.collect::<Result<Vec<_>>>()?, settings));
-        }
+        let folder = self.claim(&identity)?;
+        progress.begin("runs", self.plan.shots.len() * tasks.len() * seeds.len() * self.plan.methods.len());
         let cards = 1 + self.others.len();
         match self.others {
             [] => self.measure(&tasks, &planned, &folder, |_| true)?,
@@ -220,12 +203,59 @@ impl<'a> Bench<'a> {
         Ok(results)
     }
 
-    /// Runs what has no file yet, of the seeds that are its own by their place. For each number of shots
-    /// come the plans of every task, and the settings.
+    /// The runs that have no file yet: the number of the dataset that is tuned on, the place of the seed among
+    /// the seeds, and the method. Any bench of the same settings may make one in a folder of its own, where
+    /// its file has the same name.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), if nothing is run.
+    pub fn runs_left(&self) -> Result<Vec<(usize, usize, Method)>> {
+        let (tasks, planned) = self.planned()?;
+        let folder = self.claim(&self.identity()?)?;
+        let mut left = Vec::new();
+        for (plans, _) in &planned {
+            for (task, plans) in tasks.iter().zip(plans) {
+                for plan in plans {
+                    if folder.find::<Finished>(&plan.name, &plan.made_from)?.is_none() {
+                        left.push((self.number(task.dataset), plan.seed, plan.method));
+                    }
+                }
+            }
+        }
+        Ok(left)
+    }
+
+    fn claim(&self, identity: &Value) -> Result<RunFolder> {
+        let run = Run { command: "bench", identity, makes: &["runs", "*-shot"], restart: self.restart };
+        RunFolder::claim(self.out, &run)
+    }
+
+    /// All tasks, and for each number of shots the plans of every task, and the settings.
+    fn planned(&self) -> Result<(Vec<Task<'a>>, Vec<Planned>)> {
+        let Workbench { settings, seeds, .. } = &self.workbench;
+        names::check(self.datasets)?;
+        require!(!seeds.is_empty(), "--seeds: 1 or more");
+        require!(!self.plan.shots.contains(&0), "--shots: 1 or more");
+        require!(
+            self.runnable().next().is_some(),
+            "no method can be run without a meta-trained initialisation: pass one with --start METHOD=FILE"
+        );
+        let tasks = task::tasks(self.datasets, &self.plan)?;
+        let tested = self.tested_on(&tasks);
+        let mut planned = Vec::new();
+        for shots in &self.plan.shots {
+            let settings = ProtocolSettings { shots: *shots, ..(**settings).clone() };
+            let plans = tasks.iter().map(|task| self.plans(task, &settings, &tested));
+            planned.push((plans.collect::<Result<Vec<_>>>()?, settings));
+        }
+        Ok((tasks, planned))
+    }
+
+    /// Runs what has no file yet, of the seeds that are its own by their place.
     fn measure(
         &self,
         tasks: &[Task<'a>],
-        planned: &[(Vec<Vec<Plan>>, ProtocolSettings)],
+        planned: &[Planned],
         folder: &RunFolder,
         is_own: impl Fn(usize) -> bool,
     ) -> Result<()> {
@@ -416,6 +446,9 @@ impl<'a> Bench<'a> {
         })
     }
 }
+
+/// The plans of every task at a number of shots, and the settings.
+type Planned = (Vec<Vec<Plan>>, ProtocolSettings);
 
 /// A run that is wanted.
 struct Plan {

@@ -1,6 +1,7 @@
 //! Errors as Python's exceptions: a base class and what people tell apart, each with the one line that the
 //! command line says.
 
+use gram::OpenError;
 use pyo3::create_exception;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
@@ -33,9 +34,10 @@ pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// An error of the library as an exception, with its causes on one line.
 pub fn exception(error: gram::Error) -> PyErr {
-    let line = line(&error);
+    let line = without_flags(&line(&error));
     match kind(&error) {
         gram::Error::Data(_) | gram::Error::Feature(_) => DataError::new_err(line),
+        gram::Error::Open(error) if is_of_data(error) => DataError::new_err(line),
         gram::Error::Open(_) | gram::Error::Clip(_) | gram::Error::OtherModel(_) => ModelError::new_err(line),
         gram::Error::Prompt(_) | gram::Error::Template(_) => PromptError::new_err(line),
         gram::Error::Compute(_) => DeviceError::new_err(line),
@@ -49,6 +51,29 @@ fn kind(error: &gram::Error) -> &gram::Error {
         gram::Error::At { cause, .. } => kind(cause),
         error => error,
     }
+}
+
+/// Whether pairs or a dataset cannot be opened.
+fn is_of_data(error: &OpenError) -> bool {
+    match error {
+        OpenError::Of { cause, .. } => is_of_data(cause),
+        error => matches!(error, OpenError::Data(_)),
+    }
+}
+
+/// The line with arguments of Python in the place of the command line's flags: `--some-flag` is `some_flag`.
+fn without_flags(line: &str) -> String {
+    let line =
+        line.replace("begin anew with --restart", "delete it to begin anew").replace("--init", "--start");
+    let mut parts = line.split("--");
+    let mut told = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end =
+            part.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-').unwrap_or(part.len());
+        let (flag, rest) = part.split_at(end);
+        told += &format!("`{}`{rest}", flag.replace('-', "_"));
+    }
+    told
 }
 
 /// The error and its causes; a cause that its effect has told already is not told twice.

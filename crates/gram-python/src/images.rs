@@ -61,7 +61,8 @@ fn pixels(array: &PyReadonlyArrayDyn<'_, u8>) -> PyResult<DynamicImage> {
         [height, width, channels] => (height, width, channels),
         _ => return Err(wrong()),
     };
-    let values: Vec<u8> = array.as_array().iter().copied().collect();
+    // Numbers that lie in order are copied at once, others one by one.
+    let values = array.as_slice().map_or_else(|_| array.as_array().iter().copied().collect(), <[u8]>::to_vec);
     let [height, width] = [height, width].map(|side| u32::try_from(side).unwrap_or(u32::MAX));
     let image = match channels {
         _ if height == 0 || width == 0 => None,

@@ -18,7 +18,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// The module `gram._native`.
 #[pymodule(name = "_native", gil_used = true)]
 fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    // A second interpreter in the process finds the logger there.
+    // Another library of this process may have set a logger.
     _ = pyo3_log::try_init();
     work::note_process();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
@@ -30,6 +30,6 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<prompt::Initialisation>()?;
     module.add_class::<clustering::Pairs>()?;
     module.add_class::<clustering::Clusters>()?;
-    module.add_function(wrap_pyfunction!(clustering::write_part, module)?)?;
-    module.add_function(wrap_pyfunction!(bench::bench, module)?)
+    module.add_class::<bench::Bench>()?;
+    module.add_function(wrap_pyfunction!(clustering::write_part, module)?)
 }

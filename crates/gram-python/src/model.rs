@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use gram::{Clip, Compute, DeviceChoice, Error};
+use gram::{Clip, Compute, DeviceChoice, Error, Precision};
+use gram_features::matrix::values;
 use gram_prompt::Template;
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::exceptions::PyValueError;
@@ -18,18 +19,9 @@ use crate::work::run;
 pub struct Model(pub Arc<Clip>);
 
 /// Where and how to compute, as the command line's `--device` and `--precision` say it.
-fn compute(device: Option<&str>, precision: Option<&str>) -> PyResult<Compute> {
-    let compute = match device {
-        Some(device) => Compute::of(&device.parse::<DeviceChoice>().map_err(value_error)?),
-        None => Compute::of_environment(),
-    };
-    let compute = compute.map_err(|error| exception(error.into()))?;
-    match precision {
-        Some(precision) => compute
-            .in_precision(precision.parse().map_err(value_error)?)
-            .map_err(|error| exception(error.into())),
-        None => Ok(compute),
-    }
+fn compute(device: Option<&DeviceChoice>, precision: Option<Precision>) -> Result<Compute, Error> {
+    let compute = device.map_or_else(Compute::of_environment, Compute::of)?;
+    Ok(precision.map_or(Ok(compute.clone()), |precision| compute.in_precision(precision))?)
 }
 
 /// What cannot be what it stands for.
@@ -58,8 +50,9 @@ impl Model {
         precision: Option<&str>,
         observe: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        let compute = compute(device, precision)?;
-        let open = move |_: &_| Clip::open_on(&name, &compute);
+        let device = device.map(str::parse::<DeviceChoice>).transpose().map_err(value_error)?;
+        let precision = precision.map(str::parse::<Precision>).transpose().map_err(value_error)?;
+        let open = move |_: &_| Clip::open_on(&name, &compute(device.as_ref(), precision)?);
         Ok(Self(Arc::new(run(python, observe, open)?)))
     }
 
@@ -97,6 +90,13 @@ impl Model {
         let (model, images) = (Arc::clone(&self.0), named(images));
         let features = run(python, observe, move |watch| model.encode_images(&images, watch))?;
         matrix(python, features, self.width())
+    }
+
+    /// A text's tokens, as the tower reads it.
+    fn tokens(&self, text: &str) -> PyResult<Vec<u32>> {
+        let tokenizer = &self.0.tokenizer;
+        let words = tokenizer.encode(text).map_err(|error| exception(error.into()))?;
+        Ok([&[tokenizer.start()], &*words, &[tokenizer.end()]].concat())
     }
 
     /// The features, and how many texts were cut.
@@ -179,11 +179,12 @@ impl Classifier {
 
     /// Normalised features of the classes; none where each image has its own.
     fn weights<'py>(&self, python: Python<'py>) -> PyResult<Option<Bound<'py, PyArray2<f32>>>> {
-        let Some(weights) = self.0.borrow_dependent().weights() else { return Ok(None) };
-        let [_, width] = weights.dims();
-        let values =
-            weights.into_data().try_to_vec::<f32>().map_err(|error| value_error(format!("{error:?}")))?;
-        Ok(Some(matrix(python, values, width)?))
+        let cell = Arc::clone(&self.0);
+        let weights = run(python, None, move |_| {
+            let weights = cell.borrow_dependent().weights();
+            weights.map(|weights| Ok((weights.dims()[1], values(weights)?))).transpose()
+        })?;
+        weights.map(|(width, values)| matrix(python, values, width)).transpose()
     }
 
     fn probabilities<'py>(

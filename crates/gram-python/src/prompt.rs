@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use gram::Clip;
 use gram_clip::text_tower::{Text, Token};
+use gram_features::matrix::values;
 use gram_prompt::{Part, PromptFile, Template};
 use numpy::{PyArray1, PyArray3, PyArrayMethods};
 use pyo3::prelude::*;
@@ -27,20 +28,27 @@ impl Dataset {
         Ok(Self(Arc::new(run(python, None, move |_| gram::Dataset::open(&path))?)))
     }
 
-    /// Images with a label each, all for training.
+    /// Images with a label each, and what each is used for.
     #[staticmethod]
     fn of_images(
         python: Python<'_>,
         name: String,
         images: Vec<PythonImage>,
         labels: Vec<String>,
+        splits: Vec<String>,
     ) -> PyResult<Self> {
-        if images.len() != labels.len() {
-            return Err(value_error(format!("{} images, but {} labels", images.len(), labels.len())));
+        for (what, found) in [("labels", labels.len()), ("splits", splits.len())] {
+            if found != images.len() {
+                return Err(value_error(format!("{} images, but {found} {what}", images.len())));
+            }
         }
-        let images = named(images);
-        let make = move |_: &_| gram::Dataset::of_images(&name, images.into_iter().zip(labels));
-        Ok(Self(Arc::new(run(python, None, make)?)))
+        let split = |split: String| {
+            split.parse::<gram::Split>().map_err(|error| value_error(format!("`{split}`: {error}")))
+        };
+        let splits = splits.into_iter().map(split).collect::<PyResult<Vec<_>>>()?;
+        let images = named(images).into_iter().zip(labels).zip(splits);
+        let images: Vec<_> = images.map(|((image, label), split)| (image, label, split)).collect();
+        Ok(Self(Arc::new(run(python, None, move |_| gram::Dataset::of_images(&name, images))?)))
     }
 
     #[getter]
@@ -80,8 +88,9 @@ impl Initialisation {
         Ok(Self(Arc::new(run(python, None, move |_| gram::Initialisation::open(path, &model))?)))
     }
 
-    fn save(&self, path: PathBuf) -> PyResult<()> {
-        self.0.save(path).map_err(exception)
+    fn save(&self, python: Python<'_>, path: PathBuf) -> PyResult<()> {
+        let start = Arc::clone(&self.0);
+        run(python, None, move |_| start.save(path))
     }
 
     #[getter]
@@ -106,10 +115,9 @@ impl Prompt {
         part: Part,
         groups: usize,
     ) -> PyResult<Option<Bound<'py, PyArray3<f32>>>> {
-        let Some(vectors) = self.file.prompt.get(part) else { return Ok(None) };
+        let Some(vectors) = self.file.prompt.get(part).cloned() else { return Ok(None) };
         let [rows, width] = vectors.dims();
-        let values =
-            vectors.to_data().try_to_vec::<f32>().map_err(|error| value_error(format!("{error:?}")))?;
+        let values = run(python, None, move |_| Ok(values(vectors)?))?;
         Ok(Some(PyArray1::from_vec(python, values).reshape([groups, rows / groups.max(1), width])?))
     }
 }
@@ -164,8 +172,9 @@ impl Prompt {
         })
     }
 
-    fn save(&self, path: PathBuf) -> PyResult<()> {
-        self.file.save(&path).map_err(|error| exception(error.into()))
+    fn save(&self, python: Python<'_>, path: PathBuf) -> PyResult<()> {
+        let file = self.file.clone();
+        run(python, None, move |_| Ok(file.save(&path)?))
     }
 
     /// What the file says of the prompt, as JSON.

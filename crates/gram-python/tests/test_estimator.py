@@ -61,6 +61,18 @@ def test_it_is_cloned_searched_and_validated(labelled: tuple[Images, np.ndarray]
     assert search.best_params_["method"] in ("coop", "vpt")
 
 
+def test_a_fit_that_fails_leaves_what_was_fitted(labelled: tuple[Images, np.ndarray]) -> None:
+    images, labels = labelled
+    estimator = gram.PromptClassifier("tiny", epochs=1, class_names=NAMES).fit(images, labels)
+    expected = estimator.predict_proba(images)
+    with pytest.raises(ValueError, match="epochs"):
+        estimator.set_params(epochs=0, class_names=None).fit(images, labels + 5)
+    assert estimator.classes_.tolist() == [0, 1]
+    np.testing.assert_array_equal(estimator.predict_proba(images), expected)
+    with pytest.raises(ValueError, match="24 images"):
+        estimator.score(images, [0])
+
+
 def test_what_is_wrong_is_said(labelled: tuple[Images, np.ndarray]) -> None:
     images, labels = labelled
     estimator = gram.PromptClassifier("tiny")
@@ -70,6 +82,10 @@ def test_what_is_wrong_is_said(labelled: tuple[Images, np.ndarray]) -> None:
         estimator.predict(images)
     with pytest.raises(ValueError, match="24 images"):
         estimator.fit(images, labels[:3])
+    with pytest.raises(ValueError, match="no name for the label 1"):
+        gram.PromptClassifier("tiny", class_names={0: "a"}).fit(images, labels)
+    with pytest.raises(ValueError, match="one name"):
+        estimator.fit(images, np.where(labels == 0, "a_b", "a b"))
     with pytest.raises(ValueError, match="one name"):
         gram.PromptClassifier("tiny", class_names={0: "a", 1: "a"}).fit(images, labels)
     with pytest.raises(gram.DataError, match="class"):

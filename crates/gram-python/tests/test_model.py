@@ -119,6 +119,9 @@ def test_long_texts_are_cut_and_logged(model: gram.Model, caplog: pytest.LogCapt
         (gram.PromptError, "template", lambda model, images: model.classifier(["a"], "no place")),
         (TypeError, "not float32", lambda model, images: model.encode_image(images.astype(np.float32))),
         (ValueError, "56, 72, 2", lambda model, images: model.encode_image(images[0, :, :, :2])),
+        (TypeError, "mode F", lambda model, images: model.encode_image(Image.fromarray(images[0, :, :, 0] / 255))),
+        (ValueError, "one name", lambda model, images: model.classifier(["a_b", "a b"])),
+        (TypeError, "NoneType", lambda model, images: gram.load(None)),  # type: ignore[arg-type]
         (TypeError, "not int", lambda model, images: model.encode_image([7])),
     ],
 )

@@ -10,6 +10,7 @@ from typing import Any
 import gram
 import numpy as np
 import pytest
+import torch
 
 from conftest import Images
 
@@ -70,6 +71,10 @@ def test_images_and_labels_are_a_dataset(model: gram.Model, images: Images) -> N
     prompt = gram.tune(model, (images, labels), shots=5, epochs=2, settings={"baseline": {"batch_size": 4}})
     assert prompt.classes == ["circle", "dot"]
     assert "'batch_size': 4" in str(prompt.header["settings"])
+    tensor = torch.tensor([number % 2 for number in range(10)])
+    assert gram.Dataset(images, tensor).classes == ["0", "1"]
+    divided = gram.Dataset(list(images) * 2, labels * 2, splits=["train"] * 10 + ["test"] * 10)
+    assert gram.tune(model, divided, shots=5, epochs=1).classes == ["circle", "dot"]
     dataset = gram.Dataset(images, labels)
     assert (len(dataset), dataset.classes) == (10, ["circle", "dot"])
     with pytest.raises(ValueError, match="10 images, but 1 labels"):
@@ -83,6 +88,18 @@ def test_a_wrong_setting_is_named(model: gram.Model) -> None:
         gram.tune(model, "demo:food", settings={"baseline": {"rat": 1}})
     with pytest.raises(gram.GramError, match="unknown method `cop`"):
         gram.tune(model, "demo:food", "cop")
+    with pytest.raises(gram.GramError, match="leaves no prompt"):
+        gram.tune(model, "demo:food", "tip-adapter")
+    with pytest.raises(gram.GramError, match="write words before"):
+        gram.tune(model, "demo:food", template="{}")
+    with pytest.raises(gram.GramError, match="pass it with `start`"):
+        gram.tune(model, "demo:food", "unigram", shots=1)
+    with pytest.raises(gram.DataError, match="dataset nowhere"):
+        gram.tune(model, "nowhere")
+    with pytest.raises(ValueError, match="shots = -1"):
+        gram.tune(model, "demo:food", shots=-1)
+    with pytest.raises(TypeError, match="what gram.load gives"):
+        gram.tune("tiny", "demo:food")  # type: ignore[arg-type]
 
 
 def test_topics_become_tables_and_an_initialisation(
@@ -115,6 +132,9 @@ def test_topics_become_tables_and_an_initialisation(
         np.testing.assert_array_equal(other, vectors[0])
 
     start = gram.open_start(tmp_path / "run.safetensors", model)
+    assert pickle.loads(pickle.dumps(start)).kind == "coop"
+    with pytest.raises(gram.GramError, match="give it one"):
+        gram.bench(model, "demo:food", "coop-gram", out=tmp_path / "none", seeds=[1], shots=1)
     prompt = gram.tune(model, "demo:food", "coop", shots=1, epochs=1, start=start)
     assert prompt.header["settings"] and prompt.kind == "coop"
     with pytest.raises(gram.GramError, match="coop"):
@@ -151,6 +171,8 @@ def test_features_are_clustered_as_pairs_are(model: gram.Model) -> None:
         captions=captions, image_features=features, caption_embeddings=texts, settings=settings
     )
     assert sorted(clusters.topics.column("name").to_pylist()) == sorted(things)
+    with pytest.raises(gram.GramError, match="16 wide"):
+        gram.cluster(model, captions=captions, image_features=features, caption_embeddings=texts)
     with pytest.raises(ValueError, match="one shape"):
         gram.cluster(captions=captions, image_features=features, text_features=texts[:, :8])
     with pytest.raises(gram.GramError, match="image features"):

@@ -61,6 +61,33 @@ def test_features_are_those_of_one_machine_when_a_node_is_lost(
     assert gram.ray.embed(model, "demo", tmp_path / "many") == told
 
 
+def test_a_comparison_is_that_of_one_machine_when_a_node_is_lost(
+    model: gram.Model, cluster: Any, tmp_path: Path
+) -> None:
+    others = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    cluster.wait_for_nodes()
+    arguments: dict[str, Any] = {"seeds": [1, 2, 3], "shots": 1, "settings": {"baseline": {"epochs": 3}}}
+    told = gram.bench(model, ["demo:food", "demo:travel"], ["coop", "vpt"], out=tmp_path / "one", **arguments)
+    runs = tmp_path / "many" / "runs"
+
+    def lose_a_node() -> None:
+        while not runs.is_dir() or len(list(runs.rglob("*.json"))) < 2:
+            time.sleep(0.01)
+        cluster.remove_node(others[0], allow_graceful=False)
+
+    loser = threading.Thread(target=lose_a_node, daemon=True)
+    loser.start()
+    found = gram.ray.bench(model, ["demo:food", "demo:travel"], ["coop", "vpt"], out=tmp_path / "many", **arguments)
+    loser.join(timeout=60)
+    assert not loser.is_alive()
+    assert found.table().equals(told.table()) and len(found.table()) == 18
+    one, many = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.json")}
+        for folder in (tmp_path / "one" / "runs", runs)
+    )
+    assert one == many and len(one) == 18
+
+
 def test_what_was_stopped_goes_on_with_tasks(model: gram.Model, cluster: Any, tmp_path: Path) -> None:
     out = tmp_path / "features"
     pairs = gram.Pairs("demo")

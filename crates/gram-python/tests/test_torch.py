@@ -13,6 +13,7 @@ import torch
 
 from conftest import Images
 
+TINY = Path(__file__).parents[3] / "assets" / "tiny"
 NAMES = ["banana", "ice cream", "bread"]
 # Method and design: the name's place, contexts of classes' own, deep visual prompts.
 PROMPTS: list[tuple[str, dict[str, Any]]] = [
@@ -89,26 +90,30 @@ def test_logits_in_transformers(squares: Images, tmp_path: Path) -> None:
     torch_model.save_pretrained(tmp_path)
     model = gram.load(tmp_path)
     check(model, squares, torch_model, "into_transformers", normalised(squares, MEAN, DEVIATION))
+    with pytest.raises(gram.PromptError, match="other weights"):
+        learned(model, squares, "vpt", {}).into_transformers(CLIPModel(torch_model.config))
+    with pytest.raises(TypeError, match="expected a transformers.CLIPModel"):
+        learned(model, squares, "coop", {}).into_transformers("tiny")
     with pytest.raises(gram.PromptError, match="it is another model"):
         other = CLIPModel(CLIPConfig(text_config={**text, "hidden_size": 16}, vision_config=vision))
         learned(model, squares, "coop", {}).into_transformers(other)
 
 
 def test_a_prompted_model_can_be_tuned_further(model: gram.Model) -> None:
-    from transformers import CLIPConfig, CLIPModel
+    from transformers import CLIPModel
 
     images = np.random.default_rng(1).integers(0, 255, (6, 48, 48, 3), dtype=np.uint8)
     prompt = learned(model, images, "joint", {})
-    assert prompt.text_vectors is not None and prompt.visual_vectors is not None
-    text = {"hidden_size": prompt.text_vectors.shape[-1], "num_hidden_layers": 1, "num_attention_heads": 2}
-    vision = {"hidden_size": prompt.visual_vectors.shape[-1], "num_hidden_layers": 1, "num_attention_heads": 2}
-    vision |= {"image_size": 48, "patch_size": 8}
-    torch_model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16))
+    torch_model = CLIPModel.from_pretrained(TINY, dtype=torch.float32)
     prompted = prompt.into_transformers(torch_model)
     assert sorted(name for name, _ in prompted.named_parameters()) == ["context", "visual"]
     loss = torch.nn.functional.cross_entropy(prompted(torch.zeros(3, 3, 48, 48)), torch.arange(3))
     loss.backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in prompted.parameters())
+    with torch.no_grad():
+        expected = prompted(torch.ones(2, 3, 48, 48))
+        found = prompt.into_transformers(torch_model.bfloat16())(torch.ones(2, 3, 48, 48).bfloat16())
+    assert (found - expected).abs().max() < 0.1 * expected.abs().max()
 
 
 @pytest.mark.parametrize("quick_gelu", [False, True])

@@ -78,9 +78,15 @@ impl Clip {
     /// A tuner of a method by its name, such as `coop`, `vpt-gram` or `unigram`.
     ///
     /// # Errors
-    /// If there is no such method; names those that there are.
+    /// If there is no such method, which names those that there are; or it leaves no prompt.
     pub fn tuner(&self, method: &str) -> Result<Tuner<'_>, Error> {
         let method: Method = method.parse().map_err(|error| Error::Refused(format!("{error}")))?;
+        if method.kind().is_none() {
+            return Err(Error::Refused(format!(
+                "{}: it leaves no prompt: compare it with others",
+                method.key()
+            )));
+        }
         Ok(Tuner::new(self, method))
     }
 

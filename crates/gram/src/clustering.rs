@@ -64,6 +64,13 @@ impl Clusterer {
         progress: &dyn Progress,
     ) -> Result<Clusters, Error> {
         self.settings.validate()?;
+        if let Some(model) = model {
+            let (found, joint) = (input.image_features.shape().1, model.clip.config.projection_dim);
+            if found != joint {
+                let problem = format!("image features are {found} wide, but those of {} {joint}", model.name);
+                return Err(Error::Refused(problem));
+            }
+        }
         cluster_numbers(input, model.map(|model| &**model), &self.settings, self.seed, None, progress)
     }
 }

@@ -39,8 +39,19 @@ impl<'a> Comparison<'a> {
     /// Adds a method by its name, such as `coop`.
     ///
     /// # Errors
-    /// If there is no such method; names those that there are.
-    pub fn method(mut self, name: &str) -> Result<Self, Error> {
+    /// If there is no such method, which names those that there are; or it starts from a meta-trained
+    /// initialisation.
+    pub fn method(self, name: &str) -> Result<Self, Error> {
+        let with = self.with(name)?;
+        match with.methods.last().is_some_and(|method| method.baseline().is_some()) {
+            true => Err(Error::Refused(format!(
+                "{name}: it starts from a meta-trained initialisation: give it one"
+            ))),
+            false => Ok(with),
+        }
+    }
+
+    fn with(mut self, name: &str) -> Result<Self, Error> {
         self.methods.push(name.parse().map_err(|error| Error::Refused(format!("{error}")))?);
         Ok(self)
     }
@@ -50,7 +61,7 @@ impl<'a> Comparison<'a> {
     /// # Errors
     /// If there is no such method, or the initialisation is of another kind of prompt.
     pub fn method_from(self, name: &str, initialisation: &Initialisation) -> Result<Self, Error> {
-        let mut with = self.method(name)?;
+        let mut with = self.with(name)?;
         let method = with.methods[with.methods.len() - 1];
         if method.baseline().is_none() || method.kind() != Some(initialisation.kind) {
             let problem =
@@ -70,6 +81,12 @@ impl<'a> Comparison<'a> {
     /// Labelled images of a class; 16 where nothing is said.
     pub fn shots(mut self, shots: usize) -> Self {
         self.settings.shots = shots;
+        self
+    }
+
+    /// Leaves out zero-shot CLIP.
+    pub fn without_zero_shot(mut self) -> Self {
+        self.methods.retain(|method| *method != Method::ZeroShot);
         self
     }
 
@@ -107,6 +124,27 @@ impl<'a> Comparison<'a> {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn run_with(&self, datasets: &[Dataset], progress: &dyn Progress) -> Result<Results, Error> {
+        let results = self.bench(datasets, progress, |bench| bench.run())?.pop();
+        results.ok_or_else(|| Error::Refused("no number of shots".to_owned()))
+    }
+
+    /// The runs that are not finished: the number of the dataset, the seed and the method. Another comparison
+    /// with the same settings may make one in a folder of its own, whose file then belongs at the same place
+    /// in this one's.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), if nothing is run.
+    pub fn runs_left(&self, datasets: &[Dataset]) -> Result<Vec<(usize, u64, Method)>, Error> {
+        let left = self.bench(datasets, &(), |bench| bench.runs_left())?;
+        Ok(left.into_iter().map(|(dataset, place, method)| (dataset, self.seeds[place], method)).collect())
+    }
+
+    fn bench<T>(
+        &self,
+        datasets: &[Dataset],
+        progress: &dyn Progress,
+        ask: impl FnOnce(&Bench<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let template = self.model.template(None)?;
         let datasets: Vec<_> = datasets.iter().map(|dataset| dataset.0.clone()).collect();
         let workbench = Workbench {
@@ -117,7 +155,7 @@ impl<'a> Comparison<'a> {
             command: "",
             progress,
         };
-        let bench = Bench {
+        ask(&Bench {
             workbench,
             datasets: &datasets,
             starts: &vec![self.starts.clone(); self.seeds.len()],
@@ -128,8 +166,6 @@ impl<'a> Comparison<'a> {
             out: &self.folder,
             restart: false,
             others: &[],
-        };
-        let results = bench.run()?.pop();
-        results.ok_or_else(|| Error::Refused("no number of shots".to_owned()))
+        })
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::path::Path;
 
-use gram_data::{ImageFile, LabelledDataset, Pair};
+use gram_data::{ImageFile, LabelledDataset, Pair, Split};
 use gram_hub::model::{open_dataset, open_pairs};
 
 use crate::Error;
@@ -22,13 +22,13 @@ impl Dataset {
         Ok(Self(open_dataset(name_or_path)?.into()))
     }
 
-    /// Images with a label each, all of them for training.
+    /// Images with a label each, and what they are used for.
     ///
     /// # Errors
     /// If there are no images or only one class.
     pub fn of_images(
         name: &str,
-        images: impl IntoIterator<Item = (ImageFile, String)>,
+        images: impl IntoIterator<Item = (ImageFile, String, Split)>,
     ) -> Result<Self, Error> {
         Ok(LabelledDataset::of_images(name, images)?.into())
     }

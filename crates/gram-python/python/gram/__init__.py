@@ -11,8 +11,8 @@ from importlib import import_module
 from types import ModuleType
 
 from ._native import DataError, DeviceError, GramError, ModelError, PromptError, __version__
-from .bench import Results, bench
 from .clustering import Clusters, cluster, meta_train, open_clusters
+from .comparison import Results, bench
 from .data import Dataset, Pairs
 from .embedding import EmbeddingSummary, embed
 from .estimator import PromptClassifier
@@ -46,6 +46,10 @@ __all__ = [
     "open_start",
     "tune",
 ]
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "plot", "ray", "torch"]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from . import _native
 from ._progress import Observer, OnMeasured
-from .data import Images, Pairs, Path, as_pairs, settings_json
-from .model import Model
+from .data import Images, Pairs, Path, as_pairs, count, matrix, settings_json
+from .model import Model, check_model
 from .prompt import Start
 
 if TYPE_CHECKING:
@@ -110,27 +110,29 @@ def cluster(
     said = settings_json(settings)
     with Observer(progress) as observer:
         if pairs is not None:
+            if any(given is not None for given in (captions, image_features, text_features, caption_embeddings)):
+                raise TypeError("cluster pairs, or captions with image_features, not both")
             if model is None:
                 raise TypeError("a model sees the pairs: cluster(model, pairs)")
             seen = as_pairs(pairs)._native
-            return Clusters(_native.Clusters.of_pairs(model._native, seen, seed, said, observer))
+            return Clusters(_native.Clusters.of_pairs(check_model(model), seen, count("seed", seed, 0), said, observer))
         if captions is None or image_features is None:
             raise TypeError("cluster pairs, or captions with image_features")
         if text_features is None and caption_embeddings is None:
             raise TypeError("captions are compared by text_features or caption_embeddings")
-        images = np.asarray(image_features, dtype=np.float32)
-        texts = None if text_features is None else np.asarray(text_features, dtype=np.float32)
-        embeddings = texts if caption_embeddings is None else np.asarray(caption_embeddings, dtype=np.float32)
+        images, said_by = matrix("image_features", image_features), list(captions)
+        texts = None if text_features is None else matrix("text_features", text_features)
+        embeddings = texts if caption_embeddings is None else matrix("caption_embeddings", caption_embeddings)
         assert embeddings is not None
-        named = [str(number) for number in range(len(captions))] if keys is None else list(keys)
+        named = [str(number) for number in range(len(said_by))] if keys is None else [str(key) for key in keys]
         native = _native.Clusters.of_features(
             named,
-            list(captions),
+            said_by,
             images,
             embeddings,
             None if texts is None else _cosines(images, texts),
-            None if model is None else model._native,
-            seed,
+            None if model is None else check_model(model),
+            count("seed", seed, 0),
             said,
             observer,
         )
@@ -195,13 +197,17 @@ def meta_train(
         If there are too few topics, a setting is wrong, or a step diverges.
     """
     found = open_clusters(clusters) if isinstance(clusters, (str, os.PathLike)) else clusters
+    if not isinstance(found, Clusters):
+        raise TypeError(f"clusters are what gram.cluster gives, or its folder, not {type(found).__name__}")
+    if out is not None and not os.fspath(out):
+        raise ValueError("out is a file, not empty")
     with Observer(progress, "query loss", on_step) as observer:
         native = found._native.meta_train(
-            model._native,
+            check_model(model),
             as_pairs(pairs)._native,
             method,
-            steps,
-            seed,
+            None if steps is None else count("steps", steps),
+            count("seed", seed, 0),
             template,
             out,
             settings_json(settings),

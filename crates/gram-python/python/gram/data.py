@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Union
@@ -80,6 +81,8 @@ def _of_pil(image: Image) -> npt.NDArray[np.uint8]:
     from PIL import ImageOps
 
     image = ImageOps.exif_transpose(image)
+    if image.mode in ("I", "F"):
+        raise TypeError(f"a PIL image of mode {image.mode} has no range: convert it to 8 bits first")
     if image.mode.startswith("I;16"):
         return np.round(np.asarray(image, dtype=np.float64) / 257).astype(np.uint8)
     is_transparent = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
@@ -88,7 +91,64 @@ def _of_pil(image: Image) -> npt.NDArray[np.uint8]:
 
 def settings_json(settings: Mapping[str, Any] | None) -> str | None:
     """Settings as the native module takes them."""
-    return None if not settings else json.dumps(dict(settings))
+    return None if not settings else json.dumps(dict(settings), default=_plain, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy number as Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a setting is a number, a text, a list or a dictionary, not {type(value).__name__}")
+
+
+def label_list(labels: Iterable[Any]) -> list[Any]:
+    """Labels one by one, from a list, an array or a tensor."""
+    if isinstance(labels, str):
+        raise TypeError("labels are a list of them, not one text")
+    array = _array(labels)
+    listed: list[Any] = list(labels) if array is None else array.tolist()
+    listed = [label.item() if isinstance(label, np.generic) or _is_tensor(label) else label for label in listed]
+    for label in listed:
+        if label is None or isinstance(label, list) or label != label:
+            raise ValueError(f"an image has a label, not {label!r}")
+    if not listed:
+        raise ValueError("there is no image")
+    return listed
+
+
+def name_list(names: str | Iterable[str]) -> list[str]:
+    """Names of different classes; a text is one."""
+    listed = [names] if isinstance(names, str) else list(names)
+    for name in listed:
+        if not isinstance(name, str):
+            raise TypeError(f"a class is named by a text, not by {name!r}")
+    check_names(listed)
+    return listed
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuses no class, and two that the model reads as one."""
+    if not names:
+        raise ValueError("there is no class")
+    if len({name.replace("_", " ") for name in names}) < len(names):
+        raise ValueError("two classes have one name, as `_` is read as a space")
+
+
+def matrix(name: str, features: Any) -> npt.NDArray[np.float32]:
+    """Features as an array of two dimensions."""
+    array = _array(features)
+    numbers: npt.NDArray[np.float32] = np.asarray(features if array is None else array, dtype=np.float32)
+    if numbers.ndim != 2:
+        raise ValueError(f"{name} are [pairs, width], not {list(numbers.shape)}")
+    return numbers
+
+
+def count(name: str, value: int, least: int = 1) -> int:
+    """A number that counts something, or is a seed."""
+    number = operator.index(value)
+    if not least <= number < 2**63:
+        raise ValueError(f"{name} = {number}: {least} or more")
+    return number
 
 
 class Dataset:
@@ -100,19 +160,30 @@ class Dataset:
         A path or name of any layout that the command line reads, such as a folder for each class, a manifest,
         a standard benchmark as CoOp keeps it, or `demo:food`; or images, with `labels`.
     labels
-        A label for each image. All images are then for training.
+        A label for each image.
     name
         What results call it.
+    splits
+        What each of the images is for: `train`, `val` or `test`; all are for training without it.
     """
 
     def __init__(
-        self, source: Path | Images, labels: Iterable[object] | None = None, name: str = "images"
+        self,
+        source: Path | Images,
+        labels: Iterable[object] | None = None,
+        name: str = "images",
+        *,
+        splits: Iterable[str] | None = None,
     ) -> None:
+        self._path: str | None = None
         if labels is not None:
-            texts = [str(label) for label in labels]
-            self._native = _native.Dataset.of_images(name, native_images(source), texts)
+            texts, images = [str(label) for label in label_list(labels)], native_images(source)
+            check_names(sorted(set(texts)))
+            used = ["train"] * len(images) if splits is None else list(splits)
+            self._native = _native.Dataset.of_images(name, images, texts, used)
         elif isinstance(source, (str, os.PathLike)):
-            self._native = _native.Dataset.open(os.fspath(source))
+            self._path = os.fspath(source)
+            self._native = _native.Dataset.open(self._path)
         else:
             raise TypeError("a dataset is a path, or images and labels")
 
@@ -133,6 +204,11 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self._native)
+
+    def __reduce__(self) -> tuple[type[Dataset], tuple[str]]:
+        if self._path is None:
+            raise TypeError("a dataset of images in memory is not pickled: pickle images and labels")
+        return Dataset, (self._path,)
 
     def __repr__(self) -> str:
         return f"Dataset({self.name!r}, {len(self)} images of {len(self.classes)} classes)"
@@ -158,10 +234,12 @@ class Pairs:
     """
 
     def __init__(self, source: Path | Images, captions: Sequence[str] | None = None) -> None:
+        self._path: str | None = None
         if captions is not None:
             self._native = _native.Pairs.of_images(native_images(source), list(captions))
         elif isinstance(source, (str, os.PathLike)):
-            self._native = _native.Pairs.open(os.fspath(source))
+            self._path = os.fspath(source)
+            self._native = _native.Pairs.open(self._path)
         else:
             raise TypeError("pairs are a path, or images and captions")
 

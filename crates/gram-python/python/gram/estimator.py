@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .data import Images, native_images
+from .data import Images, check_names, label_list, native_images
 from .model import Classifier, Model, opened
 from .prompt import Prompt, Start, tune
 
@@ -64,7 +65,7 @@ class PromptClassifier(_Base):
 
     def __init__(
         self,
-        model: str | Model = "ViT-B/16",
+        model: str | os.PathLike[str] | Model = "ViT-B/16",
         method: str = "coop",
         *,
         shots: int | None = None,
@@ -89,21 +90,20 @@ class PromptClassifier(_Base):
         self.device = device
         self.precision = precision
 
-    def fit(self, images: Images, labels: Iterable[Any]) -> PromptClassifier:
+    def fit(self, X: Images, y: Iterable[Any]) -> PromptClassifier:
         """Tune on images, as `gram.Model.encode_image` takes them, and a label for each."""
         model = self.model
-        if isinstance(model, str):
-            model = opened(model, self.device, self.precision)
-        shown = native_images(images)
-        given = np.asarray(labels if isinstance(labels, np.ndarray) else list(labels))
-        if given.ndim != 1 or len(given) != len(shown):
-            raise ValueError(f"{len(shown)} images have a label each, not labels of shape {given.shape}")
-        self.classes_: npt.NDArray[Any] = np.unique(given)
-        names = {label: self._name(label) for label in self.classes_.tolist()}
-        if len(set(names.values())) < len(names):
-            raise ValueError("two labels have one name: class_names tells them apart")
+        if isinstance(model, (str, os.PathLike)):
+            model = opened(os.fspath(model), self.device, self.precision)
+        shown = native_images(X)
+        given = np.asarray(label_list(y))
+        if len(given) != len(shown):
+            raise ValueError(f"{len(shown)} images have a label each, but there are {len(given)} labels")
+        classes: npt.NDArray[Any] = np.unique(given)
+        names = {label: self._name(label) for label in classes.tolist()}
+        check_names(list(names.values()))
         said = [names[label] for label in given.tolist()]
-        self.prompt_: Prompt = tune(
+        prompt = tune(
             model,
             (shown, said),
             self.method,
@@ -115,16 +115,22 @@ class PromptClassifier(_Base):
             settings=self.settings,
             progress=False,
         )
-        self.losses_: list[float] = self.prompt_.losses
+        # From here on nothing fails: what was fitted before is replaced as a whole.
+        self.prompt_: Prompt = prompt
+        self.losses_: list[float] = prompt.losses
+        self.classes_: npt.NDArray[Any] = classes
         # The prompt's classes stand in the order of their names, these in the order of their labels.
-        order = {name: place for place, name in enumerate(sorted(names.values()))}
-        self._columns = [order[names[label]] for label in self.classes_.tolist()]
         self._names = sorted(names.values())
+        self._columns = [self._names.index(names[label]) for label in classes.tolist()]
         self._classifier: Classifier | None = None
         return self
 
     def _name(self, label: Any) -> str:
-        return str(label) if self.class_names is None else str(self.class_names[label])
+        if self.class_names is None:
+            return str(label)
+        if label not in self.class_names:
+            raise ValueError(f"class_names has no name for the label {label!r}")
+        return str(self.class_names[label])
 
     def _ready(self) -> Classifier:
         if not hasattr(self, "prompt_"):
@@ -135,20 +141,23 @@ class PromptClassifier(_Base):
             self._classifier = self.prompt_.classifier(self._names)
         return self._classifier
 
-    def predict_proba(self, images: Images) -> npt.NDArray[np.float32]:
+    def predict_proba(self, X: Images) -> npt.NDArray[np.float32]:
         """Probabilities of the classes in the order of `classes_`, `[images, classes]`."""
-        columns: npt.NDArray[np.float32] = self._ready().predict_proba(images, progress=False)
+        columns: npt.NDArray[np.float32] = self._ready().predict_proba(X, progress=False)
         return columns[:, self._columns]
 
-    def predict(self, images: Images) -> npt.NDArray[Any]:
+    def predict(self, X: Images) -> npt.NDArray[Any]:
         """The most probable label of each image."""
-        columns = self.predict_proba(images).argmax(axis=1)
+        columns = self.predict_proba(X).argmax(axis=1)
         best: npt.NDArray[Any] = self.classes_[columns]
         return best
 
-    def score(self, images: Images, labels: Iterable[Any], sample_weight: Any = None) -> float:
+    def score(self, X: Images, y: Iterable[Any], sample_weight: Any = None) -> float:
         """Accuracy, in [0, 1]."""
-        right = self.predict(images) == np.asarray(labels if isinstance(labels, np.ndarray) else list(labels))
+        expected, found = np.asarray(label_list(y)), self.predict(X)
+        if len(expected) != len(found):
+            raise ValueError(f"{len(found)} images have a label each, but there are {len(expected)} labels")
+        right = found == expected
         return float(np.average(right, weights=sample_weight))
 
     def __getstate__(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from . import _native
 from ._progress import Observer
-from .data import Images, Path, native_images
+from .data import Images, Path, name_list, native_images
 
 _log = logging.getLogger("gram")
 
@@ -45,7 +46,7 @@ def load(
     DeviceError
         If the device is not there.
     """
-    return Model(str(name), device=device, precision=precision, progress=progress)
+    return Model(os.fspath(name), device=device, precision=precision, progress=progress)
 
 
 class Model:
@@ -61,7 +62,7 @@ class Model:
     ) -> None:
         self._arguments = (name, device, precision)
         with Observer(progress) as observer:
-            self._native = _native.Model(name, device, precision, observer)
+            self._native = _native.Model(name, None if device is None else str(device), precision, observer)
 
     @property
     def name(self) -> str:
@@ -116,7 +117,7 @@ class Model:
         return features
 
     def classifier(
-        self, classes: Iterable[str], template: str | Sequence[str] = "a photo of a {}"
+        self, classes: str | Iterable[str], template: str | Sequence[str] = "a photo of a {}"
     ) -> Classifier:
         """Classes in a hand-written sentence, or in several, whose features are averaged.
 
@@ -128,13 +129,26 @@ class Model:
             With `{}` where the name goes.
         """
         templates = [template] if isinstance(template, str) else list(template)
-        return Classifier(self._native.classifier(list(classes), templates))
+        return Classifier(self._native.classifier(name_list(classes), templates))
 
     def __reduce__(self) -> tuple[Callable[..., Model], tuple[str, str | None, str | None]]:
         return opened, self._arguments
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, device={self.device!r})"
+
+
+def check_model(model: object) -> _native.Model:
+    """What a model is natively.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    """
+    if not isinstance(model, Model):
+        raise TypeError(f"a model is what gram.load gives, not {type(model).__name__}")
+    return model._native
 
 
 @lru_cache(maxsize=2)

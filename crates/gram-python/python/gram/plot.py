@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from .bench import Results
+    from .comparison import Results
     from .prompt import Prompt
 
 
@@ -56,10 +56,14 @@ def epochs(results: Results, dataset: str | None = None, measure: str = "new", a
     measure
         `base` or `new`.
     """
-    axes = _axes(axes)
+    if measure not in ("base", "new"):
+        raise ValueError(f"measure is base or new, not {measure!r}")
     curves = results.curves()
     if dataset is not None:
         curves = curves[curves["dataset"] == dataset]
+    if len(curves) == 0:
+        raise ValueError("these results have no such course: bench(..., every_epoch=True) measures it")
+    axes = _axes(axes)
     for method, points in curves.groupby("method", sort=False):
         means = points.groupby("epoch")[measure].mean()
         axes.plot(means.index, means.to_numpy(), label=method)

@@ -6,18 +6,20 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _native
 from ._progress import Observer, OnMeasured
-from .data import Dataset, Images, Path, as_dataset, settings_json
-from .model import Classifier, Model
+from .data import Dataset, Images, Path, as_dataset, count, name_list, settings_json
+from .model import Classifier, Model, check_model
 
 if TYPE_CHECKING:
     from .torch import PromptedModel
+
+_Read = TypeVar("_Read")
 
 
 class Start:
@@ -39,8 +41,24 @@ class Start:
         """Write the file, which `gram adapt --init` reads, too."""
         self._native.save(path)
 
+    def __reduce__(self) -> tuple[Callable[[bytes, Model], Start], tuple[bytes, Model]]:
+        return _start_of_bytes, (_file_of(self), self._model)
+
     def __repr__(self) -> str:
         return f"Start({self.kind!r})"
+
+
+def check_start(start: object) -> _native.Initialisation:
+    """What a start is natively.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    """
+    if not isinstance(start, Start):
+        raise TypeError(f"a start is what gram.meta_train gives, not {type(start).__name__}")
+    return start._native
 
 
 def open_start(path: Path, model: Model) -> Start:
@@ -51,7 +69,7 @@ def open_start(path: Path, model: Model) -> Start:
     PromptError
         If it cannot be read, or is for another model.
     """
-    return Start(_native.Initialisation.open(path, model._native), model)
+    return Start(_native.Initialisation.open(path, check_model(model)), model)
 
 
 def tune(
@@ -109,19 +127,20 @@ def tune(
     DataError
         If an image cannot be read.
     """
-    dataset = as_dataset(data)
+    native_model, dataset = check_model(model), as_dataset(data)
     begin = open_start(start, model) if isinstance(start, (str, os.PathLike)) else start
+    native_start = None if begin is None else check_start(begin)
     with Observer(progress, "loss", on_epoch) as observer:
         native = _native.Prompt.tune(
-            model._native,
+            native_model,
             dataset._native,
             method,
-            shots,
-            seed,
-            epochs,
+            count("shots", shots),
+            count("seed", seed, 0),
+            None if epochs is None else count("epochs", epochs),
             classes,
             template,
-            None if begin is None else begin._native,
+            native_start,
             settings_json(settings),
             observer,
         )
@@ -136,14 +155,15 @@ def open_prompt(path: Path, model: Model) -> Prompt:
     PromptError
         If it cannot be read, or is for another model.
     """
-    return Prompt(_native.Prompt.open(path, model._native), model)
+    return Prompt(_native.Prompt.open(path, check_model(model)), model)
 
 
 class Prompt:
     """A learned prompt and the model that it is for. `tune` makes one, `open_prompt` reads one."""
 
-    def __init__(self, native: _native.Prompt, model: Model) -> None:
+    def __init__(self, native: _native.Prompt, model: Model, losses: list[float] | None = None) -> None:
         self._native = native
+        self._losses = native.losses if losses is None else losses
         self.model = model
         self._header: dict[str, Any] | None = None
 
@@ -172,7 +192,7 @@ class Prompt:
     @property
     def losses(self) -> list[float]:
         """The mean loss of every epoch; none of a prompt that was read from a file."""
-        return self._native.losses
+        return list(self._losses)
 
     @property
     def text_vectors(self) -> npt.NDArray[np.float32] | None:
@@ -186,7 +206,7 @@ class Prompt:
 
     def classifier(self, names: Iterable[str] | None = None) -> Classifier:
         """Any classes under the prompt; those that it was tuned on without names."""
-        return Classifier(self._native.classifier(None if names is None else list(names)))
+        return Classifier(self._native.classifier(None if names is None else name_list(names)))
 
     def save(self, path: Path) -> None:
         """Write the prompt file, which the command line reads."""
@@ -217,20 +237,34 @@ class Prompt:
 
         return of_open_clip(self, model, names)
 
-    def __reduce__(self) -> tuple[Callable[[bytes, Model], Prompt], tuple[bytes, Model]]:
-        with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, "prompt.safetensors")
-            self.save(path)
-            with open(path, "rb") as file:
-                return _of_bytes, (file.read(), self.model)
+    def __reduce__(
+        self,
+    ) -> tuple[Callable[[bytes, Model, list[float]], Prompt], tuple[bytes, Model, list[float]]]:
+        return _prompt_of_bytes, (_file_of(self), self.model, self._losses)
 
     def __repr__(self) -> str:
         return f"Prompt({self.kind!r}, {len(self.classes)} classes)"
 
 
-def _of_bytes(contents: bytes, model: Model) -> Prompt:
+def _file_of(saved: Start | Prompt) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "prompt.safetensors")
+        saved.save(path)
+        with open(path, "rb") as file:
+            return file.read()
+
+
+def _of_bytes(contents: bytes, model: Model, read: Callable[[Path, Model], _Read]) -> _Read:
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "prompt.safetensors")
         with open(path, "wb") as file:
             file.write(contents)
-        return open_prompt(path, model)
+        return read(path, model)
+
+
+def _prompt_of_bytes(contents: bytes, model: Model, losses: list[float]) -> Prompt:
+    return Prompt(_of_bytes(contents, model, open_prompt)._native, model, losses)
+
+
+def _start_of_bytes(contents: bytes, model: Model) -> Start:
+    return _of_bytes(contents, model, open_start)

@@ -5,18 +5,23 @@ Call `ray.init` first, or `ray.init("auto")` on a cluster. Paths must be the sam
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Sequence
+import pathlib
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ray
 
 from . import _native
 from ._progress import Observer
-from .data import Images, Pairs, Path, as_pairs
+from .comparison import Results, dataset_list, native_bench, plan
+from .data import Dataset, Images, Pairs, Path, as_pairs
 from .embedding import EmbeddingSummary
 from .embedding import embed as embed_here
 from .model import Model, opened
+from .prompt import Start
 
 
 def _task(work: Any, cpus: float) -> Any:
@@ -35,7 +40,38 @@ def _write_parts(
     return len(parts)
 
 
-def _finished(tasks: Iterator[Any], at_once: int) -> Iterator[int]:
+def _make_run(
+    arguments: tuple[str, str | None, str | None],
+    dataset: Dataset,
+    method: tuple[str, Start | None],
+    seed: int,
+    rest: tuple[int, bool, dict[str, Any] | None],
+) -> dict[str, bytes]:
+    """Makes a run in a folder of its own, and gives its files by their place there."""
+    name, start = method
+    with tempfile.TemporaryDirectory() as folder:
+        asked = [(name, None if start is None else start._native)]
+        native_bench(opened(*arguments), [dataset], asked, folder, [seed], *rest).run(None)
+        runs = pathlib.Path(folder, "runs")
+        return {str(path.relative_to(folder)): path.read_bytes() for path in runs.rglob("*") if path.is_file()}
+
+
+def _keep(out: str, files: dict[str, bytes]) -> None:
+    """Puts files into the folder, each as a whole."""
+    for name, contents in files.items():
+        path = pathlib.Path(out, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        partial.write_bytes(contents)
+        partial.replace(path)
+
+
+def _at_once(cpus: float) -> int:
+    """Tasks that wait or run at once: enough that no node waits, few enough that they need little memory here."""
+    return 2 * max(1, int(ray.cluster_resources().get("CPU", 1) / cpus))
+
+
+def _finished(tasks: Iterator[Any], at_once: int) -> Iterator[Any]:
     """What tasks give as they end; no more than so many wait or run at once."""
     running: list[Any] = []
     for task in tasks:
@@ -90,12 +126,56 @@ def embed(
             parts = [(first, listed._native.portable(first, end)) for first, end in chunk]
             yield task.remote(model._arguments, parts, folder, full_precision)
 
-    # Enough that no node waits, and few enough that pairs need little memory here.
-    at_once = 2 * max(1, int(ray.cluster_resources().get("CPU", 1) / cpus))
     with Observer(progress) as observer:
         observer("begin", "parts", len(left))
         done = 0
-        for parts_done in _finished(tasks(), at_once):
+        for parts_done in _finished(tasks(), _at_once(cpus)):
             done += parts_done
             observer("reach", done, "")
     return embed_here(model, listed, folder, full_precision=full_precision, progress=progress)
+
+
+def bench(
+    model: Model,
+    datasets: Dataset | Path | Sequence[Dataset | Path],
+    methods: str | Sequence[str] | Mapping[str, Start | None],
+    *,
+    out: Path,
+    seeds: Iterable[int] = (1, 2, 3),
+    shots: int = 16,
+    every_epoch: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    cpus: float = 1,
+    progress: bool | None = None,
+) -> Results:
+    """Tune and measure methods beside zero-shot CLIP on all nodes, a task for each run.
+
+    The folder is that of `gram.bench` on one machine, byte for byte. A run that is done is never made again, and a node
+    that is lost costs the runs it was at.
+
+    Parameters
+    ----------
+    model, datasets, methods, out, seeds, shots, every_epoch, settings
+        As in `gram.bench`. Datasets are named by paths, which all nodes share; this process alone writes to the folder.
+    cpus
+        CPUs of a task, and its threads.
+    progress
+        Whether a bar is drawn; `None` draws one in a terminal or a notebook.
+    """
+    folder, opened_here, all_seeds = os.path.abspath(out), dataset_list(datasets), list(seeds)
+    starts = methods if isinstance(methods, Mapping) else {}
+    whole = plan(model, opened_here, methods, folder, all_seeds, shots, every_epoch, settings)
+    left = whole.runs_left()
+    task = _task(_make_run, cpus)
+    rest = (shots, every_epoch, None if settings is None else dict(settings))
+
+    def tasks() -> Iterator[Any]:
+        for dataset, seed, method in left:
+            yield task.remote(model._arguments, opened_here[dataset], (method, starts.get(method)), seed, rest)
+
+    with Observer(progress) as observer:
+        observer("begin", "runs", len(left))
+        for files in _finished(tasks(), _at_once(cpus)):
+            _keep(folder, files)
+            observer("advance", "")
+        return Results(json.loads(whole.run(observer)))

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.functional import linear, normalize, scaled_dot_product_attention
 
 from ._native import PromptError
+from .data import name_list
 
 if TYPE_CHECKING:
     from .prompt import Prompt
@@ -62,7 +63,8 @@ class PromptedModel(nn.Module):  # type: ignore[misc]
     """A frozen CLIP model with a prompt and classes: pixels `[images, 3, side, side]` to logits.
 
     Its parameters are the prompt's vectors, so that it can be tuned further. The model it was made from is
-    used, and not changed.
+    used, and not changed: move that one to another device or number format first, and switch its gradients off
+    (`model.requires_grad_(False)`) before you tune. Save the state dictionary, or the prompt, not the module.
 
     Attributes
     ----------
@@ -76,7 +78,7 @@ class PromptedModel(nn.Module):  # type: ignore[misc]
 
     def __init__(self, towers: _Towers, prompt: Prompt, names: Iterable[str] | None) -> None:
         super().__init__()
-        self.names: list[str] = prompt.classes if names is None else list(names)
+        self.names: list[str] = prompt.classes if names is None else name_list(names)
         # Beside the module's own: the frozen model is whoever's it was.
         self.__dict__["towers"] = towers
         device = towers.token_embedding.weight.device
@@ -95,6 +97,7 @@ class PromptedModel(nn.Module):  # type: ignore[misc]
         else:
             weights = prompt.classifier(self.names).weights
             self.register_buffer("weights", torch.from_numpy(weights).to(device), persistent=False)
+        _check_weights(self, prompt)
         if visual is not None:
             self.visual = nn.Parameter(torch.from_numpy(visual).to(device))
             _check_width("vision", self.visual, towers.image_positions)
@@ -103,15 +106,20 @@ class PromptedModel(nn.Module):  # type: ignore[misc]
         """Normalised features of the classes, `[classes, joint width]`."""
         if self.context is None:
             return self.weights
+        return self._read(self.tokens, self.ends)
+
+    def _read(self, tokens: Any, ends: Any) -> Any:
+        """Normalised features of sentences; tokens below 0 are vectors of the context."""
         towers: _Towers = self.__dict__["towers"]
-        words = towers.token_embedding(self.tokens.clamp(min=0))
-        context = self.context[(-1 - self.tokens).clamp(min=0)].to(words.dtype)
-        x = torch.where((self.tokens < 0).unsqueeze(-1), context, words)
+        x = towers.token_embedding(tokens.clamp(min=0))
+        if self.context is not None:
+            context = self.context[(-1 - tokens).clamp(min=0)].to(x.dtype)
+            x = torch.where((tokens < 0).unsqueeze(-1), context, x)
         x = x + towers.text_positions[: x.shape[1]]
         for layer in towers.text_layers:
             # Nothing after the end of a sentence is seen from there.
             x = layer(x, is_causal=True)
-        last = x[torch.arange(len(x), device=x.device), self.ends]
+        last = x[torch.arange(len(x), device=x.device), ends]
         return normalize(towers.text_projection(towers.text_norm(last)), dim=-1)
 
     def image_features(self, pixels: Any) -> Any:
@@ -122,22 +130,26 @@ class PromptedModel(nn.Module):  # type: ignore[misc]
         class_token = towers.class_embedding.reshape(1, 1, width).expand(images, 1, width)
         x = torch.cat([class_token, patches], dim=1) + towers.image_positions
         if self.visual is not None:
-            x = torch.cat([x[:, :1], self._of_layer(0, images), x[:, 1:]], dim=1)
+            x = torch.cat([x[:, :1], self._of_layer(0, x), x[:, 1:]], dim=1)
         x = towers.image_first_norm(x)
         for number, layer in enumerate(towers.image_layers):
             if self.visual is not None and 0 < number < len(self.visual):
-                fresh = self._of_layer(number, images)
+                fresh = self._of_layer(number, x)
                 x = torch.cat([x[:, :1], fresh, x[:, 1 + fresh.shape[1] :]], dim=1)
             x = layer(x, is_causal=False)
         return normalize(towers.image_projection(towers.image_last_norm(x[:, 0])), dim=-1)
 
-    def _of_layer(self, number: int, images: int) -> Any:
-        return self.visual[number].expand(images, -1, -1)
+    def _of_layer(self, number: int, x: Any) -> Any:
+        return self.visual[number].to(x.dtype).expand(len(x), -1, -1)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.names)} classes"
 
     def forward(self, pixels: Any) -> Any:
         """Logits, `[images, classes]`."""
         towers: _Towers = self.__dict__["towers"]
-        return towers.logit_scale.exp() * self.image_features(pixels) @ self.text_features().T
+        images = self.image_features(pixels)
+        return towers.logit_scale.exp() * images @ self.text_features().to(images.dtype).T
 
 
 def _check_width(tower: str, vectors: Any, positions: Any) -> None:
@@ -148,6 +160,21 @@ def _check_width(tower: str, vectors: Any, positions: Any) -> None:
         )
 
 
+def _check_weights(prompted: PromptedModel, prompt: Prompt) -> None:
+    """Refuses a model that reads a sentence otherwise than the prompt's."""
+    text = "a photo of a cat"
+    device = prompted.__dict__["towers"].token_embedding.weight.device
+    tokens = torch.tensor([prompt.model._native.tokens(text)], device=device)
+    wrong = PromptError("this model has other weights than the one that the prompt was learned for")
+    if int(tokens.max()) >= prompted.__dict__["towers"].token_embedding.weight.shape[0]:
+        raise wrong
+    with torch.no_grad():
+        found = prompted._read(tokens, torch.tensor([tokens.shape[1] - 1], device=device))[0].float().cpu()
+    expected = torch.from_numpy(prompt.model.encode_text(text)[0])
+    if found.shape != expected.shape or float(found @ expected) < 0.99:
+        raise wrong
+
+
 def _check_kind(prompt: Prompt) -> None:
     if prompt.kind == "cocoop":
         raise PromptError("a CoCoOp prompt moves with every image: no other program's model has a place for it")
@@ -156,6 +183,8 @@ def _check_kind(prompt: Prompt) -> None:
 def of_transformers(prompt: Prompt, model: Any, names: Iterable[str] | None) -> PromptedModel:
     """A prompt in a `transformers.CLIPModel`."""
     _check_kind(prompt)
+    if not hasattr(model, "text_model") or not hasattr(model, "visual_projection"):
+        raise TypeError(f"expected a transformers.CLIPModel, not {type(model).__name__}")
     text, vision = model.text_model, model.vision_model
 
     def layers(tower: Any) -> list[_Layer]:
@@ -192,6 +221,8 @@ def of_transformers(prompt: Prompt, model: Any, names: Iterable[str] | None) -> 
 def of_open_clip(prompt: Prompt, model: Any, names: Iterable[str] | None) -> PromptedModel:
     """A prompt in a model of open_clip."""
     _check_kind(prompt)
+    if not hasattr(model, "visual"):
+        raise TypeError(f"expected a model of open_clip, not {type(model).__name__}")
     text, vision = getattr(model, "text", model), model.visual
     if not hasattr(vision, "conv1") or not hasattr(text, "token_embedding"):
         raise PromptError("this model of open_clip has other towers than CLIP's transformers")

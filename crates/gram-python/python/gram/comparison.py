@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import _native
 from ._progress import Observer
-from .data import Dataset, Path, as_dataset, settings_json
-from .model import Model
-from .prompt import Start
+from .data import Dataset, Path, as_dataset, count, settings_json
+from .model import Model, check_model
+from .prompt import Start, check_start
 
 if TYPE_CHECKING:
     import pandas
@@ -44,8 +45,8 @@ class Results:
 
 def bench(
     model: Model,
-    datasets: Sequence[Dataset | Path],
-    methods: Sequence[str] | Mapping[str, Start | None],
+    datasets: Dataset | Path | Sequence[Dataset | Path],
+    methods: str | Sequence[str] | Mapping[str, Start | None],
     *,
     out: Path,
     seeds: Iterable[int] = (1, 2, 3),
@@ -77,11 +78,50 @@ def bench(
     progress
         Whether a bar is drawn; `None` draws one in a terminal or a notebook.
     """
-    starts = methods if isinstance(methods, Mapping) else dict.fromkeys(methods)
-    asked = [(name, None if start is None else start._native) for name, start in starts.items()]
-    opened = [as_dataset(dataset)._native for dataset in datasets]
     with Observer(progress) as observer:
-        found = _native.bench(
-            model._native, opened, asked, out, list(seeds), shots, every_epoch, settings_json(settings), observer
-        )
-    return Results(json.loads(found))
+        return Results(json.loads(plan(model, datasets, methods, out, seeds, shots, every_epoch, settings).run(observer)))
+
+
+def plan(
+    model: Model,
+    datasets: Dataset | Path | Sequence[Dataset | Path],
+    methods: str | Sequence[str] | Mapping[str, Start | None],
+    out: Path,
+    seeds: Iterable[int],
+    shots: int,
+    every_epoch: bool,
+    settings: Mapping[str, Any] | None,
+) -> _native.Bench:
+    """The comparison that `bench` runs: zero-shot CLIP first."""
+    starts = methods if isinstance(methods, Mapping) else dict.fromkeys([methods] if isinstance(methods, str) else methods)
+    asked = [(name, None if start is None else check_start(start)) for name, start in {"zero-shot": None, **starts}.items()]
+    return native_bench(model, dataset_list(datasets), asked, out, seeds, shots, every_epoch, settings)
+
+
+def dataset_list(datasets: Dataset | Path | Sequence[Dataset | Path]) -> list[Dataset]:
+    """Datasets, opened; or one."""
+    several = [datasets] if isinstance(datasets, (str, os.PathLike, Dataset)) else datasets
+    return [as_dataset(dataset) for dataset in several]
+
+
+def native_bench(
+    model: Model,
+    datasets: Sequence[Dataset],
+    methods: list[tuple[str, _native.Initialisation | None]],
+    out: Path,
+    seeds: Iterable[int],
+    shots: int,
+    every_epoch: bool,
+    settings: Mapping[str, Any] | None,
+) -> _native.Bench:
+    """A comparison as the native module takes it."""
+    return _native.Bench(
+        check_model(model),
+        [dataset._native for dataset in datasets],
+        methods,
+        out,
+        [count("seed", seed, 0) for seed in seeds],
+        count("shots", shots),
+        every_epoch,
+        settings_json(settings),
+    )
