@@ -203,9 +203,9 @@ impl<'a> Bench<'a> {
         Ok(results)
     }
 
-    /// The runs that have no file yet: the number of the dataset that is tuned on, the place of the seed among
-    /// the seeds, and the method. Any bench of the same settings may make one in a folder of its own, where
-    /// its file has the same name.
+    /// The runs that have no file yet: the number of the dataset that is tuned on, the place of the seed
+    /// among the seeds, and the method. Any bench of the same settings may make one in a folder of its own,
+    /// where its file has the same name.
     ///
     /// # Errors
     /// As [`run`](Self::run), if nothing is run.

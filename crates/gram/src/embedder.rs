@@ -36,8 +36,8 @@ impl<'a> Embedder<'a> {
     }
 
     /// Claims the folder for these features, and tells which pairs have none yet, part by part. Any machine
-    /// may write a part with [`write_part`](Self::write_part); [`run`](Self::run) then joins them to the bytes
-    /// of one machine.
+    /// may write a part with [`write_part`](Self::write_part); [`run`](Self::run) then joins them to the
+    /// bytes of one machine.
     ///
     /// # Errors
     /// If the folder holds features of something else.

@@ -36,6 +36,10 @@ const STEPS: usize = 24;
 /// megabyte, stay in a core's own cache.
 const GROUP: usize = 7;
 
+/// Panels of columns that lie side by side and are brought into tiles together, a step after the other:
+/// longer pieces of each row are read at once.
+const TOGETHER: usize = 4;
+
 /// A row of a tile: numbers in bf16 by pairs.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
@@ -132,11 +136,15 @@ impl Tiles {
         let length = BLOCK * inner.div_ceil(STEP).max(1);
         let all = panels.len() * length;
         let mut rows = Vec::with_capacity(all);
-        let room = rows.spare_capacity_mut()[..all].par_chunks_exact_mut(length).with_min_len(at_least);
-        room.zip(panels).for_each(|(room, panel)| {
+        let together = match items {
+            Items::Columns(Matrix { column_stride: 1, .. }) => TOGETHER,
+            _ => 1,
+        };
+        let room = rows.spare_capacity_mut()[..all].par_chunks_mut(together * length);
+        room.with_min_len(at_least).enumerate().for_each(|(number, room)| {
             widest(
                 #[inline(always)]
-                || fill(items, panel, room),
+                || fill(items, panels.start + number * together, room, length),
             );
         });
         // SAFETY: all rows of every panel were written.
@@ -152,28 +160,36 @@ impl Tiles {
     }
 }
 
-/// Writes the tiles of a panel.
+/// Writes the tiles of panels, a `length` each, from one of that number on: a step of all of them, then the
+/// next.
 #[inline(always)]
-fn fill(items: Items<'_>, panel: usize, room: &mut [MaybeUninit<Row>]) {
-    for (step, room) in room.chunks_exact_mut(BLOCK).enumerate() {
-        for half in 0..2 {
-            let (item, inner) = ((2 * panel + half) * SIDE, step * STEP);
-            let mut write = |row: usize, pairs: [Row; PARTS]| {
-                for (part, pairs) in pairs.into_iter().enumerate() {
-                    room[(2 * part + half) * SIDE + row].write(pairs);
+fn fill(items: Items<'_>, first: usize, room: &mut [MaybeUninit<Row>], length: usize) {
+    for step in 0..length / BLOCK {
+        for (panel, room) in (first..).zip(room.chunks_exact_mut(length)) {
+            fill_step(items, panel, step, &mut room[step * BLOCK..][..BLOCK]);
+        }
+    }
+}
+
+/// Writes the tiles of a panel in a step.
+#[inline(always)]
+fn fill_step(items: Items<'_>, panel: usize, step: usize, room: &mut [MaybeUninit<Row>]) {
+    for half in 0..2 {
+        let (item, inner) = ((2 * panel + half) * SIDE, step * STEP);
+        let mut write = |row: usize, pairs: [Row; PARTS]| {
+            for (part, pairs) in pairs.into_iter().enumerate() {
+                room[(2 * part + half) * SIDE + row].write(pairs);
+            }
+        };
+        match items {
+            Items::Rows(matrix) => {
+                for (row, numbers) in by_item(matrix, item, inner).iter().enumerate() {
+                    write(row, pairs(|pair| [numbers[2 * pair], numbers[2 * pair + 1]]));
                 }
-            };
-            match items {
-                Items::Rows(matrix) => {
-                    for (row, numbers) in by_item(matrix, item, inner).iter().enumerate() {
-                        write(row, pairs(|pair| [numbers[2 * pair], numbers[2 * pair + 1]]));
-                    }
-                }
-                Items::Columns(matrix) => {
-                    for (row, [one, other]) in by_number(matrix, inner, item).as_chunks().0.iter().enumerate()
-                    {
-                        write(row, pairs(|item| [one[item], other[item]]));
-                    }
+            }
+            Items::Columns(matrix) => {
+                for (row, [one, other]) in by_number(matrix, inner, item).as_chunks().0.iter().enumerate() {
+                    write(row, pairs(|item| [one[item], other[item]]));
                 }
             }
         }
