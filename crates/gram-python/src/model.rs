@@ -21,7 +21,10 @@ pub struct Model(pub Arc<Clip>);
 /// Where and how to compute, as the command line's `--device` and `--precision` say it.
 fn compute(device: Option<&DeviceChoice>, precision: Option<Precision>) -> Result<Compute, Error> {
     let compute = device.map_or_else(Compute::of_environment, Compute::of)?;
-    Ok(precision.map_or(Ok(compute.clone()), |precision| compute.in_precision(precision))?)
+    Ok(match precision {
+        Some(precision) => compute.in_precision(precision)?,
+        None => compute,
+    })
 }
 
 /// What cannot be what it stands for.

@@ -81,7 +81,7 @@ pub fn run<T: Send + 'static>(
     let is_left = Arc::new(AtomicBool::new(false));
     let tell = {
         let send = send.clone();
-        // Nobody hears what is told to those who have left.
+        // Sending fails once nobody waits for the work.
         Box::new(move |event| drop(send.send(Message::Event(event))))
     };
     let watch = Watch { tell, is_left: Arc::clone(&is_left) };
@@ -142,7 +142,7 @@ fn said(panic: &(dyn Any + Send)) -> &str {
 /// The process that imported the module.
 static IMPORTED_BY: OnceLock<u32> = OnceLock::new();
 
-/// Notes which process this is, so that one that is forked later is told from it.
+/// Notes which process this is, to know a process that is forked later.
 pub fn note_process() {
     _ = IMPORTED_BY.set(process::id());
 }

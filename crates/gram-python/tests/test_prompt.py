@@ -71,6 +71,9 @@ def test_images_and_labels_are_a_dataset(model: gram.Model, images: Images) -> N
     prompt = gram.tune(model, (images, labels), shots=5, epochs=2, settings={"baseline": {"batch_size": 4}})
     assert prompt.classes == ["circle", "dot"]
     assert "'batch_size': 4" in str(prompt.header["settings"])
+    assert len(pickle.loads(pickle.dumps(gram.Pairs("demo")))) == 4000
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(gram.Pairs(images, labels))
     tensor = torch.tensor([number % 2 for number in range(10)])
     assert gram.Dataset(images, tensor).classes == ["0", "1"]
     divided = gram.Dataset(list(images) * 2, labels * 2, splits=["train"] * 10 + ["test"] * 10)

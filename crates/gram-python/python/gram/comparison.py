@@ -78,24 +78,17 @@ def bench(
     progress
         Whether a bar is drawn; `None` draws one in a terminal or a notebook.
     """
+    starts, opened = starts_of(methods), dataset_list(datasets)
     with Observer(progress) as observer:
-        return Results(json.loads(plan(model, datasets, methods, out, seeds, shots, every_epoch, settings).run(observer)))
+        compared = comparison(model, opened, starts, out, seeds, shots, every_epoch, settings)
+        return Results(json.loads(compared.run(observer)))
 
 
-def plan(
-    model: Model,
-    datasets: Dataset | Path | Sequence[Dataset | Path],
-    methods: str | Sequence[str] | Mapping[str, Start | None],
-    out: Path,
-    seeds: Iterable[int],
-    shots: int,
-    every_epoch: bool,
-    settings: Mapping[str, Any] | None,
-) -> _native.Bench:
-    """The comparison that `bench` runs: zero-shot CLIP first."""
-    starts = methods if isinstance(methods, Mapping) else dict.fromkeys([methods] if isinstance(methods, str) else methods)
-    asked = [(name, None if start is None else check_start(start)) for name, start in {"zero-shot": None, **starts}.items()]
-    return native_bench(model, dataset_list(datasets), asked, out, seeds, shots, every_epoch, settings)
+def starts_of(methods: str | Sequence[str] | Mapping[str, Start | None]) -> dict[str, Start | None]:
+    """What each method starts from: zero-shot CLIP first, then those that are asked for."""
+    if not isinstance(methods, Mapping):
+        methods = dict.fromkeys([methods] if isinstance(methods, str) else methods)
+    return {"zero-shot": None, **methods}
 
 
 def dataset_list(datasets: Dataset | Path | Sequence[Dataset | Path]) -> list[Dataset]:
@@ -104,21 +97,21 @@ def dataset_list(datasets: Dataset | Path | Sequence[Dataset | Path]) -> list[Da
     return [as_dataset(dataset) for dataset in several]
 
 
-def native_bench(
+def comparison(
     model: Model,
     datasets: Sequence[Dataset],
-    methods: list[tuple[str, _native.Initialisation | None]],
+    starts: Mapping[str, Start | None],
     out: Path,
     seeds: Iterable[int],
     shots: int,
     every_epoch: bool,
     settings: Mapping[str, Any] | None,
 ) -> _native.Bench:
-    """A comparison as the native module takes it."""
+    """A comparison of these methods and no other, as the native module takes it."""
     return _native.Bench(
         check_model(model),
         [dataset._native for dataset in datasets],
-        methods,
+        [(name, None if start is None else check_start(start)) for name, start in starts.items()],
         out,
         [count("seed", seed, 0) for seed in seeds],
         count("shots", shots),

@@ -6,15 +6,12 @@ import json
 import operator
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Union
+from typing import Any, TypeAlias, Union
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _native
-
-if TYPE_CHECKING:
-    from typing_extensions import TypeAlias
 
 Path: TypeAlias = Union[str, "os.PathLike[str]"]
 #: One image: a path, the bytes of an encoded image, a PIL image, or uint8 as an array or a torch tensor.
@@ -50,14 +47,20 @@ def _is_tensor(image: Image) -> bool:
 
 
 def _array(images: Images) -> npt.NDArray[Any] | None:
-    """An array or a tensor as an array, channels last."""
-    if isinstance(images, np.ndarray):
-        return images
-    if not _is_tensor(images):
-        return None
-    array: npt.NDArray[Any] = images.detach().cpu().numpy()
+    """An array or a tensor of images as an array, channels last."""
+    array = _numbers(images)
+    if array is None or not _is_tensor(images):
+        return array
     # Torch has channels first; three pixels in width are less usual than colours.
     return np.moveaxis(array, -3, -1) if array.ndim >= 3 and array.shape[-3] in (1, 3, 4) else array
+
+
+def _numbers(given: Any) -> npt.NDArray[Any] | None:
+    """An array or a tensor as an array."""
+    if _is_tensor(given):
+        array: npt.NDArray[Any] = given.detach().cpu().numpy()
+        return array
+    return given if isinstance(given, np.ndarray) else None
 
 
 def _native_image(image: Image) -> _Native:
@@ -105,7 +108,7 @@ def label_list(labels: Iterable[Any]) -> list[Any]:
     """Labels one by one, from a list, an array or a tensor."""
     if isinstance(labels, str):
         raise TypeError("labels are a list of them, not one text")
-    array = _array(labels)
+    array = _numbers(labels)
     listed: list[Any] = list(labels) if array is None else array.tolist()
     listed = [label.item() if isinstance(label, np.generic) or _is_tensor(label) else label for label in listed]
     for label in listed:
@@ -136,7 +139,7 @@ def check_names(names: Sequence[str]) -> None:
 
 def matrix(name: str, features: Any) -> npt.NDArray[np.float32]:
     """Features as an array of two dimensions."""
-    array = _array(features)
+    array = _numbers(features)
     numbers: npt.NDArray[np.float32] = np.asarray(features if array is None else array, dtype=np.float32)
     if numbers.ndim != 2:
         raise ValueError(f"{name} are [pairs, width], not {list(numbers.shape)}")
@@ -245,6 +248,11 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self._native)
+
+    def __reduce__(self) -> tuple[type[Pairs], tuple[str]]:
+        if self._path is None:
+            raise TypeError("pairs in memory are not pickled: pickle images and captions")
+        return Pairs, (self._path,)
 
     def __repr__(self) -> str:
         return f"Pairs({len(self)})"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ._progress import Observer
 from .data import Images, Pairs, Path, as_pairs
-from .model import Model
+from .model import Model, check_model
 
 
 @dataclass(frozen=True)
@@ -59,5 +59,5 @@ def embed(
         If the folder holds features of something else, or no image can be read.
     """
     with Observer(progress) as observer:
-        said = as_pairs(pairs)._native.embed(model._native, out, full_precision, observer)
+        said = as_pairs(pairs)._native.embed(check_model(model), out, full_precision, observer)
     return EmbeddingSummary(**json.loads(said))

@@ -30,8 +30,7 @@ else:
     except ImportError:
 
         class _Base:
-            def __init_subclass__(cls) -> None:
-                pass
+            pass
 
 
 class PromptClassifier(_Base):

@@ -16,11 +16,11 @@ import ray
 
 from . import _native
 from ._progress import Observer
-from .comparison import Results, dataset_list, native_bench, plan
+from .comparison import Results, comparison, dataset_list, starts_of
 from .data import Dataset, Images, Pairs, Path, as_pairs
 from .embedding import EmbeddingSummary
 from .embedding import embed as embed_here
-from .model import Model, opened
+from .model import Model, check_model, opened
 from .prompt import Start
 
 
@@ -33,7 +33,7 @@ def _task(work: Any, cpus: float) -> Any:
 def _write_parts(
     arguments: tuple[str, str | None, str | None], parts: list[tuple[int, str]], out: str, full_precision: bool
 ) -> int:
-    """Writes the parts that are not there: a task that is done again finds what it did."""
+    """Writes parts. A task that is done again writes the same bytes."""
     model = opened(*arguments)
     for first, pairs in parts:
         _native.write_part(model._native, pairs, first, out, full_precision)
@@ -48,10 +48,8 @@ def _make_run(
     rest: tuple[int, bool, dict[str, Any] | None],
 ) -> dict[str, bytes]:
     """Makes a run in a folder of its own, and gives its files by their place there."""
-    name, start = method
     with tempfile.TemporaryDirectory() as folder:
-        asked = [(name, None if start is None else start._native)]
-        native_bench(opened(*arguments), [dataset], asked, folder, [seed], *rest).run(None)
+        comparison(opened(*arguments), [dataset], dict([method]), folder, [seed], *rest).run(None)
         runs = pathlib.Path(folder, "runs")
         return {str(path.relative_to(folder)): path.read_bytes() for path in runs.rglob("*") if path.is_file()}
 
@@ -117,7 +115,7 @@ def embed(
         Whether a bar is drawn; `None` draws one in a terminal or a notebook.
     """
     folder, listed = os.path.abspath(out), as_pairs(pairs)
-    left = listed._native.parts_left(model._native, folder, full_precision)
+    left = listed._native.parts_left(check_model(model), folder, full_precision)
     task = _task(_write_parts, cpus)
     chunks = [left[start : start + parts_per_task] for start in range(0, len(left), parts_per_task)]
 
@@ -162,16 +160,15 @@ def bench(
     progress
         Whether a bar is drawn; `None` draws one in a terminal or a notebook.
     """
-    folder, opened_here, all_seeds = os.path.abspath(out), dataset_list(datasets), list(seeds)
-    starts = methods if isinstance(methods, Mapping) else {}
-    whole = plan(model, opened_here, methods, folder, all_seeds, shots, every_epoch, settings)
+    folder, opened_here, starts = os.path.abspath(out), dataset_list(datasets), starts_of(methods)
+    whole = comparison(model, opened_here, starts, folder, seeds, shots, every_epoch, settings)
     left = whole.runs_left()
     task = _task(_make_run, cpus)
     rest = (shots, every_epoch, None if settings is None else dict(settings))
 
     def tasks() -> Iterator[Any]:
         for dataset, seed, method in left:
-            yield task.remote(model._arguments, opened_here[dataset], (method, starts.get(method)), seed, rest)
+            yield task.remote(model._arguments, opened_here[dataset], (method, starts[method]), seed, rest)
 
     with Observer(progress) as observer:
         observer("begin", "runs", len(left))
