@@ -193,6 +193,9 @@ impl<'a> Protocol<'a> {
         start: &Start,
         numbers: &[usize],
     ) -> Result<Vec<Point>, EvaluationError> {
+        if method.prompts(Part::Text) && start.theta.get(Part::Text).is_none() {
+            return Err(EvaluationError::NoWords { template: self.prepared.template.to_string() });
+        }
         let Classes::Features(hand_written) = self.prepared.hand_written(numbers) else {
             return Ok(Vec::new());
         };

@@ -32,6 +32,12 @@ pub enum EvaluationError {
         /// Of which classes.
         classes: String,
     },
+    /// A textual prompt has no vectors: it starts from words, and there are none.
+    #[error("template `{template}`: write words before {{}}, which initialise a textual prompt")]
+    NoWords {
+        /// The template.
+        template: String,
+    },
     /// A prompt that has a context for each class was asked about others.
     #[error("contexts of {contexts} classes say nothing of {classes} others: tune one context for all")]
     Contexts {

@@ -8,7 +8,7 @@ use gram_experiments::settings_file::SettingsFile;
 use gram_experiments::tuned_prompt::{TunedPrompt, prepared, tune};
 use gram_experiments::tuning_settings::for_model;
 use gram_experiments::workbench::CheckedSettings;
-use gram_prompt::{Part, PromptFile};
+use gram_prompt::PromptFile;
 use gram_report::results::Method;
 use gram_tune::method::Starts;
 use serde_json::{Map, Value};
@@ -128,13 +128,6 @@ impl<'a> Tuner<'a> {
     pub fn fit_with(&self, dataset: &Dataset, progress: &dyn Progress) -> Result<Prompt<'a>, Error> {
         let settings = CheckedSettings::new(self.settings.clone(), self.model)?;
         let template = self.model.template(self.template.as_deref())?;
-        if self.method.kind().is_some_and(|kind| kind.has(Part::Text))
-            && self.settings.design.context_tokens == 0
-            && template.context(&self.model.clip, &self.model.tokenizer)?.is_none()
-        {
-            let problem = "write words before {}, which initialise a textual prompt";
-            return Err(Error::Refused(format!("template `{template}`: {problem}")));
-        }
         let prepared = prepared(self.method, &dataset.0, self.model, &template)?;
         let protocol = Protocol { prepared: &prepared, settings: &settings, starts: &self.starts, progress };
         let shots = protocol.shots(self.classes, None, &[self.method], self.seed)?;
