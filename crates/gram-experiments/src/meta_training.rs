@@ -10,8 +10,8 @@ use gram_cluster::Clusters;
 use gram_data::fingerprint;
 use gram_features::ImageStore;
 use gram_meta::{
-    EpisodeData, EpisodeSource, MetaState, MetaStep, MetaTraining, MetaTrainingSettings, Regulator,
-    TopicPool, checkpoint,
+    EpisodeData, EpisodeSource, LearnedEpisodes, MetaGradient, MetaState, MetaStep, MetaTraining,
+    MetaTrainingSettings, Regulator, StepGradients, TopicPool, checkpoint,
 };
 use gram_prompt::prompt_file::VERSION;
 use gram_prompt::{
@@ -20,7 +20,7 @@ use gram_prompt::{
 use gram_tune::design::PromptDesign;
 use serde_json::{Value, json};
 
-use crate::error::{Context, Result, refuse, require};
+use crate::error::{Context, Result, refuse, refused, require};
 use crate::run_folder::{Run, beside_file, claim_for_file, model_identity};
 use crate::starts::start_of;
 use crate::{settings_file, tensorboard, whole_file};
@@ -126,7 +126,13 @@ pub struct MetaRun<'a> {
     pub command: &'a str,
     /// Whether an earlier run in its folder is deleted.
     pub restart: bool,
+    /// Who computes meta-gradients; this process where nobody else does.
+    pub elsewhere: Option<&'a Elsewhere<'a>>,
 }
+
+/// Computes the meta-gradients of a step on other machines: asked with the bytes of a training state, it
+/// gives what [`GradientWorker::pass`] says for each pass, in their order.
+pub type Elsewhere<'a> = dyn Fn(&[u8]) -> Result<Vec<Vec<u8>>> + Sync + 'a;
 
 /// What a run makes in its folder.
 const MAKES: [&str; 5] = ["settings.toml", "start.safetensors", CHECKPOINT, METRICS, EVENTS];
@@ -145,8 +151,9 @@ impl MetaRun<'_> {
     pub fn run_in_memory(&self, observe: &mut dyn FnMut(&MetaStep)) -> Result<MetaState> {
         let (device, clip) = (self.model.device(), PromptedClip::new(self.model, self.placement));
         let mut training = self.training(&clip, &device)?;
+        let identity = self.identity()?;
         while !training.is_finished() {
-            observe(&training.advance()?);
+            observe(&self.advance(&mut training, &identity)?);
         }
         Ok(training.result().clone())
     }
@@ -192,7 +199,7 @@ impl MetaRun<'_> {
         let mut record = Record::open(folder, training.training_state().step)?;
         record.before.iter().for_each(&mut *observe);
         while !training.is_finished() {
-            let step = training.advance()?;
+            let step = self.advance(&mut training, &identity)?;
             record.note(&step)?;
             observe(&step);
             if step.step.is_multiple_of(CHECKPOINT_STEPS) || training.is_finished() {
@@ -206,6 +213,23 @@ impl MetaRun<'_> {
     fn training<'b>(&'b self, clip: &'b PromptedClip<'b>, device: &'b Device) -> Result<MetaTraining<'b>> {
         let (start, episodes) = (self.start.clone(), self.episodes.clone());
         Ok(MetaTraining::new(clip, self.episode_data, start, episodes, self.settings, device)?)
+    }
+
+    /// One outer step.
+    fn advance(&self, training: &mut MetaTraining, identity: &Value) -> Result<MetaStep> {
+        let Some(elsewhere) = self.elsewhere else { return Ok(training.advance()?) };
+        let at = training.training_state().for_gradients(self.settings);
+        let mut gradients = Vec::with_capacity(self.settings.meta_batch);
+        for pass in elsewhere(&checkpoint::to_bytes(&at, identity)?)? {
+            gradients.extend(split(&pass, &self.start, &self.model.device())?);
+        }
+        require!(
+            gradients.len() == self.settings.meta_batch,
+            "{} meta-gradients were computed, not {}",
+            gradients.len(),
+            self.settings.meta_batch
+        );
+        Ok(training.advance_by(&gradients)?)
     }
 
     /// Whether the file `out` is what this run ends in, and not another that was put there since.
@@ -267,6 +291,70 @@ impl MetaRun<'_> {
         }
         Ok(self.file(state)?.save(path)?)
     }
+}
+
+/// Computes meta-gradients of a run on another machine.
+pub struct GradientWorker<'a> {
+    run: MetaRun<'a>,
+    identity: Value,
+    clip: PromptedClip<'a>,
+    episodes: LearnedEpisodes,
+    device: Device,
+}
+
+impl<'a> GradientWorker<'a> {
+    /// Of a run that has the same settings and data.
+    ///
+    /// # Errors
+    /// If too few episodes are listed, or the model's weights cannot be read.
+    pub fn new(run: MetaRun<'a>) -> Result<Self> {
+        let (identity, device) = (run.identity()?, run.model.device());
+        let clip = PromptedClip::new(run.model, run.placement);
+        let episodes = run.episodes.clone().learned(run.episode_data, run.settings)?;
+        Ok(Self { run, identity, clip, episodes, device })
+    }
+
+    /// The meta-gradients of a pass ([`MetaTrainingSettings::passes`]) of the step that follows `at`, a
+    /// training state in bytes.
+    ///
+    /// # Errors
+    /// If the state is of a run with other settings or data, there is no such pass, or an image cannot be
+    /// read.
+    pub fn pass(&self, at: &[u8], pass: usize) -> Result<Vec<u8>> {
+        let MetaRun { episode_data, settings, start, .. } = &self.run;
+        let at = checkpoint::from_bytes(at, &self.identity, start, settings, &self.device)
+            .map_err(|_| refused!("this worker sees other settings, another model or other pairs"))?;
+        let episodes = settings.passes().into_iter().nth(pass);
+        let episodes = episodes.with_context(|| format!("a step has no pass {pass}"))?;
+        let (clip, episode_data, device) = (&self.clip, *episode_data, &self.device);
+        let gradients = StepGradients { clip, episode_data, episodes: &self.episodes, settings, device };
+        let found = gradients.of_pass(&at, episodes)?;
+        joined(&found)
+    }
+}
+
+/// Meta-gradients as bytes, each after its length.
+fn joined(gradients: &[MetaGradient]) -> Result<Vec<u8>> {
+    let mut all = Vec::new();
+    for gradient in gradients {
+        let bytes = gradient.to_bytes()?;
+        all.extend((bytes.len() as u64).to_le_bytes());
+        all.extend(bytes);
+    }
+    Ok(all)
+}
+
+/// The meta-gradients in [`joined`] bytes.
+fn split(mut bytes: &[u8], like: &MetaState, device: &Device) -> Result<Vec<MetaGradient>> {
+    let mut found = Vec::new();
+    while let Some((length, rest)) = bytes.split_first_chunk() {
+        let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
+        let (one, rest) =
+            rest.split_at_checked(length).with_context(|| "a meta-gradient was cut".to_owned())?;
+        found.push(MetaGradient::from_bytes(one, like, device)?);
+        bytes = rest;
+    }
+    Ok(found)
 }
 
 /// What to do about a checkpoint that does not belong to the run.

@@ -39,6 +39,12 @@ impl<'a> From<&'a Pairs> for PairSource<'a> {
     }
 }
 
+impl<'a> From<&'a FeatureFolder> for PairSource<'a> {
+    fn from(folder: &'a FeatureFolder) -> Self {
+        Self::Features(folder)
+    }
+}
+
 /// Checks that pairs are those that were clustered, by their keys and captions.
 ///
 /// # Errors

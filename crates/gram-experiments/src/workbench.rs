@@ -121,6 +121,7 @@ impl Workbench<'_> {
             settings,
             command: self.command,
             restart: false,
+            elsewhere: None,
         };
         Ok((run.run(out, observe)?, placement))
     }

@@ -10,6 +10,7 @@ use burn_optim::{AdamState, AdaptiveMomentumState};
 use gram_clip::checkpoint::{Named, read_tensors, to_f32_bytes_with_header};
 use gram_prompt::prompt_file::numbers;
 use safetensors::SafeTensors;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -66,40 +67,21 @@ pub fn from_bytes(
     settings: &MetaTrainingSettings,
     device: &Device,
 ) -> Result<TrainingState, MetaTrainingError> {
-    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| damaged(&error))?;
-    let header = metadata.metadata().as_ref().and_then(|metadata| metadata.get("gram").cloned());
-    let header = header.ok_or_else(|| damaged(&"it has no header"))?;
-    let header: Numbers = serde_json::from_str(&header).map_err(|error| damaged(&error))?;
+    let header: Numbers = header_of(bytes)?;
     if header.run != *run {
         let other = "was made under other settings, or from other data".to_owned();
         return Err(MetaTrainingError::Checkpoint(other));
     }
-    let named = read_tensors("checkpoint", bytes)?;
-    let tensor = |name: String| {
+    let named = Tensors::read(bytes)?;
+    let tensor = |name: &str| {
         let cpu = Device::flex();
         // The rates, and what the optimiser knows of them, are read at every step.
-        let device = if name.ends_with("log_rates") { &cpu } else { device };
-        let found = named.get(&name).and_then(|(shape, values)| {
-            let shape: [usize; 2] = shape.as_slice().try_into().ok()?;
-            Some(Tensor::<2>::from_data(TensorData::new(values.clone(), shape), device))
-        });
-        found.ok_or_else(|| damaged(&format!("no tensor `{name}`")))
+        named.tensor(name, None, if name.ends_with("log_rates") { &cpu } else { device })
     };
-    let state = |prefix: &str| {
-        let mut missing = None;
-        let state = like.map(|name, own| match tensor(format!("{prefix}.{name}")) {
-            Ok(found) if found.dims() == own.dims() => found,
-            Ok(_) => own,
-            Err(error) => {
-                missing = Some(error);
-                own
-            }
-        });
-        missing.map_or(Ok(state), Err)
-    };
+    let state = |prefix: &str| named.state(prefix, like, device);
     let moments = header.times.into_iter().map(|(name, time)| {
-        let first = tensor(format!("first_moment.{name}"))?;
-        let second = tensor(format!("second_moment.{name}"))?;
+        let first = tensor(&format!("first_moment.{name}"))?;
+        let second = tensor(&format!("second_moment.{name}"))?;
         Ok((name, AdamState::new(AdaptiveMomentumState::new(time, first, second))))
     });
     let moments = moments.collect::<Result<BTreeMap<_, _>, MetaTrainingError>>()?;
@@ -107,13 +89,55 @@ pub fn from_bytes(
     Ok(TrainingState {
         step: header.step,
         state: state("now")?,
-        log_rates: tensor("log_rates".into())?,
+        log_rates: tensor("log_rates")?,
         outer: OuterStep::with_moments(settings.optimizer, moments),
         best: header.best.map(best).transpose()?,
         without_gain: header.without_gain,
     })
 }
 
-fn damaged(problem: &dyn std::fmt::Display) -> MetaTrainingError {
+/// The header of a file of ours.
+pub(crate) fn header_of<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, MetaTrainingError> {
+    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| damaged(&error))?;
+    let header = metadata.metadata().as_ref().and_then(|metadata| metadata.get("gram").cloned());
+    let header = header.ok_or_else(|| damaged(&"it has no header"))?;
+    serde_json::from_str(&header).map_err(|error| damaged(&error))
+}
+
+/// The tensors of a file of ours.
+pub(crate) struct Tensors(BTreeMap<String, (Vec<usize>, Vec<f32>)>);
+
+impl Tensors {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, MetaTrainingError> {
+        Ok(Self(read_tensors("checkpoint", bytes)?))
+    }
+
+    /// One of them, of a shape where one is expected.
+    pub(crate) fn tensor(
+        &self,
+        name: &str,
+        expected: Option<[usize; 2]>,
+        device: &Device,
+    ) -> Result<Tensor<2>, MetaTrainingError> {
+        let found = self.0.get(name).and_then(|(shape, values)| {
+            let shape: [usize; 2] = shape.as_slice().try_into().ok()?;
+            let fits = expected.is_none_or(|expected| expected == shape);
+            fits.then(|| Tensor::<2>::from_data(TensorData::new(values.clone(), shape), device))
+        });
+        found.ok_or_else(|| damaged(&format!("no tensor `{name}` that fits")))
+    }
+
+    /// Those of a state that looks like `like`.
+    pub(crate) fn state(
+        &self,
+        prefix: &str,
+        like: &MetaState,
+        device: &Device,
+    ) -> Result<MetaState, MetaTrainingError> {
+        like.of_same_form(|name, shape| self.tensor(&format!("{prefix}.{name}"), Some(shape), device))
+    }
+}
+
+pub(crate) fn damaged(problem: &dyn std::fmt::Display) -> MetaTrainingError {
     MetaTrainingError::Checkpoint(format!("is damaged ({problem})"))
 }

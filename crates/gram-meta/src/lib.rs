@@ -27,8 +27,8 @@ pub mod regulator;
 pub use episode::{Episode, EpisodeSettings, TopicPool};
 pub use meta_gradient::{InnerLoop, MetaGradient, NewClasses, Regulated, Task};
 pub use meta_training::{
-    EpisodeData, EpisodeSource, MetaState, MetaStep, MetaTraining, MetaTrainingError, MetaTrainingSettings,
-    held_out_topics, learned_topics, sampled_episode,
+    EpisodeData, EpisodeSource, LearnedEpisodes, MetaState, MetaStep, MetaTraining, MetaTrainingError,
+    MetaTrainingSettings, StepGradients, held_out_topics, learned_topics, sampled_episode,
 };
 pub use outer_optimizer::OuterOptimizer;
 pub use regulator::{Regulator, RegulatorStart};

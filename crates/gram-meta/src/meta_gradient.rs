@@ -26,6 +26,7 @@
 //! are kept, and of the last step, whose Hessian comes first, the products of its passes; so memory does not
 //! grow with K. First order drops `H_k u_k`.
 
+mod portable;
 mod scalars;
 
 use burn::tensor::Tensor;

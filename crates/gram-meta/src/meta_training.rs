@@ -11,17 +11,20 @@ mod error;
 mod settings;
 mod state;
 mod step;
+mod step_gradients;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use data::Episodes;
-pub use data::{EpisodeData, EpisodeSource, held_out_topics, learned_topics, sampled_episode};
+pub use data::{
+    EpisodeData, EpisodeSource, LearnedEpisodes, held_out_topics, learned_topics, sampled_episode,
+};
 pub use error::MetaTrainingError;
 use gram_prompt::{PromptedClip, Rates};
 pub use settings::MetaTrainingSettings;
 pub use state::{Best, MetaState, TrainingState};
 pub use step::{MetaStep, Validation};
+pub use step_gradients::StepGradients;
 
-use crate::meta_gradient::{InnerLoop, Task};
+use crate::meta_gradient::Task;
 use crate::outer_optimizer::OuterStep;
 
 /// A meta-training under way.
@@ -30,7 +33,7 @@ pub struct MetaTraining<'a> {
     episode_data: &'a EpisodeData,
     settings: &'a MetaTrainingSettings,
     device: &'a Device,
-    learned: Episodes,
+    learned: LearnedEpisodes,
     validation: Vec<Task>,
     training_state: TrainingState,
 }
@@ -49,7 +52,8 @@ impl<'a> MetaTraining<'a> {
         device: &'a Device,
     ) -> Result<Self, MetaTrainingError> {
         settings.validate()?;
-        let (learned, validation) = episodes.divide(episode_data, settings, device)?;
+        let validation = episodes.held_out(episode_data, settings, device)?;
+        let learned = episodes.learned(episode_data, settings)?;
         let Rates { text, visual } = settings.inner.rates;
         let log_rates =
             Tensor::from_data(TensorData::new(vec![text.ln(), visual.ln()], [1, 2]), &Device::flex());
@@ -81,15 +85,8 @@ impl<'a> MetaTraining<'a> {
         self.training_state.best.as_ref().map_or(&self.training_state.state, |best| &best.state)
     }
 
-    /// The inner loop with the rates in force.
-    fn inner(&self) -> InnerLoop {
-        let mut inner = self.settings.inner;
-        if inner.learn_rates {
-            let rates = self.training_state.log_rates.clone().exp().into_data().try_to_vec::<f32>();
-            if let [text, visual] = rates.unwrap_or_default()[..] {
-                inner.rates = Rates { text, visual };
-            }
-        }
-        inner
+    fn step_gradients(&self) -> StepGradients<'_> {
+        let Self { clip, episode_data, settings, device, learned: episodes, .. } = self;
+        StepGradients { clip, episode_data, episodes, settings, device }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gram::{ChcInput, Clusterer, MetaTrainer};
+use gram::{ChcInput, Clusterer};
 use numpy::{PyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -11,12 +11,12 @@ use pyo3::types::PyDict;
 use crate::error::exception;
 use crate::images::{PythonImage, named};
 use crate::model::{Model, value_error};
-use crate::prompt::{Initialisation, settings};
+use crate::prompt::settings;
 use crate::work::run;
 
 /// Image-text pairs.
 #[pyclass(frozen, module = "gram._native")]
-pub struct Pairs(Arc<gram::Pairs>);
+pub struct Pairs(pub Arc<gram::Pairs>);
 
 #[pymethods]
 impl Pairs {
@@ -103,7 +103,7 @@ pub fn write_part(
 
 /// Topics and domains of pairs.
 #[pyclass(frozen, module = "gram._native")]
-pub struct Clusters(Arc<gram::Clusters>);
+pub struct Clusters(pub Arc<gram::Clusters>);
 
 #[pymethods]
 impl Clusters {
@@ -189,36 +189,5 @@ impl Clusters {
     /// Everything about the topics, as JSON.
     fn topics(&self) -> PyResult<String> {
         serde_json::to_string(&self.0.topics).map_err(value_error)
-    }
-
-    /// Meta-trains an initialisation on episodes of these topics.
-    #[allow(clippy::too_many_arguments)]
-    fn meta_train(
-        &self,
-        python: Python<'_>,
-        model: &Model,
-        pairs: &Pairs,
-        method: &str,
-        steps: Option<usize>,
-        seed: u64,
-        template: Option<String>,
-        out: Option<PathBuf>,
-        settings: Option<&str>,
-        observe: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Initialisation> {
-        let (model, pairs, clusters) = (Arc::clone(&model.0), Arc::clone(&pairs.0), Arc::clone(&self.0));
-        let kind = method.parse().map_err(value_error)?;
-        let settings = self::settings(settings)?;
-        let found = run(python, observe, move |watch| {
-            let mut trainer = MetaTrainer::new(&model, kind).settings_of(&settings)?.seed(seed);
-            if let Some(steps) = steps {
-                trainer = trainer.steps(steps);
-            }
-            if let Some(template) = &template {
-                trainer = trainer.template(template);
-            }
-            trainer.fit_with(&pairs, &clusters, out.as_deref(), watch)
-        })?;
-        Ok(Initialisation(Arc::new(found)))
     }
 }

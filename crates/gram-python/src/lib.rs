@@ -4,7 +4,9 @@
 mod bench;
 mod clustering;
 mod error;
+mod features;
 mod images;
+mod meta_training;
 mod model;
 mod prompt;
 mod work;
@@ -30,6 +32,9 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<prompt::Initialisation>()?;
     module.add_class::<clustering::Pairs>()?;
     module.add_class::<clustering::Clusters>()?;
+    module.add_class::<features::Features>()?;
+    module.add_class::<meta_training::MetaTraining>()?;
+    module.add_class::<meta_training::MetaWorker>()?;
     module.add_class::<bench::Bench>()?;
     module.add_function(wrap_pyfunction!(clustering::write_part, module)?)
 }

@@ -5,7 +5,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use std::time::Duration;
 use gram::{Error, Progress};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::exception;
@@ -26,6 +27,8 @@ enum Event {
     Advance(String),
     Measured(String, usize, f64),
     Reach(usize, String),
+    /// What the observer answers is waited for.
+    Ask(Vec<u8>, Sender<Vec<Vec<u8>>>),
 }
 
 enum Message<T> {
@@ -46,6 +49,14 @@ impl Watch {
             resume_unwind(Box::new(()));
         }
         (self.tell)(event);
+    }
+
+    /// Asks the observer for meta-gradients from a training state.
+    pub fn ask(&self, state: Vec<u8>) -> Vec<Vec<u8>> {
+        let (send, receive) = channel();
+        self.hear(Event::Ask(state, send));
+        // Nobody answers once nobody waits for the work.
+        receive.recv().unwrap_or_else(|_| resume_unwind(Box::new(())))
     }
 }
 
@@ -121,6 +132,12 @@ fn wait<T: Send>(
                             observer.call1(("measured", name, step, value))?
                         }
                         Event::Reach(done, message) => observer.call1(("reach", done, message))?,
+                        Event::Ask(state, answer) => {
+                            let found = observer.call1(("gradients", PyBytes::new(python, &state)))?;
+                            // Receiving fails once the work is gone.
+                            drop(answer.send(found.extract()?));
+                            found
+                        }
                     };
                 }
             }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import threading
 import time
 from collections.abc import Iterator
@@ -31,6 +32,14 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != "run.lock"}
 
 
+def wait_for_two_nodes() -> None:
+    for _ in range(600):
+        if sum(node["Alive"] for node in ray.nodes()) == 2:
+            return
+        time.sleep(0.1)
+    raise AssertionError("no node was lost")
+
+
 def test_features_are_those_of_one_machine_when_a_node_is_lost(
     model: gram.Model, cluster: Any, tmp_path: Path
 ) -> None:
@@ -49,12 +58,7 @@ def test_features_are_those_of_one_machine_when_a_node_is_lost(
     found = gram.ray.embed(model, "demo", tmp_path / "many", parts_per_task=1)
     loser.join(timeout=60)
     assert not loser.is_alive()
-    for _ in range(600):
-        alive = sum(node["Alive"] for node in ray.nodes())
-        if alive == 2:
-            break
-        time.sleep(0.1)
-    assert alive == 2
+    wait_for_two_nodes()
     assert found == told
     assert contents(tmp_path / "many") == contents(tmp_path / "one")
     # Nothing is computed again.
@@ -101,3 +105,71 @@ def test_what_was_stopped_goes_on_with_tasks(model: gram.Model, cluster: Any, tm
     assert contents(out) == contents(tmp_path / "one")
     with pytest.raises(gram.GramError, match="features"):
         gram.ray.embed(model, pairs, out, full_precision=True)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "numbers"),
+    [("coop", {"tasks_at_once": 1}, (1, 2, 3)), ("joint", {"inner": {"steps": 2, "learn_rates": True}}, (2,))],
+)
+def test_an_initialisation_is_that_of_one_machine_for_any_number_of_actors(
+    model: gram.Model, cluster: Any, tmp_path: Path, method: str, settings: dict[str, Any], numbers: tuple[int, ...]
+) -> None:
+    for _ in range(2):
+        cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    gram.cluster(model, "demo").save(tmp_path / "clusters")
+    arguments: dict[str, Any] = {"steps": 3, "settings": settings}
+    told = gram.meta_train(model, "demo", tmp_path / "clusters", method, out=tmp_path / "one.safetensors", **arguments)
+    for actors in numbers:
+        name = f"of-{actors}.safetensors"
+        found = gram.ray.meta_train(
+            model, "demo", tmp_path / "clusters", method, out=tmp_path / name, actors=actors, **arguments
+        )
+        assert pickle.dumps(found) == pickle.dumps(told)
+        one, many = (contents(tmp_path / f"{stem}.run") for stem in ("one", f"of-{actors}"))
+        # TensorBoard's events have the time.
+        for files in (one, many):
+            del files["events.out.tfevents.0.gram"]
+        assert one == many
+        assert (tmp_path / name).read_bytes() == (tmp_path / "one.safetensors").read_bytes()
+
+
+def test_an_initialisation_is_that_of_one_machine_when_a_node_is_lost(
+    model: gram.Model, cluster: Any, tmp_path: Path
+) -> None:
+    others = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    cluster.wait_for_nodes()
+    gram.cluster(model, "demo").save(tmp_path / "clusters")
+    gram.embed(model, "demo", tmp_path / "features")
+    features = gram.Features(tmp_path / "features")
+    arguments: dict[str, Any] = {"steps": 12, "settings": {"tasks_at_once": 1}}
+    told = gram.meta_train(model, features, tmp_path / "clusters", "coop", **arguments)
+    steps: list[int] = []
+
+    def lose_a_node(step: int, loss: float) -> None:
+        steps.append(step)
+        if step == 3:
+            cluster.remove_node(others[0], allow_graceful=False)
+
+    found = gram.ray.meta_train(
+        model, features, gram.open_clusters(tmp_path / "clusters"), "coop", actors=3, on_step=lose_a_node, **arguments
+    )
+    assert steps == list(range(1, 13))
+    wait_for_two_nodes()
+    assert pickle.dumps(found) == pickle.dumps(told)
+
+
+def test_a_worker_that_sees_other_data_is_refused(model: gram.Model, tmp_path: Path) -> None:
+    from gram._progress import Observer
+    from gram.clustering import MetaTrainingArguments
+
+    clusters = gram.cluster(model, "demo")
+    asked, other = (MetaTrainingArguments("demo", clusters, "coop", 1, seed, None, None) for seed in (1, 2))
+    worker = other.prepared(model).worker()
+
+    class Asking(Observer):
+        def __call__(self, event: str, /, *details: Any) -> Any:
+            return [worker.gradients(details[0], which) for which in range(2)] if event == "gradients" else None
+
+    with pytest.raises(gram.GramError, match="other settings, another model or other pairs"):
+        asked.prepared(model).fit(None, True, Asking())

@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::path::Path;
 
 use gram_data::{ImageFile, LabelledDataset, Pair, Split};
+use gram_experiments::pair_images::PairSource;
 use gram_hub::model::{open_dataset, open_pairs};
 
 use crate::Error;
@@ -106,6 +107,12 @@ impl Pairs {
     /// What they were opened by.
     pub fn name(&self) -> &str {
         &self.name
+    }
+}
+
+impl<'a> From<&'a Pairs> for PairSource<'a> {
+    fn from(pairs: &'a Pairs) -> Self {
+        Self::Images(&pairs.pairs)
     }
 }
 

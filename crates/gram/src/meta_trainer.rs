@@ -2,20 +2,21 @@
 
 use std::path::Path;
 
+use gram_clip::ModelIdentity;
 use gram_cluster::Clusters;
 use gram_data::Progress;
 use gram_experiments::defaults;
-use gram_experiments::meta_training::{MetaRun, episode_data, start_prompt};
-use gram_experiments::pair_images::images_of_clusters;
+use gram_experiments::meta_training::{Elsewhere, GradientWorker, MetaRun, episode_data, start_prompt};
+use gram_experiments::pair_images::{PairSource, images_of_clusters};
 use gram_experiments::settings_file::SettingsFile;
 use gram_experiments::starts::start_of;
 use gram_features::pixel_cache::USUAL_ROOM;
-use gram_meta::{EpisodeSource, MetaState, MetaStep, MetaTrainingSettings};
-use gram_prompt::{Placement, PromptFile, PromptKind};
+use gram_meta::{EpisodeData, EpisodeSource, MetaState, MetaStep, MetaTrainingSettings};
+use gram_prompt::{Placement, PromptFile, PromptKind, Template};
 use gram_tune::design::PromptDesign;
 use serde_json::{Map, Value};
 
-use crate::{Clip, Error, Pairs};
+use crate::{Clip, Error};
 
 /// What meta-training learned: where a prompt starts, and how its gradient is regulated.
 #[derive(Clone, Debug)]
@@ -121,7 +122,11 @@ impl<'a> MetaTrainer<'a> {
     /// # Errors
     /// If a setting is out of its range, there are too few topics, an image cannot be read, or a step
     /// diverges.
-    pub fn fit(&self, pairs: &Pairs, clusters: &Clusters) -> Result<Initialisation, Error> {
+    pub fn fit<'p>(
+        &self,
+        pairs: impl Into<PairSource<'p>>,
+        clusters: &Clusters,
+    ) -> Result<Initialisation, Error> {
         self.fit_with(pairs, clusters, None, &())
     }
 
@@ -131,35 +136,73 @@ impl<'a> MetaTrainer<'a> {
     ///
     /// # Errors
     /// As [`fit`](Self::fit), or if another run stands at `out`.
-    pub fn fit_with(
+    pub fn fit_with<'p>(
         &self,
-        pairs: &Pairs,
+        pairs: impl Into<PairSource<'p>>,
         clusters: &Clusters,
         out: Option<&Path>,
         progress: &dyn Progress,
     ) -> Result<Initialisation, Error> {
-        self.settings.validate()?;
-        let template = self.model.template(self.template.as_deref())?;
+        self.prepare(pairs, clusters, progress)?.fit(self.model, out, None, progress)
+    }
+
+    /// Reads all that meta-training needs, to be done by several machines.
+    ///
+    /// # Errors
+    /// If a setting is out of its range, or an image cannot be read.
+    pub fn prepare<'p>(
+        &self,
+        pairs: impl Into<PairSource<'p>>,
+        clusters: &Clusters,
+        progress: &dyn Progress,
+    ) -> Result<PreparedMetaTraining, Error> {
+        let Self { model, kind, ref settings, .. } = *self;
+        settings.validate()?;
+        let template = model.template(self.template.as_deref())?;
         let design = PromptDesign::default();
-        let placement = design.placement(self.kind, self.model, 1);
-        let start = start_prompt(self.model, self.kind, &template, design, self.settings.seed)?;
-        let images = images_of_clusters(self.model, clusters, &**pairs, self.kind, USUAL_ROOM, progress)?;
-        let episode_data =
-            episode_data(self.model, clusters, images.store, &start, &template, &self.settings)?;
-        let run = MetaRun {
-            model: self.model,
-            kind: self.kind,
-            placement,
-            template: &template,
-            clusters: clusters.model.as_ref(),
-            episode_data: &episode_data,
-            images: &images.fingerprint,
-            start: MetaState::start(start, &self.settings, &self.model.device()),
-            episodes: EpisodeSource::Sampled,
-            settings: &self.settings,
-            command: "meta-train, from a program",
-            restart: false,
-        };
+        let start = start_prompt(model, kind, &template, design, settings.seed)?;
+        let images = images_of_clusters(model, clusters, pairs, kind, USUAL_ROOM, progress)?;
+        let episode_data = episode_data(model, clusters, images.store, &start, &template, settings)?;
+        Ok(PreparedMetaTraining {
+            kind,
+            placement: design.placement(kind, model, 1),
+            start: MetaState::start(start, settings, &model.device()),
+            settings: settings.clone(),
+            template,
+            clusters: clusters.model.clone(),
+            images: images.fingerprint,
+            episode_data,
+        })
+    }
+}
+
+/// All that a meta-training needs but the model.
+#[derive(Clone, Debug)]
+pub struct PreparedMetaTraining {
+    kind: PromptKind,
+    placement: Placement,
+    start: MetaState,
+    settings: MetaTrainingSettings,
+    template: Template,
+    clusters: Option<ModelIdentity>,
+    images: String,
+    episode_data: EpisodeData,
+}
+
+impl PreparedMetaTraining {
+    /// Meta-trains as [`MetaTrainer::fit_with`] does. Where `elsewhere` computes meta-gradients, by
+    /// [workers](Self::worker), the result has the bytes that it has here.
+    ///
+    /// # Errors
+    /// If another run stands at `out`, a step diverges, or `elsewhere` fails.
+    pub fn fit(
+        &self,
+        model: &Clip,
+        out: Option<&Path>,
+        elsewhere: Option<&Elsewhere>,
+        progress: &dyn Progress,
+    ) -> Result<Initialisation, Error> {
+        let run = MetaRun { elsewhere, ..self.run(model) };
         progress.begin(&format!("meta-training {}", self.kind), self.settings.steps);
         let mut observe = |step: &MetaStep| {
             progress.measured("query loss", step.step, f64::from(step.query_loss));
@@ -171,5 +214,36 @@ impl<'a> MetaTrainer<'a> {
         };
         let file = run.file(&state)?;
         Ok(Initialisation::of_state(state, file))
+    }
+
+    /// What computes the meta-gradients of passes on another machine.
+    ///
+    /// # Errors
+    /// If the model's weights cannot be read.
+    pub fn worker<'a>(&'a self, model: &'a Clip) -> Result<GradientWorker<'a>, Error> {
+        GradientWorker::new(self.run(model))
+    }
+
+    /// The passes of a step.
+    pub fn passes(&self) -> usize {
+        self.settings.passes().len()
+    }
+
+    fn run<'a>(&'a self, model: &'a Clip) -> MetaRun<'a> {
+        MetaRun {
+            model,
+            kind: self.kind,
+            placement: self.placement,
+            template: &self.template,
+            clusters: self.clusters.as_ref(),
+            episode_data: &self.episode_data,
+            images: &self.images,
+            start: self.start.clone(),
+            episodes: EpisodeSource::Sampled,
+            settings: &self.settings,
+            command: "meta-train, from a program",
+            restart: false,
+            elsewhere: None,
+        }
     }
 }

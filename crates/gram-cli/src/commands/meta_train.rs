@@ -221,6 +221,7 @@ impl Resolved<'_> {
             settings,
             command: &command_line(),
             restart: arguments.anew.restart,
+            elsewhere: None,
         };
         run.run(&arguments.out, &mut |step| {
             if let Some(validation) = step.validation {

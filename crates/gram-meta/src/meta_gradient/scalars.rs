@@ -2,13 +2,15 @@
 
 use burn::tensor::Tensor;
 use gram_prompt::{Gradient, Prompt, Rates};
+use serde::{Deserialize, Serialize};
 
 use super::{Measured, Reading, Trajectory, WayBack, regulated};
 use crate::regulator::Regulator;
 
 /// What a scalar says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Name {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Name {
     QueryLoss,
     QueryAccuracy,
     /// Sums of squares of the meta-gradient for theta and for phi.
@@ -62,6 +64,16 @@ impl Scalars {
         }
         let named = all.into_iter().filter_map(|(name, tensor)| Some((name, tensor?))).collect();
         Self { named, has_regulator: phi.is_some() }
+    }
+
+    /// Of values `[scalars]` by their names.
+    pub(super) fn of_values(names: Vec<Name>, values: Tensor<1>, has_regulator: bool) -> Self {
+        let value = |(place, name)| (name, values.clone().narrow(0, place, 1));
+        Self { named: names.into_iter().enumerate().map(value).collect(), has_regulator }
+    }
+
+    pub(super) fn names(&self) -> Vec<Name> {
+        self.named.iter().map(|(name, _)| *name).collect()
     }
 
     pub(super) fn len(&self) -> usize {

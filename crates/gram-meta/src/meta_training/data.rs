@@ -33,39 +33,44 @@ pub enum EpisodeSource {
 }
 
 /// The episodes that are learned from.
-pub(super) enum Episodes {
+#[derive(Clone, Debug)]
+pub struct LearnedEpisodes(Kind);
+
+#[derive(Clone, Debug)]
+enum Kind {
     /// Drawn from these topics.
     Sampled(TopicPool),
     /// These, one after the other.
     Listed(Vec<Episode>),
 }
 
-impl Episodes {
+impl LearnedEpisodes {
     /// The episode of a draw.
     pub(super) fn episode(
         &self,
         settings: &MetaTrainingSettings,
         draw: usize,
     ) -> Result<Episode, MetaTrainingError> {
-        match self {
-            Episodes::Sampled(pool) => Ok(sampled_episode(pool, settings, draw)?),
-            Episodes::Listed(episodes) => Ok(episodes[draw].clone()),
+        match &self.0 {
+            Kind::Sampled(pool) => Ok(sampled_episode(pool, settings, draw)?),
+            Kind::Listed(episodes) => Ok(episodes[draw].clone()),
         }
     }
 }
 
 impl EpisodeSource {
-    /// The episodes to learn from, and the tasks of validation.
-    pub(super) fn divide(
+    /// The episodes to learn from.
+    ///
+    /// # Errors
+    /// [`MetaTrainingError`] if too few are listed, or one names what is not there.
+    pub fn learned(
         self,
         episode_data: &EpisodeData,
         settings: &MetaTrainingSettings,
-        device: &Device,
-    ) -> Result<(Episodes, Vec<Task>), MetaTrainingError> {
+    ) -> Result<LearnedEpisodes, MetaTrainingError> {
         match self {
             EpisodeSource::Sampled => {
-                let (learned, held_out) = divided(episode_data.pool.clone(), settings);
-                Ok((Episodes::Sampled(learned), validation_tasks(&held_out, episode_data, settings, device)?))
+                Ok(LearnedEpisodes(Kind::Sampled(divided(episode_data.pool.clone(), settings).0)))
             }
             EpisodeSource::Listed(episodes) => {
                 let (listed, needed) = (episodes.len(), settings.steps * settings.meta_batch);
@@ -73,8 +78,24 @@ impl EpisodeSource {
                     return Err(MetaTrainingError::TooFewEpisodes { listed, needed });
                 }
                 episode_data.check(&episodes)?;
-                Ok((Episodes::Listed(episodes), Vec::new()))
+                Ok(LearnedEpisodes(Kind::Listed(episodes)))
             }
+        }
+    }
+
+    /// The tasks of validation; none where nothing is held out.
+    pub(super) fn held_out(
+        &self,
+        episode_data: &EpisodeData,
+        settings: &MetaTrainingSettings,
+        device: &Device,
+    ) -> Result<Vec<Task>, MetaTrainingError> {
+        match self {
+            EpisodeSource::Sampled => {
+                let held_out = divided(episode_data.pool.clone(), settings).1;
+                validation_tasks(&held_out, episode_data, settings, device)
+            }
+            EpisodeSource::Listed(_) => Ok(Vec::new()),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What decides a meta-training, and the range of each setting.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::error::MetaTrainingError;
@@ -63,6 +65,12 @@ fn inner_rates_rate() -> f64 {
 }
 
 impl MetaTrainingSettings {
+    /// The episodes of a step by the pass that they go through the towers in.
+    pub fn passes(&self) -> Vec<Range<usize>> {
+        let starts = (0..self.meta_batch).step_by(self.tasks_at_once.max(1));
+        starts.map(|start| start..(start + self.tasks_at_once).min(self.meta_batch)).collect()
+    }
+
     /// Checks every setting's range.
     ///
     /// # Errors

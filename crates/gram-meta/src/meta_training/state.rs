@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use burn::tensor::{Device, Tensor};
 use gram_data::fingerprint::{Fingerprinting, digits};
 use gram_prompt::prompt_file::numbers;
-use gram_prompt::{Part, Prompt};
+use gram_prompt::{Part, Prompt, Rates};
 
 use super::settings::MetaTrainingSettings;
+use crate::meta_gradient::InnerLoop;
 use crate::outer_optimizer::OuterStep;
 use crate::regulator::{Parameter, Regulator};
 
@@ -49,6 +50,25 @@ impl MetaState {
         Self { theta, phi }
     }
 
+    /// A state of the same form, of tensors by their names; each has the shape that it has here.
+    ///
+    /// # Errors
+    /// Those of `tensor`, which is given a name and a shape.
+    pub fn of_same_form<E>(
+        &self,
+        mut tensor: impl FnMut(&str, [usize; 2]) -> Result<Tensor<2>, E>,
+    ) -> Result<Self, E> {
+        let mut missing = None;
+        let state = self.map(|name, own| match tensor(name, own.dims()) {
+            Ok(found) => found,
+            Err(error) => {
+                missing.get_or_insert(error);
+                own
+            }
+        });
+        missing.map_or(Ok(state), Err)
+    }
+
     /// What tells it from another state: 32 hexadecimal digits over the names, shapes and values of its
     /// tensors, and the form of its regulator.
     pub fn fingerprint(&self) -> String {
@@ -83,6 +103,25 @@ pub struct TrainingState {
     pub best: Option<Best>,
     /// Validations since then.
     pub without_gain: usize,
+}
+
+impl TrainingState {
+    /// What the meta-gradients of the next step depend on, without what only the outer loop needs.
+    pub fn for_gradients(&self, settings: &MetaTrainingSettings) -> Self {
+        Self { outer: OuterStep::new(settings.optimizer), best: None, ..self.clone() }
+    }
+
+    /// The inner loop with the rates in force.
+    pub(crate) fn inner_loop(&self, settings: &MetaTrainingSettings) -> InnerLoop {
+        let mut inner = settings.inner;
+        if inner.learn_rates {
+            let rates = self.log_rates.clone().exp().into_data().try_to_vec::<f32>();
+            if let [text, visual] = rates.unwrap_or_default()[..] {
+                inner.rates = Rates { text, visual };
+            }
+        }
+        inner
+    }
 }
 
 /// The state with the smallest loss on held-out topics.

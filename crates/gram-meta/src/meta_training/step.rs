@@ -69,12 +69,20 @@ impl MetaTraining<'_> {
     /// # Errors
     /// [`MetaTrainingError::Diverged`] names step and episode.
     pub fn advance(&mut self) -> Result<MetaStep, MetaTrainingError> {
+        let gradients = self.step_gradients().of_step(&self.training_state)?;
+        self.advance_by(&gradients)
+    }
+
+    /// One outer step by the meta-gradients of its episodes, in their order, wherever they were computed.
+    ///
+    /// # Errors
+    /// As [`advance`](Self::advance).
+    pub fn advance_by(&mut self, gradients: &[MetaGradient]) -> Result<MetaStep, MetaTrainingError> {
         let settings = self.settings;
-        let gradients = self.meta_gradients()?;
-        let mut summed = sum(&gradients, &self.training_state.state);
+        let mut summed = sum(gradients, &self.training_state.state);
         // The one time that the step waits for the device.
         let (readings, square) =
-            MetaGradient::read_all(&gradients, summed.sum_of_squares().into_iter().collect());
+            MetaGradient::read_all(gradients, summed.sum_of_squares().into_iter().collect());
         if let Some(episode) = readings.iter().position(|reading| !reading.is_finite) {
             let step = self.training_state.step + 1;
             return Err(MetaTrainingError::Diverged { step, episode: episode + 1 });
@@ -82,7 +90,8 @@ impl MetaTraining<'_> {
         let rates = readings.iter().map(|reading| &reading.log_rates);
         let mut log_rates = rates.fold(Rates::both(0.0), |sum, rates| sum.plus(rates));
         let mut measured = means(&readings, self.training_state.step + 1);
-        measured.inner_rates = settings.inner.learn_rates.then(|| self.inner().rates);
+        measured.inner_rates =
+            settings.inner.learn_rates.then(|| self.training_state.inner_loop(settings).rates);
         measured.meta_gradient_norm = square.iter().sum::<f32>().sqrt();
         if let Some(longest) = settings.clip_norm.filter(|longest| measured.meta_gradient_norm > *longest) {
             let factor = longest / measured.meta_gradient_norm;
@@ -126,27 +135,10 @@ impl MetaTraining<'_> {
         }
     }
 
-    /// The meta-gradients of the step's episodes.
-    fn meta_gradients(&self) -> Result<Vec<MetaGradient>, MetaTrainingError> {
-        let (settings, step, inner) = (self.settings, self.training_state.step, self.inner());
-        let MetaState { theta, phi } = &self.training_state.state;
-        let episodes: Vec<usize> = (0..settings.meta_batch).collect();
-        let gradients = |chunk: &[usize]| -> Result<Vec<MetaGradient>, MetaTrainingError> {
-            let task = |episode: &usize| {
-                let episode = self.learned.episode(settings, step * settings.meta_batch + episode)?;
-                Ok(self.episode_data.task(&episode, self.device)?)
-            };
-            let tasks = chunk.iter().map(task).collect::<Result<Vec<_>, MetaTrainingError>>()?;
-            Ok(inner.meta_gradients(self.clip, theta, phi.as_ref(), &tasks))
-        };
-        let compute = &self.clip.clip.compute;
-        let found = compute.try_side_by_side(episodes.chunks(settings.tasks_at_once).collect(), gradients)?;
-        Ok(found.into_iter().flatten().collect())
-    }
-
     /// Query loss and accuracy on held-out topics, after the inner loop; none if too few are held out.
     fn validate(&self) -> Option<Validation> {
-        let (inner, MetaState { theta, phi }) = (self.inner(), &self.training_state.state);
+        let inner = self.training_state.inner_loop(self.settings);
+        let MetaState { theta, phi } = &self.training_state.state;
         let measure = |tasks: &[Task]| -> Vec<[Tensor<1>; 2]> {
             let trajectories = inner.run(self.clip, theta, phi.as_ref(), tasks);
             let adapted = trajectories.iter().map(|trajectory| trajectory.adapted());

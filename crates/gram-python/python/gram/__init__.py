@@ -13,7 +13,7 @@ from types import ModuleType
 from ._native import DataError, DeviceError, GramError, ModelError, PromptError, __version__
 from .clustering import Clusters, cluster, meta_train, open_clusters
 from .comparison import Results, bench
-from .data import Dataset, Pairs
+from .data import Dataset, Features, Pairs
 from .embedding import EmbeddingSummary, embed
 from .estimator import PromptClassifier
 from .model import Classifier, Model, load
@@ -26,6 +26,7 @@ __all__ = [
     "Dataset",
     "DeviceError",
     "EmbeddingSummary",
+    "Features",
     "GramError",
     "Model",
     "ModelError",

@@ -46,13 +46,14 @@ class Observer:
             else:
                 self._make = tqdm
 
-    def __call__(self, event: str, /, *details: str | int | float) -> None:
+    def __call__(self, event: str, /, *details: str | int | float) -> object:
         if event == "measured":
             name, step, value = details
             if self._on_measured is not None and name == self._measured:
                 self._on_measured(int(step), float(value))
         elif self._make is not None:
             self._draw(event, *details)
+        return None
 
     def _draw(self, event: str, *details: str | int | float) -> None:
         if event == "begin":

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import pathlib
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import numpy.typing as npt
 
 from . import _native
 from ._progress import Observer, OnMeasured
-from .data import Images, Pairs, Path, as_pairs, count, matrix, settings_json
+from .data import Features, Images, Pairs, Path, as_pairs, count, matrix, settings_json
 from .model import Model, check_model
 from .prompt import Start
 
@@ -54,6 +56,11 @@ class Clusters:
         """Write the folder that `gram cluster --out` writes."""
         self._native.save(folder)
 
+    def __reduce__(self) -> tuple[Callable[[dict[str, bytes]], Clusters], tuple[dict[str, bytes]]]:
+        with tempfile.TemporaryDirectory() as folder:
+            self.save(folder)
+            return _of_files, ({path.name: path.read_bytes() for path in pathlib.Path(folder).iterdir()},)
+
     def __repr__(self) -> str:
         return f"Clusters({len(json.loads(self._native.topics()))} topics)"
 
@@ -61,6 +68,13 @@ class Clusters:
 def open_clusters(folder: Path) -> Clusters:
     """Read what `gram cluster` or `Clusters.save` wrote, with what people corrected in `topics.toml`."""
     return Clusters(_native.Clusters.open(folder))
+
+
+def _of_files(files: Mapping[str, bytes]) -> Clusters:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, contents in files.items():
+            pathlib.Path(folder, name).write_bytes(contents)
+        return open_clusters(folder)
 
 
 def cluster(
@@ -151,7 +165,7 @@ def _cosines(images: npt.NDArray[np.float32], texts: npt.NDArray[np.float32]) ->
 
 def meta_train(
     model: Model,
-    pairs: Pairs | Path | tuple[Images, Sequence[str]],
+    pairs: Pairs | Features | Path | tuple[Images, Sequence[str]],
     clusters: Clusters | Path,
     method: str = "joint",
     *,
@@ -170,7 +184,7 @@ def meta_train(
     model
         The frozen model.
     pairs
-        The pairs that were clustered.
+        The pairs that were clustered; for a prompt that is not visual, their `Features` do.
     clusters
         Their topics and domains, or the folder of them.
     method
@@ -196,21 +210,47 @@ def meta_train(
     GramError
         If there are too few topics, a setting is wrong, or a step diverges.
     """
-    found = open_clusters(clusters) if isinstance(clusters, (str, os.PathLike)) else clusters
-    if not isinstance(found, Clusters):
-        raise TypeError(f"clusters are what gram.cluster gives, or its folder, not {type(found).__name__}")
     if out is not None and not os.fspath(out):
         raise ValueError("out is a file, not empty")
+    asked = MetaTrainingArguments(pairs, clusters, method, steps, seed, template, settings)
     with Observer(progress, "query loss", on_step) as observer:
-        native = found._native.meta_train(
+        return Start(asked.prepared(model, observer).fit(out, False, observer), model)
+
+
+class MetaTrainingArguments:
+    """What is asked of a meta-training; pairs that have a path can go to another process."""
+
+    def __init__(
+        self,
+        pairs: Pairs | Features | Path | tuple[Images, Sequence[str]],
+        clusters: Clusters | Path,
+        method: str,
+        steps: int | None,
+        seed: int,
+        template: str | None,
+        settings: Mapping[str, Any] | None,
+    ) -> None:
+        found = open_clusters(clusters) if isinstance(clusters, (str, os.PathLike)) else clusters
+        if not isinstance(found, Clusters):
+            raise TypeError(f"clusters are what gram.cluster gives, or its folder, not {type(found).__name__}")
+        self._clusters = found
+        self._pairs = pairs if isinstance(pairs, Features) else as_pairs(pairs)
+        self._method = method
+        self._steps = None if steps is None else count("steps", steps)
+        self._seed = count("seed", seed, 0)
+        self._template = template
+        self._settings = settings_json(settings)
+
+    def prepared(self, model: Model, observer: Observer | None = None) -> _native.MetaTraining:
+        """Reads what the meta-training needs."""
+        return _native.MetaTraining(
             check_model(model),
-            as_pairs(pairs)._native,
-            method,
-            None if steps is None else count("steps", steps),
-            count("seed", seed, 0),
-            template,
-            out,
-            settings_json(settings),
+            self._pairs._native,
+            self._clusters._native,
+            self._method,
+            self._steps,
+            self._seed,
+            self._template,
+            self._settings,
             observer,
         )
-    return Start(native, model)

@@ -263,3 +263,31 @@ def as_pairs(pairs: Pairs | Path | tuple[Images, Sequence[str]]) -> Pairs:
     if isinstance(pairs, Pairs):
         return pairs
     return Pairs(*pairs) if isinstance(pairs, tuple) else Pairs(pairs)
+
+
+class Features:
+    """Features of pairs in a folder, from `embed` or clip-retrieval.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+
+    Raises
+    ------
+    DataError
+        If there are no features, or a file is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = os.fspath(folder)
+        self._native = _native.Features.open(self._path)
+
+    def __len__(self) -> int:
+        return len(self._native)
+
+    def __reduce__(self) -> tuple[type[Features], tuple[str]]:
+        return Features, (self._path,)
+
+    def __repr__(self) -> str:
+        return f"Features({self._path!r}, {len(self)} pairs)"

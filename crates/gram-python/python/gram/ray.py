@@ -15,9 +15,10 @@ from typing import Any
 import ray
 
 from . import _native
-from ._progress import Observer
+from ._progress import Observer, OnMeasured
+from .clustering import Clusters, MetaTrainingArguments
 from .comparison import Results, comparison, dataset_list, starts_of
-from .data import Dataset, Images, Pairs, Path, as_pairs
+from .data import Dataset, Features, Images, Pairs, Path, as_pairs, count
 from .embedding import EmbeddingSummary
 from .embedding import embed as embed_here
 from .model import Model, check_model, opened
@@ -26,8 +27,11 @@ from .prompt import Start
 
 def _task(work: Any, cpus: float) -> Any:
     """A function as tasks that use so many CPUs each, and are done again where their node is lost."""
-    threads = str(max(1, round(cpus)))
-    return ray.remote(num_cpus=cpus, max_retries=-1, runtime_env={"env_vars": {"RAYON_NUM_THREADS": threads}})(work)
+    return ray.remote(num_cpus=cpus, max_retries=-1, runtime_env=_environment(cpus))(work)
+
+
+def _environment(cpus: float) -> dict[str, dict[str, str]]:
+    return {"env_vars": {"RAYON_NUM_THREADS": str(max(1, round(cpus)))}}
 
 
 def _write_parts(
@@ -176,3 +180,136 @@ def bench(
             _keep(folder, files)
             observer("advance", "")
         return Results(json.loads(whole.run(observer)))
+
+
+class _Worker:
+    """Holds the model and the data of a meta-training, and computes meta-gradients."""
+
+    def prepare(self, arguments: tuple[str, str | None, str | None], asked: MetaTrainingArguments) -> None:
+        self._native = asked.prepared(opened(*arguments)).worker()
+
+    def gradients(self, state: bytes, which: int) -> bytes:
+        return self._native.gradients(state, which)
+
+
+class _Workers:
+    """Actors that share the passes of a meta-step. One that is lost is replaced, and its pass asked for again."""
+
+    def __init__(self, actors: int, cpus: float, arguments: Sequence[object]) -> None:
+        self._make: Any = ray.remote(num_cpus=cpus, max_restarts=0, runtime_env=_environment(cpus))(_Worker)
+        self._arguments = [ray.put(argument) for argument in arguments]
+        self._actors: list[Any] = []
+        self._idle: list[Any] = []
+        #: Actors that read the data, and those that compute a pass, by what Ray will give.
+        self._starting: dict[Any, Any] = {}
+        self._running: dict[Any, tuple[Any, int]] = {}
+        for _ in range(actors):
+            self._start()
+
+    def _start(self) -> None:
+        actor = self._make.remote()
+        self._actors.append(actor)
+        self._starting[actor.prepare.remote(*self._arguments)] = actor
+
+    def gradients(self, state: bytes, passes: int) -> list[bytes]:
+        """The meta-gradients of every pass of the step that follows a state, in the order of the passes."""
+        shared, waiting, found = ray.put(state), list(range(passes)), dict[int, bytes]()
+        while len(found) < passes:
+            while waiting and self._idle:
+                actor, which = self._idle.pop(0), waiting.pop(0)
+                self._running[actor.gradients.remote(shared, which)] = (actor, which)
+            [done], _ = ray.wait([*self._running, *self._starting])
+            lost = False
+            try:
+                given = ray.get(done)
+            except ray.exceptions.RayActorError:
+                lost = True
+            if done in self._starting:
+                actor = self._starting.pop(done)
+            else:
+                actor, which = self._running.pop(done)
+                if lost:
+                    waiting.insert(0, which)
+                else:
+                    found[which] = given
+            if lost:
+                self._actors.remove(actor)
+                self._start()
+            else:
+                self._idle.append(actor)
+        return [found[which] for which in range(passes)]
+
+    def close(self) -> None:
+        """Ends the actors."""
+        for actor in self._actors:
+            ray.kill(actor)
+
+
+class _Asking(Observer):
+    """Asks workers for meta-gradients where meta-training wants some."""
+
+    def __init__(
+        self, workers: _Workers, passes: int, progress: bool | None, on_measured: OnMeasured | None
+    ) -> None:
+        super().__init__(progress, "query loss", on_measured)
+        self._workers = workers
+        self._passes = passes
+
+    def __call__(self, event: str, /, *details: Any) -> object:
+        if event == "gradients":
+            return self._workers.gradients(details[0], self._passes)
+        return super().__call__(event, *details)
+
+
+def meta_train(
+    model: Model,
+    pairs: Pairs | Features | Path,
+    clusters: Clusters | Path,
+    method: str = "joint",
+    *,
+    steps: int | None = None,
+    seed: int = 1,
+    template: str | None = None,
+    out: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    on_step: OnMeasured | None = None,
+    actors: int | None = None,
+    cpus: float = 1,
+    progress: bool | None = None,
+) -> Start:
+    """Meta-train an initialisation and a gradient regulator on all nodes.
+
+    Actors hold the model and what the prompt sees of the pairs. In each meta-step they are sent what is learned so far, and
+    compute the meta-gradients of the episodes, which this process sums in the order of the episodes. The result is that of
+    `gram.meta_train` on one machine, byte for byte, for any number of actors. An actor that is lost is replaced, and its
+    episodes are asked for again. This process validates, and writes checkpoints if there is a file `out`.
+
+    Parameters
+    ----------
+    model, clusters, method, steps, seed, template, out, settings, on_step
+        As in `gram.meta_train`.
+    pairs
+        Pairs or `Features` by their path, which all nodes share. Each actor reads them: for a prompt that is not visual,
+        embed pairs once with `embed`, and name their `Features`.
+    actors
+        How many; as many as there is work and room for where it is not said. A step has `meta_batch` episodes, which go
+        through the towers `tasks_at_once` at a time: more actors than such passes have nothing to do.
+    cpus
+        CPUs of an actor, and its threads.
+    progress
+        Whether a bar is drawn; `None` draws one in a terminal or a notebook.
+    """
+    if out is not None and not os.fspath(out):
+        raise ValueError("out is a file, not empty")
+    asked = MetaTrainingArguments(pairs, clusters, method, steps, seed, template, settings)
+    with Observer(progress) as observer:
+        here = asked.prepared(model, observer)
+    passes = here.passes()
+    room = max(1, int(ray.cluster_resources().get("CPU", 1) / cpus))
+    number = min(passes, room) if actors is None else count("actors", actors)
+    workers = _Workers(number, cpus, [model._arguments, asked])
+    try:
+        with _Asking(workers, passes, progress, on_step) as asking:
+            return Start(here.fit(out, True, asking), model)
+    finally:
+        workers.close()
