@@ -94,13 +94,14 @@ def test_a_comparison_is_that_of_one_machine_when_a_node_is_lost(
 
 def test_what_was_stopped_goes_on_with_tasks(model: gram.Model, cluster: Any, tmp_path: Path) -> None:
     out = tmp_path / "features"
+    cluster.add_node(num_cpus=1, num_gpus=1)
     pairs = gram.Pairs("demo")
     [first, *_] = pairs._native.parts_left(model._native, out, False)
     gram._native.write_part(model._native, pairs._native.portable(*first), first[0], out, False)
     before = (out / "parts" / "000000.safetensors").stat().st_mtime_ns
     assert len(pairs._native.parts_left(model._native, out, False)) == 7
     assert (out / "parts" / "000000.safetensors").stat().st_mtime_ns == before
-    gram.ray.embed(model, pairs, out)
+    gram.ray.embed(model, pairs, out, gpus=0.5)
     gram.embed(model, "demo", tmp_path / "one")
     assert contents(out) == contents(tmp_path / "one")
     with pytest.raises(gram.GramError, match="features"):

@@ -10,6 +10,7 @@ import os
 import pathlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -25,13 +26,31 @@ from .model import Model, check_model, opened
 from .prompt import Start
 
 
-def _task(work: Any, cpus: float) -> Any:
-    """A function as tasks that use so many CPUs each, and are done again where their node is lost."""
-    return ray.remote(num_cpus=cpus, max_retries=-1, runtime_env=_environment(cpus))(work)
+@dataclass(frozen=True)
+class _Resources:
+    """What a task or an actor has for itself."""
 
+    cpus: float
+    gpus: float
 
-def _environment(cpus: float) -> dict[str, dict[str, str]]:
-    return {"env_vars": {"RAYON_NUM_THREADS": str(max(1, round(cpus)))}}
+    def remote(self, work: Any, **options: int) -> Any:
+        """A function as tasks, or a class as actors; the threads are as many as the CPUs."""
+        environment = {"env_vars": {"RAYON_NUM_THREADS": str(max(1, round(self.cpus)))}}
+        return ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, runtime_env=environment, **options)(work)
+
+    def task(self, work: Any) -> Any:
+        """A function as tasks that are done again where their node is lost."""
+        return self.remote(work, max_retries=-1)
+
+    def room(self) -> int:
+        """How many the cluster has room for."""
+        there = ray.cluster_resources()
+        asked = {"CPU": self.cpus, "GPU": self.gpus}
+        return max(1, min(int(there.get(name, 0) / each) for name, each in asked.items() if each > 0))
+
+    def at_once(self) -> int:
+        """Tasks that wait or run at once: enough that no node waits, few enough that they need little memory here."""
+        return 2 * self.room()
 
 
 def _write_parts(
@@ -68,11 +87,6 @@ def _keep(out: str, files: dict[str, bytes]) -> None:
         partial.replace(path)
 
 
-def _at_once(cpus: float) -> int:
-    """Tasks that wait or run at once: enough that no node waits, few enough that they need little memory here."""
-    return 2 * max(1, int(ray.cluster_resources().get("CPU", 1) / cpus))
-
-
 def _finished(tasks: Iterator[Any], at_once: int) -> Iterator[Any]:
     """What tasks give as they end; no more than so many wait or run at once."""
     running: list[Any] = []
@@ -94,6 +108,7 @@ def embed(
     full_precision: bool = False,
     parts_per_task: int = 4,
     cpus: float = 1,
+    gpus: float = 0,
     progress: bool | None = None,
 ) -> EmbeddingSummary:
     """Compute features of images and captions into a features folder, on all nodes.
@@ -115,12 +130,15 @@ def embed(
         Parts of a task.
     cpus
         CPUs of a task, and its threads.
+    gpus
+        GPUs of a task: Ray shows it no others, so the first of them is `cuda:0`.
     progress
         Whether a bar is drawn; `None` draws one in a terminal or a notebook.
     """
     folder, listed = os.path.abspath(out), as_pairs(pairs)
     left = listed._native.parts_left(check_model(model), folder, full_precision)
-    task = _task(_write_parts, cpus)
+    each = _Resources(cpus, gpus)
+    task = each.task(_write_parts)
     chunks = [left[start : start + parts_per_task] for start in range(0, len(left), parts_per_task)]
 
     def tasks() -> Iterator[Any]:
@@ -131,7 +149,7 @@ def embed(
     with Observer(progress) as observer:
         observer("begin", "parts", len(left))
         done = 0
-        for parts_done in _finished(tasks(), _at_once(cpus)):
+        for parts_done in _finished(tasks(), each.at_once()):
             done += parts_done
             observer("reach", done, "")
     return embed_here(model, listed, folder, full_precision=full_precision, progress=progress)
@@ -148,6 +166,7 @@ def bench(
     every_epoch: bool = False,
     settings: Mapping[str, Any] | None = None,
     cpus: float = 1,
+    gpus: float = 0,
     progress: bool | None = None,
 ) -> Results:
     """Tune and measure methods beside zero-shot CLIP on all nodes, a task for each run.
@@ -161,13 +180,16 @@ def bench(
         As in `gram.bench`. Datasets are named by paths, which all nodes share; this process alone writes to the folder.
     cpus
         CPUs of a task, and its threads.
+    gpus
+        GPUs of a task: Ray shows it no others, so the first of them is `cuda:0`.
     progress
         Whether a bar is drawn; `None` draws one in a terminal or a notebook.
     """
     folder, opened_here, starts = os.path.abspath(out), dataset_list(datasets), starts_of(methods)
     whole = comparison(model, opened_here, starts, folder, seeds, shots, every_epoch, settings)
     left = whole.runs_left()
-    task = _task(_make_run, cpus)
+    each = _Resources(cpus, gpus)
+    task = each.task(_make_run)
     rest = (shots, every_epoch, None if settings is None else dict(settings))
 
     def tasks() -> Iterator[Any]:
@@ -176,7 +198,7 @@ def bench(
 
     with Observer(progress) as observer:
         observer("begin", "runs", len(left))
-        for files in _finished(tasks(), _at_once(cpus)):
+        for files in _finished(tasks(), each.at_once()):
             _keep(folder, files)
             observer("advance", "")
         return Results(json.loads(whole.run(observer)))
@@ -195,8 +217,8 @@ class _Worker:
 class _Workers:
     """Actors that share the passes of a meta-step. One that is lost is replaced, and its pass asked for again."""
 
-    def __init__(self, actors: int, cpus: float, arguments: Sequence[object]) -> None:
-        self._make: Any = ray.remote(num_cpus=cpus, max_restarts=0, runtime_env=_environment(cpus))(_Worker)
+    def __init__(self, actors: int, each: _Resources, arguments: Sequence[object]) -> None:
+        self._make = each.remote(_Worker, max_restarts=0)
         self._arguments = [ray.put(argument) for argument in arguments]
         self._actors: list[Any] = []
         self._idle: list[Any] = []
@@ -275,6 +297,7 @@ def meta_train(
     on_step: OnMeasured | None = None,
     actors: int | None = None,
     cpus: float = 1,
+    gpus: float = 0,
     progress: bool | None = None,
 ) -> Start:
     """Meta-train an initialisation and a gradient regulator on all nodes.
@@ -296,6 +319,8 @@ def meta_train(
         through the towers `tasks_at_once` at a time: more actors than such passes have nothing to do.
     cpus
         CPUs of an actor, and its threads.
+    gpus
+        GPUs of an actor, as in `embed`.
     progress
         Whether a bar is drawn; `None` draws one in a terminal or a notebook.
     """
@@ -304,10 +329,9 @@ def meta_train(
     asked = MetaTrainingArguments(pairs, clusters, method, steps, seed, template, settings)
     with Observer(progress) as observer:
         here = asked.prepared(model, observer)
-    passes = here.passes()
-    room = max(1, int(ray.cluster_resources().get("CPU", 1) / cpus))
-    number = min(passes, room) if actors is None else count("actors", actors)
-    workers = _Workers(number, cpus, [model._arguments, asked])
+    passes, each = here.passes(), _Resources(cpus, gpus)
+    number = min(passes, each.room()) if actors is None else count("actors", actors)
+    workers = _Workers(number, each, [model._arguments, asked])
     try:
         with _Asking(workers, passes, progress, on_step) as asking:
             return Start(here.fit(out, True, asking), model)
