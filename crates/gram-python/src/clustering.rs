@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::error::exception;
+use crate::features::Features;
 use crate::images::{PythonImage, named};
 use crate::model::{Model, value_error};
 use crate::prompt::settings;
@@ -130,6 +131,25 @@ impl Clusters {
         let settings = self::settings(settings)?;
         let found = run(python, observe, move |watch| {
             Clusterer::new(pairs.name()).seed(seed).settings_of(&settings)?.pairs(&model, &pairs, watch)
+        })?;
+        Ok(Self(Arc::new(found)))
+    }
+
+    /// Clusters pairs of a features folder.
+    #[staticmethod]
+    fn of_folder(
+        python: Python<'_>,
+        features: &Features,
+        model: Option<&Model>,
+        seed: u64,
+        settings: Option<&str>,
+        observe: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let (features, model) = (Arc::clone(&features.0), model.map(|model| Arc::clone(&model.0)));
+        let settings = self::settings(settings)?;
+        let found = run(python, observe, move |watch| {
+            let clusterer = Clusterer::new("features").seed(seed).settings_of(&settings)?;
+            clusterer.folder(&features, model.as_deref(), watch)
         })?;
         Ok(Self(Arc::new(found)))
     }

@@ -117,6 +117,21 @@ def test_topics_become_tables_and_an_initialisation(
     assert clusters.topics.num_rows == pairs["topic"].max() + 1
     clusters.save(tmp_path / "saved")
     assert gram.open_clusters(tmp_path / "saved").pairs.equals(clusters.pairs)
+    assert pickle.loads(pickle.dumps(clusters)).pairs.equals(clusters.pairs)
+
+    command_line("embed", "--pairs", "demo", "--out", tmp_path / "features")
+    command_line("cluster", "--features", tmp_path / "features", "--model", "tiny", "--out", tmp_path / "of-features")
+    features, of_features = gram.Features(tmp_path / "features"), gram.open_clusters(tmp_path / "of-features")
+    found = gram.cluster(model, features)
+    assert len(features) == 4000 and found.pairs.equals(of_features.pairs) and found.topics.equals(of_features.topics)
+    by_pairs, by_features = (
+        gram.meta_train(model, seen, found, "coop", steps=1, progress=False) for seen in ("demo", features)
+    )
+    assert by_pairs.kind == by_features.kind
+    with pytest.raises(gram.DataError):
+        gram.Features(tmp_path / "saved")
+    with pytest.raises(gram.GramError, match="a visual prompt needs images"):
+        gram.meta_train(model, features, found, "vpt", steps=1)
 
     steps: list[int] = []
     arguments = ["--pairs", "demo", "--clusters", tmp_path / "told", "--method", "coop", "--steps", 3]

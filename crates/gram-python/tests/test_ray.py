@@ -120,11 +120,15 @@ def test_an_initialisation_is_that_of_one_machine_for_any_number_of_actors(
     cluster.wait_for_nodes()
     gram.cluster(model, "demo").save(tmp_path / "clusters")
     arguments: dict[str, Any] = {"steps": 3, "settings": settings}
-    told = gram.meta_train(model, "demo", tmp_path / "clusters", method, out=tmp_path / "one.safetensors", **arguments)
+    pairs: str | gram.Features = "demo"
+    if method == "coop":
+        gram.embed(model, "demo", tmp_path / "features")
+        pairs = gram.Features(tmp_path / "features")
+    told = gram.meta_train(model, pairs, tmp_path / "clusters", method, out=tmp_path / "one.safetensors", **arguments)
     for actors in numbers:
         name = f"of-{actors}.safetensors"
         found = gram.ray.meta_train(
-            model, "demo", tmp_path / "clusters", method, out=tmp_path / name, actors=actors, **arguments
+            model, pairs, tmp_path / "clusters", method, out=tmp_path / name, actors=actors, **arguments
         )
         assert pickle.dumps(found) == pickle.dumps(told)
         one, many = (contents(tmp_path / f"{stem}.run") for stem in ("one", f"of-{actors}"))

@@ -2,9 +2,11 @@
 
 use gram_cluster::{ChcInput, ChcSettings, Clusters};
 use gram_data::Progress;
-use gram_experiments::clustering::{cluster_numbers, cluster_pairs};
+use gram_experiments::clustering::{cluster_features, cluster_numbers, cluster_pairs};
 use gram_experiments::defaults;
 use gram_experiments::settings_file::SettingsFile;
+use gram_features::rows::check_model;
+use gram_features::{FeatureFolder, Rows};
 use serde_json::{Map, Value};
 
 use crate::{Clip, Error, Pairs};
@@ -50,6 +52,25 @@ impl Clusterer {
     pub fn pairs(&self, model: &Clip, pairs: &Pairs, progress: &dyn Progress) -> Result<Clusters, Error> {
         self.settings.validate()?;
         Ok(cluster_pairs(model, pairs, None, &self.settings, self.seed, None, progress)?.0)
+    }
+
+    /// Topics and domains of pairs in a features folder, as `gram cluster --features` finds them. Names are
+    /// checked in images by `model`, if it is given.
+    ///
+    /// # Errors
+    /// If the features are of another model, a setting is out of its range, or no topic is found.
+    pub fn folder(
+        &self,
+        features: &FeatureFolder,
+        model: Option<&Clip>,
+        progress: &dyn Progress,
+    ) -> Result<Clusters, Error> {
+        self.settings.validate()?;
+        if let Some(model) = model {
+            check_model(features.model.as_ref(), features.images.shape().1, model, features.path())?;
+        }
+        let model = model.map(|model| &**model);
+        cluster_features(features, model, &self.settings, self.seed, None, progress)
     }
 
     /// Topics and domains of pairs whose features were computed before. Names are checked in images by

@@ -113,6 +113,10 @@ class Clusters:
         model: Model, pairs: Pairs, seed: int, settings: str | None, observe: _Observer | None
     ) -> Clusters: ...
     @staticmethod
+    def of_folder(
+        features: Features, model: Model | None, seed: int, settings: str | None, observe: _Observer | None
+    ) -> Clusters: ...
+    @staticmethod
     def of_features(
         keys: list[str],
         captions: list[str],

@@ -79,7 +79,7 @@ def _of_files(files: Mapping[str, bytes]) -> Clusters:
 
 def cluster(
     model: Model | None = None,
-    pairs: Pairs | Path | tuple[Images, Sequence[str]] | None = None,
+    pairs: Pairs | Features | Path | tuple[Images, Sequence[str]] | None = None,
     *,
     captions: Sequence[str] | None = None,
     image_features: npt.NDArray[Any] | None = None,
@@ -97,7 +97,7 @@ def cluster(
     model
         Sees `pairs`; of features it checks the names of topics in images, and may be left out.
     pairs
-        Pairs, their path, or images and captions.
+        Pairs, their path, images and captions, or their `Features`.
     captions
         In the place of `pairs`: what the texts say, with `image_features` and either of the next two.
     image_features
@@ -126,6 +126,9 @@ def cluster(
         if pairs is not None:
             if any(given is not None for given in (captions, image_features, text_features, caption_embeddings)):
                 raise TypeError("cluster pairs, or captions with image_features, not both")
+            if isinstance(pairs, Features):
+                known = None if model is None else check_model(model)
+                return Clusters(_native.Clusters.of_folder(pairs._native, known, count("seed", seed, 0), said, observer))
             if model is None:
                 raise TypeError("a model sees the pairs: cluster(model, pairs)")
             seen = as_pairs(pairs)._native
