@@ -151,7 +151,8 @@ impl MetaRun<'_> {
     pub fn run_in_memory(&self, observe: &mut dyn FnMut(&MetaStep)) -> Result<MetaState> {
         let (device, clip) = (self.model.device(), PromptedClip::new(self.model, self.placement));
         let mut training = self.training(&clip, &device)?;
-        let identity = self.identity()?;
+        // It reads weights and topics whole, and only workers ask for it.
+        let identity = if self.elsewhere.is_some() { self.identity()? } else { Value::Null };
         while !training.is_finished() {
             observe(&self.advance(&mut training, &identity)?);
         }

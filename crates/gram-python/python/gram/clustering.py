@@ -213,11 +213,16 @@ def meta_train(
     GramError
         If there are too few topics, a setting is wrong, or a step diverges.
     """
-    if out is not None and not os.fspath(out):
-        raise ValueError("out is a file, not empty")
+    check_file(out)
     asked = MetaTrainingArguments(pairs, clusters, method, steps, seed, template, settings)
     with Observer(progress, "query loss", on_step) as observer:
         return Start(asked.prepared(model, observer).fit(out, False, observer), model)
+
+
+def check_file(out: Path | None) -> None:
+    """Refuses a name of a file that is empty."""
+    if out is not None and not os.fspath(out):
+        raise ValueError("out is a file, not empty")
 
 
 class MetaTrainingArguments:

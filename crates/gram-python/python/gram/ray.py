@@ -17,7 +17,7 @@ import ray
 
 from . import _native
 from ._progress import Observer, OnMeasured
-from .clustering import Clusters, MetaTrainingArguments
+from .clustering import Clusters, MetaTrainingArguments, check_file
 from .comparison import Results, comparison, dataset_list, starts_of
 from .data import Dataset, Features, Images, Pairs, Path, as_pairs, count
 from .embedding import EmbeddingSummary
@@ -324,8 +324,7 @@ def meta_train(
     progress
         Whether a bar is drawn; `None` draws one in a terminal or a notebook.
     """
-    if out is not None and not os.fspath(out):
-        raise ValueError("out is a file, not empty")
+    check_file(out)
     asked = MetaTrainingArguments(pairs, clusters, method, steps, seed, template, settings)
     with Observer(progress) as observer:
         here = asked.prepared(model, observer)
