@@ -11,9 +11,10 @@ use gram_data::random::{normal, stream};
 use ndarray::Array2;
 use serde::Serialize;
 
+use crate::chc::PAIRS_OF_A_PIECE;
 use crate::chc::{ChcSettings, Stage};
 use crate::hdbscan::hdbscan;
-use crate::nearest_neighbours::{EXACTLY, Metric, OTHERS_AT_ONCE, inverted_lists, nearest_neighbours};
+use crate::nearest_neighbours::{EXACTLY, Metric, inverted_lists, nearest_neighbours};
 use crate::umap::graph::FuzzyGraph;
 use crate::umap::{self, UmapSettings};
 
@@ -137,7 +138,7 @@ impl Memory<'_> {
     /// of products.
     fn neighbours(&self) -> f64 {
         let candidates = (self.settings.umap.neighbours + 2) as f64 * 8.0 + 64.0;
-        let others = self.others.min(OTHERS_AT_ONCE as f64);
+        let others = self.others.min(PAIRS_OF_A_PIECE as f64);
         let of_points = self.fitted * (4.0 * self.width + 2.0 * candidates);
         BLOCKS + of_points + others * (4.0 * self.width + 2.0 * candidates) + self.others()
     }

@@ -86,6 +86,12 @@ pub enum ClusterError {
         /// The cause.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// Other processes cannot make pieces.
+    #[error("pieces of the clustering: {source}")]
+    Pieces {
+        /// The cause.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// The corrections cannot be read as text; names the file.
     #[error(transparent)]
     Text(gram_data::DataError),

@@ -6,7 +6,7 @@
 //! [`Clusters`] is what comes out, in memory and as a folder of two files.
 //!
 //! ```
-//! use gram_cluster::{ChcInput, ChcSettings, Clusters, cluster};
+//! use gram_cluster::{ChcInput, ChcSettings, Clusters, StagesIn, cluster};
 //! use ndarray::Array2;
 //!
 //! // 90 pairs: the caption says one of three names, the image has one of two looks.
@@ -29,7 +29,7 @@
 //!     name_features: None,
 //! };
 //! let settings = ChcSettings { domains: 2, ..ChcSettings::default() };
-//! let clusters = cluster(&input, &settings, 1, None, &mut |stage| eprintln!("{stage}"))?;
+//! let clusters = cluster(&input, &settings, 1, StagesIn::Memory, &mut |stage| eprintln!("{stage}"))?;
 //!
 //! let mut labels: Vec<&str> = clusters.topics.iter().map(|topic| topic.name.as_str()).collect();
 //! labels.sort();
@@ -65,7 +65,7 @@ mod agreement;
 mod error;
 mod matrix;
 pub use agreement::adjusted_rand_index;
-pub use chc::{ChcInput, ChcSettings, Stage, cluster};
+pub use chc::{ChcInput, ChcSettings, MakePieces, Piece, Stage, StagesIn, cluster, make_pieces};
 pub use clusters::{ClusteredPair, Clusters, Counts, Topic};
 pub use error::ClusterError;
 pub use gram_features::Rows;

@@ -5,16 +5,13 @@
 mod exact;
 pub mod inverted_lists;
 
-use ndarray::{Array2, ArrayView2, Axis, CowArray, Ix2};
+use ndarray::{Array2, ArrayView2, CowArray, Ix2};
 
 use crate::matrix::normalised;
 use gram_features::Rows;
 
 /// So many points are searched exactly, in time that is quadratic in their number: seconds.
 pub const EXACTLY: usize = 20_000;
-/// Rows of others that are in memory at once.
-pub(crate) const OTHERS_AT_ONCE: usize = 1 << 16;
-
 /// What "near" means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -56,27 +53,24 @@ pub struct NearestNeighbours {
     pub distances: Array2<f32>,
 }
 
-/// The `k` of `points` that are nearest to each of some rows of `others`, by inverted lists. `k` is at most
-/// the number of points.
-pub fn nearest_to<'a>(
-    points: impl Into<CowArray<'a, f32, Ix2>>,
-    others: &dyn Rows,
-    rows: &[usize],
+/// A search among points, by inverted lists, for those that are nearest to others.
+pub struct SearchAmong<'a> {
+    search: inverted_lists::Search<'a>,
     k: usize,
     metric: Metric,
-) -> NearestNeighbours {
-    let points = metric.comparable(points.into());
-    let search = inverted_lists::Search::new(points.view());
-    let mut found = NearestNeighbours::room_for(rows.len(), k);
-    let ids = found.ids.axis_chunks_iter_mut(Axis(0), OTHERS_AT_ONCE);
-    let distances = found.distances.axis_chunks_iter_mut(Axis(0), OTHERS_AT_ONCE);
-    for ((rows, mut ids), mut distances) in rows.chunks(OTHERS_AT_ONCE).zip(ids).zip(distances) {
-        let others = metric.comparable(others.select(rows).into());
-        let found = search.nearest_to(others.view(), k, metric);
-        ids.assign(&found.ids);
-        distances.assign(&found.distances);
+}
+
+impl<'a> SearchAmong<'a> {
+    /// For the nearest `k` of `points` [points, dimensions], of which there are so many.
+    pub fn new(points: impl Into<CowArray<'a, f32, Ix2>>, k: usize, metric: Metric) -> Self {
+        Self { search: inverted_lists::Search::new(metric.comparable(points.into())), k, metric }
     }
-    found
+
+    /// The points that are nearest to each of some rows of `others`, whoever else is asked for.
+    pub fn nearest_to(&self, others: &dyn Rows, rows: &[usize]) -> NearestNeighbours {
+        let others = self.metric.comparable(others.select(rows).into());
+        self.search.nearest_to(others.view(), self.k, self.metric)
+    }
 }
 
 /// The `k` nearest other points of some rows, exactly: (row, ids and distances, nearest first).
@@ -91,7 +85,7 @@ pub fn of_rows(
 
 impl NearestNeighbours {
     /// Room for the `k` neighbours of so many points.
-    fn room_for(points: usize, k: usize) -> Self {
+    pub(crate) fn room_for(points: usize, k: usize) -> Self {
         Self { ids: Array2::zeros((points, k)), distances: Array2::zeros((points, k)) }
     }
 
@@ -174,13 +168,13 @@ mod tests {
 
     #[test]
     fn neighbours_of_others_are_the_same_whoever_else_is_asked_for() {
-        let (points, others) = (random_points(600, 3), random_points(OTHERS_AT_ONCE + 10, 3));
-        let of = |rows: Vec<usize>| nearest_to(points.view(), &others, &rows, 4, Metric::Cosine);
-        let all = of((0..others.nrows()).collect());
-        let first = OTHERS_AT_ONCE - 10;
-        let some = of((first..others.nrows()).collect());
-        assert_eq!(all.ids.slice(s![first.., ..]), some.ids);
-        assert_eq!(all.distances.slice(s![first.., ..]), some.distances);
+        let (points, others) = (random_points(600, 3), random_points(900, 3));
+        let search = SearchAmong::new(points.view(), 4, Metric::Cosine);
+        let of = |rows: Vec<usize>| search.nearest_to(&others, &rows);
+        let all = of((0..900).collect());
+        let some = of((700..900).collect());
+        assert_eq!(all.ids.slice(s![700.., ..]), some.ids);
+        assert_eq!(all.distances.slice(s![700.., ..]), some.distances);
     }
 
     #[test]

@@ -18,8 +18,7 @@ use ndarray::{Array2, CowArray, Ix2};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ClusterError;
-use crate::nearest_neighbours::{Metric, NearestNeighbours, nearest_neighbours, nearest_to};
-use gram_features::Rows;
+use crate::nearest_neighbours::{Metric, NearestNeighbours, SearchAmong, nearest_neighbours};
 use graph::FuzzyGraph;
 
 /// How UMAP reduces dimensions.
@@ -93,15 +92,13 @@ pub fn neighbours<'a>(
     nearest_neighbours(points, settings.neighbours - 1, settings.metric)
 }
 
-/// The neighbours among `points` [points, dimensions] of some rows of `others`, to be put [`graph::among`]
+/// A search among `points` [points, dimensions] for the neighbours of others, to be put [`graph::among`]
 /// them.
 pub fn neighbours_of_others<'a>(
     points: impl Into<CowArray<'a, f32, Ix2>>,
-    others: &dyn Rows,
-    rows: &[usize],
     settings: &UmapSettings,
-) -> NearestNeighbours {
-    nearest_to(points, others, rows, settings.neighbours - 1, settings.metric)
+) -> SearchAmong<'a> {
+    SearchAmong::new(points, settings.neighbours - 1, settings.metric)
 }
 
 /// The neighbour graph of `points` [points, dimensions].

@@ -6,7 +6,9 @@ mod world;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-use gram_cluster::{ChcInput, ChcSettings, ClusterError, Clusters, Counts, Rows, Stage, cluster};
+use gram_cluster::{
+    ChcInput, ChcSettings, ClusterError, Clusters, Counts, Piece, Rows, Stage, StagesIn, cluster, make_pieces,
+};
 use ndarray::Array2;
 use world::{LOOKS, PAIRS_EACH, THINGS, World};
 
@@ -96,8 +98,9 @@ fn neither_the_order_of_pairs_nor_the_number_of_threads_changes_anything() {
 #[test]
 fn another_seed_draws_another_map() {
     let world = World::new();
-    let map =
-        |seed| cluster(&world.input(), &ChcSettings::default(), seed, None, &mut |_| ()).unwrap().layout;
+    let map = |seed| {
+        cluster(&world.input(), &ChcSettings::default(), seed, StagesIn::Memory, &mut |_| ()).unwrap().layout
+    };
     assert_ne!(map(1), map(2));
 }
 
@@ -147,8 +150,10 @@ fn topics_too_small_for_a_domain_or_without_a_word_are_dropped_and_counted() {
 #[test]
 fn every_stage_is_reported_in_order() {
     let mut stages = vec![];
-    cluster(&World::new().input(), &ChcSettings::default(), 7, None, &mut |stage| stages.push(stage))
-        .unwrap();
+    cluster(&World::new().input(), &ChcSettings::default(), 7, StagesIn::Memory, &mut |stage| {
+        stages.push(stage)
+    })
+    .unwrap();
     assert_eq!(stages, Stage::ALL);
 }
 
@@ -201,7 +206,7 @@ fn groups_without_words_are_told_from_groups_that_are_too_small() {
 fn without_similarities_pairs_are_clustered_but_not_filtered() {
     let world = World::new();
     let input = ChcInput { similarities: None, ..world.input() };
-    let unknown = cluster(&input, &ChcSettings::default(), 7, None, &mut |_| ()).unwrap();
+    let unknown = cluster(&input, &ChcSettings::default(), 7, StagesIn::Memory, &mut |_| ()).unwrap();
     assert_eq!(places(&unknown), places(&world.cluster(&ChcSettings::default()).unwrap()));
     assert!(unknown.pairs.iter().all(|pair| pair.similarity.is_nan()));
     let filters = [
@@ -209,7 +214,7 @@ fn without_similarities_pairs_are_clustered_but_not_filtered() {
         ChcSettings { minimum_similarity: Some(0.2), ..ChcSettings::default() },
     ];
     for settings in filters {
-        let error = cluster(&input, &settings, 7, None, &mut |_| ()).unwrap_err().to_string();
+        let error = cluster(&input, &settings, 7, StagesIn::Memory, &mut |_| ()).unwrap_err().to_string();
         assert!(error.contains("of two models, so that their similarity cannot be computed"), "{error}");
     }
 }
@@ -262,7 +267,7 @@ fn neighbours_of_others_are_searched_once_for_topics_and_map() {
     let input = ChcInput { caption_embeddings: &embeddings, ..world.input() };
     let folder = tempfile::tempdir().unwrap();
     let settings = of_a_sample(&world);
-    let whole = cluster(&input, &settings, 7, Some(folder.path()), &mut |_| ()).unwrap();
+    let whole = cluster(&input, &settings, 7, StagesIn::Folder(folder.path()), &mut |_| ()).unwrap();
     let mut asked = std::mem::replace(&mut *embeddings.asked.lock().unwrap(), vec![0; count]);
     asked.sort_unstable();
     let (others, fitted) = asked.split_at(count / 3);
@@ -274,7 +279,7 @@ fn neighbours_of_others_are_searched_once_for_topics_and_map() {
     for lost in ["topics", "map"] {
         std::fs::remove_file(folder.path().join(lost).with_extension("safetensors")).unwrap();
     }
-    let again = cluster(&input, &settings, 7, Some(folder.path()), &mut |_| ()).unwrap();
+    let again = cluster(&input, &settings, 7, StagesIn::Folder(folder.path()), &mut |_| ()).unwrap();
     assert_eq!(again, whole);
     // For the middle of their topic alone.
     assert!(embeddings.asked.lock().unwrap().iter().all(|times| *times <= 1));
@@ -284,10 +289,11 @@ fn neighbours_of_others_are_searched_once_for_topics_and_map() {
 fn a_clustering_that_is_stopped_in_any_stage_goes_on_to_the_same_clusters() {
     let world = World::new();
     let neighbours = (Stage::Neighbours, "neighbours.safetensors");
-    let others = (Stage::Neighbours, "others.safetensors");
+    let others = (Stage::Neighbours, "others-0.safetensors");
     let later = [
         (Stage::Reduction, "reduction.safetensors"),
         (Stage::Topics, "topics.safetensors"),
+        (Stage::Domains, "domains-0.safetensors"),
         (Stage::Map, "map.safetensors"),
     ];
     stopped_in_any_stage(&world, &ChcSettings::default(), &[&[neighbours][..], &later].concat());
@@ -301,7 +307,7 @@ fn stopped_in_any_stage(world: &World, settings: &ChcSettings, files: &[(Stage, 
         let folder = tempfile::tempdir().unwrap();
         let mut until = |stage| assert_ne!(stage, stopped, "stopped here");
         let run = std::panic::AssertUnwindSafe(|| {
-            cluster(&world.input(), settings, 7, Some(folder.path()), &mut until)
+            cluster(&world.input(), settings, 7, StagesIn::Folder(folder.path()), &mut until)
         });
         assert!(std::panic::catch_unwind(run).is_err());
         let kept = std::fs::read_dir(folder.path()).unwrap();
@@ -311,9 +317,53 @@ fn stopped_in_any_stage(world: &World, settings: &ChcSettings, files: &[(Stage, 
         assert_eq!(kept, before.map(|(_, file)| (*file).to_owned()).collect(), "{stopped:?}");
         // A file that was half written when the machine stopped is no file.
         std::fs::write(folder.path().join("map.partial"), b"half").unwrap();
-        let found = cluster(&world.input(), settings, 7, Some(folder.path()), &mut |_| ()).unwrap();
+        let found =
+            cluster(&world.input(), settings, 7, StagesIn::Folder(folder.path()), &mut |_| ()).unwrap();
         assert_eq!(found, unbroken, "{stopped:?}");
     }
+}
+
+#[test]
+fn pieces_that_other_processes_make_end_in_the_same_clusters() {
+    let world = World::new();
+    let settings = of_a_sample(&world);
+    let folder = tempfile::tempdir().unwrap();
+    let asked = Mutex::new(Vec::new());
+    let make = |pieces: &[Piece]| {
+        asked.lock().unwrap().push(pieces.to_vec());
+        // A piece that is not made is made by whoever asked for it.
+        let made = if pieces.contains(&Piece::Map) { &pieces[..1] } else { pieces };
+        Ok(make_pieces(&world.input(), &settings, 7, folder.path(), made)?)
+    };
+    let shared = || {
+        let stages = StagesIn::Shared(folder.path(), &make);
+        cluster(&world.input(), &settings, 7, stages, &mut |_| ()).unwrap()
+    };
+    let whole = world.cluster(&settings).unwrap();
+    assert_eq!(shared(), whole);
+    let first = vec![Piece::Layout, Piece::Others(0)];
+    assert_eq!(*asked.lock().unwrap(), [first, vec![Piece::Map, Piece::Domains(0)]]);
+    // What is there is not asked for again.
+    assert_eq!(shared(), whole);
+    assert_eq!(asked.lock().unwrap().len(), 2);
+}
+
+#[test]
+fn pieces_of_no_clustering_or_of_one_of_other_pairs_are_refused() {
+    let world = World::new();
+    let (settings, folder) = (of_a_sample(&world), tempfile::tempdir().unwrap());
+    let piece = |world: &World| {
+        let made = make_pieces(&world.input(), &settings, 7, folder.path(), &[Piece::Layout]);
+        made.map_err(|error| error.to_string())
+    };
+    assert!(piece(&world).unwrap_err().contains("no clustering that other processes share was begun here"));
+    let make = |_: &[Piece]| Err("no machine is there".into());
+    let stages = StagesIn::Shared(folder.path(), &make);
+    let stopped = cluster(&world.input(), &settings, 7, stages, &mut |_| ()).unwrap_err();
+    assert_eq!(stopped.to_string(), "pieces of the clustering: no machine is there");
+    assert_eq!(piece(&world), Ok(()));
+    let fewer = select(&world, &[0, 1, 2]);
+    assert!(piece(&fewer).unwrap_err().contains("a clustering of other pairs was begun there"));
 }
 
 #[test]
@@ -322,10 +372,13 @@ fn stages_of_another_clustering_are_not_gone_on_from() {
     let settings = ChcSettings::default();
     let folder = tempfile::tempdir().unwrap();
     let kept = |world: &World, settings, seed| {
-        cluster(&world.input(), settings, seed, Some(folder.path()), &mut |_| ()).unwrap()
+        cluster(&world.input(), settings, seed, StagesIn::Folder(folder.path()), &mut |_| ()).unwrap()
     };
     kept(&world, &settings, 7);
-    assert_eq!(kept(&world, &settings, 8), cluster(&world.input(), &settings, 8, None, &mut |_| ()).unwrap());
+    assert_eq!(
+        kept(&world, &settings, 8),
+        cluster(&world.input(), &settings, 8, StagesIn::Memory, &mut |_| ()).unwrap()
+    );
     let mut other = World::new();
     other.caption_embeddings.row_mut(3).mapv_inplace(|value| -value);
     assert_eq!(kept(&other, &settings, 7), other.cluster(&settings).unwrap());

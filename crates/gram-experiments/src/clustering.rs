@@ -4,7 +4,10 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
 use gram_clip::{Model, ModelIdentity};
-use gram_cluster::{ChcInput, ChcSettings, Clusters, NameFeatures, Stage, TopicWordSettings, cluster};
+use gram_cluster::{
+    ChcInput, ChcSettings, Clusters, NameFeatures, Piece, Stage, StagesIn, TopicWordSettings, cluster,
+    make_pieces,
+};
 use gram_data::{ImageFile, Pair, Pairs, Progress};
 use gram_features::matrix::tensor;
 use gram_features::sentence_bert::SentenceBert;
@@ -70,7 +73,7 @@ impl PairFeatures {
     }
 
     /// Clusters the pairs, which are those that were seen, by the model that names are checked with. Stages
-    /// that are done are kept in the folder `finished`, if one is given, and not done again.
+    /// that are done are kept in a folder, if one is given, and not done again.
     ///
     /// # Errors
     /// If a setting is out of range, too few pairs pass the similarity filter, or no topic is found.
@@ -80,7 +83,7 @@ impl PairFeatures {
         pairs: &Pairs,
         settings: &ChcSettings,
         seed: u64,
-        finished: Option<&Path>,
+        stages_in: StagesIn<'_>,
         progress: &dyn Progress,
     ) -> Result<Clusters> {
         let of_pairs = |text: fn(&Pair) -> &String| -> Vec<String> {
@@ -94,7 +97,7 @@ impl PairFeatures {
             caption_embeddings: &self.captions,
             name_features: None,
         };
-        let clusters = cluster_numbers(input, Some(model), settings, seed, finished, progress)?;
+        let clusters = cluster_numbers(input, Some(model), settings, seed, stages_in, progress)?;
         Ok(Clusters { model: Some(self.model.clone()), ..clusters })
     }
 
@@ -123,11 +126,11 @@ pub fn cluster_pairs(
     sentence_bert: Option<&Path>,
     settings: &ChcSettings,
     seed: u64,
-    finished: Option<&Path>,
+    stages_in: StagesIn<'_>,
     progress: &dyn Progress,
 ) -> Result<(Clusters, PairFeatures)> {
     let features = PairFeatures::new(model, pairs, sentence_bert, &settings.topic_words, progress)?;
-    let clusters = features.cluster(model, pairs, settings, seed, finished, progress)?;
+    let clusters = features.cluster(model, pairs, settings, seed, stages_in, progress)?;
     Ok((clusters, features))
 }
 
@@ -141,20 +144,39 @@ pub fn cluster_features(
     model: Option<&Model>,
     settings: &ChcSettings,
     seed: u64,
-    finished: Option<&Path>,
+    stages_in: StagesIn<'_>,
     progress: &dyn Progress,
 ) -> Result<Clusters> {
     let similarities = features.similarities();
-    let input = ChcInput {
+    let input = input_of(features, similarities.as_deref());
+    let clusters = cluster_numbers(input, model, settings, seed, stages_in, progress)?;
+    Ok(Clusters { model: features.model.clone(), ..clusters })
+}
+
+/// Makes pieces of a clustering that another process has begun with [`cluster_features`], in the folder that
+/// it shares.
+///
+/// # Errors
+/// If no clustering of these features was begun there, or a piece cannot be written.
+pub fn make_pieces_of_features(
+    features: &FeatureFolder,
+    settings: &ChcSettings,
+    seed: u64,
+    folder: &Path,
+    pieces: &[Piece],
+) -> Result<()> {
+    Ok(make_pieces(&input_of(features, None), settings, seed, folder, pieces)?)
+}
+
+fn input_of<'a>(features: &'a FeatureFolder, similarities: Option<&'a [f32]>) -> ChcInput<'a> {
+    ChcInput {
         keys: &features.keys,
         captions: &features.captions,
         image_features: &features.images,
-        similarities: similarities.as_deref(),
+        similarities,
         caption_embeddings: features.caption_embeddings(),
         name_features: None,
-    };
-    let clusters = cluster_numbers(input, model, settings, seed, finished, progress)?;
-    Ok(Clusters { model: features.model.clone(), ..clusters })
+    }
 }
 
 /// Topics and domains of pairs as numbers, whose names are checked by `model`, if it is given.
@@ -166,14 +188,14 @@ pub fn cluster_numbers(
     model: Option<&Model>,
     settings: &ChcSettings,
     seed: u64,
-    finished: Option<&Path>,
+    stages_in: StagesIn<'_>,
     progress: &dyn Progress,
 ) -> Result<Clusters> {
     let of_names = model.map(|model| move |names: &[String]| name_features(model, names));
     let name_features = of_names.as_ref().map(|of_names| of_names as &NameFeatures);
     progress.begin("topics and domains", Stage::ALL.len());
     let mut advance = |stage: Stage| progress.advance(&stage.to_string());
-    Ok(cluster(&ChcInput { name_features, ..input }, settings, seed, finished, &mut advance)?)
+    Ok(cluster(&ChcInput { name_features, ..input }, settings, seed, stages_in, &mut advance)?)
 }
 
 /// Clusters that a run found, by their fingerprint, so that it knows them again.

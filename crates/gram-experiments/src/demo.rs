@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use gram_clip::{Compute, Model};
-use gram_cluster::Clusters;
+use gram_cluster::{Clusters, StagesIn};
 use gram_data::{Pairs, Progress};
 use gram_features::pixel_cache::USUAL_ROOM;
 use gram_features::{Dataset, ImageStore};
@@ -116,8 +116,9 @@ impl<'a> Demo<'a> {
         let settings = defaults::demo_clustering();
         let features = PairFeatures::new(&self.model, &pairs, None, &settings.topic_words, self.progress)?;
         let seed = self.plan.seed();
-        let cluster =
-            || Ok((features.cluster(&self.model, &pairs, &settings, seed, None, self.progress)?, ()));
+        let cluster = || {
+            Ok((features.cluster(&self.model, &pairs, &settings, seed, StagesIn::Memory, self.progress)?, ()))
+        };
         let (clusters, ()) = once_clustered(run, &run.path().join("clusters"), cluster)?;
         Ok((clusters, features, pairs))
     }

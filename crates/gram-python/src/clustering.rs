@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gram::{ChcInput, Clusterer};
+use gram::{ChcInput, Clusterer, MakePieces, Piece};
 use numpy::{PyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -102,6 +102,25 @@ pub fn write_part(
     })
 }
 
+/// Makes pieces of a clustering, as JSON, that another process has begun.
+#[pyfunction]
+pub fn make_pieces(
+    python: Python<'_>,
+    features: &Features,
+    seed: u64,
+    settings: Option<&str>,
+    shared_stages: PathBuf,
+    pieces: &str,
+) -> PyResult<()> {
+    let features = Arc::clone(&features.0);
+    let settings = self::settings(settings)?;
+    let pieces: Vec<Piece> = serde_json::from_str(pieces).map_err(value_error)?;
+    run(python, None, move |_| {
+        let clusterer = Clusterer::new("features").seed(seed).settings_of(&settings)?;
+        clusterer.make_pieces(&features, &shared_stages, &pieces)
+    })
+}
+
 /// Topics and domains of pairs.
 #[pyclass(frozen, module = "gram._native")]
 pub struct Clusters(pub Arc<gram::Clusters>);
@@ -135,7 +154,8 @@ impl Clusters {
         Ok(Self(Arc::new(found)))
     }
 
-    /// Clusters pairs of a features folder.
+    /// Clusters pairs of a features folder. Where other processes share a folder of stages,
+    /// `observe("pieces", pieces)` sees to it that they make those, as JSON.
     #[staticmethod]
     fn of_folder(
         python: Python<'_>,
@@ -143,13 +163,21 @@ impl Clusters {
         model: Option<&Model>,
         seed: u64,
         settings: Option<&str>,
+        shared_stages: Option<PathBuf>,
         observe: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let (features, model) = (Arc::clone(&features.0), model.map(|model| Arc::clone(&model.0)));
         let settings = self::settings(settings)?;
         let found = run(python, observe, move |watch| {
             let clusterer = Clusterer::new("features").seed(seed).settings_of(&settings)?;
-            clusterer.folder(&features, model.as_deref(), watch)
+            let Some(stages) = shared_stages else {
+                return clusterer.folder(&features, model.as_deref(), watch);
+            };
+            let make = |pieces: &[Piece]| {
+                watch.ask("pieces", serde_json::to_vec(pieces)?);
+                Ok(())
+            };
+            clusterer.folder_shared(&features, model.as_deref(), &stages, &make as &MakePieces, watch)
         })?;
         Ok(Self(Arc::new(found)))
     }

@@ -36,5 +36,6 @@ fn native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<meta_training::MetaTraining>()?;
     module.add_class::<meta_training::MetaWorker>()?;
     module.add_class::<bench::Bench>()?;
+    module.add_function(wrap_pyfunction!(clustering::make_pieces, module)?)?;
     module.add_function(wrap_pyfunction!(clustering::write_part, module)?)
 }

@@ -80,7 +80,7 @@ impl MetaTraining {
     ) -> PyResult<Initialisation> {
         let (model, prepared) = (Arc::clone(&self.model), Arc::clone(&self.prepared));
         let found = run(python, observe, move |watch| {
-            let ask = |state: &[u8]| Ok(watch.ask(state.to_vec()));
+            let ask = |state: &[u8]| Ok(watch.ask("gradients", state.to_vec()));
             let elsewhere = elsewhere.then_some(&ask as &Elsewhere);
             prepared.fit(&model, out.as_deref(), elsewhere, watch)
         })?;

@@ -28,7 +28,7 @@ enum Event {
     Measured(String, usize, f64),
     Reach(usize, String),
     /// What the observer answers is waited for.
-    Ask(Vec<u8>, Sender<Vec<Vec<u8>>>),
+    Ask(&'static str, Vec<u8>, Sender<Vec<Vec<u8>>>),
 }
 
 enum Message<T> {
@@ -51,10 +51,10 @@ impl Watch {
         (self.tell)(event);
     }
 
-    /// Asks the observer for meta-gradients from a training state.
-    pub fn ask(&self, state: Vec<u8>) -> Vec<Vec<u8>> {
+    /// Asks the observer for something of other processes, as `observer(what, from)`.
+    pub fn ask(&self, what: &'static str, from: Vec<u8>) -> Vec<Vec<u8>> {
         let (send, receive) = channel();
-        self.hear(Event::Ask(state, send));
+        self.hear(Event::Ask(what, from, send));
         // Nobody answers once nobody waits for the work.
         receive.recv().unwrap_or_else(|_| resume_unwind(Box::new(())))
     }
@@ -132,8 +132,8 @@ fn wait<T: Send>(
                             observer.call1(("measured", name, step, value))?
                         }
                         Event::Reach(done, message) => observer.call1(("reach", done, message))?,
-                        Event::Ask(state, answer) => {
-                            let found = observer.call1(("gradients", PyBytes::new(python, &state)))?;
+                        Event::Ask(what, from, answer) => {
+                            let found = observer.call1((what, PyBytes::new(python, &from)))?;
                             // Receiving fails once the work is gone.
                             drop(answer.send(found.extract()?));
                             found

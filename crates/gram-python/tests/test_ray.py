@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import gram
+import numpy as np
+import pyarrow.parquet
 import pytest
 
 ray = pytest.importorskip("ray")
@@ -106,6 +108,65 @@ def test_what_was_stopped_goes_on_with_tasks(model: gram.Model, cluster: Any, tm
     assert contents(out) == contents(tmp_path / "one")
     with pytest.raises(gram.GramError, match="features"):
         gram.ray.embed(model, pairs, out, full_precision=True)
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> gram.Features:
+    """More pairs than one piece has: of ten things in four looks."""
+    folder, random = tmp_path_factory.mktemp("features"), np.random.default_rng(1)
+    things = ["dog", "car", "apple", "house", "tree", "bird", "boat", "chair", "horse", "lamp"]
+    thing, look = random.integers(len(things), size=60_000), random.integers(4, size=60_000)
+    near = [random.normal(size=(number, 24)).astype(np.float32) for number in (len(things), 4)]
+    for name, rows in (("img", near[0][thing] + near[1][look]), ("text", near[0][thing])):
+        (folder / f"{name}_emb").mkdir()
+        noisy = rows + 0.2 * random.normal(size=rows.shape).astype(np.float32)
+        np.save(folder / f"{name}_emb" / f"{name}_emb_0.npy", noisy)
+    captions = [f"a photo of a {things[number]}" for number in thing]
+    (folder / "metadata").mkdir()
+    table = pyarrow.table({"image_path": [f"{number:05}.jpg" for number in range(60_000)], "caption": captions})
+    pyarrow.parquet.write_table(table, folder / "metadata" / "metadata_0.parquet")
+    return gram.Features(folder)
+
+
+def test_clusters_are_those_of_one_machine_when_a_node_is_lost(
+    features: gram.Features, cluster: Any, tmp_path: Path
+) -> None:
+    others = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    cluster.wait_for_nodes()
+    settings = {"umap": {"epochs": 20}, "hdbscan": {"min_cluster_size": 100}}
+    told = gram.cluster(None, features, settings={"fit_sample": 3000, **settings})
+    assert len(told.topics) >= 8
+    stages = tmp_path / "stages"
+
+    def lose_a_node() -> None:
+        while not stages.is_dir() or not list(stages.glob("others-*.safetensors")):
+            time.sleep(0.01)
+        cluster.remove_node(others[0], allow_graceful=False)
+
+    loser = threading.Thread(target=lose_a_node, daemon=True)
+    loser.start()
+    found = gram.ray.cluster(features, stages=stages, fit_sample=3000, settings=settings)
+    loser.join(timeout=60)
+    assert not loser.is_alive()
+    wait_for_two_nodes()
+    told.save(tmp_path / "one")
+    found.save(tmp_path / "many")
+    assert contents(tmp_path / "many") == contents(tmp_path / "one")
+    made = {path.stem: path.stat().st_mtime_ns for path in stages.glob("*-*.safetensors")}
+    assert {name.split("-")[0] for name in made} == {"others", "domains"} and len(made) >= 6
+    # Pieces that are there are not made again.
+    again = gram.ray.cluster(features, stages=stages, fit_sample=3000, settings=settings)
+    assert again.topics == found.topics
+    assert {path.stem: path.stat().st_mtime_ns for path in stages.glob("*-*.safetensors")} == made
+
+
+def test_all_pairs_are_laid_out_by_one_task(model: gram.Model, cluster: Any, tmp_path: Path) -> None:
+    gram.embed(model, "demo", tmp_path / "features")
+    told = gram.cluster(model, gram.Features(tmp_path / "features"))
+    found = gram.ray.cluster(tmp_path / "features", stages=tmp_path / "stages", model=model)
+    told.save(tmp_path / "one")
+    found.save(tmp_path / "many")
+    assert contents(tmp_path / "many") == contents(tmp_path / "one")
 
 
 @pytest.mark.parametrize(

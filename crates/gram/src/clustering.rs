@@ -1,8 +1,12 @@
 //! Topics and domains of image-text pairs.
 
-use gram_cluster::{ChcInput, ChcSettings, Clusters};
+use std::path::Path;
+
+use gram_cluster::{ChcInput, ChcSettings, Clusters, MakePieces, Piece, StagesIn};
 use gram_data::Progress;
-use gram_experiments::clustering::{cluster_features, cluster_numbers, cluster_pairs};
+use gram_experiments::clustering::{
+    cluster_features, cluster_numbers, cluster_pairs, make_pieces_of_features,
+};
 use gram_experiments::defaults;
 use gram_experiments::settings_file::SettingsFile;
 use gram_features::rows::check_model;
@@ -51,7 +55,7 @@ impl Clusterer {
     /// If a setting is out of its range, no image can be read, or no topic is found.
     pub fn pairs(&self, model: &Clip, pairs: &Pairs, progress: &dyn Progress) -> Result<Clusters, Error> {
         self.settings.validate()?;
-        Ok(cluster_pairs(model, pairs, None, &self.settings, self.seed, None, progress)?.0)
+        Ok(cluster_pairs(model, pairs, None, &self.settings, self.seed, StagesIn::Memory, progress)?.0)
     }
 
     /// Topics and domains of pairs in a features folder, as `gram cluster --features` finds them. Names are
@@ -65,12 +69,52 @@ impl Clusterer {
         model: Option<&Clip>,
         progress: &dyn Progress,
     ) -> Result<Clusters, Error> {
+        self.features_folder(features, model, StagesIn::Memory, progress)
+    }
+
+    /// As [`Clusterer::folder`], while other processes make pieces of the stages: `make` sees to it that
+    /// each calls [`Clusterer::make_pieces`], in the same folder for stages. A clustering that was stopped
+    /// goes on from the pieces that are there.
+    ///
+    /// # Errors
+    /// As [`Clusterer::folder`], or if `make` fails.
+    pub fn folder_shared(
+        &self,
+        features: &FeatureFolder,
+        model: Option<&Clip>,
+        stages: &Path,
+        make: &MakePieces<'_>,
+        progress: &dyn Progress,
+    ) -> Result<Clusters, Error> {
+        self.features_folder(features, model, StagesIn::Shared(stages, make), progress)
+    }
+
+    /// Makes pieces of a clustering that another process has begun with [`Clusterer::folder_shared`].
+    ///
+    /// # Errors
+    /// If no clustering of these features was begun there, or a piece cannot be written.
+    pub fn make_pieces(
+        &self,
+        features: &FeatureFolder,
+        stages: &Path,
+        pieces: &[Piece],
+    ) -> Result<(), Error> {
+        make_pieces_of_features(features, &self.settings, self.seed, stages, pieces)
+    }
+
+    fn features_folder(
+        &self,
+        features: &FeatureFolder,
+        model: Option<&Clip>,
+        stages_in: StagesIn<'_>,
+        progress: &dyn Progress,
+    ) -> Result<Clusters, Error> {
         self.settings.validate()?;
         if let Some(model) = model {
             check_model(features.model.as_ref(), features.images.shape().1, model, features.path())?;
         }
         let model = model.map(|model| &**model);
-        cluster_features(features, model, &self.settings, self.seed, None, progress)
+        cluster_features(features, model, &self.settings, self.seed, stages_in, progress)
     }
 
     /// Topics and domains of pairs whose features were computed before. Names are checked in images by
@@ -92,6 +136,7 @@ impl Clusterer {
                 return Err(Error::Refused(problem));
             }
         }
-        cluster_numbers(input, model.map(|model| &**model), &self.settings, self.seed, None, progress)
+        let model = model.map(|model| &**model);
+        cluster_numbers(input, model, &self.settings, self.seed, StagesIn::Memory, progress)
     }
 }

@@ -38,7 +38,7 @@ pub use comparison::Comparison;
 pub use data::{Dataset, Pairs};
 pub use embedder::Embedder;
 pub use gram_clip::{Compute, ComputeError, DeviceChoice, DeviceName, Precision};
-pub use gram_cluster::{ChcInput, Clusters};
+pub use gram_cluster::{ChcInput, Clusters, MakePieces, Piece};
 pub use gram_data::{ClassSubset, ImageFile, Progress, Split};
 pub use gram_experiments::ExperimentError as Error;
 pub use gram_experiments::meta_training::{Elsewhere, GradientWorker};

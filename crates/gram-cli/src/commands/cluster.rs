@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{ArgGroup, Args};
 use gram_clip::Model;
 use gram_cluster::cost::{self, StageCost};
-use gram_cluster::{ChcSettings, Clusters, LeftOut, Rows, Topic};
+use gram_cluster::{ChcSettings, Clusters, LeftOut, Rows, StagesIn, Topic};
 use gram_data::{Pairs, SkipCause, Skipped};
 use gram_experiments::clustering::{
     CLUSTERED, PairFeatures, cluster_features, cluster_pairs, once_clustered,
@@ -193,16 +193,17 @@ impl Resolved<'_> {
     fn cluster(&self) -> gram_experiments::Result<(Clusters, Clustered)> {
         let Self { arguments, settings, seed, seen } = self;
         let (stages, progress) = (arguments.out.join(STAGES), &bar("pairs"));
+        let stages = StagesIn::Folder(&stages);
         let (clusters, cut_captions, unreadable) = match seen {
             Seen::Features(features, model, _) => {
                 let model = model.as_ref();
-                let clusters = cluster_features(features, model, settings, *seed, Some(&stages), progress)?;
+                let clusters = cluster_features(features, model, settings, *seed, stages, progress)?;
                 (clusters, None, Vec::new())
             }
             Seen::Pairs(model, pairs) => {
                 let encoder = arguments.sentence_bert.as_deref();
                 let (clusters, features) =
-                    cluster_pairs(model, pairs, encoder, settings, *seed, Some(&stages), progress)?;
+                    cluster_pairs(model, pairs, encoder, settings, *seed, stages, progress)?;
                 let (cut, unreadable) = (features.cut_captions, unreadable(pairs, &features));
                 (clusters, Some(cut), unreadable)
             }

@@ -6,7 +6,7 @@ use crate::destination;
 use anyhow::{Result, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use gram_clip::Model;
-use gram_cluster::Clusters;
+use gram_cluster::{Clusters, StagesIn};
 use gram_data::{ClassSubset, Pairs, Progress};
 use gram_experiments::clustering::{PairFeatures, once_clustered};
 use gram_experiments::defaults;
@@ -342,7 +342,7 @@ impl StudyArguments {
         let settings = defaults::demo_clustering();
         let cluster = || {
             let features = PairFeatures::new(model, pairs, None, &settings.topic_words, &bar("pairs"))?;
-            Ok((features.cluster(model, pairs, &settings, seed, None, &bar("pairs"))?, ()))
+            Ok((features.cluster(model, pairs, &settings, seed, StagesIn::Memory, &bar("pairs"))?, ()))
         };
         Ok(once_clustered(run, &run.path().join("clusters"), cluster)?.0)
     }

@@ -36,9 +36,12 @@ impl FinishedStages {
         if folder.is_some() {
             kept.iter().for_each(|row| checksum.update(input.keys[*row].as_bytes()));
             let mut embedding = vec![0.0; input.caption_embeddings.shape().1];
+            let mut image = vec![0.0; input.image_features.shape().1];
             for row in kept {
                 input.caption_embeddings.read(*row, &mut embedding);
                 embedding.iter().for_each(|value: &f32| checksum.update(&value.to_le_bytes()));
+                input.image_features.read(*row, &mut image);
+                image.iter().for_each(|value: &f32| checksum.update(&value.to_le_bytes()));
             }
         }
         let ChcSettings { umap, hdbscan, fit_sample, .. } = settings;
@@ -47,35 +50,81 @@ impl FinishedStages {
         Self { folder: folder.map(Path::to_owned), made_of }
     }
 
-    /// What the stage of a name gave when it was done before, or gives now.
-    pub(super) fn of<T: Kept>(&self, name: &str, make: impl FnOnce() -> T) -> Result<T, ClusterError> {
+    /// Those that another process has begun in a folder, where it has kept something of a name.
+    pub(super) fn begun<T: Kept>(folder: &Path, name: &str) -> Result<(Self, T), ClusterError> {
+        let path = file(folder, name);
+        let (made_of, kept) = read(&path).ok_or_else(|| ClusterError::Content {
+            path,
+            problem: "no clustering that other processes share was begun here".to_owned(),
+        })?;
+        Ok((Self { folder: Some(folder.to_owned()), made_of }, kept))
+    }
+
+    /// What the stage of a name gave when it was done before, or gives now. What else it is made of comes
+    /// after what all are.
+    pub(super) fn of<T: Kept>(
+        &self,
+        name: &str,
+        what_else: &str,
+        make: impl FnOnce() -> T,
+    ) -> Result<T, ClusterError> {
         let Some(folder) = &self.folder else { return Ok(make()) };
-        let path = folder.join(name).with_extension("safetensors");
-        if let Some(kept) = self.read(&path) {
+        let (path, made_of) = (file(folder, name), self.made_of.clone() + what_else);
+        if let Some((_, kept)) = read(&path).filter(|(found, _)| *found == made_of) {
             return Ok(kept);
         }
         let made = make();
-        self.write(&path, &made).map_err(|error| ClusterError::write(&path, error))?;
+        write(&path, &made, made_of)?;
         Ok(made)
     }
 
-    fn read<T: Kept>(&self, path: &Path) -> Option<T> {
-        let bytes = fs::read(path).ok()?;
-        let (_, header) = SafeTensors::read_metadata(&bytes).ok()?;
-        let made_of = header.metadata().as_ref()?.get("made_of")?;
-        (*made_of == self.made_of).then_some(())?;
-        T::from_tensors(&SafeTensors::deserialize(&bytes).ok()?)
+    /// Whether the stage of a name was done before.
+    pub(super) fn has<T: Kept>(&self, name: &str, what_else: &str) -> bool {
+        let found = self.folder.as_ref().and_then(|folder| read::<T>(&file(folder, name)));
+        found.is_some_and(|(found, _)| found == self.made_of.clone() + what_else)
     }
 
-    fn write<T: Kept>(&self, path: &Path, made: &T) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// Keeps something for other processes.
+    pub(super) fn keep<T: Kept>(&self, name: &str, what: &T) -> Result<(), ClusterError> {
+        match &self.folder {
+            Some(folder) => write(&file(folder, name), what, self.made_of.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// What another process has kept.
+    pub(super) fn kept<T: Kept>(&self, name: &str) -> Result<T, ClusterError> {
+        let path = file(self.folder.as_deref().unwrap_or(Path::new("")), name);
+        match read(&path) {
+            Some((made_of, kept)) if made_of == self.made_of => Ok(kept),
+            _ => Err(ClusterError::Content { path, problem: "it is not of this clustering".to_owned() }),
+        }
+    }
+}
+
+fn file(folder: &Path, name: &str) -> PathBuf {
+    folder.join(name).with_extension("safetensors")
+}
+
+/// What a file was made of, and what it holds, if it can be read.
+fn read<T: Kept>(path: &Path) -> Option<(String, T)> {
+    let bytes = fs::read(path).ok()?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).ok()?;
+    let made_of = header.metadata().as_ref()?.get("made_of")?.clone();
+    Some((made_of, T::from_tensors(&SafeTensors::deserialize(&bytes).ok()?)?))
+}
+
+fn write<T: Kept>(path: &Path, made: &T, made_of: String) -> Result<(), ClusterError> {
+    let write = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let tensors = made.tensors();
         let views = tensors
             .iter()
             .map(|(name, dtype, shape, bytes)| Ok((*name, TensorView::new(*dtype, shape.clone(), bytes)?)))
             .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
-        let metadata = HashMap::from([("made_of".to_owned(), self.made_of.clone())]);
+        let metadata = HashMap::from([("made_of".to_owned(), made_of)]);
         Ok(write_whole(path, &serialize(views, Some(metadata))?)?)
-    }
+    };
+    write().map_err(|error| ClusterError::write(path, error))
 }
 
 type Tensor = (&'static str, Dtype, Vec<usize>, Vec<u8>);
@@ -169,5 +218,22 @@ impl Kept for Clustering {
             strengths: matrix_from(tensors, "strengths")?.iter().copied().collect(),
             clusters,
         })
+    }
+}
+
+/// Numbers in groups: rows of the input, or domains, by topic.
+impl Kept for Vec<Vec<usize>> {
+    fn tensors(&self) -> Vec<Tensor> {
+        let numbers = self.iter().flatten().map(|number| *number as u32);
+        vec![column("sizes", self.iter().map(|group| group.len() as u32)), column("numbers", numbers)]
+    }
+
+    fn from_tensors(tensors: &SafeTensors) -> Option<Self> {
+        let (sizes, numbers) =
+            (matrix_from::<u32>(tensors, "sizes")?, matrix_from::<u32>(tensors, "numbers")?);
+        let mut numbers = numbers.iter().map(|number| *number as usize);
+        let groups: Self = sizes.iter().map(|size| numbers.by_ref().take(*size as usize).collect()).collect();
+        let whole = sizes.iter().zip(&groups).all(|(size, group)| group.len() == *size as usize);
+        (whole && numbers.next().is_none()).then_some(groups)
     }
 }

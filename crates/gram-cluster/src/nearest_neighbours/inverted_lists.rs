@@ -19,7 +19,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use gram_data::random::{Stream, stream};
-use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis, CowArray, Ix2};
 use rand::RngExt;
 use rayon::prelude::*;
 
@@ -48,7 +48,7 @@ const SPARE: usize = 2;
 
 /// The `k` nearest other points of every row of `points` (normalised, for the cosine metric), nearest first.
 pub(super) fn nearest_neighbours(points: ArrayView2<f32>, k: usize, metric: Metric) -> NearestNeighbours {
-    let search = Search::new(points);
+    let search = Search::new(points.into());
     let queries = Queries { rows: points, are_points: true };
     let checked = exact::of_rows(points, k, metric, &evenly(points.nrows(), CHECKED));
     let mut in_lists = vec![Nearest::new(k + SPARE); points.nrows()];
@@ -208,7 +208,7 @@ fn rows(matrix: ArrayView2<f32>, ids: &[u32]) -> Array2<f32> {
 
 /// Points in lists, to be searched among.
 pub(super) struct Search<'a> {
-    points: ArrayView2<'a, f32>,
+    points: CowArray<'a, f32, Ix2>,
     norms: Vec<f32>,
     /// `[lists, dimensions]`.
     centres: Array2<f32>,
@@ -218,10 +218,12 @@ pub(super) struct Search<'a> {
 
 impl<'a> Search<'a> {
     /// Among `points` (normalised, for the cosine metric).
-    pub(super) fn new(points: ArrayView2<'a, f32>) -> Self {
-        let centres = centres(points, &mut stream(0, "inverted lists"));
-        let lists = members(&nearest_centres(points, centres.view(), 0..1), centres.nrows());
-        Self { points, norms: squared_norms(points), centres, lists }
+    pub(super) fn new(points: CowArray<'a, f32, Ix2>) -> Self {
+        let rows = points.view();
+        let centres = centres(rows, &mut stream(0, "inverted lists"));
+        let lists = members(&nearest_centres(rows, centres.view(), 0..1), centres.nrows());
+        let norms = squared_norms(rows);
+        Self { points, norms, centres, lists }
     }
 
     /// The `k` points that are nearest to each row of `queries` (normalised, for the cosine metric), in the
@@ -241,7 +243,7 @@ impl<'a> Search<'a> {
         let found: Vec<Mutex<Nearest>> = found.into_iter().map(Mutex::new).collect();
         self.lists.par_iter().zip(&askers).for_each(|(list, askers)| {
             for members in list.chunks(ROWS) {
-                let rows = rows(self.points, members);
+                let rows = rows(self.points.view(), members);
                 askers
                     .chunks(ROWS)
                     .for_each(|askers| self.offer(queries, askers, members, rows.view(), &found));
@@ -348,7 +350,7 @@ mod tests {
     fn neighbours_of_others_are_found_among_the_points() {
         let all = points(4000);
         let (fitted, others) = all.view().split_at(Axis(0), 3000);
-        let found = Search::new(fitted).nearest_to(others, 5, Metric::Cosine);
+        let found = Search::new(fitted.into()).nearest_to(others, 5, Metric::Cosine);
         let distance = |query: usize, id: usize| squared_distance(others.row(query), fitted.row(id));
         let right = (0..1000).filter(|query| {
             let nearest = (0..3000).min_by(|a, b| distance(*query, *a).total_cmp(&distance(*query, *b)));

@@ -1,6 +1,6 @@
 //! A small world whose topics and looks are known: captions name a thing and say how it looks.
 
-use gram_cluster::{ChcInput, ChcSettings, ClusterError, Clusters, cluster};
+use gram_cluster::{ChcInput, ChcSettings, ClusterError, Clusters, StagesIn, cluster};
 use gram_data::random::{Stream, normal, stream};
 use ndarray::Array2;
 
@@ -60,7 +60,7 @@ impl World {
     }
 
     pub fn cluster(&self, settings: &ChcSettings) -> Result<Clusters, ClusterError> {
-        cluster(&self.input(), settings, 7, None, &mut |_| ())
+        cluster(&self.input(), settings, 7, StagesIn::Memory, &mut |_| ())
     }
 }
 

@@ -114,7 +114,12 @@ class Clusters:
     ) -> Clusters: ...
     @staticmethod
     def of_folder(
-        features: Features, model: Model | None, seed: int, settings: str | None, observe: _Observer | None
+        features: Features,
+        model: Model | None,
+        seed: int,
+        settings: str | None,
+        shared_stages: _Path | None,
+        observe: _Observer | None,
     ) -> Clusters: ...
     @staticmethod
     def of_features(
@@ -156,6 +161,9 @@ class MetaTraining:
 class MetaWorker:
     def gradients(self, state: bytes, which: int, /) -> bytes: ...
 
+def make_pieces(
+    features: Features, seed: int, settings: str | None, shared_stages: _Path, pieces: str
+) -> None: ...
 def write_part(model: Model, pairs: str, first: int, out: _Path, full_precision: bool) -> None: ...
 
 class Bench:

@@ -127,8 +127,7 @@ def cluster(
             if any(given is not None for given in (captions, image_features, text_features, caption_embeddings)):
                 raise TypeError("cluster pairs, or captions with image_features, not both")
             if isinstance(pairs, Features):
-                known = None if model is None else check_model(model)
-                return Clusters(_native.Clusters.of_folder(pairs._native, known, count("seed", seed, 0), said, observer))
+                return clusters_of_features(pairs, model, count("seed", seed, 0), said, None, observer)
             if model is None:
                 raise TypeError("a model sees the pairs: cluster(model, pairs)")
             seen = as_pairs(pairs)._native
@@ -154,6 +153,19 @@ def cluster(
             observer,
         )
         return Clusters(native)
+
+
+def clusters_of_features(
+    features: Features,
+    model: Model | None,
+    seed: int,
+    settings: str | None,
+    shared_stages: str | None,
+    observer: Observer,
+) -> Clusters:
+    """Clusters pairs of a features folder; the observer is asked for pieces, where processes share stages."""
+    known = None if model is None else check_model(model)
+    return Clusters(_native.Clusters.of_folder(features._native, known, seed, settings, shared_stages, observer))
 
 
 def _cosines(images: npt.NDArray[np.float32], texts: npt.NDArray[np.float32]) -> list[float]:

@@ -17,9 +17,9 @@ import ray
 
 from . import _native
 from ._progress import Observer, OnMeasured
-from .clustering import Clusters, MetaTrainingArguments, check_file
+from .clustering import Clusters, MetaTrainingArguments, check_file, clusters_of_features
 from .comparison import Results, comparison, dataset_list, starts_of
-from .data import Dataset, Features, Images, Pairs, Path, as_pairs, count
+from .data import Dataset, Features, Images, Pairs, Path, as_pairs, count, settings_json
 from .embedding import EmbeddingSummary
 from .embedding import embed as embed_here
 from .model import Model, check_model, opened
@@ -202,6 +202,85 @@ def bench(
             _keep(folder, files)
             observer("advance", "")
         return Results(json.loads(whole.run(observer)))
+
+
+def _make_pieces(
+    features: Features, seed: int, settings: str | None, stages: str, pieces: list[str | dict[str, int]]
+) -> None:
+    """Makes pieces of a clustering. A task that is done again makes those that are not there."""
+    _native.make_pieces(features._native, seed, settings, stages, json.dumps(pieces))
+
+
+class _Sharing(Observer):
+    """Makes pieces of a clustering in tasks where it wants some."""
+
+    def __init__(
+        self, progress: bool | None, each: _Resources, features: Features, seed: int, settings: str | None, stages: str
+    ) -> None:
+        super().__init__(progress)
+        self._task = each.task(_make_pieces)
+        self._each = each
+        self._arguments = (features, seed, settings, stages)
+
+    def __call__(self, event: str, /, *details: Any) -> object:
+        if event != "pieces":
+            return super().__call__(event, *details)
+        pieces = json.loads(details[0])
+        # Each layout is a whole task's work; a task of small pieces prepares its search once for all of them.
+        whole = [piece for piece in pieces if isinstance(piece, str)]
+        small = [piece for piece in pieces if not isinstance(piece, str)]
+        size = max(1, len(small) // (2 * self._each.at_once()))
+        shares = [[piece] for piece in whole] + [small[start : start + size] for start in range(0, len(small), size)]
+        for _ in _finished((self._task.remote(*self._arguments, share) for share in shares), self._each.at_once()):
+            pass
+        return []
+
+
+def cluster(
+    features: Features | Path,
+    *,
+    stages: Path,
+    model: Model | None = None,
+    fit_sample: int | None = None,
+    seed: int = 1,
+    settings: Mapping[str, Any] | None = None,
+    cpus: float = 1,
+    progress: bool | None = None,
+) -> Clusters:
+    """Group pairs into topics and domains on all nodes.
+
+    The clusters are those of `gram.cluster` on one machine. One task lays out the sample of `fit_sample` pairs, others
+    look for the neighbours of all other pairs; then topics are divided into domains in tasks. This process finds the
+    topics in the layout, scores words and names topics.
+
+    Parameters
+    ----------
+    features
+        `Features` of the pairs, or their folder, which all nodes share.
+    stages
+        A folder for what is done, on a file system that all nodes share: what is stopped goes on from there, and a node
+        that is lost costs the pieces it was at. It is not needed any more once there are clusters.
+    model
+        Checks names of topics in images, where it is the model of the features.
+    fit_sample
+        Pairs that are laid out; all others join the topics of their neighbours among them. All pairs are laid out, by one
+        task, where nothing is said.
+    seed
+        Of layouts and domains.
+    settings
+        Anything else, as in `gram.cluster`.
+    cpus
+        CPUs of a task, and its threads.
+    progress
+        Whether a bar is drawn; `None` draws one in a terminal or a notebook.
+    """
+    opened_here = features if isinstance(features, Features) else Features(features)
+    said = dict(settings or {})
+    if fit_sample is not None:
+        said["fit_sample"] = count("fit_sample", fit_sample)
+    folder, text, checked = os.path.abspath(stages), settings_json(said), count("seed", seed, 0)
+    with _Sharing(progress, _Resources(cpus, 0), opened_here, checked, text, folder) as observer:
+        return clusters_of_features(opened_here, model, checked, text, folder, observer)
 
 
 class _Worker:
