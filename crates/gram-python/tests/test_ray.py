@@ -115,7 +115,7 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> gram.Features:
     """More pairs than one piece has: of ten things in four looks."""
     folder, random = tmp_path_factory.mktemp("features"), np.random.default_rng(1)
     things = ["dog", "car", "apple", "house", "tree", "bird", "boat", "chair", "horse", "lamp"]
-    thing, look = random.integers(len(things), size=60_000), random.integers(4, size=60_000)
+    thing, look = random.integers(len(things), size=200_000), random.integers(4, size=200_000)
     near = [random.normal(size=(number, 24)).astype(np.float32) for number in (len(things), 4)]
     for name, rows in (("img", near[0][thing] + near[1][look]), ("text", near[0][thing])):
         (folder / f"{name}_emb").mkdir()
@@ -123,7 +123,7 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> gram.Features:
         np.save(folder / f"{name}_emb" / f"{name}_emb_0.npy", noisy)
     captions = [f"a photo of a {things[number]}" for number in thing]
     (folder / "metadata").mkdir()
-    table = pyarrow.table({"image_path": [f"{number:05}.jpg" for number in range(60_000)], "caption": captions})
+    table = pyarrow.table({"image_path": [f"{number:06}.jpg" for number in range(200_000)], "caption": captions})
     pyarrow.parquet.write_table(table, folder / "metadata" / "metadata_0.parquet")
     return gram.Features(folder)
 

@@ -12,7 +12,7 @@ use crate::error::ClusterError;
 use crate::umap::graph::FuzzyGraph;
 
 /// Pairs of a piece, about.
-pub(crate) const PAIRS_OF_A_PIECE: usize = 1 << 14;
+pub(crate) const PAIRS_OF_A_PIECE: usize = 1 << 16;
 
 /// A piece of a clustering that a process can make from the same pairs and what is in the folder of stages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
