@@ -49,7 +49,7 @@ pub use few_shot::{FewShotSplit, Sampling, Shortfall, Shot};
 pub use image_file::ImageFile;
 pub use npy_header::check_npy_header;
 pub use pairs::{
-    Pair, Pairs, SkipCause, Skipped, UniqueKeys, read_pairs, read_pairs_with_metadata, read_shard,
+    CopyOf, Pair, Pairs, SkipCause, Skipped, UniqueKeys, read_pairs, read_pairs_with_metadata, read_shard,
 };
 pub use progress::Progress;
 pub use text_file::{read_text, text_of, without_mark};

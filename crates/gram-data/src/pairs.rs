@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -54,6 +54,17 @@ pub struct Pairs {
     pub pairs: Vec<Pair>,
     /// What was left out.
     pub skipped: Vec<Skipped>,
+    /// What they are a copy of, if they are one.
+    pub copy_of: Option<CopyOf>,
+}
+
+/// Files that were copied from elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyOf {
+    /// Where the files were, such as a URL.
+    pub place: String,
+    /// Where the copies of them are.
+    pub copy: PathBuf,
 }
 
 /// Something of a source that is no pair.
@@ -182,6 +193,16 @@ impl Pairs {
             all.content(content);
         }
         fingerprint::digits(all.finish())
+    }
+
+    /// Where the image of a pair comes from.
+    pub fn origin(&self, pair: &Pair) -> String {
+        let name = pair.image.name();
+        let below = self.copy_of.as_ref().and_then(|CopyOf { place, copy }| {
+            let below = name.strip_prefix(&*copy.to_string_lossy())?;
+            Some(format!("{}{below}", place.trim_end_matches('/')))
+        });
+        below.unwrap_or_else(|| name.into_owned())
     }
 
     /// The pairs, or that `source` has none and the first reason why.

@@ -91,7 +91,7 @@ pub fn images_of<'a>(
         PairSource::Images(pairs) => pairs,
         PairSource::Features(folder) => return computed_before(model, keys, folder, kind),
     };
-    let chosen = Pairs { pairs: pairs_of(keys, pairs)?, skipped: Vec::new() };
+    let chosen = Pairs { pairs: pairs_of(keys, pairs)?, ..Pairs::default() };
     let fingerprint = chosen.fingerprint();
     let store = store_of(model, &chosen.pairs, kind, room, progress)?;
     Ok(PairImages { store, fingerprint })

@@ -21,10 +21,14 @@ pub struct Pairs(pub Arc<gram::Pairs>);
 
 #[pymethods]
 impl Pairs {
-    /// Pairs by their path or name, in any layout that the command line reads.
+    /// Pairs by their path or name, in any layout that the command line reads; or a copy of what is at a URL.
     #[staticmethod]
-    fn open(python: Python<'_>, path: String) -> PyResult<Self> {
-        Ok(Self(Arc::new(run(python, None, move |_| gram::Pairs::open(&path))?)))
+    fn open(python: Python<'_>, path: String, url: Option<String>) -> PyResult<Self> {
+        let open = move |_: &_| match url {
+            Some(url) => gram::Pairs::open_copy(&path, &url),
+            None => gram::Pairs::open(&path),
+        };
+        Ok(Self(Arc::new(run(python, None, open)?)))
     }
 
     /// Images with a caption each.

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::path::Path;
 
-use gram_data::{ImageFile, LabelledDataset, Pair, Split};
+use gram_data::{CopyOf, ImageFile, LabelledDataset, Pair, Split};
 use gram_experiments::pair_images::PairSource;
 use gram_hub::model::{open_dataset, open_pairs};
 
@@ -73,6 +73,19 @@ impl Pairs {
     /// If it is none of those, cannot be read, or holds no pair.
     pub fn open(name_or_path: &str) -> Result<Self, Error> {
         Ok(Self { name: name_or_path.to_owned(), pairs: open_pairs(name_or_path)? })
+    }
+
+    /// As [`Pairs::open`], of a copy: what is written about them names the place that was copied, such as a
+    /// URL.
+    ///
+    /// # Errors
+    /// As [`Pairs::open`].
+    pub fn open_copy(copy: &str, place: &str) -> Result<Self, Error> {
+        let pairs = gram_data::Pairs {
+            copy_of: Some(CopyOf { place: place.to_owned(), copy: copy.into() }),
+            ..open_pairs(copy)?
+        };
+        Ok(Self { name: place.to_owned(), pairs })
     }
 
     /// Images with a caption each.

@@ -85,10 +85,7 @@ impl Pairs {
         let pair = |PortablePair { key, caption, image }| {
             Ok(Pair { key, caption, image: ImageFile::try_from(image).map_err(listing)?, metadata: None })
         };
-        Ok(Self {
-            pairs: pairs.into_iter().map(pair).collect::<Result<_, DataError>>()?,
-            skipped: Vec::new(),
-        })
+        Ok(Self { pairs: pairs.into_iter().map(pair).collect::<Result<_, DataError>>()?, ..Self::default() })
     }
 }
 

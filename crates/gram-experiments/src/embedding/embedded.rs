@@ -62,7 +62,7 @@ impl<'a> Embedded<'a> {
         Some(match self {
             Self::Pairs(pairs) => {
                 let pair = pairs.pairs.get(number)?;
-                json!({"key": pair.key, "image": pair.image.name(), "caption": pair.caption})
+                json!({"key": pair.key, "image": pairs.origin(pair), "caption": pair.caption})
             }
             Self::Dataset(dataset) => json!(ImageRow::of(dataset, dataset.images.get(number)?)),
         })

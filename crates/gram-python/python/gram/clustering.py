@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from . import _native
 from ._progress import Observer, OnMeasured
-from .data import Features, Images, Pairs, Path, as_pairs, count, matrix, settings_json
+from ._storage import Folder, Path, fetched, here
+from .data import Features, Images, Pairs, as_pairs, count, matrix, settings_json
 from .model import Model, check_model
 from .prompt import Start
 
@@ -54,7 +55,9 @@ class Clusters:
 
     def save(self, folder: Path) -> None:
         """Write the folder that `gram cluster --out` writes."""
-        self._native.save(folder)
+        with Folder(folder) as place:
+            self._native.save(place.here)
+            place.push()
 
     def __reduce__(self) -> tuple[Callable[[dict[str, bytes]], Clusters], tuple[dict[str, bytes]]]:
         with tempfile.TemporaryDirectory() as folder:
@@ -67,7 +70,7 @@ class Clusters:
 
 def open_clusters(folder: Path) -> Clusters:
     """Read what `gram cluster` or `Clusters.save` wrote, with what people corrected in `topics.toml`."""
-    return Clusters(_native.Clusters.open(folder))
+    return Clusters(_native.Clusters.open(fetched(folder)))
 
 
 def _of_files(files: Mapping[str, bytes]) -> Clusters:
@@ -225,16 +228,19 @@ def meta_train(
     GramError
         If there are too few topics, a setting is wrong, or a step diverges.
     """
-    check_file(out)
+    file = file_named(out)
+    if file is not None:
+        here(file)
     asked = MetaTrainingArguments(pairs, clusters, method, steps, seed, template, settings)
     with Observer(progress, "query loss", on_step) as observer:
-        return Start(asked.prepared(model, observer).fit(out, False, observer), model)
+        return Start(asked.prepared(model, observer).fit(file, False, observer), model)
 
 
-def check_file(out: Path | None) -> None:
-    """Refuses a name of a file that is empty."""
+def file_named(out: Path | None) -> str | None:
+    """The name of a file, if there is one; refuses an empty one."""
     if out is not None and not os.fspath(out):
         raise ValueError("out is a file, not empty")
+    return None if out is None else os.fspath(out)
 
 
 class MetaTrainingArguments:

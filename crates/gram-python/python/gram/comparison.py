@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import _native
 from ._progress import Observer
-from .data import Dataset, Path, as_dataset, count, settings_json
+from ._storage import Path, here
+from .data import Dataset, as_dataset, count, settings_json
 from .model import Model, check_model
 from .prompt import Start, check_start
 
@@ -80,7 +81,7 @@ def bench(
     """
     starts, opened = starts_of(methods), dataset_list(datasets)
     with Observer(progress) as observer:
-        compared = comparison(model, opened, starts, out, seeds, shots, every_epoch, settings)
+        compared = comparison(model, opened, starts, here(out), seeds, shots, every_epoch, settings)
         return Results(json.loads(compared.run(observer)))
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _native
+from ._storage import Path, fetched, is_url
 
-Path: TypeAlias = Union[str, "os.PathLike[str]"]
 #: One image: a path, the bytes of an encoded image, a PIL image, or uint8 as an array or a torch tensor.
 Image: TypeAlias = Any
 #: Several images, or one.
@@ -186,7 +186,7 @@ class Dataset:
             self._native = _native.Dataset.of_images(name, images, texts, used)
         elif isinstance(source, (str, os.PathLike)):
             self._path = os.fspath(source)
-            self._native = _native.Dataset.open(self._path)
+            self._native = _native.Dataset.open(fetched(self._path))
         else:
             raise TypeError("a dataset is a path, or images and labels")
 
@@ -242,12 +242,17 @@ class Pairs:
             self._native = _native.Pairs.of_images(native_images(source), list(captions))
         elif isinstance(source, (str, os.PathLike)):
             self._path = os.fspath(source)
-            self._native = _native.Pairs.open(self._path)
+            self._here = fetched(self._path)
+            self._native = _native.Pairs.open(self._here, self._path if is_url(self._path) else None)
         else:
             raise TypeError("pairs are a path, or images and captions")
 
     def __len__(self) -> int:
         return len(self._native)
+
+    def store(self) -> tuple[str, str] | None:
+        """The URL that they are from, and where the copy of it is here."""
+        return (self._path, self._here) if self._path is not None and is_url(self._path) else None
 
     def __reduce__(self) -> tuple[type[Pairs], tuple[str]]:
         if self._path is None:
@@ -281,7 +286,7 @@ class Features:
 
     def __init__(self, folder: Path) -> None:
         self._path = os.fspath(folder)
-        self._native = _native.Features.open(self._path)
+        self._native = _native.Features.open(fetched(self._path))
 
     def __len__(self) -> int:
         return len(self._native)

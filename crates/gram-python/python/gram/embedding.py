@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ._progress import Observer
-from .data import Images, Pairs, Path, as_pairs
+from ._storage import Path, here
+from .data import Images, Pairs, as_pairs
 from .model import Model, check_model
 
 
@@ -59,5 +60,5 @@ def embed(
         If the folder holds features of something else, or no image can be read.
     """
     with Observer(progress) as observer:
-        said = as_pairs(pairs)._native.embed(check_model(model), out, full_precision, observer)
+        said = as_pairs(pairs)._native.embed(check_model(model), here(out), full_precision, observer)
     return EmbeddingSummary(**json.loads(said))

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from . import _native
 from ._progress import Observer
-from .data import Images, Path, name_list, native_images
+from ._storage import Path, fetched
+from .data import Images, name_list, native_images
 
 _log = logging.getLogger("gram")
 
@@ -62,7 +63,7 @@ class Model:
     ) -> None:
         self._arguments = (name, device, precision)
         with Observer(progress) as observer:
-            self._native = _native.Model(name, None if device is None else str(device), precision, observer)
+            self._native = _native.Model(fetched(name), None if device is None else str(device), precision, observer)
 
     @property
     def name(self) -> str:

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from . import _native
 from ._progress import Observer, OnMeasured
-from .data import Dataset, Images, Path, as_dataset, count, name_list, settings_json
+from ._storage import Path, fetched
+from .data import Dataset, Images, as_dataset, count, name_list, settings_json
 from .model import Classifier, Model, check_model
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def open_start(path: Path, model: Model) -> Start:
     PromptError
         If it cannot be read, or is for another model.
     """
-    return Start(_native.Initialisation.open(path, check_model(model)), model)
+    return Start(_native.Initialisation.open(fetched(path), check_model(model)), model)
 
 
 def tune(
@@ -155,7 +156,7 @@ def open_prompt(path: Path, model: Model) -> Prompt:
     PromptError
         If it cannot be read, or is for another model.
     """
-    return Prompt(_native.Prompt.open(path, check_model(model)), model)
+    return Prompt(_native.Prompt.open(fetched(path), check_model(model)), model)
 
 
 class Prompt:

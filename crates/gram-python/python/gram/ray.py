@@ -1,6 +1,7 @@
 """What outgrows a machine, as tasks of Ray. Results are the bytes of one machine.
 
-Call `ray.init` first, or `ray.init("auto")` on a cluster. Paths must be the same files on all nodes: a shared file system.
+Call `ray.init` first, or `ray.init("auto")` on a cluster. Paths are the same files on all nodes, on a shared file system,
+or URLs of object stores, such as `s3://bucket/folder`, that fsspec reads.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import ray
 
 from . import _native
 from ._progress import Observer, OnMeasured
-from .clustering import Clusters, MetaTrainingArguments, check_file, clusters_of_features
+from ._storage import Folder, Path, images_from
+from .clustering import Clusters, MetaTrainingArguments, clusters_of_features, file_named
 from .comparison import Results, comparison, dataset_list, starts_of
-from .data import Dataset, Features, Images, Pairs, Path, as_pairs, count, settings_json
+from .data import Dataset, Features, Images, Pairs, as_pairs, count, settings_json
 from .embedding import EmbeddingSummary
 from .embedding import embed as embed_here
 from .model import Model, check_model, opened
@@ -54,12 +56,19 @@ class _Resources:
 
 
 def _write_parts(
-    arguments: tuple[str, str | None, str | None], parts: list[tuple[int, str]], out: str, full_precision: bool
+    arguments: tuple[str, str | None, str | None],
+    parts: list[tuple[int, str]],
+    store: tuple[str, str] | None,
+    out: str,
+    full_precision: bool,
 ) -> int:
     """Writes parts. A task that is done again writes the same bytes."""
     model = opened(*arguments)
-    for first, pairs in parts:
-        _native.write_part(model._native, pairs, first, out, full_precision)
+    with Folder(out) as folder:
+        for first, pairs in parts:
+            portable = pairs if store is None else images_from(*store, pairs)
+            _native.write_part(model._native, portable, first, folder.here, full_precision)
+            folder.push()
     return len(parts)
 
 
@@ -123,7 +132,7 @@ def embed(
     pairs
         Pairs, their path, or images and captions. Only this process lists them.
     out
-        The folder, on a file system that all nodes share.
+        The folder, on a file system that all nodes share or in an object store.
     full_precision
         Whether features are written in 32 bits instead of 16.
     parts_per_task
@@ -135,24 +144,29 @@ def embed(
     progress
         Whether a bar is drawn; `None` draws one in a terminal or a notebook.
     """
-    folder, listed = os.path.abspath(out), as_pairs(pairs)
-    left = listed._native.parts_left(check_model(model), folder, full_precision)
-    each = _Resources(cpus, gpus)
+    listed, each = as_pairs(pairs), _Resources(cpus, gpus)
     task = each.task(_write_parts)
-    chunks = [left[start : start + parts_per_task] for start in range(0, len(left), parts_per_task)]
+    with Folder(out) as folder:
+        folder.pull()
+        left = listed._native.parts_left(check_model(model), folder.here, full_precision)
+        folder.push()
+        chunks = [left[start : start + parts_per_task] for start in range(0, len(left), parts_per_task)]
 
-    def tasks() -> Iterator[Any]:
-        for chunk in chunks:
-            parts = [(first, listed._native.portable(first, end)) for first, end in chunk]
-            yield task.remote(model._arguments, parts, folder, full_precision)
+        def tasks() -> Iterator[Any]:
+            for chunk in chunks:
+                parts = [(first, listed._native.portable(first, end)) for first, end in chunk]
+                yield task.remote(model._arguments, parts, listed.store(), folder.path, full_precision)
 
-    with Observer(progress) as observer:
-        observer("begin", "parts", len(left))
-        done = 0
-        for parts_done in _finished(tasks(), each.at_once()):
-            done += parts_done
-            observer("reach", done, "")
-    return embed_here(model, listed, folder, full_precision=full_precision, progress=progress)
+        with Observer(progress) as observer:
+            observer("begin", "parts", len(left))
+            done = 0
+            for parts_done in _finished(tasks(), each.at_once()):
+                done += parts_done
+                observer("reach", done, "")
+        folder.pull()
+        summary = embed_here(model, listed, folder.here, full_precision=full_precision, progress=progress)
+        folder.push()
+        return summary
 
 
 def bench(
@@ -177,7 +191,8 @@ def bench(
     Parameters
     ----------
     model, datasets, methods, out, seeds, shots, every_epoch, settings
-        As in `gram.bench`. Datasets are named by paths, which all nodes share; this process alone writes to the folder.
+        As in `gram.bench`. Datasets are named by paths that all nodes share, or by URLs; this process alone writes to the
+        folder, which may be a URL, too.
     cpus
         CPUs of a task, and its threads.
     gpus
@@ -185,42 +200,58 @@ def bench(
     progress
         Whether a bar is drawn; `None` draws one in a terminal or a notebook.
     """
-    folder, opened_here, starts = os.path.abspath(out), dataset_list(datasets), starts_of(methods)
-    whole = comparison(model, opened_here, starts, folder, seeds, shots, every_epoch, settings)
-    left = whole.runs_left()
+    opened_here, starts = dataset_list(datasets), starts_of(methods)
     each = _Resources(cpus, gpus)
     task = each.task(_make_run)
     rest = (shots, every_epoch, None if settings is None else dict(settings))
+    with Folder(out) as folder, Observer(progress) as observer:
+        folder.pull()
+        whole = comparison(model, opened_here, starts, folder.here, seeds, shots, every_epoch, settings)
+        left = whole.runs_left()
 
-    def tasks() -> Iterator[Any]:
-        for dataset, seed, method in left:
-            yield task.remote(model._arguments, opened_here[dataset], (method, starts[method]), seed, rest)
+        def tasks() -> Iterator[Any]:
+            for dataset, seed, method in left:
+                yield task.remote(model._arguments, opened_here[dataset], (method, starts[method]), seed, rest)
 
-    with Observer(progress) as observer:
         observer("begin", "runs", len(left))
         for files in _finished(tasks(), each.at_once()):
-            _keep(folder, files)
+            _keep(folder.here, files)
+            folder.push()
             observer("advance", "")
-        return Results(json.loads(whole.run(observer)))
+        results = Results(json.loads(whole.run(observer)))
+        folder.push()
+        return results
 
 
 def _make_pieces(
     features: Features, seed: int, settings: str | None, stages: str, pieces: list[str | dict[str, int]]
 ) -> None:
     """Makes pieces of a clustering. A task that is done again makes those that are not there."""
-    _native.make_pieces(features._native, seed, settings, stages, json.dumps(pieces))
+    with Folder(stages) as folder:
+        folder.pull()
+        try:
+            _native.make_pieces(features._native, seed, settings, folder.here, json.dumps(pieces))
+        finally:
+            folder.push()
 
 
 class _Sharing(Observer):
     """Makes pieces of a clustering in tasks where it wants some."""
 
     def __init__(
-        self, progress: bool | None, each: _Resources, features: Features, seed: int, settings: str | None, stages: str
+        self,
+        progress: bool | None,
+        each: _Resources,
+        features: Features,
+        seed: int,
+        settings: str | None,
+        stages: Folder,
     ) -> None:
         super().__init__(progress)
         self._task = each.task(_make_pieces)
         self._each = each
-        self._arguments = (features, seed, settings, stages)
+        self._stages = stages
+        self._arguments = (features, seed, settings, stages.path)
 
     def __call__(self, event: str, /, *details: Any) -> object:
         if event != "pieces":
@@ -231,8 +262,10 @@ class _Sharing(Observer):
         small = [piece for piece in pieces if not isinstance(piece, str)]
         size = max(1, len(small) // (2 * self._each.at_once()))
         shares = [[piece] for piece in whole] + [small[start : start + size] for start in range(0, len(small), size)]
+        self._stages.push()
         for _ in _finished((self._task.remote(*self._arguments, share) for share in shares), self._each.at_once()):
             pass
+        self._stages.pull()
         return []
 
 
@@ -256,9 +289,9 @@ def cluster(
     Parameters
     ----------
     features
-        `Features` of the pairs, or their folder, which all nodes share.
+        `Features` of the pairs, or their folder, which all nodes share, or its URL.
     stages
-        A folder for what is done, on a file system that all nodes share: what is stopped goes on from there, and a node
+        A folder for what is done, which all nodes share, or its URL: what is stopped goes on from there, and a node
         that is lost costs the pieces it was at. It is not needed any more once there are clusters.
     model
         Checks names of topics in images, where it is the model of the features.
@@ -278,9 +311,12 @@ def cluster(
     said = dict(settings or {})
     if fit_sample is not None:
         said["fit_sample"] = count("fit_sample", fit_sample)
-    folder, text, checked = os.path.abspath(stages), settings_json(said), count("seed", seed, 0)
-    with _Sharing(progress, _Resources(cpus, 0), opened_here, checked, text, folder) as observer:
-        return clusters_of_features(opened_here, model, checked, text, folder, observer)
+    text, checked, each = settings_json(said), count("seed", seed, 0), _Resources(cpus, 0)
+    with Folder(stages) as folder, _Sharing(progress, each, opened_here, checked, text, folder) as observer:
+        folder.pull()
+        found = clusters_of_features(opened_here, model, checked, text, folder.here, observer)
+        folder.push()
+        return found
 
 
 class _Worker:
@@ -350,14 +386,17 @@ class _Asking(Observer):
     """Asks workers for meta-gradients where meta-training wants some."""
 
     def __init__(
-        self, workers: _Workers, passes: int, progress: bool | None, on_measured: OnMeasured | None
+        self, workers: _Workers, passes: int, out: Folder | None, progress: bool | None, on_measured: OnMeasured | None
     ) -> None:
         super().__init__(progress, "query loss", on_measured)
         self._workers = workers
         self._passes = passes
+        self._out = out
 
     def __call__(self, event: str, /, *details: Any) -> object:
         if event == "gradients":
+            if self._out is not None:
+                self._out.push()
             return self._workers.gradients(details[0], self._passes)
         return super().__call__(event, *details)
 
@@ -389,10 +428,10 @@ def meta_train(
     Parameters
     ----------
     model, clusters, method, steps, seed, template, out, settings, on_step
-        As in `gram.meta_train`.
+        As in `gram.meta_train`; `out` may be a URL.
     pairs
-        Pairs or `Features` by their path, which all nodes share. Each actor reads them: for a prompt that is not visual,
-        embed pairs once with `embed`, and name their `Features`.
+        Pairs or `Features` by their path, which all nodes share, or by a URL. Each actor reads them: for a prompt that is
+        not visual, embed pairs once with `embed`, and name their `Features`.
     actors
         How many; as many as there is work and room for where it is not said. A step has `meta_batch` episodes, which go
         through the towers `tasks_at_once` at a time: more actors than such passes have nothing to do.
@@ -403,7 +442,7 @@ def meta_train(
     progress
         Whether a bar is drawn; `None` draws one in a terminal or a notebook.
     """
-    check_file(out)
+    file = file_named(out)
     asked = MetaTrainingArguments(pairs, clusters, method, steps, seed, template, settings)
     with Observer(progress) as observer:
         here = asked.prepared(model, observer)
@@ -411,7 +450,16 @@ def meta_train(
     number = min(passes, each.room()) if actors is None else count("actors", actors)
     workers = _Workers(number, each, [model._arguments, asked])
     try:
-        with _Asking(workers, passes, progress, on_step) as asking:
-            return Start(here.fit(out, True, asking), model)
+        if file is None:
+            with _Asking(workers, passes, None, progress, on_step) as asking:
+                return Start(here.fit(None, True, asking), model)
+        parent, name = os.path.split(file)
+        # Checkpoints are beside the file.
+        with Folder(parent, (name, os.path.splitext(name)[0] + ".run/")) as folder:
+            folder.pull()
+            with _Asking(workers, passes, folder, progress, on_step) as asking:
+                start = Start(here.fit(os.path.join(folder.here, name), True, asking), model)
+            folder.push()
+            return start
     finally:
         workers.close()

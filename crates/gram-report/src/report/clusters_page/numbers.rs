@@ -112,7 +112,7 @@ mod tests {
         (clusters.counts.small_topics, clusters.counts.unnamed_topics) = (1, 0);
         clusters.counts.unfit_topics = 3;
         let skipped = vec![Skipped { name: "a".into(), cause: SkipCause::NoCaption, detail: None }];
-        let html = section(&clusters, &Pairs { pairs: vec![], skipped });
+        let html = section(&clusters, &Pairs { skipped, ..Pairs::default() });
         for (name, value) in [
             ("Pairs", "1,300"),
             ("Pairs of topics", "60"),

@@ -50,7 +50,7 @@ pub(in crate::report) fn pairs(clusters: &Clusters) -> Pairs {
         caption: pair.caption.clone(),
         metadata: None,
     };
-    Pairs { pairs: clusters.pairs.iter().map(pair).collect(), skipped: vec![] }
+    Pairs { pairs: clusters.pairs.iter().map(pair).collect(), ..Pairs::default() }
 }
 
 /// What the page gives its scripts.
