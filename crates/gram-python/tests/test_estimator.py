@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import gram
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.estimator_checks import check_estimator
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from conftest import Images
 
@@ -61,6 +64,46 @@ def test_it_is_cloned_searched_and_validated(labelled: tuple[Images, np.ndarray]
     assert search.best_params_["method"] in ("coop", "vpt")
 
 
+class OfNumbers(gram.PromptClassifier):  # type: ignore[misc, unused-ignore]
+    """Reads the numbers of a row as stripes of grey, so that scikit-learn's checks have images."""
+
+    def __init__(self, model: str = "tiny", epochs: int = 1) -> None:
+        super().__init__(model, epochs=epochs)
+
+    @classmethod
+    def _get_param_names(cls) -> list[str]:
+        return ["model", "epochs"]
+
+    def fit(self, X: Any, y: Any) -> OfNumbers:
+        numbers, labels = validate_data(self, X, y)
+        check_classification_targets(labels)
+        super().fit(self._images(numbers), labels)
+        return self
+
+    def predict_proba(self, X: Any) -> Any:
+        check_is_fitted(self)
+        return super().predict_proba(self._images(validate_data(self, X, reset=False)))
+
+    @staticmethod
+    def _images(numbers: np.ndarray) -> np.ndarray:
+        grey = (255 / (1 + np.exp(-numbers))).astype(np.uint8)
+        return np.repeat(np.repeat(grey[:, None, :, None], 8, axis=1), 3, axis=3)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array, tags.input_tags.string, tags.no_validation = True, False, False
+        # One epoch does not tell blobs as stripes of grey apart.
+        tags.classifier_tags.poor_score = True
+        return tags
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_it_passes_the_checks_of_scikit_learn() -> None:
+    check_estimator(gram.PromptClassifier("tiny"), on_skip=None)
+    checked = check_estimator(OfNumbers(), on_skip=None)
+    assert sum(check["status"] == "passed" for check in checked) > 45
+
+
 def test_a_fit_that_fails_leaves_what_was_fitted(labelled: tuple[Images, np.ndarray]) -> None:
     images, labels = labelled
     estimator = gram.PromptClassifier("tiny", epochs=1, class_names=NAMES).fit(images, labels)
@@ -88,5 +131,5 @@ def test_what_is_wrong_is_said(labelled: tuple[Images, np.ndarray]) -> None:
         estimator.fit(images, np.where(labels == 0, "a_b", "a b"))
     with pytest.raises(ValueError, match="one name"):
         gram.PromptClassifier("tiny", class_names={0: "a", 1: "a"}).fit(images, labels)
-    with pytest.raises(gram.DataError, match="class"):
+    with pytest.raises(ValueError, match="this is one class: 0.0"):
         estimator.fit(images, np.zeros(24))

@@ -99,6 +99,8 @@ class PromptClassifier(_Base):
         if len(given) != len(shown):
             raise ValueError(f"{len(shown)} images have a label each, but there are {len(given)} labels")
         classes: npt.NDArray[Any] = np.unique(given)
+        if len(classes) < 2:
+            raise ValueError(f"PromptClassifier tells two classes or more apart, and this is one class: {classes[0]}")
         names = {label: self._name(label) for label in classes.tolist()}
         check_names(list(names.values()))
         said = [names[label] for label in given.tolist()]
@@ -114,14 +116,16 @@ class PromptClassifier(_Base):
             settings=self.settings,
             progress=False,
         )
+        # The prompt's classes stand in the order of their names, these in the order of their labels.
+        sorted_names = sorted(names.values())
+        classifier = prompt.classifier(sorted_names)
         # From here on nothing fails: what was fitted before is replaced as a whole.
         self.prompt_: Prompt = prompt
         self.losses_: list[float] = prompt.losses
         self.classes_: npt.NDArray[Any] = classes
-        # The prompt's classes stand in the order of their names, these in the order of their labels.
-        self._names = sorted(names.values())
-        self._columns = [self._names.index(names[label]) for label in classes.tolist()]
-        self._classifier: Classifier | None = None
+        self._names = sorted_names
+        self._columns = [sorted_names.index(names[label]) for label in classes.tolist()]
+        self._classifier: Classifier | None = classifier
         return self
 
     def _name(self, label: Any) -> str:
