@@ -187,7 +187,7 @@ fn decode(bytes: &[u8]) -> ImageResult<RgbImage> {
         _ => {
             let mut decoder = reader.into_decoder()?;
             check_size(decoder.total_bytes())?;
-            let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+            let orientation = orientation(&mut decoder);
             let inks = if format == Some(ImageFormat::Tiff) { inks::decode_tiff(bytes)? } else { None };
             (inks.map_or_else(|| DynamicImage::from_decoder(decoder), Ok)?, orientation)
         }
@@ -198,6 +198,17 @@ fn decode(bytes: &[u8]) -> ImageResult<RgbImage> {
     }
     image.apply_orientation(orientation);
     Ok(on_white(image))
+}
+
+/// How an image is to be turned.
+fn orientation(decoder: &mut impl ImageDecoder) -> Orientation {
+    let exif = decoder.exif_metadata().ok().flatten();
+    // Some programs write what EXIF data begin with in JPEG files into WebP files, too.
+    let found = match exif.as_deref().and_then(|exif| exif.strip_prefix(jpeg::EXIF)) {
+        Some(exif) => Orientation::from_exif_chunk(exif),
+        None => decoder.orientation().ok(),
+    };
+    found.unwrap_or(Orientation::NoTransforms)
 }
 
 /// Whether a file name's extension is that of an image.
@@ -242,7 +253,7 @@ fn composite(image: &RgbaImage) -> RgbImage {
 
 #[cfg(test)]
 mod tests {
-    use image::Rgba;
+    use image::{ImageEncoder, Rgba};
 
     use super::*;
 
@@ -256,6 +267,19 @@ mod tests {
         assert_eq!(white.get_pixel(0, 0).0, [10, 20, 30]);
         assert_eq!(white.get_pixel(1, 0).0, [255, 255, 255]);
         assert_eq!(white.get_pixel(2, 0).0, [127, 177, 255]);
+    }
+
+    #[test]
+    fn a_webp_file_is_turned_whatever_its_exif_data_begin_with() {
+        // Orientation 3: upside down.
+        let exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0\0\0\0\0";
+        for exif in [exif.to_vec(), [jpeg::EXIF, exif].concat()] {
+            let mut bytes = Vec::new();
+            let mut encoder = image::codecs::webp::WebPEncoder::new_lossless(&mut bytes);
+            encoder.set_exif_metadata(exif).unwrap();
+            encoder.encode(&[1, 2, 3, 4, 5, 6], 1, 2, image::ExtendedColorType::Rgb8).unwrap();
+            assert_eq!(decode(&bytes).unwrap().into_raw(), [4, 5, 6, 1, 2, 3]);
+        }
     }
 
     #[test]

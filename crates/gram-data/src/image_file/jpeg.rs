@@ -13,7 +13,7 @@ use mozjpeg::{ColorSpace, Decompress, Marker};
 use super::{check_size, inks, unreadable};
 
 /// What the EXIF data begin with in their segment, APP1.
-const EXIF: &[u8] = b"Exif\0\0";
+pub(super) const EXIF: &[u8] = b"Exif\0\0";
 
 /// The pixels, and how the image is to be turned.
 ///
