@@ -6,6 +6,7 @@ use crate::arguments::Common;
 use crate::commands::adapt::AdaptArguments;
 use crate::commands::bench::BenchArguments;
 use crate::commands::cluster::ClusterArguments;
+use crate::commands::completions::CompletionsArguments;
 use crate::commands::data::DataArguments;
 use crate::commands::demo::DemoArguments;
 use crate::commands::devices::DevicesArguments;
@@ -13,6 +14,7 @@ use crate::commands::embed::EmbedArguments;
 use crate::commands::episodes::EpisodesArguments;
 use crate::commands::eval::EvalArguments;
 use crate::commands::export::ExportArguments;
+use crate::commands::man::ManArguments;
 use crate::commands::meta_train::MetaTrainArguments;
 use crate::commands::predict::PredictArguments;
 use crate::commands::pretrain::PretrainArguments;
@@ -71,6 +73,10 @@ pub enum Command {
     Pretrain(PretrainArguments),
     /// Lists what there is to compute on.
     Devices(DevicesArguments),
+    /// Prints what a shell completes the command line with.
+    Completions(CompletionsArguments),
+    /// Writes manual pages.
+    Man(ManArguments),
 }
 
 impl Command {
@@ -90,7 +96,9 @@ impl Command {
             Self::Episodes(_) | Self::Adapt(_) | Self::Data(_) | Self::Export(_) => {
                 "nothing is half written, and the same command begins anew"
             }
-            Self::Predict(_) | Self::Eval(_) | Self::Devices(_) => "the same command begins anew",
+            Self::Predict(_) | Self::Eval(_) | Self::Devices(_) | Self::Completions(_) | Self::Man(_) => {
+                "the same command begins anew"
+            }
         }
     }
 }

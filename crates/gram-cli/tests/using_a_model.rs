@@ -164,6 +164,42 @@ fn evaluation_counts_by_domain_and_the_ensemble_is_another_classifier() {
     assert_ne!(evaluate(&["--templates", "imagenet-7"])["domains"], one["domains"]);
 }
 
+#[test]
+fn an_evaluation_names_classes_confusions_and_mistakes_and_writes_a_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page.html");
+    let report = page.display().to_string();
+    let arguments = ["eval", "--data", "demo:food", "--classes", "new", "--report", &report];
+    let one = lines(&gram(&[&arguments[..], &["--json"]].concat())).remove(0);
+    let list = |name: &str| one[name].as_array().unwrap().clone();
+    let images: u64 = list("per_class").iter().map(|class| class["images"].as_u64().unwrap()).sum();
+    assert_eq!(Some(images), one["images"].as_u64());
+    let recalls: Vec<f64> =
+        list("per_class").iter().map(|class| class["accuracy"].as_f64().unwrap()).collect();
+    let mean = recalls.iter().sum::<f64>() / recalls.len() as f64;
+    assert!((mean - one["mean_per_class"].as_f64().unwrap()).abs() < 1e-9);
+    let wrong: u64 = list("confusions").iter().map(|confusion| confusion["images"].as_u64().unwrap()).sum();
+    assert_eq!(wrong as usize, list("mistakes").len());
+    let accuracy = 100.0 * (images - wrong) as f64 / images as f64;
+    assert!((accuracy - one["accuracy"].as_f64().unwrap()).abs() < 1e-9);
+    assert!(list("mistakes").iter().all(|mistake| mistake["class"] != mistake["named"]));
+    let binned = one["calibration"]["bins"].as_array().unwrap().iter();
+    assert_eq!(binned.map(|bin| bin["images"].as_u64().unwrap()).sum::<u64>(), images);
+
+    let text = fs::read_to_string(&page).unwrap();
+    assert!(text.starts_with("<!doctype html>") && text.contains("Worst mistakes"));
+    // A page is replaced by a page, anything else is not.
+    let printed = gram(&arguments);
+    assert!(String::from_utf8(printed.stdout).unwrap().ends_with(&format!("{report}\n")));
+    fs::write(&page, "notes").unwrap();
+    let refused = gram(&arguments);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        String::from_utf8(refused.stderr).unwrap().contains("this is no page, and is not replaced by one")
+    );
+    assert_eq!(fs::read_to_string(&page).unwrap(), "notes");
+}
+
 /// Reads `image_features` back from both files, of 16-bit numbers.
 fn image_features(folder: &Path) -> (Vec<f32>, Vec<f32>) {
     let bytes = fs::read(folder.join("features.safetensors")).unwrap();

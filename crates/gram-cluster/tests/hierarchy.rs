@@ -362,8 +362,13 @@ fn pieces_of_no_clustering_or_of_one_of_other_pairs_are_refused() {
     let stopped = cluster(&world.input(), &settings, 7, stages, &mut |_| ()).unwrap_err();
     assert_eq!(stopped.to_string(), "pieces of the clustering: no machine is there");
     assert_eq!(piece(&world), Ok(()));
-    let fewer = select(&world, &[0, 1, 2]);
-    assert!(piece(&fewer).unwrap_err().contains("a clustering of other pairs was begun there"));
+    let refused = "this process reads other features than the one that began the clustering here";
+    assert!(piece(&select(&world, &[0, 1, 2])).unwrap_err().contains(refused));
+    let mut changed = World::new();
+    changed.caption_embeddings.row_mut(3).mapv_inplace(|value| -value);
+    assert!(piece(&changed).unwrap_err().contains(refused));
+    let of_seed = make_pieces(&world.input(), &settings, 8, folder.path(), &[Piece::Layout]).unwrap_err();
+    assert!(of_seed.to_string().contains("other settings or another seed"), "{of_seed}");
 }
 
 #[test]

@@ -197,12 +197,17 @@ impl Pairs {
 
     /// Where the image of a pair comes from.
     pub fn origin(&self, pair: &Pair) -> String {
-        let name = pair.image.name();
-        let below = self.copy_of.as_ref().and_then(|CopyOf { place, copy }| {
-            let below = name.strip_prefix(&*copy.to_string_lossy())?;
-            Some(format!("{}{below}", place.trim_end_matches('/')))
-        });
-        below.unwrap_or_else(|| name.into_owned())
+        self.by_origin(&pair.image.name())
+    }
+
+    /// A text that names files, with the place that they were copied from.
+    pub fn by_origin(&self, text: &str) -> String {
+        match &self.copy_of {
+            Some(CopyOf { place, copy }) => {
+                text.replace(&*copy.to_string_lossy(), place.trim_end_matches('/'))
+            }
+            None => text.to_owned(),
+        }
     }
 
     /// The pairs, or that `source` has none and the first reason why.

@@ -360,7 +360,7 @@ fn join(
         }
         for (row, problem) in &contents.unreadable {
             let key = &embedded.row(*row).with_context(told)?["key"];
-            unreadable += &format!("{}\n", json!({"key": key, "problem": problem}));
+            unreadable += &format!("{}\n", json!({"key": key, "problem": embedded.by_origin(problem)}));
         }
         summary.rows += contents.rows.len();
         summary.unreadable += contents.unreadable.len();

@@ -113,6 +113,7 @@ pub struct Episode {
     if *new_ways > 0 { format!(" with {new_ways} new classes") } else { String::new() },
     match self.largest_ways() {
         Some(largest) => format!("--ways {largest} is the largest that is possible"),
+        None if *new_ways > 0 => format!("lower `new_ways`, as no --ways is possible beside {new_ways} new classes"),
         None => "no --ways is possible with so few".to_owned(),
     }
 )]
@@ -472,7 +473,7 @@ mod tests {
         assert_eq!(
             pool().check(&settings).unwrap_err().to_string(),
             "6 topics are large enough and can be told apart for 3-way episodes with 5 \
-            new classes: no --ways is possible with so few; lower shots, or cluster more pairs"
+            new classes: lower `new_ways`, as no --ways is possible beside 5 new classes; lower shots, or cluster more pairs"
         );
     }
 }

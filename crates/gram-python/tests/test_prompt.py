@@ -72,7 +72,7 @@ def test_images_and_labels_are_a_dataset(model: gram.Model, images: Images) -> N
     assert prompt.classes == ["circle", "dot"]
     assert "'batch_size': 4" in str(prompt.header["settings"])
     assert len(pickle.loads(pickle.dumps(gram.Pairs("demo")))) == 4000
-    with pytest.raises(TypeError, match="not pickled"):
+    with pytest.raises(TypeError, match="stay in their process"):
         pickle.dumps(gram.Pairs(images, labels))
     tensor = torch.tensor([number % 2 for number in range(10)])
     assert gram.Dataset(images, tensor).classes == ["0", "1"]

@@ -12,6 +12,7 @@ from typing import Any
 
 import gram
 import numpy as np
+import PIL.Image
 import pyarrow.parquet
 import pytest
 
@@ -167,6 +168,45 @@ def test_all_pairs_are_laid_out_by_one_task(model: gram.Model, cluster: Any, tmp
     told.save(tmp_path / "one")
     found.save(tmp_path / "many")
     assert contents(tmp_path / "many") == contents(tmp_path / "one")
+
+
+def test_workers_see_relative_paths_as_the_caller_does(
+    model: gram.Model, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Workers begin where Ray was started.
+    monkeypatch.chdir(tmp_path)
+    image = PIL.Image.new("RGB", (9, 9), "red")
+    (tmp_path / "photos").mkdir()
+    for name in ("a.png", "b.png"):
+        image.save(tmp_path / "photos" / name)
+    (tmp_path / "photos" / "broken.png").write_text("no image")
+    pairs = ([f"photos/{name}.png" for name in ("a", "b", "broken")], ["red", "a red thing", "nothing"])
+    told = gram.embed(model, pairs, "one")
+    assert gram.ray.embed(model, pairs, "many") == told and (told.rows, told.unreadable) == (2, 1)
+    assert contents(tmp_path / "many") == contents(tmp_path / "one")
+    gram.embed(model, "demo", "features")
+    found = gram.ray.cluster("features", stages="stages")
+    assert found.topics == gram.cluster(None, gram.Features("features")).topics
+
+
+def test_what_is_wrong_in_a_task_is_said_in_its_line(
+    features: gram.Features, cluster: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from gram._progress import Observer
+
+    each = gram.ray._Resources(1, 0)
+    with Observer(False), pytest.raises(gram.GramError) as raised:
+        task = each.task(gram.ray._make_pieces).remote(features, 1, None, str(tmp_path / "nowhere"), ["layout"])
+        list(gram.ray._finished(iter([task]), 1))
+    assert type(raised.value).__module__.split(".")[0] == "gram" and "\n" not in str(raised.value)
+    assert "no clustering that other processes share was begun here" in str(raised.value)
+    gram.ray._Resources(1, 3)
+    assert "no node has 1 CPUs and 3 GPUs: work waits for one" in caplog.text
+    with pytest.raises(ValueError, match="cpus = 0"):
+        gram.ray._Resources(0, 0)
+    ray.shutdown()
+    with pytest.raises(RuntimeError, match="ray.init"):
+        gram.ray.cluster(features, stages=tmp_path / "stages")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import tarfile
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Store]:
 
     fsspec.config.set_conf_env(fsspec.config.conf)
     fsspec.get_filesystem_class("s3").clear_instance_cache()
+    # What it holds outlives it.
+    urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST"))
     yield Store(f"http://{host}:{port}")
     fsspec.config.conf.pop("s3", None)
     threads.stop()
@@ -97,18 +100,20 @@ def test_features_of_shards_in_a_store_are_those_of_the_same_shards_here(
     for shard in range(3):
         with tarfile.open(shards / f"{shard:05}.tar", "w") as archive:
             for number in range(200):
-                for suffix, contents in (("png", png(random)), ("txt", f"a photo of thing {number}".encode())):
+                # One of them is cut short.
+                image = png(random)[: 60 if shard == 1 and number == 7 else None]
+                for suffix, contents in (("png", image), ("txt", f"a photo of thing {number}".encode())):
                     member = tarfile.TarInfo(f"{shard:05}{number:04}.{suffix}")
                     member.size = len(contents)
                     archive.addfile(member, io.BytesIO(contents))
     told = gram.embed(model, shards, tmp_path / "one")
     there = store.upload(shards, "pairs")
     found = gram.ray.embed(model, there, "s3://bucket/features", parts_per_task=1)
-    assert found == told and told.rows == 600
+    assert found == told and (told.rows, told.unreadable) == (599, 1)
     one, stored = files(tmp_path / "one"), store.contents("features")
     assert b"s3://bucket/pairs/00002.tar: 000020199.png" in stored["pairs.jsonl"]
     # These say where the pairs are, and the last what the first two hold.
-    for name in ("pairs.jsonl", "embedding.json", "written.json"):
+    for name in ("pairs.jsonl", "embedding.json", "unreadable.jsonl", "written.json"):
         told_by_name = one.pop(name).replace(str(shards).encode(), b"s3://bucket/pairs")
         assert name == "written.json" or stored[name] == told_by_name
         del stored[name]
@@ -146,6 +151,8 @@ def test_clusters_and_an_initialisation_in_a_store_are_those_of_this_machine(
     assert {**told, events: b""} == {**stored, events: b""}
     again = gram.open_start("s3://bucket/started/it.safetensors", model)
     assert pickle.dumps(again) == pickle.dumps(found)
+    again.save("s3://bucket/saved/again.safetensors")
+    assert store.contents("saved")["again.safetensors"] == stored["it.safetensors"]
 
 
 def test_a_comparison_in_a_store_is_that_of_this_machine(
@@ -184,6 +191,99 @@ def test_a_copy_is_fetched_again_when_the_store_has_something_else(store: Store,
     assert Path(fetched(f"{there}/changed")).read_text() == "something else"
 
 
+def test_a_copy_that_was_damaged_is_made_again(store: Store, tmp_path: Path) -> None:
+    from gram._storage import fetched
+
+    (tmp_path / "data").mkdir()
+    for name in ("lost", "cut", "kept"):
+        (tmp_path / "data" / name).write_text(name)
+    there = store.upload(tmp_path / "data", "data")
+    copy = Path(fetched(there))
+    (copy / "lost").unlink()
+    (copy / "cut").write_text("c")
+    before = os.stat(copy / "kept").st_mtime_ns
+    fetched(there)
+    assert files(copy) == files(tmp_path / "data") and os.stat(copy / "kept").st_mtime_ns == before
+    [notes] = (tmp_path / "cache" / "gram").glob("*.json")
+    notes.write_text("{")
+    fetched(there)
+    assert files(copy) == files(tmp_path / "data")
+    # A folder where a file was, and the other way round.
+    store._client.put_object(Bucket="bucket", Key="it", Body=b"a file")
+    assert Path(fetched("s3://bucket/it")).read_text() == "a file"
+    store._client.delete_object(Bucket="bucket", Key="it")
+    store._client.put_object(Bucket="bucket", Key="it/below", Body=b"below")
+    assert files(Path(fetched("s3://bucket/it"))) == {"below": b"below"}
+    store._client.delete_object(Bucket="bucket", Key="it/below")
+    store._client.put_object(Bucket="bucket", Key="it", Body=b"a file")
+    assert Path(fetched("s3://bucket/it")).read_text() == "a file"
+
+
+def test_no_name_in_a_store_leaves_the_copy(store: Store, tmp_path: Path) -> None:
+    from gram._storage import Folder, fetched
+
+    victim = tmp_path / "cache" / "victim"
+    victim.parent.mkdir()
+    victim.write_text("mine")
+    for name in ("bad/../../../victim", "bad/x//y", "bad/./z"):
+        store._client.put_object(Bucket="bucket", Key="bad/ok", Body=b"1")
+        store._client.put_object(Bucket="bucket", Key=name, Body=b"taken")
+        with pytest.raises(ValueError, match="cannot be the name of a file in a folder"):
+            fetched("s3://bucket/bad")
+        with pytest.raises(ValueError, match="cannot be the name"), Folder("s3://bucket/bad") as folder:
+            folder.pull()
+        store._client.delete_object(Bucket="bucket", Key=name)
+    assert victim.read_text() == "mine"
+    # What marks a folder in a console is no file.
+    for name in ("marked/", "marked/sub/", "marked/sub/x"):
+        store._client.put_object(Bucket="bucket", Key=name, Body=b"" if name.endswith("/") else b"1")
+    assert files(Path(fetched("s3://bucket/marked"))) == {"sub/x": b"1"}
+
+
+def test_a_table_comes_with_the_images_beside_it(store: Store, tmp_path: Path) -> None:
+    random, data = np.random.default_rng(1), tmp_path / "data"
+    (data / "images").mkdir(parents=True)
+    for number in range(3):
+        (data / "images" / f"{number}.png").write_bytes(png(random))
+    rows = "".join(f"images/{number}.png,a photo of {number}\n" for number in range(3))
+    (data / "pairs.csv").write_text("image,caption\n" + rows)
+    assert len(gram.Pairs(f"{store.upload(data, 'data')}/pairs.csv")) == 3
+    with pytest.raises(FileNotFoundError, match="s3://bucket/data/other.csv: nothing is there"):
+        gram.Pairs("s3://bucket/data/other.csv")
+
+
+def test_an_archive_that_changed_since_it_was_listed_is_refused(store: Store, tmp_path: Path) -> None:
+    from gram._storage import images_from
+
+    data = tmp_path / "data"
+    data.mkdir()
+    with tarfile.open(data / "0.tar", "w") as archive:
+        for suffix, contents in (("png", png(np.random.default_rng(1))), ("txt", b"a photo")):
+            member = tarfile.TarInfo(f"0.{suffix}")
+            member.size = len(contents)
+            archive.addfile(member, io.BytesIO(contents))
+    pairs = gram.Pairs(store.upload(data, "data"))
+    place, portable = pairs._store(), pairs._native.portable(0, 1)
+    assert place is not None
+    assert "base64" in images_from(*place, portable)
+    store._client.put_object(Bucket="bucket", Key="data/0.tar", Body=b"other")
+    with pytest.raises(OSError, match="s3://bucket/data: bucket/data/0.tar has changed"):
+        images_from(*place, portable)
+    store._client.delete_object(Bucket="bucket", Key="data/0.tar")
+    with pytest.raises(FileNotFoundError, match="s3://bucket/data: "):
+        images_from(*place, portable)
+
+
+def test_files_have_folders_in_stores_too() -> None:
+    from gram._storage import split
+
+    assert split("s3://bucket/a/b.safetensors") == ("s3://bucket/a/", "b.safetensors")
+    assert split("memory://b.safetensors") == ("memory://", "b.safetensors")
+    assert split("a/b.safetensors") == ("a", "b.safetensors")
+    with pytest.raises(ValueError, match="names no file"):
+        split("s3://bucket/")
+
+
 def test_a_url_is_refused_where_it_cannot_be(model: gram.Model, store: Store, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="s3://bucket/nowhere: nothing is there"):
         gram.Dataset("s3://bucket/nowhere")
@@ -191,6 +291,8 @@ def test_a_url_is_refused_where_it_cannot_be(model: gram.Model, store: Store, tm
         gram.embed(model, "demo", "s3://bucket/features")
     with pytest.raises(ValueError, match="only gram.ray writes to object stores"):
         gram.bench(model, "demo:food", "coop", out="s3://bucket/bench")
-    with pytest.raises(ValueError, match="Protocol not known: nowhere"):
+    with pytest.raises(ValueError, match="single images are not read"):
+        model.encode_image(["s3://bucket/a.png"])
+    with pytest.raises(ValueError, match="nowhere://bucket/pairs: Protocol not known: nowhere"):
         gram.Pairs("nowhere://bucket/pairs")
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]

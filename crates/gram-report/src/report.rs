@@ -3,7 +3,7 @@
 //! The report of a run is made from [`Results`] alone: tables, plots as inline SVG, the map of the topics
 //! with its pictures, times, and the command that repeats the run. A part that was not measured has no
 //! section. [`clusters_page()`] shows the topics and domains of up to millions of pairs, [`episodes_page()`]
-//! what is learned from. Style sheet and
+//! what is learned from, [`evaluation_page()`] which images are named wrongly. Style sheet and
 //! scripts stand in `report/` and are written into the pages.
 
 mod axis;
@@ -11,6 +11,7 @@ mod centres;
 mod clusters_page;
 mod curves;
 mod episodes_page;
+mod evaluation_page;
 mod frame;
 mod palette;
 mod plot;
@@ -27,6 +28,7 @@ use crate::results::Results;
 use crate::tables::escape;
 pub use clusters_page::clusters_page;
 pub use episodes_page::{ShownClass, ShownEpisode, episodes_page};
+pub use evaluation_page::{ShownEvaluation, evaluation_page};
 use sections::Section;
 
 const STYLE: &str = include_str!("report/style.css");

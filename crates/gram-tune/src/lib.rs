@@ -8,6 +8,7 @@
 pub mod adaptation;
 pub mod descent;
 pub mod design;
+pub mod examination;
 pub mod gradient_chain;
 pub mod kgcoop;
 pub mod method;

@@ -1,21 +1,26 @@
 //! `gram eval`: accuracy on a labelled dataset.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use clap::Args;
 use gram_clip::{Model, ModelIdentity};
 use gram_data::{ClassSubset, ImageFile, LabelledDataset, Split};
+use gram_experiments::whole_file;
 use gram_features::image_batches::{batches, for_each_batch};
 use gram_features::matrix::values;
 use gram_hub::model::{is_built_in, note_what_tiny_knows};
 use gram_hub::templates;
+use gram_report::report::{ShownEvaluation, evaluation_page};
+use gram_tune::examination::{Answer, Calibration, ClassScore, Confusion, Examination};
 use gram_tune::score::{Score, Tally};
 use serde::Serialize;
 
 use crate::arguments::Common;
 use crate::commands::prompting::PromptingArguments;
-use crate::commands::{Outcome, labelled};
+use crate::commands::{Outcome, command_line, labelled};
+use crate::destination;
 use crate::output::{self, OutputError, shown};
 use crate::progress::bar;
 
@@ -35,6 +40,9 @@ pub struct EvalArguments {
     /// The images to measure on: train, val or test.
     #[arg(long, default_value = "test")]
     split: Split,
+    /// A page of what is wrong: classes, confusions, the worst mistakes with their pictures, calibration.
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
 }
 
 /// What is measured.
@@ -50,14 +58,35 @@ struct Evaluation {
     score: Score,
     /// Accuracy by domain, in percent.
     domains: BTreeMap<String, f64>,
+    per_class: Vec<ClassScore>,
+    confusions: Vec<Confusion>,
+    calibration: Calibration,
+    /// Images that were named wrongly, the most confident mistakes first.
+    mistakes: Vec<Mistake>,
+}
+
+/// An image that was named wrongly.
+#[derive(Serialize)]
+struct Mistake {
+    image: String,
+    class: String,
+    named: String,
+    /// The probability of what it was named.
+    confidence: f64,
+    /// The probability of its class.
+    own: f64,
 }
 
 /// Runs the command.
 pub fn run(arguments: &EvalArguments, common: &Common) -> Result<Outcome> {
-    let evaluation = arguments.resolve(common)?.run()?;
+    let resolved = arguments.resolve(common)?;
+    let (evaluation, examination) = resolved.run()?;
+    if let Some(path) = &arguments.report {
+        resolved.write_page(path, &evaluation, &examination)?;
+    }
     match common.json {
         true => output::json(&evaluation)?,
-        false => print(&evaluation)?,
+        false => print(&evaluation, arguments.report.as_deref())?,
     }
     Ok(Outcome::without(evaluation.unreadable))
 }
@@ -75,6 +104,11 @@ impl EvalArguments {
     /// Opens and checks everything, cheapest first.
     fn resolve(&self, common: &Common) -> Result<Resolved<'_>> {
         let compute = common.compute()?;
+        if let Some(path) = &self.report {
+            let is_page =
+                |path: &Path| std::fs::read(path).is_ok_and(|file| file.starts_with(b"<!doctype html>"));
+            destination::file_of_kind("--report", path, "page", is_page)?;
+        }
         let dataset = labelled::open(&self.data)?;
         let chosen = dataset.select(self.split, self.classes, None);
         ensure!(!chosen.is_empty(), "dataset {}: no images of that split and those classes", dataset.name);
@@ -86,7 +120,7 @@ impl EvalArguments {
 
 impl Resolved<'_> {
     /// Classifies the images.
-    fn run(&self) -> Result<Evaluation> {
+    fn run(&self) -> Result<(Evaluation, Examination)> {
         let Self { arguments, dataset, chosen, model } = self;
         let names = dataset.class_names(arguments.classes).to_vec();
         let own = templates::of_dataset(dataset)?;
@@ -94,7 +128,7 @@ impl Resolved<'_> {
         let images: Vec<ImageFile> =
             chosen.iter().map(|image| dataset.images[*image].image.clone()).collect();
         let classes = classifier.names.len();
-        let (mut all, mut unreadable) = (Tally::new(classes), 0);
+        let (mut all, mut answers, mut unreadable) = (Tally::new(classes), Vec::new(), 0);
         let mut by_domain = vec![Tally::new(classes); dataset.domains.len()];
         let progress = bar("images");
         progress.set_length(images.len() as u64);
@@ -114,6 +148,7 @@ impl Resolved<'_> {
                     continue;
                 };
                 all.add(logits, label);
+                answers.extend(Answer::new(chosen[*row], label, logits));
                 if let Some(domain) = image.domain {
                     by_domain[domain].add(logits, label);
                 }
@@ -123,7 +158,16 @@ impl Resolved<'_> {
         progress.finish_and_clear();
         ensure!(all.images() > 0, "dataset {}: none of {unreadable} images can be read", dataset.name);
         let domains = dataset.domains.iter().zip(&by_domain).filter(|(_, tally)| tally.images() > 0);
-        Ok(Evaluation {
+        let examination = Examination { classes: classifier.names.clone(), answers };
+        let class = |number: usize| examination.classes[number].clone();
+        let mistake = |answer: Answer| Mistake {
+            image: dataset.images[answer.image].image.name().into_owned(),
+            class: class(answer.class),
+            named: class(answer.named),
+            confidence: answer.confidence,
+            own: answer.own,
+        };
+        let evaluation = Evaluation {
             dataset: dataset.name.clone(),
             model: model.identity()?,
             classes,
@@ -131,21 +175,79 @@ impl Resolved<'_> {
             unreadable,
             score: all.score(),
             domains: domains.map(|(name, tally)| (name.clone(), tally.score().accuracy)).collect(),
-        })
+            per_class: examination.by_class(),
+            confusions: examination.confusions(),
+            calibration: examination.calibration(),
+            mistakes: examination.mistakes().into_iter().map(mistake).collect(),
+        };
+        Ok((evaluation, examination))
+    }
+
+    fn write_page(&self, path: &Path, evaluation: &Evaluation, examination: &Examination) -> Result<()> {
+        let image = |number: usize| self.dataset.images[number].image.clone();
+        let shown = ShownEvaluation {
+            dataset: &evaluation.dataset,
+            terms: vec![("Model", evaluation.model.name.clone()), ("Command", command_line())],
+            measures: measures(evaluation)
+                .into_iter()
+                .map(|(name, value)| (name, format!("{value:.2} %")))
+                .collect(),
+            examination,
+            images: &image,
+        };
+        Ok(whole_file::write(path, evaluation_page(&shown).as_bytes())?)
     }
 }
 
-fn print(evaluation: &Evaluation) -> Result<(), OutputError> {
-    let Evaluation { dataset, model, classes, images, unreadable, score, domains } = evaluation;
+/// Names and values, in percent.
+fn measures(evaluation: &Evaluation) -> Vec<(String, f64)> {
+    let Score { accuracy, top_five, mean_per_class } = evaluation.score;
+    let top_five = top_five.map(|percent| ("top-5 accuracy".to_owned(), percent));
+    let domains = evaluation.domains.iter().map(|(domain, accuracy)| (shown(domain), *accuracy));
+    std::iter::once(("accuracy".to_owned(), accuracy))
+        .chain(top_five)
+        .chain([
+            ("mean per-class recall".to_owned(), mean_per_class),
+            ("expected calibration error".to_owned(), evaluation.calibration.expected_error),
+        ])
+        .chain(domains)
+        .collect()
+}
+
+/// Classes and confusions that are named in lines.
+const NAMED: usize = 5;
+
+fn print(evaluation: &Evaluation, report: Option<&Path>) -> Result<(), OutputError> {
+    let Evaluation { dataset, model, classes, images, unreadable, .. } = evaluation;
     output::line(format!(
         "{} with {}: {images} images, {classes} classes, {unreadable} unreadable",
         shown(dataset),
         shown(&model.name)
     ))?;
-    output::line(format!("{:8.2} %  accuracy", score.accuracy))?;
-    score.top_five.iter().try_for_each(|percent| output::line(format!("{percent:8.2} %  top-5 accuracy")))?;
-    output::line(format!("{:8.2} %  mean per-class recall", score.mean_per_class))?;
-    domains
-        .iter()
-        .try_for_each(|(domain, accuracy)| output::line(format!("{accuracy:8.2} %  {}", shown(domain))))
+    for (name, percent) in measures(evaluation) {
+        output::line(format!("{percent:8.2} %  {name}"))?;
+    }
+    let mut wrong: Vec<(&ClassScore, f64)> =
+        evaluation.per_class.iter().filter_map(|score| Some((score, score.accuracy?))).collect();
+    wrong.retain(|(_, accuracy)| *accuracy < 100.0);
+    wrong.sort_by(|(_, one), (_, other)| one.total_cmp(other));
+    let class = |(score, accuracy): &(&ClassScore, f64)| format!("{} {accuracy:.0} %", shown(&score.class));
+    in_a_line("worst classes", wrong.iter().map(class))?;
+    let confusion = |Confusion { class, named, images }: &Confusion| {
+        format!("{} as {} ({images})", shown(class), shown(named))
+    };
+    in_a_line("named wrongly", evaluation.confusions.iter().map(confusion))?;
+    match report {
+        Some(path) => output::line(path.display()),
+        None => {
+            output::note("`--report FILE.html` shows every class and the worst mistakes");
+            Ok(())
+        }
+    }
+}
+
+/// The first of some, if there are any.
+fn in_a_line(what: &str, all: impl Iterator<Item = String>) -> Result<(), OutputError> {
+    let first: Vec<String> = all.take(NAMED).collect();
+    if first.is_empty() { Ok(()) } else { output::line(format!("{what}: {}", first.join(", "))) }
 }

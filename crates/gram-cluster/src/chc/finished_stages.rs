@@ -8,10 +8,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gram_data::whole_file::write_whole;
+use gram_features::Rows;
 use ndarray::Array2;
+use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 
-use super::{ChcInput, ChcSettings};
+use super::ChcSettings;
 use crate::error::ClusterError;
 use crate::hdbscan::Clustering;
 use crate::nearest_neighbours::NearestNeighbours;
@@ -23,40 +25,32 @@ pub(super) struct FinishedStages {
 }
 
 impl FinishedStages {
-    /// Of a clustering of the rows `kept` of the input, whose keys and embeddings are all that its stages
-    /// work with.
-    pub(super) fn new(
-        folder: Option<&Path>,
-        settings: &ChcSettings,
-        seed: u64,
-        input: &ChcInput,
-        kept: &[usize],
-    ) -> Self {
+    /// Of a clustering whose stages work with rows that have these sums.
+    pub(super) fn new(folder: Option<&Path>, settings: &ChcSettings, seed: u64, sums: &[u32]) -> Self {
         let mut checksum = crc32fast::Hasher::new();
-        if folder.is_some() {
-            kept.iter().for_each(|row| checksum.update(input.keys[*row].as_bytes()));
-            let mut embedding = vec![0.0; input.caption_embeddings.shape().1];
-            let mut image = vec![0.0; input.image_features.shape().1];
-            for row in kept {
-                input.caption_embeddings.read(*row, &mut embedding);
-                embedding.iter().for_each(|value: &f32| checksum.update(&value.to_le_bytes()));
-                input.image_features.read(*row, &mut image);
-                image.iter().for_each(|value: &f32| checksum.update(&value.to_le_bytes()));
-            }
-        }
-        let ChcSettings { umap, hdbscan, fit_sample, .. } = settings;
-        let sums = (kept.len(), checksum.finalize());
-        let made_of = format!("{seed} {umap:?} {hdbscan:?} {fit_sample:?} {sums:08x?}");
+        sums.iter().for_each(|sum| checksum.update(&sum.to_le_bytes()));
+        let made_of = format!("{} {:08x?}", asked(settings, seed), (sums.len(), checksum.finalize()));
         Self { folder: folder.map(Path::to_owned), made_of }
     }
 
-    /// Those that another process has begun in a folder, where it has kept something of a name.
-    pub(super) fn begun<T: Kept>(folder: &Path, name: &str) -> Result<(Self, T), ClusterError> {
+    /// Those that another process has begun in a folder with these settings, where it has kept something of
+    /// a name.
+    pub(super) fn begun<T: Kept>(
+        folder: &Path,
+        settings: &ChcSettings,
+        seed: u64,
+        name: &str,
+    ) -> Result<(Self, T), ClusterError> {
         let path = file(folder, name);
-        let (made_of, kept) = read(&path).ok_or_else(|| ClusterError::Content {
-            path,
-            problem: "no clustering that other processes share was begun here".to_owned(),
-        })?;
+        let Some((made_of, kept)) = read(&path) else {
+            let problem = "no clustering that other processes share was begun here".to_owned();
+            return Err(ClusterError::Content { path, problem });
+        };
+        if !made_of.starts_with(&asked(settings, seed)) {
+            let problem =
+                "a clustering with other settings or another seed was begun here meanwhile".to_owned();
+            return Err(ClusterError::Content { path, problem });
+        }
         Ok((Self { folder: Some(folder.to_owned()), made_of }, kept))
     }
 
@@ -101,6 +95,32 @@ impl FinishedStages {
         }
     }
 }
+
+/// What is asked of all stages.
+fn asked(settings: &ChcSettings, seed: u64) -> String {
+    let ChcSettings { umap, hdbscan, fit_sample, .. } = settings;
+    format!("{seed} {umap:?} {hdbscan:?} {fit_sample:?}")
+}
+
+/// A checksum of keys and values of some rows.
+pub(super) fn sum_of(keys: &[String], values: &dyn Rows, rows: &[usize]) -> u32 {
+    let of_some = |rows: &[usize]| {
+        let (mut checksum, mut row_values) = (crc32fast::Hasher::new(), vec![0.0_f32; values.shape().1]);
+        for row in rows {
+            values.read(*row, &mut row_values);
+            checksum.update(keys[*row].as_bytes());
+            checksum.update(&row_values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>());
+        }
+        checksum.finalize()
+    };
+    let mut checksum = crc32fast::Hasher::new();
+    let sums: Vec<u32> = rows.par_chunks(SUMMED_AT_ONCE).map(of_some).collect();
+    sums.iter().for_each(|sum| checksum.update(&sum.to_le_bytes()));
+    checksum.finalize()
+}
+
+/// Rows of a sum that one thread reads.
+const SUMMED_AT_ONCE: usize = 4096;
 
 fn file(folder: &Path, name: &str) -> PathBuf {
     folder.join(name).with_extension("safetensors")

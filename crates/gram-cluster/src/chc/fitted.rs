@@ -3,6 +3,7 @@
 use ndarray::{Array1, Array2};
 
 use super::ChcSettings;
+use super::pieces::PAIRS_OF_A_PIECE;
 use crate::hdbscan::{Clustering, hdbscan, hdbscan_with_others};
 use crate::nearest_neighbours::NearestNeighbours;
 use crate::umap::graph::among;
@@ -27,6 +28,11 @@ impl Fitted {
             pairs.map(|(row, _)| *row).collect()
         };
         Self { rows: of(true), others: of(false), is_fitted }
+    }
+
+    /// Rows of those that are laid out, and of each piece of the others.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &[usize]> {
+        std::iter::once(self.rows.as_slice()).chain(self.others.chunks(PAIRS_OF_A_PIECE))
     }
 
     /// Clusters what is laid out, and says of the others where they belong.

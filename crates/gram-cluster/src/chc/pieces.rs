@@ -78,15 +78,22 @@ pub fn make_pieces(
     let stages = Stages::of_folder(input, settings, seed, folder)?;
     let search = stages.search();
     let graph = || Ok::<_, ClusterError>(FuzzyGraph::new(&stages.neighbours()?));
+    let mut laid_out_are_checked = false;
     for piece in pieces {
         match *piece {
-            Piece::Layout => drop(stages.reduction(&graph()?)?),
-            Piece::Others(number) => drop(stages.some_of_others(number, &search)?),
-            Piece::Domains(number) => {
-                let members = stages.shared_members()?;
-                let topics = topics_of_pieces(&members).into_iter().nth(number).unwrap_or_default();
-                stages.domains(number, topics.start, &members[topics])?;
+            Piece::Layout => {
+                stages.check(0, folder)?;
+                stages.reduction(&graph()?)?;
             }
+            Piece::Others(number) => {
+                if !laid_out_are_checked {
+                    stages.check(0, folder)?;
+                    laid_out_are_checked = true;
+                }
+                stages.check(1 + number, folder)?;
+                stages.some_of_others(number, &search)?;
+            }
+            Piece::Domains(number) => stages.shared_domains(number, folder)?,
             Piece::Map => drop(stages.map(&graph()?, stages.of_others()?.as_ref())?),
         }
     }

@@ -9,7 +9,7 @@ use ndarray::{Array2, s};
 use rand::Rng;
 use rayon::prelude::*;
 
-use super::finished_stages::FinishedStages;
+use super::finished_stages::{FinishedStages, sum_of};
 use super::fitted::Fitted;
 use super::pieces::{PAIRS_OF_A_PIECE, Piece, topics_of_pieces};
 use super::{ChcInput, ChcSettings};
@@ -35,6 +35,9 @@ pub(super) struct Stages<'a> {
     pub(super) kept: Vec<usize>,
     fitted: Fitted,
     finished: FinishedStages,
+    /// Sums of the caption embeddings of the pairs that are laid out, and of each piece of the others; none
+    /// where no stage is kept.
+    sums: Vec<u32>,
 }
 
 impl<'a> Stages<'a> {
@@ -45,8 +48,15 @@ impl<'a> Stages<'a> {
         kept: Vec<usize>,
         folder: Option<&Path>,
     ) -> Self {
-        let finished = FinishedStages::new(folder, settings, seed, input, &kept);
-        Self { input, settings, seed, fitted: Fitted::new(&kept, settings), kept, finished }
+        let fitted = Fitted::new(&kept, settings);
+        let (mut sums, mut of_images) = (Vec::new(), None);
+        if folder.is_some() {
+            sums = fitted.pieces().map(|rows| sum_of(input.keys, input.caption_embeddings, rows)).collect();
+            of_images = Some(sum_of(input.keys, input.image_features, &kept));
+        }
+        let all: Vec<u32> = sums.iter().copied().chain(of_images).collect();
+        let finished = FinishedStages::new(folder, settings, seed, &all);
+        Self { input, settings, seed, fitted, kept, finished, sums }
     }
 
     /// Those that another process has begun in a folder.
@@ -56,19 +66,28 @@ impl<'a> Stages<'a> {
         seed: u64,
         folder: &Path,
     ) -> Result<Self, ClusterError> {
-        let (finished, kept) = FinishedStages::begun::<Vec<Vec<usize>>>(folder, KEPT)?;
-        let kept: Vec<usize> = kept.into_iter().flatten().collect();
-        if kept.iter().any(|row| *row >= input.keys.len()) {
-            let problem = "a clustering of other pairs was begun there".to_owned();
-            return Err(ClusterError::Content { path: folder.to_owned(), problem });
+        let (finished, kept) = FinishedStages::begun::<Vec<Vec<usize>>>(folder, settings, seed, KEPT)?;
+        let [kept, sums] = <[Vec<usize>; 2]>::try_from(kept).unwrap_or_default();
+        if kept.is_empty() || kept.iter().any(|row| *row >= input.keys.len()) {
+            return Err(of_other_pairs(folder));
         }
-        Ok(Self { input, settings, seed, fitted: Fitted::new(&kept, settings), kept, finished })
+        let sums = sums.into_iter().map(|sum| sum as u32).collect();
+        Ok(Self { input, settings, seed, fitted: Fitted::new(&kept, settings), kept, finished, sums })
+    }
+
+    /// Refuses the pairs that are laid out, or a piece of the others, where this process reads others than
+    /// the one that began the clustering.
+    pub(super) fn check(&self, piece: usize, folder: &Path) -> Result<(), ClusterError> {
+        let rows = self.fitted.pieces().nth(piece).unwrap_or_default();
+        let found = sum_of(self.input.keys, self.input.caption_embeddings, rows);
+        if self.sums.get(piece) == Some(&found) { Ok(()) } else { Err(of_other_pairs(folder)) }
     }
 
     /// Tells other processes which pairs are kept; gives the pieces that are left of what topics are found
     /// in.
     pub(super) fn pieces_before_topics(&self) -> Result<Vec<Piece>, ClusterError> {
-        self.finished.keep(KEPT, &vec![self.kept.clone()])?;
+        let sums = self.sums.iter().map(|sum| *sum as usize).collect();
+        self.finished.keep(KEPT, &vec![self.kept.clone(), sums])?;
         let is_laid_out = self.finished.has::<NearestNeighbours>(NEIGHBOURS, "")
             && self.finished.has::<Array2<f32>>(REDUCTION, "");
         let layout = (!is_laid_out).then_some(Piece::Layout);
@@ -81,19 +100,37 @@ impl<'a> Stages<'a> {
     /// Tells other processes which pairs are in which topic; gives the pieces that are left after topics are
     /// found.
     pub(super) fn pieces_after_topics(&self, members: &[&[usize]]) -> Result<Vec<Piece>, ClusterError> {
-        self.finished.keep(MEMBERS, &members.iter().map(|rows| rows.to_vec()).collect::<Vec<_>>())?;
+        let pieces = topics_of_pieces(members);
+        let sums =
+            pieces.iter().map(|topics| self.sum_of_images(&members[topics.clone()]) as usize).collect();
+        let with_sums: Vec<Vec<usize>> =
+            members.iter().map(|rows| rows.to_vec()).chain(std::iter::once(sums)).collect();
+        self.finished.keep(MEMBERS, &with_sums)?;
         let is_left = |(number, topics): &(usize, std::ops::Range<usize>)| {
             let what = self.what_is_divided(topics.start, &members[topics.clone()]);
             !self.finished.has::<Vec<Vec<usize>>>(&domains_name(*number), &what)
         };
-        let domains = topics_of_pieces(members).into_iter().enumerate().filter(is_left);
+        let domains = pieces.into_iter().enumerate().filter(is_left);
         let map = (!self.finished.has::<Array2<f32>>(MAP, "")).then_some(Piece::Map);
         Ok(map.into_iter().chain(domains.map(|(number, _)| Piece::Domains(number))).collect())
     }
 
-    /// Rows of the input by topic, as another process has found them.
-    pub(super) fn shared_members(&self) -> Result<Vec<Vec<usize>>, ClusterError> {
-        self.finished.kept(MEMBERS)
+    /// Makes a piece of domains of the topics that another process has found.
+    pub(super) fn shared_domains(&self, piece: usize, folder: &Path) -> Result<(), ClusterError> {
+        let mut members: Vec<Vec<usize>> = self.finished.kept(MEMBERS)?;
+        let sums = members.pop().unwrap_or_default();
+        let topics = topics_of_pieces(&members).into_iter().nth(piece).unwrap_or_default();
+        let (first, members) = (topics.start, &members[topics]);
+        let are_here = members.iter().flatten().all(|row| *row < self.input.keys.len());
+        if !are_here || sums.get(piece) != Some(&(self.sum_of_images(members) as usize)) {
+            return Err(of_other_pairs(folder));
+        }
+        self.domains(piece, first, members).map(drop)
+    }
+
+    fn sum_of_images(&self, members: &[impl AsRef<[usize]>]) -> u32 {
+        let rows: Vec<usize> = members.iter().flat_map(|rows| rows.as_ref()).copied().collect();
+        sum_of(self.input.keys, self.input.image_features, &rows)
     }
 
     /// Neighbours among the pairs that are laid out.
@@ -199,6 +236,11 @@ impl<'a> Stages<'a> {
             self.fitted.with_others(map, of_others)
         })
     }
+}
+
+fn of_other_pairs(folder: &Path) -> ClusterError {
+    let problem = "this process reads other features than the one that began the clustering here".to_owned();
+    ClusterError::Content { path: folder.to_owned(), problem }
 }
 
 fn others_name(number: usize) -> String {

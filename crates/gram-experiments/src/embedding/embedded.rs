@@ -57,6 +57,14 @@ impl<'a> Embedded<'a> {
         }
     }
 
+    /// What is said of its files, with the place that they were copied from.
+    pub(super) fn by_origin(self, text: &str) -> String {
+        match self {
+            Self::Pairs(pairs) => pairs.by_origin(text),
+            Self::Dataset(_) => text.to_owned(),
+        }
+    }
+
     /// What the file of rows says of the image of that number, if there is one.
     pub(super) fn row(self, number: usize) -> Option<Value> {
         Some(match self {

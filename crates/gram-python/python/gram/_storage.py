@@ -8,8 +8,9 @@ import hashlib
 import json
 import os
 import pathlib
+import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, TypeAlias, Union
 
@@ -37,61 +38,170 @@ def _store(url: str) -> tuple[Any, str]:
         import fsspec
     except ImportError as error:
         raise ImportError(f"{url}: needs fsspec, and the package that fsspec reads such URLs with") from error
-    store, place = fsspec.core.url_to_fs(url)
+    # Folders are made where a store has some.
+    options = {"auto_mkdir": True} if url.startswith(("file://", "local://")) else {}
+    with _naming(url):
+        store, place = fsspec.core.url_to_fs(url, **options)
     return store, place.rstrip("/")
 
 
-def _listed(store: Any, place: str) -> dict[str, str]:
-    """Files at a place by their path below it, `""` for the place itself, with what changes when a file does."""
+@contextlib.contextmanager
+def _naming(url: str) -> Iterator[None]:
+    """Names the URL in what a store says is wrong."""
+    try:
+        yield
+    except ImportError:
+        raise
+    except ValueError as error:
+        raise ValueError(f"{url}: {error}") from error
+    except Exception as error:
+        kind = type(error) if isinstance(error, (FileNotFoundError, PermissionError)) else OSError
+        raise kind(f"{url}: {error}") from error
+
+
+def _name_url(error: BaseException, url: str, copy: str) -> None:
+    """Names the URL in the place of its copy: people know no copy."""
+    error.args = tuple(arg.replace(copy, url) if isinstance(arg, str) else arg for arg in error.args)
+
+
+def _listed(store: Any, url: str, place: str) -> dict[str, str]:
+    """Files at a place by their path below it, `""` for the place itself, with what changes when a file does.
+
+    That is empty where the store does not tell.
+    """
     # What another process has written since is not in the listings that a store remembers.
     store.invalidate_cache()
-    try:
-        found = store.find(place, detail=True)
-    except FileNotFoundError:
-        return {}
-    names = {path[len(place) :].lstrip("/"): info for path, info in found.items() if info["type"] == "file"}
-    return {name: repr(sorted(info.items())) for name, info in names.items() if not name.endswith(_PRIVATE)}
+    with _naming(url):
+        try:
+            found = store.find(place, detail=True)
+        except FileNotFoundError:
+            return {}
+    files: dict[str, str] = {}
+    for path, info in found.items():
+        name = path[len(place) + 1 :]
+        # Consoles mark folders with an empty file whose name ends so.
+        if path.endswith("/") or info.get("type", "file") != "file" or name.endswith(_PRIVATE):
+            continue
+        if name and any(part in ("", ".", "..") for part in name.split("/")):
+            raise ValueError(f"{url}: {name!r} cannot be the name of a file in a folder: rename it there")
+        known = {key: value for key, value in info.items() if key not in ("name", "type") and value is not None}
+        files[name] = repr(sorted(known.items())) if known else ""
+    return files
 
 
 def _path(place: str, name: str) -> str:
     return f"{place}/{name}" if name else place
 
 
-def _download(store: Any, place: str, folder: pathlib.Path, names: Iterable[str]) -> None:
+def _download(store: Any, url: str, place: str, folder: pathlib.Path, names: list[str]) -> None:
     """Each file is there as a whole, or as it was."""
-    asked = list(names)
-    files = [folder / name if name else folder for name in asked]
+    files = [folder / name if name else folder for name in names]
     partial = [file.with_name(file.name + ".partial") for file in files]
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
-    if asked:
-        store.get([_path(place, name) for name in asked], [str(file) for file in partial])
+    with _naming(url):
+        store.get([_path(place, name) for name in names], [str(file) for file in partial])
     for came, file in zip(partial, files):
         came.replace(file)
 
 
-def fetched(path: Path) -> str:
+def _seen(file: pathlib.Path) -> list[int] | None:
+    """What changes when a file of this machine does; none if there is no file."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return [status.st_mtime_ns, status.st_size]
+
+
+#: Files that are fetched before it is noted that they are there.
+_AT_ONCE = 64
+
+
+def fetched(path: Path, with_folder: tuple[str, ...] = ()) -> str:
     """A path of this machine as it is; of a URL, the path of a copy that is up to date.
 
-    Copies stay in `$XDG_CACHE_HOME/gram`, and a file that has not changed is not fetched again.
+    Copies stay in `$XDG_CACHE_HOME/gram`, and a file that has not changed is not fetched again. A file whose name ends
+    as one of `with_folder` is fetched with the folder that it is in.
     """
     url = os.fspath(path)
     if not is_url(url):
         return url
+    if with_folder and url.endswith(with_folder):
+        folder, _, name = url.rpartition("/")
+        found = os.path.join(fetched(folder), name)
+        if not os.path.isfile(found):
+            raise FileNotFoundError(f"{url}: nothing is there")
+        return found
     store, place = _store(url)
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache", "gram")
     root = cache / hashlib.sha256(url.encode()).hexdigest()[:16]
-    copy, stamps = root / os.path.basename(place), root.with_suffix(".json")
+    copy, notes = root / (os.path.basename(place) or "root"), root.with_suffix(".json")
     with _alone(root.with_suffix(".lock")):
-        there = _listed(store, place)
+        there = _listed(store, url, place)
         if not there:
             raise FileNotFoundError(f"{url}: nothing is there")
-        known: dict[str, str] = json.loads(stamps.read_text()) if stamps.is_file() else {}
-        _download(store, place, copy, (name for name, stamp in there.items() if known.get(name) != stamp))
+        if copy.exists() and copy.is_file() != (list(there) == [""]):
+            shutil.rmtree(root)
+        known = _read_notes(notes)
         for name in known.keys() - there.keys():
             (copy / name).unlink(missing_ok=True)
-        stamps.write_text(json.dumps(there))
+        file = {name: copy / name if name else copy for name in there}
+        known = {name: note for name, note in known.items() if name in there}
+        _write_notes(notes, known)
+        new = [
+            name
+            for name, stamp in there.items()
+            if not stamp or known.get(name) != [stamp, _seen(file[name])]
+        ]
+        for start in range(0, len(new), _AT_ONCE):
+            names = new[start : start + _AT_ONCE]
+            _download(store, url, place, copy, names)
+            known.update((name, [there[name], _seen(file[name])]) for name in names)
+            _write_notes(notes, known)
     return str(copy)
+
+
+def _read_notes(notes: pathlib.Path) -> dict[str, list[Any]]:
+    """What was fetched; nothing where that cannot be read."""
+    try:
+        known = json.loads(notes.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _write_notes(notes: pathlib.Path, known: dict[str, list[Any]]) -> None:
+    partial = notes.with_suffix(".partial")
+    partial.write_text(json.dumps(known), encoding="utf-8")
+    partial.replace(notes)
+
+
+@contextlib.contextmanager
+def reading(path: Path, with_folder: tuple[str, ...] = ()) -> Iterator[str]:
+    """The path of this machine to read something from."""
+    url, here = os.fspath(path), fetched(path, with_folder)
+    try:
+        yield here
+    except Exception as error:
+        _name_url(error, url, here)
+        raise
+
+
+def lasting(path: Path) -> str:
+    """A path that is the same from any folder; names stay."""
+    text = os.fspath(path)
+    return text if is_url(text) or not os.path.exists(text) else os.path.abspath(text)
+
+
+def split(path: str) -> tuple[str, str]:
+    """The folder that a file is in, and its name there."""
+    if not is_url(path):
+        return os.path.split(path)
+    folder, _, name = path.rpartition("/")
+    if not name:
+        raise ValueError(f"{path}: it names no file")
+    return folder + "/", name
 
 
 @contextlib.contextmanager
@@ -103,6 +213,18 @@ def _alone(lock: pathlib.Path) -> Iterator[None]:
     with open(lock, "w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         yield
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[str]:
+    """The path of this machine to write a file to; it is sent where the path is a URL."""
+    if not is_url(path):
+        yield os.fspath(path)
+        return
+    folder, name = split(os.fspath(path))
+    with Folder(folder, (name,)) as place:
+        yield os.path.join(place.here, name)
+        place.push()
 
 
 class Folder:
@@ -133,10 +255,10 @@ class Folder:
         """Fetches what others have written."""
         if self._copy is None:
             return
-        there = _listed(self._store, self._place)
-        new = {name: stamp for name, stamp in there.items() if self._fetched.get(name) != stamp}
+        there = _listed(self._store, self.path, self._place)
+        new = {name: stamp for name, stamp in there.items() if not stamp or self._fetched.get(name) != stamp}
         new = {name: stamp for name, stamp in new.items() if name and name.startswith(self._prefixes)}
-        _download(self._store, self._place, pathlib.Path(self.here), new)
+        _download(self._store, self.path, self._place, pathlib.Path(self.here), list(new))
         self._fetched.update(new)
         self._sent.update((name, stamp) for name, stamp in self._files().items() if name in new)
 
@@ -146,15 +268,15 @@ class Folder:
             return
         files = self._files()
         new = [name for name, stamp in files.items() if self._sent.get(name) != stamp]
-        if new:
-            paths = [_path(self._place, name) for name in new]
-            self._store.put([os.path.join(self.here, name) for name in new], paths)
-        gone = self._sent.keys() - files.keys()
-        for name in gone:
-            self._store.rm_file(_path(self._place, name))
+        with _naming(self.path):
+            if new:
+                paths = [_path(self._place, name) for name in new]
+                self._store.put([os.path.join(self.here, name) for name in new], paths)
+            for name in self._sent.keys() - files.keys():
+                self._store.rm_file(_path(self._place, name))
         self._sent = files
         if new:
-            there = _listed(self._store, self._place)
+            there = _listed(self._store, self.path, self._place)
             self._fetched.update((name, there[name]) for name in new if name in there)
 
     def _files(self) -> dict[str, tuple[int, int]]:
@@ -179,33 +301,51 @@ class Folder:
         if self._copy is None:
             return
         if error is not None:
-            # People know the folder, not its copy.
-            said = [arg.replace(self.here, self.path) if isinstance(arg, str) else arg for arg in error.args]
-            error.args = tuple(said)
+            _name_url(error, self.path, self.here)
         self._copy.cleanup()
 
 
-def images_from(url: str, copy: str, pairs: str) -> str:
-    """Portable pairs whose images are read from a store: those of the files that were copied from there."""
+def images_from(url: str, copy: str, sizes: dict[str, int], pairs: str) -> str:
+    """Portable pairs whose images are read from a store: those of the files that were copied from there.
+
+    Archives have the sizes that they had when they were copied.
+    """
     store, place = _store(url)
+    store.invalidate_cache()
     listed: list[dict[str, Any]] = json.loads(pairs)
     wanted: list[tuple[dict[str, Any], str, int | None, int | None]] = []
     for pair in listed:
         image = pair["image"]
         if "path" in image:
-            path, start, end, name = image["path"], None, None, image["path"]
+            path, start, end, name = image["path"], None, None, ""
         elif "member" in image:
             member = image["member"]
-            path, start, name = member["archive"], member["offset"], member["name"]
+            path, start, name = member["archive"], member["offset"], f": {member['name']}"
             end = start + member["length"]
         else:
             continue
         below = os.path.relpath(path, copy)
-        wanted.append((image, _path(place, "" if below == "." else below.replace(os.sep, "/")), start, end))
+        below = "" if below == "." else below.replace(os.sep, "/")
+        wanted.append((image, _path(place, below), start, end))
         image.clear()
-        image["bytes"] = {"name": name}
-    if wanted:
-        _, paths, starts, ends = zip(*wanted)
-        for (image, *_), read in zip(wanted, store.cat_ranges(list(paths), list(starts), list(ends))):
-            image["bytes"]["base64"] = base64.b64encode(read).decode()
+        image["bytes"] = {"name": _path(url.rstrip("/"), below) + name}
+    archives = {path for _, path, start, _ in wanted if start is not None}
+    with _naming(url):
+        for path in archives:
+            if store.info(path)["size"] != sizes[path[len(place) + 1 :]]:
+                raise OSError(f"{path} has changed since its pairs were listed")
+        if wanted:
+            _, paths, starts, ends = zip(*wanted)
+            read = store.cat_ranges(list(paths), list(starts), list(ends), on_error="raise")
+            for (image, path, start, end), contents in zip(wanted, read):
+                if start is not None and end is not None and len(contents) != end - start:
+                    raise OSError(f"{path} ends before its images do")
+                image["bytes"]["base64"] = base64.b64encode(contents).decode()
     return json.dumps(listed)
+
+
+def sizes(copy: str) -> dict[str, int]:
+    """Sizes of the archives in a copy, by their path below it."""
+    root = pathlib.Path(copy)
+    files = [root] if root.is_file() else (path for path in root.rglob("*") if path.suffix in (".tar", ".tgz", ".gz"))
+    return {"" if path == root else path.relative_to(root).as_posix(): path.stat().st_size for path in files}

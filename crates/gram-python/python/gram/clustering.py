@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from . import _native
 from ._progress import Observer, OnMeasured
-from ._storage import Folder, Path, fetched, here
-from .data import Features, Images, Pairs, as_pairs, count, matrix, settings_json
+from ._storage import Folder, Path, here, reading
+from .data import Features, Images, Pairs, as_pairs_or_features, count, matrix, settings_json
 from .model import Model, check_model
 from .prompt import Start
 
@@ -70,7 +70,8 @@ class Clusters:
 
 def open_clusters(folder: Path) -> Clusters:
     """Read what `gram cluster` or `Clusters.save` wrote, with what people corrected in `topics.toml`."""
-    return Clusters(_native.Clusters.open(fetched(folder)))
+    with reading(folder) as path:
+        return Clusters(_native.Clusters.open(path))
 
 
 def _of_files(files: Mapping[str, bytes]) -> Clusters:
@@ -89,6 +90,7 @@ def cluster(
     text_features: npt.NDArray[Any] | None = None,
     caption_embeddings: npt.NDArray[Any] | None = None,
     keys: Sequence[str] | None = None,
+    fit_sample: int | None = None,
     seed: int = 1,
     settings: Mapping[str, Any] | None = None,
     progress: bool | None = None,
@@ -100,7 +102,7 @@ def cluster(
     model
         Sees `pairs`; of features it checks the names of topics in images, and may be left out.
     pairs
-        Pairs, their path, images and captions, or their `Features`.
+        Pairs, their path, images and captions; or their `Features`, or the folder of them.
     captions
         In the place of `pairs`: what the texts say, with `image_features` and either of the next two.
     image_features
@@ -112,6 +114,8 @@ def cluster(
         where there are none.
     keys
         Names of the pairs; their numbers without any.
+    fit_sample
+        Pairs that are laid out; all others join the topics of their neighbours among them.
     seed
         Of layouts and domains.
     settings
@@ -124,16 +128,17 @@ def cluster(
     GramError
         If numbers do not fit, a setting is wrong, or no topic is found.
     """
-    said = settings_json(settings)
+    said = clustering_settings(settings, fit_sample)
     with Observer(progress) as observer:
         if pairs is not None:
             if any(given is not None for given in (captions, image_features, text_features, caption_embeddings)):
                 raise TypeError("cluster pairs, or captions with image_features, not both")
-            if isinstance(pairs, Features):
-                return clusters_of_features(pairs, model, count("seed", seed, 0), said, None, observer)
+            given_pairs = as_pairs_or_features(pairs)
+            if isinstance(given_pairs, Features):
+                return clusters_of_features(given_pairs, model, count("seed", seed, 0), said, None, observer)
             if model is None:
                 raise TypeError("a model sees the pairs: cluster(model, pairs)")
-            seen = as_pairs(pairs)._native
+            seen = given_pairs._native
             return Clusters(_native.Clusters.of_pairs(check_model(model), seen, count("seed", seed, 0), said, observer))
         if captions is None or image_features is None:
             raise TypeError("cluster pairs, or captions with image_features")
@@ -156,6 +161,15 @@ def cluster(
             observer,
         )
         return Clusters(native)
+
+
+def clustering_settings(settings: Mapping[str, Any] | None, fit_sample: int | None) -> str | None:
+    """Settings as the native module takes them, with the size of the sample."""
+    if fit_sample is None:
+        return settings_json(settings)
+    if settings and "fit_sample" in settings:
+        raise TypeError("fit_sample is given twice: by itself and in settings")
+    return settings_json({**(settings or {}), "fit_sample": count("fit_sample", fit_sample)})
 
 
 def clusters_of_features(
@@ -260,7 +274,7 @@ class MetaTrainingArguments:
         if not isinstance(found, Clusters):
             raise TypeError(f"clusters are what gram.cluster gives, or its folder, not {type(found).__name__}")
         self._clusters = found
-        self._pairs = pairs if isinstance(pairs, Features) else as_pairs(pairs)
+        self._pairs = as_pairs_or_features(pairs)
         self._method = method
         self._steps = None if steps is None else count("steps", steps)
         self._seed = count("seed", seed, 0)

@@ -12,12 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _native
-from ._storage import Path, fetched, is_url
+from ._storage import Path, is_url, lasting, reading, sizes
 
 #: One image: a path, the bytes of an encoded image, a PIL image, or uint8 as an array or a torch tensor.
 Image: TypeAlias = Any
 #: Several images, or one.
 Images: TypeAlias = Any
+#: Tables of images, which are beside them.
+_TABLES = (".csv", ".tsv", ".json", ".jsonl", ".csv.gz", ".tsv.gz", ".json.gz", ".jsonl.gz", ".parquet", ".txt", ".token")
 _Native: TypeAlias = Union[str, "os.PathLike[str]", bytes, "npt.NDArray[np.uint8]"]
 
 
@@ -64,6 +66,8 @@ def _numbers(given: Any) -> npt.NDArray[Any] | None:
 
 
 def _native_image(image: Image) -> _Native:
+    if isinstance(image, (str, os.PathLike)) and is_url(image):
+        raise ValueError(f"{os.fspath(image)}: single images are not read from object stores: name their folder or archive")
     if isinstance(image, (str, bytes, os.PathLike)):
         return image
     if _is_pil(image):
@@ -112,11 +116,19 @@ def label_list(labels: Iterable[Any]) -> list[Any]:
     listed: list[Any] = list(labels) if array is None else array.tolist()
     listed = [label.item() if isinstance(label, np.generic) or _is_tensor(label) else label for label in listed]
     for label in listed:
-        if label is None or isinstance(label, list) or label != label:
+        if label is None or isinstance(label, (list, tuple)) or _is_missing(label):
             raise ValueError(f"an image has a label, not {label!r}")
     if not listed:
         raise ValueError("there is no image")
     return listed
+
+
+def _is_missing(label: Any) -> bool:
+    """Whether a label is no number, or what pandas has for none."""
+    try:
+        return bool(label != label)
+    except TypeError:
+        return True
 
 
 def name_list(names: str | Iterable[str]) -> list[str]:
@@ -133,6 +145,8 @@ def check_names(names: Sequence[str]) -> None:
     """Refuses no class, and two that the model reads as one."""
     if not names:
         raise ValueError("there is no class")
+    if not all(name.strip() for name in names):
+        raise ValueError("a class has no name")
     if len({name.replace("_", " ") for name in names}) < len(names):
         raise ValueError("two classes have one name, as `_` is read as a space")
 
@@ -179,14 +193,17 @@ class Dataset:
         splits: Iterable[str] | None = None,
     ) -> None:
         self._path: str | None = None
+        self._images: tuple[Any, ...] | None = None
         if labels is not None:
             texts, images = [str(label) for label in label_list(labels)], native_images(source)
             check_names(sorted(set(texts)))
             used = ["train"] * len(images) if splits is None else list(splits)
+            self._images = _images_by_path(images, texts, name, used)
             self._native = _native.Dataset.of_images(name, images, texts, used)
         elif isinstance(source, (str, os.PathLike)):
-            self._path = os.fspath(source)
-            self._native = _native.Dataset.open(fetched(self._path))
+            self._path = lasting(source)
+            with reading(source, _TABLES) as path:
+                self._native = _native.Dataset.open(path)
         else:
             raise TypeError("a dataset is a path, or images and labels")
 
@@ -208,9 +225,11 @@ class Dataset:
     def __len__(self) -> int:
         return len(self._native)
 
-    def __reduce__(self) -> tuple[type[Dataset], tuple[str]]:
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._images is not None:
+            return _dataset_of_paths, self._images
         if self._path is None:
-            raise TypeError("a dataset of images in memory is not pickled: pickle images and labels")
+            raise TypeError("a dataset of images in memory stays in its process: name images by their paths")
         return Dataset, (self._path,)
 
     def __repr__(self) -> str:
@@ -222,6 +241,16 @@ def as_dataset(data: Dataset | Path | tuple[Images, Iterable[object]]) -> Datase
     if isinstance(data, Dataset):
         return data
     return Dataset(*data) if isinstance(data, tuple) else Dataset(data)
+
+
+def _images_by_path(images: list[_Native], *rest: Any) -> tuple[Any, ...] | None:
+    """Images and what is said of them, for another process; none where they are not named by their paths."""
+    paths = [lasting(image) for image in images if isinstance(image, (str, os.PathLike))]
+    return (paths, *rest) if len(paths) == len(images) else None
+
+
+def _dataset_of_paths(images: list[str], labels: list[str], name: str, splits: list[str]) -> Dataset:
+    return Dataset(images, labels, name, splits=splits)
 
 
 class Pairs:
@@ -238,25 +267,34 @@ class Pairs:
 
     def __init__(self, source: Path | Images, captions: Sequence[str] | None = None) -> None:
         self._path: str | None = None
+        self._copy: str | None = None
+        self._images: tuple[Any, ...] | None = None
         if captions is not None:
-            self._native = _native.Pairs.of_images(native_images(source), list(captions))
+            images, texts = native_images(source), list(captions)
+            self._images = _images_by_path(images, texts)
+            self._native = _native.Pairs.of_images(images, texts)
         elif isinstance(source, (str, os.PathLike)):
-            self._path = os.fspath(source)
-            self._here = fetched(self._path)
-            self._native = _native.Pairs.open(self._here, self._path if is_url(self._path) else None)
+            self._path = lasting(source)
+            with reading(source, _TABLES) as path:
+                self._native = _native.Pairs.open(path, self._path if is_url(self._path) else None)
+                self._copy = path if is_url(self._path) else None
         else:
             raise TypeError("pairs are a path, or images and captions")
 
     def __len__(self) -> int:
         return len(self._native)
 
-    def store(self) -> tuple[str, str] | None:
-        """The URL that they are from, and where the copy of it is here."""
-        return (self._path, self._here) if self._path is not None and is_url(self._path) else None
+    def _store(self) -> tuple[str, str, dict[str, int]] | None:
+        """The URL that they are from, where the copy of it is here, and the sizes of its archives."""
+        if self._path is None or self._copy is None:
+            return None
+        return self._path, self._copy, sizes(self._copy)
 
-    def __reduce__(self) -> tuple[type[Pairs], tuple[str]]:
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._images is not None:
+            return Pairs, self._images
         if self._path is None:
-            raise TypeError("pairs in memory are not pickled: pickle images and captions")
+            raise TypeError("pairs in memory stay in their process: name images by their paths")
         return Pairs, (self._path,)
 
     def __repr__(self) -> str:
@@ -285,8 +323,9 @@ class Features:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = os.fspath(folder)
-        self._native = _native.Features.open(fetched(self._path))
+        self._path = lasting(folder)
+        with reading(folder) as path:
+            self._native = _native.Features.open(path)
 
     def __len__(self) -> int:
         return len(self._native)
@@ -296,3 +335,14 @@ class Features:
 
     def __repr__(self) -> str:
         return f"Features({self._path!r}, {len(self)} pairs)"
+
+
+def as_pairs_or_features(pairs: Pairs | Features | Path | tuple[Images, Sequence[str]]) -> Pairs | Features:
+    """Pairs or features; a path names features where it is a folder of them."""
+    if isinstance(pairs, Features):
+        return pairs
+    if isinstance(pairs, (str, os.PathLike)) and not is_url(pairs):
+        made = [os.path.join(os.fspath(pairs), name) for name in ("features.safetensors", "img_emb")]
+        if any(os.path.exists(path) for path in made):
+            return Features(pairs)
+    return as_pairs(pairs)

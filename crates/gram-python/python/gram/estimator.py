@@ -131,7 +131,7 @@ class PromptClassifier(_Base):
     def _name(self, label: Any) -> str:
         if self.class_names is None:
             return str(label)
-        if label not in self.class_names:
+        if self.class_names.get(label) is None:
             raise ValueError(f"class_names has no name for the label {label!r}")
         return str(self.class_names[label])
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from . import _native
 from ._progress import Observer
-from ._storage import Path, fetched
+from ._storage import Path, lasting, reading
 from .data import Images, name_list, native_images
 
 _log = logging.getLogger("gram")
@@ -61,9 +61,9 @@ class Model:
         precision: str | None = None,
         progress: bool | None = None,
     ) -> None:
-        self._arguments = (name, device, precision)
-        with Observer(progress) as observer:
-            self._native = _native.Model(fetched(name), None if device is None else str(device), precision, observer)
+        self._arguments = (lasting(name), device, precision)
+        with Observer(progress) as observer, reading(name) as path:
+            self._native = _native.Model(path, None if device is None else str(device), precision, observer)
 
     @property
     def name(self) -> str:

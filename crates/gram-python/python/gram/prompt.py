@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from . import _native
 from ._progress import Observer, OnMeasured
-from ._storage import Path, fetched
+from ._storage import Path, reading, writing
 from .data import Dataset, Images, as_dataset, count, name_list, settings_json
 from .model import Classifier, Model, check_model
 
@@ -40,7 +40,8 @@ class Start:
 
     def save(self, path: Path) -> None:
         """Write the file, which `gram adapt --init` reads, too."""
-        self._native.save(path)
+        with writing(path) as file:
+            self._native.save(file)
 
     def __reduce__(self) -> tuple[Callable[[bytes, Model], Start], tuple[bytes, Model]]:
         return _start_of_bytes, (_file_of(self), self._model)
@@ -70,7 +71,8 @@ def open_start(path: Path, model: Model) -> Start:
     PromptError
         If it cannot be read, or is for another model.
     """
-    return Start(_native.Initialisation.open(fetched(path), check_model(model)), model)
+    with reading(path) as file:
+        return Start(_native.Initialisation.open(file, check_model(model)), model)
 
 
 def tune(
@@ -156,7 +158,8 @@ def open_prompt(path: Path, model: Model) -> Prompt:
     PromptError
         If it cannot be read, or is for another model.
     """
-    return Prompt(_native.Prompt.open(fetched(path), check_model(model)), model)
+    with reading(path) as file:
+        return Prompt(_native.Prompt.open(file, check_model(model)), model)
 
 
 class Prompt:
@@ -211,7 +214,8 @@ class Prompt:
 
     def save(self, path: Path) -> None:
         """Write the prompt file, which the command line reads."""
-        self._native.save(path)
+        with writing(path) as file:
+            self._native.save(file)
 
     def into_transformers(self, model: Any, names: Iterable[str] | None = None) -> PromptedModel:
         """Put the prompt into a `transformers.CLIPModel` of the same weights.

@@ -7,6 +7,8 @@ or URLs of object stores, such as `s3://bucket/folder`, that fsspec reads.
 from __future__ import annotations
 
 import json
+import logging
+import math
 import os
 import pathlib
 import tempfile
@@ -18,14 +20,18 @@ import ray
 
 from . import _native
 from ._progress import Observer, OnMeasured
-from ._storage import Folder, Path, images_from
-from .clustering import Clusters, MetaTrainingArguments, clusters_of_features, file_named
+from ._storage import Folder, Path, images_from, split
+from .clustering import Clusters, MetaTrainingArguments, clustering_settings, clusters_of_features, file_named
 from .comparison import Results, comparison, dataset_list, starts_of
-from .data import Dataset, Features, Images, Pairs, as_pairs, count, settings_json
+from .data import Dataset, Features, Images, Pairs, as_pairs, count
 from .embedding import EmbeddingSummary
 from .embedding import embed as embed_here
 from .model import Model, check_model, opened
 from .prompt import Start
+
+
+#: Deaths of what computes one thing after which it is the thing that kills, and not a machine that is lost.
+_DEATHS = 16
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,15 @@ class _Resources:
     cpus: float
     gpus: float
 
+    def __post_init__(self) -> None:
+        if not (0 < self.cpus < math.inf and 0 <= self.gpus < math.inf):
+            raise ValueError(f"cpus = {self.cpus}, gpus = {self.gpus}: CPUs are above 0, and GPUs 0 or more")
+        if not ray.is_initialized():
+            raise RuntimeError("ray.init() comes first: it says which cluster this is")
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        if not any(node.get("CPU", 0) >= self.cpus and node.get("GPU", 0) >= self.gpus for node in nodes):
+            logging.getLogger("gram").warning("no node has %g CPUs and %g GPUs: work waits for one", self.cpus, self.gpus)
+
     def remote(self, work: Any, **options: int) -> Any:
         """A function as tasks, or a class as actors; the threads are as many as the CPUs."""
         environment = {"env_vars": {"RAYON_NUM_THREADS": str(max(1, round(self.cpus)))}}
@@ -42,7 +57,7 @@ class _Resources:
 
     def task(self, work: Any) -> Any:
         """A function as tasks that are done again where their node is lost."""
-        return self.remote(work, max_retries=-1)
+        return self.remote(work, max_retries=_DEATHS)
 
     def room(self) -> int:
         """How many the cluster has room for."""
@@ -58,11 +73,15 @@ class _Resources:
 def _write_parts(
     arguments: tuple[str, str | None, str | None],
     parts: list[tuple[int, str]],
-    store: tuple[str, str] | None,
+    store: tuple[str, str, dict[str, int]] | None,
+    working: str,
     out: str,
     full_precision: bool,
 ) -> int:
     """Writes parts. A task that is done again writes the same bytes."""
+    if os.path.isdir(working):
+        # Images whose paths are relative are where the caller sees them.
+        os.chdir(working)
     model = opened(*arguments)
     with Folder(out) as folder:
         for first, pairs in parts:
@@ -99,14 +118,28 @@ def _keep(out: str, files: dict[str, bytes]) -> None:
 def _finished(tasks: Iterator[Any], at_once: int) -> Iterator[Any]:
     """What tasks give as they end; no more than so many wait or run at once."""
     running: list[Any] = []
-    for task in tasks:
-        running.append(task)
-        if len(running) >= at_once:
+    try:
+        for task in tasks:
+            running.append(task)
+            if len(running) >= at_once:
+                [done], running = ray.wait(running)
+                yield _given(done)
+        while running:
             [done], running = ray.wait(running)
-            yield ray.get(done)
-    while running:
-        [done], running = ray.wait(running)
-        yield ray.get(done)
+            yield _given(done)
+    finally:
+        # Where one fails, or whoever waits goes away, nobody wants the others.
+        for task in running:
+            ray.cancel(task)
+
+
+def _given(task: Any) -> Any:
+    """What a task gives; its own error is raised as such."""
+    try:
+        return ray.get(task)
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause
+        raise (cause if isinstance(cause, Exception) else error) from None
 
 
 def embed(
@@ -150,12 +183,14 @@ def embed(
         folder.pull()
         left = listed._native.parts_left(check_model(model), folder.here, full_precision)
         folder.push()
-        chunks = [left[start : start + parts_per_task] for start in range(0, len(left), parts_per_task)]
+        size = count("parts_per_task", parts_per_task)
+        chunks = [left[start : start + size] for start in range(0, len(left), size)]
+        store = listed._store()
 
         def tasks() -> Iterator[Any]:
             for chunk in chunks:
                 parts = [(first, listed._native.portable(first, end)) for first, end in chunk]
-                yield task.remote(model._arguments, parts, listed.store(), folder.path, full_precision)
+                yield task.remote(model._arguments, parts, store, os.getcwd(), folder.path, full_precision)
 
         with Observer(progress) as observer:
             observer("begin", "parts", len(left))
@@ -204,6 +239,9 @@ def bench(
     each = _Resources(cpus, gpus)
     task = each.task(_make_run)
     rest = (shots, every_epoch, None if settings is None else dict(settings))
+    for dataset in opened_here:
+        # Says what cannot go to another process before anything is begun.
+        dataset.__reduce__()
     with Folder(out) as folder, Observer(progress) as observer:
         folder.pull()
         whole = comparison(model, opened_here, starts, folder.here, seeds, shots, every_epoch, settings)
@@ -307,11 +345,10 @@ def cluster(
     progress
         Whether a bar is drawn; `None` draws one in a terminal or a notebook.
     """
+    if not isinstance(features, (Features, str, os.PathLike)):
+        raise TypeError(f"what is clustered is `Features` or their folder, as `embed` makes, not {type(features).__name__}")
     opened_here = features if isinstance(features, Features) else Features(features)
-    said = dict(settings or {})
-    if fit_sample is not None:
-        said["fit_sample"] = count("fit_sample", fit_sample)
-    text, checked, each = settings_json(said), count("seed", seed, 0), _Resources(cpus, 0)
+    text, checked, each = clustering_settings(settings, fit_sample), count("seed", seed, 0), _Resources(cpus, 0)
     with Folder(stages) as folder, _Sharing(progress, each, opened_here, checked, text, folder) as observer:
         folder.pull()
         found = clusters_of_features(opened_here, model, checked, text, folder.here, observer)
@@ -337,6 +374,8 @@ class _Workers:
         self._arguments = [ray.put(argument) for argument in arguments]
         self._actors: list[Any] = []
         self._idle: list[Any] = []
+        #: Actors that were lost since one has given something.
+        self._deaths = 0
         #: Actors that read the data, and those that compute a pass, by what Ray will give.
         self._starting: dict[Any, Any] = {}
         self._running: dict[Any, tuple[Any, int]] = {}
@@ -358,9 +397,13 @@ class _Workers:
             [done], _ = ray.wait([*self._running, *self._starting])
             lost = False
             try:
-                given = ray.get(done)
-            except ray.exceptions.RayActorError:
+                given = _given(done)
+                self._deaths = 0
+            except ray.exceptions.RayActorError as error:
                 lost = True
+                self._deaths += 1
+                if self._deaths > _DEATHS:
+                    raise RuntimeError(f"actors die again and again: {error}") from error
             if done in self._starting:
                 actor = self._starting.pop(done)
             else:
@@ -453,7 +496,7 @@ def meta_train(
         if file is None:
             with _Asking(workers, passes, None, progress, on_step) as asking:
                 return Start(here.fit(None, True, asking), model)
-        parent, name = os.path.split(file)
+        parent, name = split(file)
         # Checkpoints are beside the file.
         with Folder(parent, (name, os.path.splitext(name)[0] + ".run/")) as folder:
             folder.pull()

@@ -39,9 +39,7 @@ pub(in crate::report) fn of_keys<'a>(keys: &[&'a str], pairs: &Pairs) -> HashMap
         .map(|pair| (pair.key.as_str(), pair))
         .filter(|(key, _)| wanted.contains(key))
         .collect();
-    keys.par_iter()
-        .filter_map(|key| Some((*key, STANDARD.encode(small_jpeg(&by_key.get(key)?.image)?))))
-        .collect()
+    keys.par_iter().filter_map(|key| Some((*key, of_image(&by_key.get(key)?.image, LONGER_SIDE)?))).collect()
 }
 
 /// The points that shall have a picture, at equal steps through every domain.
@@ -71,19 +69,20 @@ fn pictures_of_domains(points: &[usize]) -> Vec<usize> {
     pictures
 }
 
-/// Nothing if the image cannot be read.
-fn small_jpeg(image: &ImageFile) -> Option<Vec<u8>> {
+/// A picture as JPEG in base64, of which the longer side has at most so many pixels; nothing if the image
+/// cannot be read.
+pub(in crate::report) fn of_image(image: &ImageFile, longer_side: u32) -> Option<String> {
     let decoded = image.decode().ok()?;
     let (width, height) = decoded.dimensions();
     let longer = width.max(height);
-    let scaled = |side: u32| (u64::from(side) * u64::from(LONGER_SIDE) / u64::from(longer)).max(1) as u32;
-    let small = match longer > LONGER_SIDE {
+    let scaled = |side: u32| (u64::from(side) * u64::from(longer_side) / u64::from(longer)).max(1) as u32;
+    let small = match longer > longer_side {
         true => imageops::thumbnail(&decoded, scaled(width), scaled(height)),
         false => decoded,
     };
     let mut file = Vec::new();
     JpegEncoder::new_with_quality(&mut file, QUALITY).encode_image(&small).ok()?;
-    Some(file)
+    Some(STANDARD.encode(file))
 }
 
 #[cfg(test)]
@@ -119,10 +118,11 @@ mod tests {
     #[test]
     fn a_picture_is_a_jpeg_of_at_most_64_pixels_a_side() {
         for (size, expected) in [((300, 100), (64, 21)), ((3_000, 2), (64, 1)), ((20, 30), (20, 30))] {
-            let file = small_jpeg(&picture(size.0, size.1)).unwrap();
+            let file = of_image(&picture(size.0, size.1), LONGER_SIDE).unwrap();
+            let file = STANDARD.decode(file).unwrap();
             let read = image::load_from_memory_with_format(&file, ImageFormat::Jpeg).unwrap();
             assert_eq!((read.width(), read.height()), expected);
         }
-        assert_eq!(small_jpeg(&ImageFile::Path("nowhere.png".into())), None);
+        assert_eq!(of_image(&ImageFile::Path("nowhere.png".into()), LONGER_SIDE), None);
     }
 }
