@@ -14,6 +14,7 @@ use crate::commands::embed::EmbedArguments;
 use crate::commands::episodes::EpisodesArguments;
 use crate::commands::eval::EvalArguments;
 use crate::commands::export::ExportArguments;
+use crate::commands::inspect::InspectArguments;
 use crate::commands::man::ManArguments;
 use crate::commands::meta_train::MetaTrainArguments;
 use crate::commands::predict::PredictArguments;
@@ -73,6 +74,8 @@ pub enum Command {
     Pretrain(PretrainArguments),
     /// Lists what there is to compute on.
     Devices(DevicesArguments),
+    /// Says what a file or a folder is: a prompt, a checkpoint, features, clusters, a run, a dataset.
+    Inspect(InspectArguments),
     /// Prints what a shell completes the command line with.
     Completions(CompletionsArguments),
     /// Writes manual pages.
@@ -96,9 +99,12 @@ impl Command {
             Self::Episodes(_) | Self::Adapt(_) | Self::Data(_) | Self::Export(_) => {
                 "nothing is half written, and the same command begins anew"
             }
-            Self::Predict(_) | Self::Eval(_) | Self::Devices(_) | Self::Completions(_) | Self::Man(_) => {
-                "the same command begins anew"
-            }
+            Self::Predict(_)
+            | Self::Eval(_)
+            | Self::Devices(_)
+            | Self::Inspect(_)
+            | Self::Completions(_)
+            | Self::Man(_) => "the same command begins anew",
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod embed;
 pub mod episodes;
 pub mod eval;
 pub mod export;
+pub mod inspect;
 pub mod labelled;
 pub mod man;
 pub mod meta_settings;

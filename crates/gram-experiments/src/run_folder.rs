@@ -83,7 +83,7 @@ impl RunFolder {
         fs::create_dir_all(path).with_context(|| path.display().to_string())?;
         let of = fingerprint::of_text(&format!("{} {}", run.command, run.identity));
         let folder = Self { path: path.to_owned(), of, _lock: lock(path)? };
-        let begun = folder.description()?;
+        let begun = description(path)?;
         if let Some(begun) = &begun {
             begun.check_command(run, path)?;
         }
@@ -166,25 +166,6 @@ impl RunFolder {
     pub fn forget(&self, name: &str) -> Result<()> {
         remove(&self.path.join(name))
     }
-
-    fn description(&self) -> Result<Option<Description>> {
-        let path = self.path.join(RUN);
-        let Some(text) = read_if_there(&path)? else { return Ok(None) };
-        let wrong = || {
-            format!(
-                "{}: this is no description of a run: name another --out, or move it away",
-                path.display()
-            )
-        };
-        let description: Description = serde_json::from_slice(&text).with_context(wrong)?;
-        require!(
-            description.version == VERSION,
-            "{}: version {}, this program reads {VERSION}: name another --out",
-            path.display(),
-            description.version
-        );
-        Ok(Some(description))
-    }
 }
 
 impl Run<'_> {
@@ -220,6 +201,30 @@ impl Description {
         );
         Ok(())
     }
+}
+
+/// The command of the run in a folder, and what decides its numbers; none if there is no run.
+///
+/// # Errors
+/// If its description cannot be read.
+pub fn described(folder: &Path) -> Result<Option<(String, Value)>> {
+    Ok(description(folder)?.map(|found| (found.command, found.identity)))
+}
+
+fn description(folder: &Path) -> Result<Option<Description>> {
+    let path = folder.join(RUN);
+    let Some(text) = read_if_there(&path)? else { return Ok(None) };
+    let wrong = || {
+        format!("{}: this is no description of a run: name another --out, or move it away", path.display())
+    };
+    let description: Description = serde_json::from_slice(&text).with_context(wrong)?;
+    require!(
+        description.version == VERSION,
+        "{}: version {}, this program reads {VERSION}: name another --out",
+        path.display(),
+        description.version
+    );
+    Ok(Some(description))
 }
 
 /// Takes the lock of a folder.

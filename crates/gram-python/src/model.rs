@@ -45,17 +45,24 @@ pub fn matrix<'py>(
 #[pymethods]
 impl Model {
     #[new]
-    #[pyo3(signature = (name, device=None, precision=None, observe=None))]
+    #[pyo3(signature = (name, url=None, device=None, precision=None, observe=None))]
     fn new(
         python: Python<'_>,
         name: String,
+        url: Option<String>,
         device: Option<&str>,
         precision: Option<&str>,
         observe: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let device = device.map(str::parse::<DeviceChoice>).transpose().map_err(value_error)?;
         let precision = precision.map(str::parse::<Precision>).transpose().map_err(value_error)?;
-        let open = move |_: &_| Clip::open_on(&name, &compute(device.as_ref(), precision)?);
+        let open = move |_: &_| {
+            let model = Clip::open_on(&name, &compute(device.as_ref(), precision)?)?;
+            Ok(match url {
+                Some(url) => model.copied_from(&url),
+                None => model,
+            })
+        };
         Ok(Self(Arc::new(run(python, observe, open)?)))
     }
 

@@ -41,6 +41,13 @@ impl Clip {
         Ok(Self { model: open_model(name_or_path, compute, &())? })
     }
 
+    /// The same model, opened from a copy of what is at `place`, such as a URL: prompts and features name that
+    /// as where their model is from.
+    pub fn copied_from(mut self, place: &str) -> Self {
+        self.model.source = Some(place.to_owned());
+        self
+    }
+
     /// Normalised features of images, `[images, joint width]`, row by row.
     ///
     /// # Errors

@@ -23,7 +23,12 @@ class DeviceError(GramError): ...
 
 class Model:
     def __new__(
-        cls, name: str, device: str | None = ..., precision: str | None = ..., observe: _Observer | None = ...
+        cls,
+        name: str,
+        url: str | None = ...,
+        device: str | None = ...,
+        precision: str | None = ...,
+        observe: _Observer | None = ...,
     ) -> Model: ...
     @property
     def name(self) -> str: ...

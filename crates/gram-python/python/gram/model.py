@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from . import _native
 from ._progress import Observer
-from ._storage import Path, lasting, reading
+from ._storage import Path, is_url, lasting, reading
 from .data import Images, name_list, native_images
 
 _log = logging.getLogger("gram")
@@ -63,7 +63,8 @@ class Model:
     ) -> None:
         self._arguments = (lasting(name), device, precision)
         with Observer(progress) as observer, reading(name) as path:
-            self._native = _native.Model(path, None if device is None else str(device), precision, observer)
+            url = os.fspath(name) if is_url(name) else None
+            self._native = _native.Model(path, url, None if device is None else str(device), precision, observer)
 
     @property
     def name(self) -> str:
