@@ -10,6 +10,7 @@ use crate::commands::completions::CompletionsArguments;
 use crate::commands::data::DataArguments;
 use crate::commands::demo::DemoArguments;
 use crate::commands::devices::DevicesArguments;
+use crate::commands::doctor::DoctorArguments;
 use crate::commands::embed::EmbedArguments;
 use crate::commands::episodes::EpisodesArguments;
 use crate::commands::eval::EvalArguments;
@@ -74,6 +75,8 @@ pub enum Command {
     Pretrain(PretrainArguments),
     /// Lists what there is to compute on.
     Devices(DevicesArguments),
+    /// Says whether this installation works, and what it works with.
+    Doctor(DoctorArguments),
     /// Says what a file or a folder is: a prompt, a checkpoint, features, clusters, a run, a dataset.
     Inspect(InspectArguments),
     /// Prints what a shell completes the command line with.
@@ -102,6 +105,7 @@ impl Command {
             Self::Predict(_)
             | Self::Eval(_)
             | Self::Devices(_)
+            | Self::Doctor(_)
             | Self::Inspect(_)
             | Self::Completions(_)
             | Self::Man(_) => "the same command begins anew",

@@ -8,6 +8,7 @@ pub mod completions;
 pub mod data;
 pub mod demo;
 pub mod devices;
+pub mod doctor;
 pub mod embed;
 pub mod episodes;
 pub mod eval;

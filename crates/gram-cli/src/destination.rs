@@ -56,6 +56,11 @@ pub fn folder(path: &Path) -> Result<()> {
     has_room(path, LEAST, 0)
 }
 
+/// Whether a folder is there or can be made, and files can be made in it.
+pub fn is_writable(path: &Path) -> bool {
+    writable(path).is_ok()
+}
+
 /// Bytes that must be free for any result.
 const LEAST: u64 = 16 << 20;
 

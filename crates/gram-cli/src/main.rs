@@ -97,6 +97,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         Command::Embed(arguments) => commands::embed::run(arguments, common).map(complete),
         Command::Pretrain(arguments) => commands::pretrain::run(arguments, common).map(complete),
         Command::Devices(arguments) => commands::devices::run(arguments, common).map(complete),
+        Command::Doctor(arguments) => commands::doctor::run(arguments, common).map(complete),
         Command::Inspect(arguments) => commands::inspect::run(arguments, common).map(complete),
         Command::Completions(arguments) => commands::completions::run(arguments).map(complete),
         Command::Man(arguments) => commands::man::run(arguments).map(complete),

@@ -104,3 +104,21 @@ fn pre_training_in_16_bits_is_refused() {
     assert!(said.contains("--precision bf16: pretrain trains the towers themselves, in f32"), "{said}");
     assert!(!out.exists());
 }
+
+#[test]
+fn the_doctor_computes_on_the_device_and_names_the_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gram"));
+    command.args(["doctor", "--device", "cpu", "--json"]).env("HF_HUB_OFFLINE", "1");
+    let output = command.env("HF_HUB_CACHE", folder.path().join("not/yet")).output().unwrap();
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((told["device"].as_str(), told["difference_to_cpu"].as_f64()), (Some("cpu"), Some(0.0)));
+    assert!(told["cache"].as_str().unwrap().ends_with("not/yet"));
+    assert_eq!((told["cache_is_writable"].as_bool(), told["offline"].as_bool()), (Some(true), Some(true)));
+    assert!(
+        told["backends"].as_array().unwrap().contains(&"cpu".into()) && told["threads"].as_u64() >= Some(1)
+    );
+    let output = gram("doctor --device cpu --precision bf16");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && printed.contains("cpu in bf16"), "{printed}");
+}

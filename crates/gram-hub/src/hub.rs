@@ -60,6 +60,16 @@ pub fn model_id(name: &str) -> Option<&str> {
     (part(owner) && part(model)).then_some(name)
 }
 
+/// The folder where models of the hub are kept.
+pub fn cache_folder() -> PathBuf {
+    std::env::var_os("HF_HUB_CACHE").map_or_else(|| Cache::from_env().path().clone(), PathBuf::from)
+}
+
+/// Whether nothing is downloaded.
+pub fn is_offline() -> bool {
+    std::env::var("HF_HUB_OFFLINE").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"))
+}
+
 /// The folder in the cache that holds the model `id`, downloaded if it is not there yet.
 ///
 /// # Errors
@@ -67,7 +77,7 @@ pub fn model_id(name: &str) -> Option<&str> {
 /// hand.
 pub fn fetch(id: &str, progress: &dyn Progress) -> Result<PathBuf, OpenError> {
     let repo = Repo::new(id.to_owned(), RepoType::Model);
-    let cache = std::env::var_os("HF_HUB_CACHE").map_or_else(Cache::from_env, |path| Cache::new(path.into()));
+    let cache = Cache::new(cache_folder());
     let cached = cache.repo(repo.clone());
     // Weights are downloaded last: where they are, all is.
     if let Some(weights) = WEIGHTS.iter().find_map(|name| cached.get(name))
@@ -82,7 +92,7 @@ pub fn fetch(id: &str, progress: &dyn Progress) -> Result<PathBuf, OpenError> {
             cache.path().display()
         )
     };
-    if std::env::var("HF_HUB_OFFLINE").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false")) {
+    if is_offline() {
         return Err(OpenError::Refused(format!("{}; HF_HUB_OFFLINE is set", by_hand())));
     }
     let mut builder = ApiBuilder::from_env().with_cache_dir(cache.path().clone()).with_retries(RETRIES);

@@ -61,7 +61,8 @@ pub fn run(_: &DevicesArguments, common: &Common) -> Result<()> {
     Ok(choice.map(drop)?)
 }
 
-fn cpu() -> String {
+/// The processor.
+pub fn cpu() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = rayon::current_num_threads();
     match cores == threads {
@@ -70,6 +71,7 @@ fn cpu() -> String {
     }
 }
 
-fn gibibytes(bytes: u64) -> String {
+/// A size in words.
+pub fn gibibytes(bytes: u64) -> String {
     format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
