@@ -158,8 +158,10 @@ def test_topics_become_tables_and_an_initialisation(
     with pytest.raises(gram.GramError, match="coop"):
         gram.tune(model, "demo:food", "vpt", shots=1, epochs=1, start=start)
 
+    start.save(tmp_path / "coop.safetensors")
+    methods = {"coop": None, "coop-gram": tmp_path / "coop.safetensors"}
     results = gram.bench(
-        model, ["demo:food"], {"coop": None, "coop-gram": start}, out=tmp_path / "bench", seeds=[1, 2], shots=1, every_epoch=True
+        model, ["demo:food"], methods, out=tmp_path / "bench", seeds=[1, 2], shots=1, every_epoch=True
     )
     table = results.table()
     assert len(table) == 6 and set(table["method"]) == {"zero-shot", "coop", "coop-gram"}

@@ -184,6 +184,13 @@ def test_workers_see_relative_paths_as_the_caller_does(
     told = gram.embed(model, pairs, "one")
     assert gram.ray.embed(model, pairs, "many") == told and (told.rows, told.unreadable) == (2, 1)
     assert contents(tmp_path / "many") == contents(tmp_path / "one")
+    photos, splits = [f"photos/{name}.png" for name in "abab"], ["train", "train", "test", "test"]
+    dataset = gram.Dataset(photos, ["red", "x"] * 2, splits=splits)
+    arguments: dict[str, Any] = {"seeds": [1], "shots": 1, "settings": {"baseline": {"epochs": 1}}}
+    here = gram.bench(model, dataset, "coop", out="bench-one", **arguments)
+    assert gram.ray.bench(model, dataset, "coop", out="bench-many", **arguments).table().equals(here.table())
+    with pytest.raises(TypeError, match="stays in its process"):
+        gram.ray.bench(model, gram.Dataset([image] * 2, ["red", "x"]), "coop", out="bench-none")
     gram.embed(model, "demo", "features")
     found = gram.ray.cluster("features", stages="stages")
     assert found.topics == gram.cluster(None, gram.Features("features")).topics

@@ -41,8 +41,8 @@ impl Clip {
         Ok(Self { model: open_model(name_or_path, compute, &())? })
     }
 
-    /// The same model, opened from a copy of what is at `place`, such as a URL: prompts and features name that
-    /// as where their model is from.
+    /// The same model, opened from a copy of what is at `place`, such as a URL: prompts and features name
+    /// that as where their model is from.
     pub fn copied_from(mut self, place: &str) -> Self {
         self.model.source = Some(place.to_owned());
         self

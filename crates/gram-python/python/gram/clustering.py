@@ -54,7 +54,7 @@ class Clusters:
         return pyarrow.Table.from_pylist(topics)
 
     def save(self, folder: Path) -> None:
-        """Write the folder that `gram cluster --out` writes."""
+        """Write `topics.json` and `pairs.parquet` into a folder, as `gram cluster --out` does."""
         with Folder(folder) as place:
             self._native.save(place.here)
             place.push()
@@ -228,12 +228,13 @@ def meta_train(
     template
         With `{}` where a topic's name goes: a textual prompt starts from its words.
     out
-        A file for the result. Checkpoints are then kept in a folder beside it, and the same call goes on
+        A file for the result. A checkpoint is then kept every 10 steps in a folder beside it, and the same call goes on
         where it was stopped, to the same bytes.
     settings
         Anything else, as a file of settings says it, such as `{"inner": {"steps": 2}}`.
     on_step
-        Is called with the step, from 1, and its query loss. What it raises ends the training.
+        Is called with the step, from 1, and its query loss; first with those that an earlier call did. What it raises ends
+        the training.
     progress
         Whether a bar is drawn; `None` draws one in a terminal or a notebook.
 

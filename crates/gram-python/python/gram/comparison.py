@@ -12,14 +12,20 @@ from ._progress import Observer
 from ._storage import Path, here
 from .data import Dataset, as_dataset, count, settings_json
 from .model import Model, check_model
-from .prompt import Start, check_start
+from .prompt import Start, check_start, open_start
 
 if TYPE_CHECKING:
     import pandas
 
 
 class Results:
-    """Everything that a comparison measured."""
+    """Everything that a comparison measured.
+
+    Attributes
+    ----------
+    values
+        What `results.json` of `gram bench` holds.
+    """
 
     def __init__(self, values: dict[str, Any]) -> None:
         self.values = values
@@ -47,7 +53,7 @@ class Results:
 def bench(
     model: Model,
     datasets: Dataset | Path | Sequence[Dataset | Path],
-    methods: str | Sequence[str] | Mapping[str, Start | None],
+    methods: str | Sequence[str] | Mapping[str, Start | Path | None],
     *,
     out: Path,
     seeds: Iterable[int] = (1, 2, 3),
@@ -65,7 +71,7 @@ def bench(
     datasets
         Datasets, or paths of them.
     methods
-        Names of methods; or names with what was meta-trained for them, or `None`.
+        Names of methods; or names with what was meta-trained for them, or its file, or `None`.
     out
         A folder. What is finished stays there, and the same call computes the rest.
     seeds
@@ -75,21 +81,32 @@ def bench(
     every_epoch
         Whether methods are tested after every epoch, too, for `Results.curves`.
     settings
-        Anything else, as a file of settings says it.
+        Anything else, as a file of settings says it: its keys are those of `gram bench --config`.
     progress
         Whether a bar is drawn; `None` draws one in a terminal or a notebook.
+
+    Returns
+    -------
+    Results
+        Accuracies as a table, and curves.
     """
-    starts, opened = starts_of(methods), dataset_list(datasets)
+    starts, opened = starts_of(methods, model), dataset_list(datasets)
     with Observer(progress) as observer:
         compared = comparison(model, opened, starts, here(out), seeds, shots, every_epoch, settings)
         return Results(json.loads(compared.run(observer)))
 
 
-def starts_of(methods: str | Sequence[str] | Mapping[str, Start | None]) -> dict[str, Start | None]:
+def starts_of(
+    methods: str | Sequence[str] | Mapping[str, Start | Path | None], model: Model
+) -> dict[str, Start | None]:
     """What each method starts from: zero-shot CLIP first, then those that are asked for."""
     if not isinstance(methods, Mapping):
         methods = dict.fromkeys([methods] if isinstance(methods, str) else methods)
-    return {"zero-shot": None, **methods}
+    opened = {
+        name: open_start(start, model) if isinstance(start, (str, os.PathLike)) else start
+        for name, start in methods.items()
+    }
+    return {"zero-shot": None, **opened}
 
 
 def dataset_list(datasets: Dataset | Path | Sequence[Dataset | Path]) -> list[Dataset]:

@@ -54,6 +54,11 @@ def embed(
     progress
         Whether a bar is drawn; `None` draws one in a terminal or a notebook.
 
+    Returns
+    -------
+    EmbeddingSummary
+        How many pairs have features, and how many images cannot be read: `unreadable.jsonl` in the folder names them.
+
     Raises
     ------
     GramError

@@ -207,7 +207,7 @@ def embed(
 def bench(
     model: Model,
     datasets: Dataset | Path | Sequence[Dataset | Path],
-    methods: str | Sequence[str] | Mapping[str, Start | None],
+    methods: str | Sequence[str] | Mapping[str, Start | Path | None],
     *,
     out: Path,
     seeds: Iterable[int] = (1, 2, 3),
@@ -235,7 +235,7 @@ def bench(
     progress
         Whether a bar is drawn; `None` draws one in a terminal or a notebook.
     """
-    opened_here, starts = dataset_list(datasets), starts_of(methods)
+    opened_here, starts = dataset_list(datasets), starts_of(methods, model)
     each = _Resources(cpus, gpus)
     task = each.task(_make_run)
     rest = (shots, every_epoch, None if settings is None else dict(settings))
