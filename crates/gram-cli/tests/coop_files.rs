@@ -201,3 +201,34 @@ fn an_activation_that_was_assumed_is_told_in_one_line() {
     fs::copy(described, model.path().join("open_clip_config.json")).unwrap();
     assert_eq!(told(), 0);
 }
+
+#[test]
+fn a_configuration_of_coop_tunes_as_the_same_flags_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let (yaml, by_yaml, by_flags) = (at("ep2.yaml"), at("yaml.safetensors"), at("flags.safetensors"));
+    let text = "DATALOADER:\n  TRAIN_X:\n    BATCH_SIZE: 8\nOPTIM:\n  LR: 0.01\n  MAX_EPOCH: 2\n  LR_SCHEDULER: \"cosine\"\n\
+                MODEL:\n  BACKBONE:\n    NAME: \"RN50\"\nTRAINER:\n  COOP:\n    CTX_INIT: \"a picture of a\"\n";
+    std::fs::write(&yaml, text).unwrap();
+    let adapt = |more: &[&str]| {
+        let arguments = ["adapt", "--data", "demo:food", "--method", "coop"];
+        std::process::Command::new(env!("CARGO_BIN_EXE_gram")).args(arguments).args(more).output().unwrap()
+    };
+    let options = ["--coop-options", "DATASET.NUM_SHOTS", "2", "DATASET.SUBSAMPLE_CLASSES", "base"];
+    let asked = [&["--coop-config", &yaml, "--out", &by_yaml][..], &options].concat();
+    let refused = adapt(&asked);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && said.contains("RN50: gram reads vision transformers"), "{said}");
+    let output = adapt(&[&asked[..], &["--model", "tiny"]].concat());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.contains("gram: OPTIM.MAX_EPOCH 2: baseline.epochs 2"), "{said}");
+    let flags = ["--batch-size", "8", "--rate", "0.01", "--epochs", "2", "--shots", "2", "--classes", "base"];
+    let template = ["--template", "a picture of a {}.", "--context-tokens", "0", "--out", &by_flags];
+    assert!(adapt(&[&flags[..], &template].concat()).status.success());
+    let losses = |prompt: &str| std::fs::read(prompt.replace(".safetensors", ".metrics.jsonl")).unwrap();
+    assert_eq!(losses(&by_yaml), losses(&by_flags));
+    // A flag comes before the file.
+    let shorter = adapt(&[&asked[..], &["--model", "tiny", "--epochs", "1", "--restart"]].concat());
+    assert!(shorter.status.success());
+    assert_eq!(String::from_utf8(losses(&by_yaml)).unwrap().lines().count(), 1);
+}

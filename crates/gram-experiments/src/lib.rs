@@ -7,6 +7,7 @@
 
 pub mod bench;
 pub mod clustering;
+pub mod coop_config;
 pub mod defaults;
 pub mod demo;
 pub mod design_study;

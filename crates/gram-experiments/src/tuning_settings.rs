@@ -24,7 +24,14 @@ pub fn for_model(model: &Model, shots: usize) -> ProtocolSettings {
 /// # Errors
 /// As [`SettingsFile::over`].
 pub fn with_file(settings: &ProtocolSettings, path: &Path) -> Result<ProtocolSettings> {
-    let file = SettingsFile::read(path)?;
+    with_said(settings, &SettingsFile::read(path)?)
+}
+
+/// `settings` with what else is said in their place.
+///
+/// # Errors
+/// As [`SettingsFile::over`].
+pub fn with_said(settings: &ProtocolSettings, file: &SettingsFile) -> Result<ProtocolSettings> {
     let mut under = settings.clone();
     for (section, adaptation) in [("baseline", &mut under.baseline), ("regulated", &mut under.regulated)] {
         // Who says a rate means it for joint prompts, too, unless these have their own.

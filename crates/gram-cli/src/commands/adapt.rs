@@ -7,6 +7,7 @@ use clap::{ArgGroup, Args};
 use gram_clip::Model;
 use gram_data::whole_file::beside;
 use gram_data::{ClassSubset, FewShotSplit, LabelledDataset, fingerprint};
+use gram_experiments::coop_config::CoopConfig;
 use gram_experiments::protocol::{Protocol, ProtocolSettings, TextMemory};
 use gram_experiments::run_folder::{Run, claim_for_file, model_identity};
 use gram_experiments::starts::{model_of, start_of};
@@ -62,9 +63,9 @@ pub struct AdaptArguments {
     /// A few-shot split from `gram data few-shot`, instead of one drawn here.
     #[arg(long, value_name = "FILE", conflicts_with = "shots")]
     few_shot: Option<PathBuf>,
-    /// The classes: all, base (the first half) or new (the second half).
-    #[arg(long, default_value = "all")]
-    classes: ClassSubset,
+    /// The classes: all (the default), base (the first half) or new (the second half).
+    #[arg(long)]
+    classes: Option<ClassSubset>,
     /// Prompt template. A textual prompt is initialised with its words before the class name.
     #[arg(long)]
     template: Option<Template>,
@@ -75,6 +76,14 @@ pub struct AdaptArguments {
     /// Whether the run begins anew.
     #[command(flatten)]
     anew: Anew,
+    /// Configurations of CoOp's or CoCoOp's code (YAML), those that count more last. What is mapped is told;
+    /// flags and --config come before it.
+    #[arg(long, value_name = "FILE")]
+    coop_config: Vec<PathBuf>,
+    /// What stands behind the arguments of CoOp's scripts, such as `TRAINER.COOP.N_CTX 16 TRAINER.COOP.CSC
+    /// True`.
+    #[arg(long, value_name = "KEY VALUE", num_args = 1.., allow_hyphen_values = false)]
+    coop_options: Vec<String>,
     /// Settings.
     #[command(flatten)]
     tuning: TuningArguments,
@@ -265,13 +274,22 @@ impl AdaptArguments {
         let dataset = labelled::open_with_features(self.data.as_deref(), self.features.as_deref())?;
         let of_features = || dataset.model().map(|(path, own)| (path, own.clone()));
         let own = of_init.or_else(of_features);
-        let model = open_model_or_own(self.model.as_deref(), own, &compute, &bar("download"))?;
+        let coop = self.coop(common)?;
+        let named = self.model.as_deref().or(coop.as_ref().and_then(|coop| coop.model.as_deref()));
+        ensure!(
+            self.model.is_some() || named.is_none_or(|name| !name.starts_with("RN")),
+            "MODEL.BACKBONE.NAME {}: gram reads vision transformers: name one with --model",
+            named.unwrap_or_default()
+        );
+        let model = open_model_or_own(named, own, &compute, &bar("download"))?;
         note_what_tiny_knows(&model, self.data.as_deref().is_some_and(|name| !is_built_in(name)));
-        let settings = self.tuning.settings(&model, self.shots, dataset.has_features(), None)?;
-        let template = self.template(&model)?;
+        let shots = self.shots.or(coop.as_ref().and_then(|coop| coop.shots));
+        let settings = self.tuning.settings(&model, shots, dataset.has_features(), None, coop.as_ref())?;
+        let template = self.template(&model, coop.as_ref())?;
         let starts = self.starts(&template, &model)?;
-        let (chosen, validation) = self.draw(&dataset, &settings, common.seed)?;
-        let (classes, seed) = (self.classes, common.seed);
+        let classes = self.classes.or(coop.and_then(|coop| coop.classes)).unwrap_or(ClassSubset::All);
+        let (chosen, validation) = self.draw(&dataset, classes, &settings, common.seed)?;
+        let seed = common.seed;
         let (out, restart) = (self.out.clone(), self.anew.restart);
         Ok(Resolved {
             method,
@@ -289,32 +307,48 @@ impl AdaptArguments {
         })
     }
 
+    /// What CoOp's files say, if there are any; it is told what becomes of it.
+    fn coop(&self, common: &Common) -> Result<Option<CoopConfig>> {
+        if self.coop_config.is_empty() && self.coop_options.is_empty() {
+            return Ok(None);
+        }
+        let coop = CoopConfig::read(&self.coop_config, &self.coop_options, self.method)?;
+        coop.told.iter().for_each(|told| output::note(format!("gram: {told}")));
+        if let Some(seed) = coop.seed.filter(|seed| *seed != common.seed) {
+            bail!("SEED {seed}: the seed is {}: give --seed {seed}, or take SEED away", common.seed);
+        }
+        Ok(Some(coop))
+    }
+
     /// The images that are tuned on, and those that settings are chosen on: from a file, or drawn.
     fn draw(
         &self,
         dataset: &LabelledDataset,
+        classes: ClassSubset,
         settings: &ProtocolSettings,
         seed: u64,
     ) -> Result<(Vec<usize>, Vec<usize>)> {
         match &self.few_shot {
-            Some(path) => Ok(FewShotSplit::read(path)?.find(dataset, self.classes, path)?),
+            Some(path) => Ok(FewShotSplit::read(path)?.find(dataset, classes, path)?),
             None => {
-                labelled::tell_shortfall(dataset, &[(self.classes, None)], settings.shots);
-                Ok(settings.sampling.draw(dataset, self.classes, None, settings.shots, seed))
+                labelled::tell_shortfall(dataset, &[(classes, None)], settings.shots);
+                Ok(settings.sampling.draw(dataset, classes, None, settings.shots, seed))
             }
         }
     }
 
     /// The prompt template: the one that is given, else that of the initialisation, else the model's usual
     /// one.
-    fn template(&self, model: &Model) -> Result<Template> {
-        let initialisation = match (&self.template, &self.init) {
+    fn template(&self, model: &Model, coop: Option<&CoopConfig>) -> Result<Template> {
+        let of_coop = coop.and_then(|coop| coop.template.as_deref()).map(str::parse).transpose()?;
+        let given = self.template.clone().or(of_coop);
+        let initialisation = match (&given, &self.init) {
             (None, Some(path)) => Some(load_prompt(path, self.tuning.class_position(), &model.device())?),
             _ => None,
         };
         match initialisation.filter(|file| file.source == Source::Gram) {
             Some(file) => Ok(file.header.template.parse()?),
-            None => Ok(learned_template(self.template.as_ref(), model)?),
+            None => Ok(learned_template(given.as_ref(), model)?),
         }
     }
 

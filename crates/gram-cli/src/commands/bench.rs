@@ -204,7 +204,7 @@ impl BenchArguments {
         let model = self.model(&datasets, common.seed, first)?;
         let seen = !self.features.is_empty();
         let sampling = self.preset.map(|Preset::Paper| Sampling::Coop);
-        let settings = self.tuning.settings(&model, self.shots.first().copied(), seen, sampling)?;
+        let settings = self.tuning.settings(&model, self.shots.first().copied(), seen, sampling, None)?;
         let template = learned_template(self.template.as_ref(), &model)?;
         let methods = self.methods()?;
         let seeds: Vec<u64> = (common.seed..).take(self.seeds).collect();

@@ -275,7 +275,7 @@ impl StudyArguments {
         let data = self.data.iter().chain([&self.pairs]);
         let model = model_of_clusters(self.model.as_deref(), grouped_by, data, common)?;
         let template = learned_template(self.template.as_ref(), &model)?;
-        let settings = self.tuning.settings(&model, Some(self.shots), false, None)?;
+        let settings = self.tuning.settings(&model, Some(self.shots), false, None, None)?;
         // One condition takes its tasks from the pairs' own labels.
         let pairs = open_pairs_with_metadata(&self.pairs)?;
         let clustered = match &given {

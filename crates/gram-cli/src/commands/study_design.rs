@@ -165,7 +165,7 @@ impl StudyDesignArguments {
         let data = self.data.iter().chain([&self.pairs]);
         let model = model_of_clusters(self.model.as_deref(), grouped_by, data, common)?;
         let template = learned_template(self.template.as_ref(), &model)?;
-        let settings = self.tuning.settings(&model, Some(self.shots), false, None)?;
+        let settings = self.tuning.settings(&model, Some(self.shots), false, None, None)?;
         let candidates = self.candidates(&base, settings.regulated.regulated);
         let pairs = open_pairs(&self.pairs)?;
         let (datasets, seeds) = (self.datasets()?, (common.seed..).take(self.seeds).collect());

@@ -6,7 +6,9 @@ use anyhow::Result;
 use clap::Args;
 use gram_clip::Model;
 use gram_data::{Augmentation, Sampling};
-use gram_experiments::tuning_settings::{for_model, with_file};
+use gram_experiments::coop_config::CoopConfig;
+use gram_experiments::settings_file::SettingsFile;
+use gram_experiments::tuning_settings::{for_model, with_file, with_said};
 use gram_experiments::workbench::CheckedSettings;
 use gram_prompt::{ClassPosition, Rates};
 use gram_tune::adaptation::AdaptationSettings;
@@ -63,16 +65,20 @@ impl TuningArguments {
     }
 
     /// The settings in force. Where images are `seen` already, as features, nothing is augmented. `sampling`
-    /// is used where neither flag nor file says otherwise.
+    /// is used where neither flag nor file says otherwise, and what CoOp's files say before both.
     pub fn settings(
         &self,
         model: &Model,
         shots: Option<usize>,
         seen: bool,
         sampling: Option<Sampling>,
+        coop: Option<&CoopConfig>,
     ) -> Result<CheckedSettings> {
         let mut settings = for_model(model, DEFAULT_SHOTS);
         replace(&mut settings.sampling, sampling);
+        if let Some(coop) = coop {
+            settings = with_said(&settings, &SettingsFile::of_object("--coop-config", &coop.settings))?;
+        }
         if let Some(path) = &self.config {
             settings = with_file(&settings, path)?;
         }
