@@ -34,6 +34,9 @@ pub struct Common {
     /// Prints one machine-readable result on standard output.
     #[arg(long, global = true)]
     pub json: bool,
+    /// Says nothing on standard error but errors: no notes, no warnings, no progress.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
 }
 
 impl Common {

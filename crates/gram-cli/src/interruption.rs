@@ -18,7 +18,7 @@ pub fn watch(way_on: &'static str) {
         if let Some(signal) = signals.forever().next() {
             // A terminal stands behind `^C`, or behind a bar.
             let line_break = if io::stderr().is_terminal() { "\n" } else { "" };
-            output::note(format!("{line_break}gram: stopped: {way_on}"));
+            output::error(format!("{line_break}gram: stopped: {way_on}"));
             // At once: the other threads are in the middle of something.
             low_level::exit(128 + signal);
         }

@@ -38,6 +38,9 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
+    if arguments.common.quiet {
+        output::be_quiet();
+    }
     output::show_warnings();
     #[cfg(unix)]
     interruption::watch(arguments.command.way_on());
@@ -47,7 +50,7 @@ fn main() -> ExitCode {
         // Whoever reads, as `head`, has all that they wanted.
         Err(error) if matches!(error.downcast_ref(), Some(OutputError::Closed)) => ExitCode::SUCCESS,
         Err(error) => {
-            output::note(format!("gram: {}", output::shown(describe(&error))));
+            output::error(format!("gram: {}", output::shown(describe(&error))));
             ExitCode::FAILURE
         }
     }
@@ -57,7 +60,7 @@ fn main() -> ExitCode {
 fn usage(error: &clap::Error) -> ExitCode {
     if error.use_stderr() {
         // Without colours: what is quoted from the command line may hold escape codes of its own.
-        output::note(error.render().to_string().trim_end());
+        output::error(error.render().to_string().trim_end());
     } else {
         _ = error.print();
     }

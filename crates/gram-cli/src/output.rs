@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -45,8 +46,28 @@ pub fn json(result: &impl Serialize) -> Result<(), OutputError> {
     write(io::stdout().lock(), &escaped(&serde_json::to_string(result)?, |_| false, for_json))
 }
 
-/// Writes a line on standard error; nothing is done where that fails, for there is nowhere to say so.
+/// Whether nothing but results and errors is said.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// From here on says nothing but results and errors.
+pub fn be_quiet() {
+    QUIET.store(true, Ordering::Relaxed);
+}
+
+/// Whether nothing but results and errors is said.
+pub fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Writes a line on standard error, unless the program is quiet.
 pub fn note(text: impl Display) {
+    if !is_quiet() {
+        error(text);
+    }
+}
+
+/// Writes a line on standard error; nothing is done where that fails, for there is nowhere to say so.
+pub fn error(text: impl Display) {
     _ = write(io::stderr().lock(), &escaped(&text.to_string(), is_layout, for_people));
 }
 

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use gram_data::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::output::shown;
+use crate::output::{is_quiet, shown};
 
 /// A bar that is seen while its work goes on. Whoever does the work moves it.
 pub struct Bar(ProgressBar);
@@ -14,7 +14,8 @@ pub struct Bar(ProgressBar);
 pub fn bar(name: &str) -> Bar {
     let style =
         ProgressStyle::with_template("{prefix:>16} {bar:28} {pos}/{len}  {per_sec}  {eta} left  {msg}");
-    let bar = ProgressBar::new(0).with_prefix(shown(name));
+    let bar = if is_quiet() { ProgressBar::hidden() } else { ProgressBar::new(0) };
+    let bar = bar.with_prefix(shown(name));
     Bar(match style {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,

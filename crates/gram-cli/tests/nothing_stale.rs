@@ -265,6 +265,7 @@ fn no_setting_and_no_data_of_a_tuning_bring_back_another_prompt() {
     let tiny = model(&folder.path().join("tiny"), None);
     let moved = model(&folder.path().join("moved"), Some(VISION_WEIGHT));
     fs::write(at("tuning.toml"), "[regulated]\nmomentum = 0.25\n").unwrap();
+    fs::write(at("coop.yaml"), "OPTIM:\n  MAX_EPOCH: 3\n").unwrap();
     let drawn = Command::new(env!("CARGO_BIN_EXE_gram"))
         .args([
             "data",
@@ -304,11 +305,13 @@ fn no_setting_and_no_data_of_a_tuning_bring_back_another_prompt() {
         ("visual-depth", "0"),
         ("sampling", "coop"),
         ("config", &at("tuning.toml")),
+        ("coop-config", &at("coop.yaml")),
         ("data", &at("y/squares.csv")),
         ("init", &other),
     ] {
         base.flag(flag, &[value]);
     }
+    base.flag("coop-options", &["OPTIM.MOMENTUM", "0.25"]);
     base.flag("class-specific", &[]);
     base.flag("model", &[&moved.display().to_string()]);
     let features = embedded(&tiny, &at("x/squares.csv"), at("features"));

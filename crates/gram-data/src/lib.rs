@@ -35,6 +35,7 @@ mod npy_header;
 mod pairs;
 mod progress;
 pub mod random;
+pub mod similar_names;
 mod table;
 mod text_file;
 pub mod whole_file;

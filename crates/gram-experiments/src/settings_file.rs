@@ -12,7 +12,7 @@ use serde_json::{Map, Number, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::error::{ExperimentError, Result, refused};
+use crate::error::{ExperimentError, Result, refused, require};
 
 /// Takes an optional setting away.
 const NONE: &str = "none";
@@ -41,6 +41,12 @@ impl SettingsFile {
     /// # Errors
     /// In one line, with the file and the line in it.
     pub fn read(path: &Path) -> Result<Self> {
+        let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+        require!(
+            !is_yaml,
+            "{}: this is YAML, and settings are TOML: configurations of CoOp's code are read by `gram adapt --coop-config`",
+            path.display()
+        );
         let text = &gram_data::read_text(path)?;
         let line = |offset: usize| 1 + text[..offset.min(text.len())].matches('\n').count();
         let wrong = |offset: usize, problem: &str| {

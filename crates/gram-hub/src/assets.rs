@@ -2,6 +2,7 @@
 //! hand.
 
 use gram_clip::{Clip, ClipTokenizer, Compute, Model, Preprocess};
+use gram_data::similar_names::is_it;
 use gram_data::{LabelledDataset, Pairs, read_shard};
 use gram_pretrain::PretrainConfig;
 use gram_prompt::PromptKind;
@@ -73,8 +74,9 @@ pub fn dataset(name: &str) -> Result<LabelledDataset, OpenError> {
         "symbols" => asset!("demo/symbols.tar.gz"),
         other => {
             return Err(OpenError::Refused(format!(
-                "demo:{other}: no dataset of that name is built in, choose one of {}",
-                DATASETS.join(", ")
+                "demo:{other}: no dataset of that name is built in, choose one of {}{}",
+                DATASETS.join(", "),
+                is_it(other, DATASETS)
             )));
         }
     };
@@ -137,6 +139,6 @@ mod tests {
 
     #[test]
     fn a_misspelt_dataset_is_told_the_names() {
-        assert!(dataset("animal").unwrap_err().to_string().ends_with("smileys, people, symbols"));
+        assert!(dataset("animal").unwrap_err().to_string().ends_with("symbols; is it `animals`?"));
     }
 }

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use gram_clip::{Compute, Model, ModelIdentity};
+use gram_data::similar_names::is_it_beside;
 use gram_data::{
-    DataError, LabelledDataset, Pairs, Progress, are_numbers, read_pairs, read_pairs_with_metadata,
+    Benchmark, DataError, LabelledDataset, Pairs, Progress, are_numbers, read_pairs, read_pairs_with_metadata,
 };
 
 use crate::{OpenError, assets, hub};
@@ -35,8 +36,9 @@ pub fn open_model(
     let Some(id) = hub::model_id(name_or_path) else {
         return Err(OpenError::Refused(format!(
             "model {name_or_path} does not exist: name a checkpoint of Hugging Face, open_clip or OpenAI (a folder or a \
-             file), an id on the hub such as `openai/clip-vit-base-patch16`, or `{}`, which is built in",
-            assets::TINY
+             file), an id on the hub such as `openai/clip-vit-base-patch16`, or `{}`, which is built in{}",
+            assets::TINY,
+            is_it_beside(path)
         )));
     };
     let folder = hub::fetch(id, progress)?;
@@ -124,7 +126,10 @@ fn open_pairs_by(
 ) -> Result<Pairs, OpenError> {
     match name_or_path {
         DEMO => assets::pairs(),
-        path => read(Path::new(path)).map_err(OpenError::of(format!("pairs {path} (`{DEMO}` is built in)"))),
+        path => {
+            let what = format!("pairs {path} (`{DEMO}` is built in{})", is_it_beside(Path::new(path)));
+            read(Path::new(path)).map_err(OpenError::of(what))
+        }
     }
 }
 
@@ -151,8 +156,17 @@ fn dataset_by(
     if let Some(name) = name_or_path.strip_prefix("demo:") {
         return assets::dataset(name);
     }
-    let what = format!("dataset {name_or_path} (`demo:{}` and others are built in)", assets::DATASETS[0]);
-    let dataset = read(Path::new(name_or_path)).map_err(OpenError::of(what))?;
+    let path = Path::new(name_or_path);
+    let beside = is_it_beside(path);
+    let what =
+        format!("dataset {name_or_path} (`demo:{}` and others are built in{beside})", assets::DATASETS[0]);
+    let dataset = read(path).map_err(|error| match Benchmark::below(path).first() {
+        Some((_, one)) => OpenError::Refused(format!(
+            "{name_or_path}: this is a folder of datasets: name one of them, such as {}",
+            one.display()
+        )),
+        None => OpenError::of(what)(error),
+    })?;
     if are_numbers(&dataset.classes) {
         log::warn!("dataset {name_or_path}: its classes are numbers, and CLIP is asked for them as names");
     }

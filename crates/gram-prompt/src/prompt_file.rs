@@ -9,7 +9,7 @@ mod error;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use gram_clip::checkpoint::{Named, float_values, is_torch, to_f32_bytes_with_header};
@@ -127,6 +127,9 @@ impl PromptFile {
     /// # Errors
     /// [`PromptFileError`] names the file and what is wrong with it.
     pub fn load(path: &Path, device: &Device) -> Result<Self, PromptFileError> {
+        if path.is_dir() {
+            return Err(PromptFileError::Folder { path: path.to_owned(), such_as: prompt_in(path) });
+        }
         let bytes =
             fs::read(path).map_err(|source| PromptFileError::File { path: path.to_owned(), source })?;
         Self::parse(path, &bytes, device)
@@ -302,6 +305,25 @@ fn matrix(view: &TensorView, device: &Device) -> Result<Tensor<2>, String> {
     let values = float_values(view).ok_or_else(|| format!("is of type {:?}", view.dtype()))?;
     check_values(&values)?;
     Ok(Tensor::from_data(TensorData::new(values, shape), device))
+}
+
+/// A prompt in a folder, as an example: gram's own, or the last one in the folder of a run of CoOp's.
+fn prompt_in(folder: &Path) -> String {
+    let in_folder = |folder: PathBuf, is_one: fn(&str) -> bool| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut found: Vec<PathBuf> =
+            entries.map(|entry| entry.path()).filter(|path| is_one(&name(path))).collect();
+        // By length first, so that a later epoch is the later name.
+        found.sort_by_key(|path| (name(path).len(), name(path)));
+        found.pop()
+    };
+    let found = in_folder(folder.join("prompt_learner"), |name| name.starts_with("model"))
+        .or_else(|| {
+            in_folder(folder.to_owned(), |name| name.starts_with("model") && name.contains(".pth.tar"))
+        })
+        .or_else(|| in_folder(folder.to_owned(), |name| name.ends_with(".safetensors")));
+    found.map_or_else(String::new, |path| format!(", such as {}", path.display()))
 }
 
 #[cfg(test)]

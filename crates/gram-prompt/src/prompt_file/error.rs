@@ -18,6 +18,14 @@ pub enum PromptFileError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// It is a folder.
+    #[error("{}: this is a folder: name a prompt{such_as}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// One that is in it, as an example.
+        such_as: String,
+    },
     /// It is not a prompt file.
     #[error("{}: {problem}: is this a prompt file of gram?", path.display())]
     Format {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use gram_data::similar_names::is_it;
 use gram_prompt::PromptKind;
 
 use super::{Learned, Method, Transformations};
@@ -78,7 +79,11 @@ impl fmt::Display for Transformations {
 
 /// No method has this name.
 #[derive(Debug, thiserror::Error)]
-#[error("unknown method `{found}`: {} are known", Method::ALL.map(Method::key).join(", "))]
+#[error(
+    "unknown method `{found}`: {} are known{}",
+    Method::ALL.map(Method::key).join(", "),
+    is_it(found, Method::ALL.map(Method::key))
+)]
 pub struct UnknownMethod {
     /// The name that was given.
     pub found: String,
