@@ -2,8 +2,8 @@
 //!
 //! Their scripts read YAML files and options after them, `KEY VALUE` by `KEY VALUE`, of which the last counts
 //! (yacs, as Dassl uses it). What is said is mapped, what only concerns their program (workers, folders,
-//! printing) is left out, and what gram cannot do is refused. What is not said stays as it is in gram, but the
-//! number of context tokens, which is 16 in their code.
+//! printing) is left out, and what gram cannot do is refused. What is not said stays as it is in gram, but
+//! the number of context tokens, which is 16 in their code.
 //!
 //! Reference: the configurations in Zhou et al., "Learning to Prompt for Vision-Language Models", IJCV 2022,
 //! and "Conditional Prompt Learning for Vision-Language Models", CVPR 2022, as released with the papers.
@@ -71,7 +71,7 @@ impl CoopConfig {
             flatten("", value, &place, &mut said);
         }
         require!(
-            options.len() % 2 == 0,
+            options.len().is_multiple_of(2),
             "--coop-options: `{}` has no value",
             options.last().map_or("", |last| last)
         );
