@@ -159,7 +159,7 @@ fn matrix(examination: &Examination) -> String {
         .map(|name| format!("<th scope=\"col\"><span>{}</span></th>", escape(name)))
         .collect();
     format!(
-        "<figure class=\"confusion\"><div class=\"scroll\"><table><caption>Images of the class on the left that were named as \
+        "<figure class=\"confusion\"><div class=\"scroll\" role=\"region\" aria-label=\"Confusion matrix\" tabindex=\"0\"><table><caption>Images of the class on the left that were named as \
          the class above</caption>\n<thead><tr><td></td>{columns}</tr></thead>\n<tbody>\n{rows}</tbody></table></div></figure>\n"
     )
 }
