@@ -39,7 +39,6 @@ pub(crate) use pieces::PAIRS_OF_A_PIECE;
 
 use crate::clusters::Clusters;
 use crate::error::ClusterError;
-use crate::umap::graph::FuzzyGraph;
 use hierarchy::Hierarchy;
 use stages::Stages;
 
@@ -114,7 +113,7 @@ pub fn cluster(
     let stages = Stages::new(input, settings, seed, kept, stages_in.folder());
     progress(Stage::Neighbours);
     stages_in.share(|| stages.pieces_before_topics())?;
-    let graph = FuzzyGraph::new(&stages.neighbours()?);
+    let graph = stages.graph()?;
     let of_others = stages.of_others()?;
     progress(Stage::Reduction);
     let reduced = stages.reduction(&graph)?;

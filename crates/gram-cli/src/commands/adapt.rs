@@ -76,7 +76,7 @@ pub struct AdaptArguments {
     /// Whether the run begins anew.
     #[command(flatten)]
     anew: Anew,
-    /// Configurations of CoOp's or CoCoOp's code (YAML), those that count more last. What is mapped is told;
+    /// Configurations of CoOp's or CoCoOp's code (YAML), those that count more last. Prints what each key became;
     /// flags and --config come before it.
     #[arg(long, value_name = "FILE")]
     coop_config: Vec<PathBuf>,
@@ -307,7 +307,7 @@ impl AdaptArguments {
         })
     }
 
-    /// What CoOp's files say, if there are any; it is told what becomes of it.
+    /// What CoOp's files say, if there are any. Prints what each key became.
     fn coop(&self, common: &Common) -> Result<Option<CoopConfig>> {
         if self.coop_config.is_empty() && self.coop_options.is_empty() {
             return Ok(None);

@@ -88,22 +88,18 @@ fn difference_to_cpu(compute: &Compute) -> Result<f32> {
 
 fn print(found: &Found) -> Result<()> {
     let memory = found.memory_bytes.map_or("memory unknown".to_owned(), gibibytes);
-    let yes = |yes, when, otherwise| if yes { when } else { otherwise };
+    let written = match found.cache_is_writable {
+        true => "can be written to",
+        false => "cannot be written to: set HF_HUB_CACHE",
+    };
+    let offline = if found.offline { "; HF_HUB_OFFLINE is set: nothing is downloaded" } else { "" };
     let lines = [
         ("version", format!("{}, {}", found.version, found.target)),
         ("computes on", found.backends.join(", ")),
         ("this machine", format!("{}, {memory}", cpu())),
         ("chosen device", format!("{} in {}", found.device, found.precision)),
         ("test", format!("features are {:.1e} from the CPU's", found.difference_to_cpu)),
-        (
-            "model cache",
-            format!(
-                "{}, {}{}",
-                found.cache,
-                yes(found.cache_is_writable, "can be written to", "cannot be written to: set HF_HUB_CACHE"),
-                yes(found.offline, "; HF_HUB_OFFLINE is set: nothing is downloaded", "")
-            ),
-        ),
+        ("model cache", format!("{}, {written}{offline}", found.cache)),
     ];
     lines.iter().try_for_each(|(name, text)| output::line(format!("{name:14} {}", output::shown(text))))?;
     Ok(())

@@ -163,10 +163,8 @@ fn facts_of<const N: usize>(facts: [(&str, Value); N]) -> Facts {
 }
 
 fn kind_of(prompt: &PromptFile) -> &'static str {
-    match (prompt.header.classes.is_empty(), prompt.regulator.is_empty()) {
-        (true, false) => "meta-trained initialisation",
-        _ => "prompt",
-    }
+    let is_start = prompt.header.classes.is_empty() && !prompt.regulator.is_empty();
+    if is_start { "meta-trained initialisation" } else { "prompt" }
 }
 
 fn of_prompt(prompt: &PromptFile) -> Facts {

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use super::stages::Stages;
 use super::{ChcInput, ChcSettings};
 use crate::error::ClusterError;
-use crate::umap::graph::FuzzyGraph;
 
 /// Pairs of a piece, about.
 pub(crate) const PAIRS_OF_A_PIECE: usize = 1 << 16;
@@ -77,24 +76,19 @@ pub fn make_pieces(
 ) -> Result<(), ClusterError> {
     let stages = Stages::of_folder(input, settings, seed, folder)?;
     let search = stages.search();
-    let graph = || Ok::<_, ClusterError>(FuzzyGraph::new(&stages.neighbours()?));
-    let mut laid_out_are_checked = false;
+    // All others are made from the pairs that are laid out.
+    if !pieces.iter().all(|piece| matches!(piece, Piece::Domains(_))) {
+        stages.check(0, folder)?;
+    }
     for piece in pieces {
         match *piece {
-            Piece::Layout => {
-                stages.check(0, folder)?;
-                stages.reduction(&graph()?)?;
-            }
+            Piece::Layout => drop(stages.reduction(&stages.graph()?)?),
             Piece::Others(number) => {
-                if !laid_out_are_checked {
-                    stages.check(0, folder)?;
-                    laid_out_are_checked = true;
-                }
                 stages.check(1 + number, folder)?;
                 stages.some_of_others(number, &search)?;
             }
             Piece::Domains(number) => stages.shared_domains(number, folder)?,
-            Piece::Map => drop(stages.map(&graph()?, stages.of_others()?.as_ref())?),
+            Piece::Map => drop(stages.map(&stages.graph()?, stages.of_others()?.as_ref())?),
         }
     }
     Ok(())

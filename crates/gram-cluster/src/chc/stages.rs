@@ -139,6 +139,12 @@ impl<'a> Stages<'a> {
         self.finished.of(NEIGHBOURS, "", || umap::neighbours(embeddings(), &self.settings.umap))
     }
 
+    /// The graph of these neighbours, made when it is first used: layouts that are done need none.
+    pub(super) fn graph(&self) -> Result<impl Deref<Target = FuzzyGraph>, ClusterError> {
+        let neighbours = self.neighbours()?;
+        Ok(LazyCell::new(move || FuzzyGraph::new(&neighbours)))
+    }
+
     /// The search for neighbours of pairs that are not laid out, made when it is first used.
     pub(super) fn search(&self) -> impl Deref<Target = SearchAmong<'static>> {
         let embeddings = || self.input.caption_embeddings.select(&self.fitted.rows);
@@ -175,7 +181,10 @@ impl<'a> Stages<'a> {
     }
 
     /// The layout that topics are found in.
-    pub(super) fn reduction(&self, graph: &FuzzyGraph) -> Result<Array2<f32>, ClusterError> {
+    pub(super) fn reduction(
+        &self,
+        graph: &impl Deref<Target = FuzzyGraph>,
+    ) -> Result<Array2<f32>, ClusterError> {
         self.finished.of(REDUCTION, "", || umap::embed(graph, &self.settings.umap, self.seed))
     }
 
@@ -227,7 +236,7 @@ impl<'a> Stages<'a> {
     /// The layout of all kept pairs in two dimensions.
     pub(super) fn map(
         &self,
-        graph: &FuzzyGraph,
+        graph: &impl Deref<Target = FuzzyGraph>,
         of_others: Option<&NearestNeighbours>,
     ) -> Result<Array2<f32>, ClusterError> {
         self.finished.of(MAP, "", || {

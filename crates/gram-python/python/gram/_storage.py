@@ -180,11 +180,11 @@ def _write_notes(notes: pathlib.Path, known: dict[str, list[Any]]) -> None:
 @contextlib.contextmanager
 def reading(path: Path, with_folder: tuple[str, ...] = ()) -> Iterator[str]:
     """The path of this machine to read something from."""
-    url, here = os.fspath(path), fetched(path, with_folder)
+    url, copy = os.fspath(path), fetched(path, with_folder)
     try:
-        yield here
+        yield copy
     except Exception as error:
-        _name_url(error, url, here)
+        _name_url(error, url, copy)
         raise
 
 
@@ -243,7 +243,7 @@ class Folder:
         self._prefixes = prefixes
         self._copy: tempfile.TemporaryDirectory[str] | None = None
         self._fetched: dict[str, str] = {}
-        self._sent: dict[str, tuple[int, int]] = {}
+        self._sent: dict[str, list[int] | None] = {}
         if is_url(self.path):
             self._store, self._place = _store(self.path)
             self._copy = tempfile.TemporaryDirectory()
@@ -260,7 +260,7 @@ class Folder:
         new = {name: stamp for name, stamp in new.items() if name and name.startswith(self._prefixes)}
         _download(self._store, self.path, self._place, pathlib.Path(self.here), list(new))
         self._fetched.update(new)
-        self._sent.update((name, stamp) for name, stamp in self._files().items() if name in new)
+        self._sent.update((name, _seen(pathlib.Path(self.here, name))) for name in new)
 
     def push(self) -> None:
         """Sends what was written here, and deletes what was deleted here."""
@@ -279,18 +279,16 @@ class Folder:
             there = _listed(self._store, self.path, self._place)
             self._fetched.update((name, there[name]) for name in new if name in there)
 
-    def _files(self) -> dict[str, tuple[int, int]]:
+    def _files(self) -> dict[str, list[int] | None]:
         """Files here, with what changes when a file does."""
-        found: dict[str, tuple[int, int]] = {}
-        for folder, _, files in os.walk(self.here):
-            for file in files:
-                path = os.path.join(folder, file)
-                name = os.path.relpath(path, self.here).replace(os.sep, "/")
-                if not name.endswith(_PRIVATE) and name.startswith(self._prefixes):
-                    with contextlib.suppress(FileNotFoundError):
-                        status = os.stat(path)
-                        found[name] = (status.st_mtime_ns, status.st_size)
-        return found
+        root = pathlib.Path(self.here)
+        files = {path.relative_to(root).as_posix(): _seen(path) for path in root.rglob("*") if path.is_file()}
+        # One that has gone meanwhile is none.
+        return {
+            name: seen
+            for name, seen in files.items()
+            if seen and not name.endswith(_PRIVATE) and name.startswith(self._prefixes)
+        }
 
     def __enter__(self) -> Folder:
         return self

@@ -320,9 +320,9 @@ def cluster(
 ) -> Clusters:
     """Group pairs into topics and domains on all nodes.
 
-    The clusters are those of `gram.cluster` on one machine. One task lays out the sample of `fit_sample` pairs, others
-    look for the neighbours of all other pairs; then topics are divided into domains in tasks. This process finds the
-    topics in the layout, scores words and names topics.
+    The clusters are those of `gram.cluster` on one machine. One task computes the layout (UMAP) of the sample of
+    `fit_sample` pairs, others look for the neighbours of all other pairs; then topics are divided into domains in tasks.
+    This process finds the topics in the layout, scores words and names topics.
 
     Parameters
     ----------
