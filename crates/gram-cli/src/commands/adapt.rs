@@ -76,8 +76,8 @@ pub struct AdaptArguments {
     /// Whether the run begins anew.
     #[command(flatten)]
     anew: Anew,
-    /// Configurations of CoOp's or CoCoOp's code (YAML), those that count more last. Prints what each key became;
-    /// flags and --config come before it.
+    /// Configurations of CoOp's or CoCoOp's code (YAML), those that count more last. Prints what each key
+    /// became; flags and --config come before it.
     #[arg(long, value_name = "FILE")]
     coop_config: Vec<PathBuf>,
     /// What stands behind the arguments of CoOp's scripts, such as `TRAINER.COOP.N_CTX 16 TRAINER.COOP.CSC
